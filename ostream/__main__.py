@@ -1,0 +1,74 @@
+"""The table of commands, and the dispatch by name: `ostream send`, `python3 -m ostream send`, `bin/send`."""
+
+from __future__ import annotations
+
+import sys
+
+from ostream import __version__
+from ostream.stdio import Messages, Output, guard, prepare
+from ostream.errors import OutputError, RequestError
+
+# name: (kind, what it does). A source's failures are error lines on its stdout too.
+COMMANDS = {
+    "send": ("source", "send a prompt to an Ollama server and print its NDJSON, line by line"),
+    "extract-content": ("filter", "print the answer's text"),
+    "extract-thinking": ("filter", "print the reasoning's text"),
+    "collect": ("filter", "fold each response into one complete object"),
+    "stats": ("filter", "print counts, durations and rates"),
+    "replay": ("wrapper", "serve recordings as an Ollama server would, to a command or until interrupted"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command that argv[0], or else argv[1], names; gives the exit status."""
+    name, *arguments = sys.argv if argv is None else argv
+    command = name.rpartition("/")[2]
+    if command not in COMMANDS:
+        command, *arguments = [*arguments, ""] if not arguments else arguments
+        if command not in COMMANDS:
+            return _about(command)
+    prepare()
+    messages = Messages(command)
+
+    def run() -> int:
+        module = __import__(f"ostream.commands.{command.replace('-', '_')}", fromlist=["run"])
+        status: int = module.main(arguments, messages)
+        return status
+
+    return guard(messages, run, errors_on_stdout=COMMANDS[command][0] == "source")
+
+
+def _about(command: str) -> int:
+    messages = Messages("ostream")
+    prepare()
+
+    def run() -> int:
+        if command in ("-h", "--help"):
+            Output(1, "standard output").text(_help())
+        elif command == "--version":
+            Output(1, "standard output").text(f"ostream {__version__}\n")
+        elif not command:
+            raise RequestError("no command; see 'ostream --help'")
+        else:
+            raise RequestError(f"{command}: no such command; see 'ostream --help'")
+        return 0
+
+    return guard(messages, run)
+
+
+def _help() -> str:
+    rows = "".join(f"  {name:<18}{kind:<9}{what}\n" for name, (kind, what) in COMMANDS.items())
+    return (
+        "usage: ostream COMMAND [ARGUMENT ...]\n\n"
+        "Stream from Ollama through Unix pipes, and learn the truth about a failed stream.\n\n"
+        f"{rows}\n"
+        "'ostream COMMAND --help' says more. Exit statuses: 0 every response is complete, 1 refused,\n"
+        "2 usage or input, 3 incomplete or nothing, 4 cut by a limit, 69 no connection, 75 try later.\n\n"
+        "examples:\n"
+        "  ostream send -m qwen3 'Why is the sky blue?' | ostream extract-content\n"
+        "  PATH=$PWD/bin:$PATH; send -m qwen3 --think '17 × 23?' | extract-thinking -w t.txt | extract-content\n"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Command lines with GNU manners, on top of argparse.
+
+argparse alone takes "-x y" for a word, refuses "-s -hello", guesses abbreviations, and lets `--think WORD` swallow
+the prompt. So the arguments are first brought into the one form it never misreads: `--option=value`, words apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from ostream import __version__
+from ostream.errors import RequestError
+from ostream.stdio import Done, Messages, Output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog: str, **_: Any) -> None:
+        # A fixed width: asking the terminal for its own costs an import of shutil at every start.
+        super().__init__(prog, max_help_position=30, width=100)
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's options and words. `optional` lists the options whose value may be left out: `--think[=LEVEL]`."""
+
+    def __init__(self, command: str, usage: str, kind: str, description: str, examples: list[str]) -> None:
+        lines = "".join(f"  {example}\n" for example in examples)
+        super().__init__(
+            prog=command,
+            usage=f"{command} {usage}",
+            description=f"{description}\n\n{kind}",
+            epilog=f"examples:\n{lines}",
+            formatter_class=_Formatter,
+            add_help=False,
+            allow_abbrev=False,
+        )
+        self.optional: dict[str, str] = {}
+        self.color = False  # Python 3.14 would load a module to ask the terminal
+        self.add_argument("-h", "--help", action="store_true", help="show this help")
+        self.add_argument("--version", action="store_true", help="show the version")
+        self.add_argument("-q", "--quiet", action="store_true", help="no notes; errors are still shown")
+        self.add_argument("-v", "--verbose", action="store_true", help="say on stderr what is happening")
+
+    def add_filter_arguments(self, extraction: str) -> None:
+        self.add_argument(
+            "-w",
+            "--write",
+            dest="write_to",
+            metavar="FILE",
+            help=f"write {extraction} to FILE and pass the NDJSON on, byte for byte",
+        )
+        self.add_argument("--raw-terminal", action="store_true", help="let control characters reach the terminal")
+        self.add_argument("files", nargs="*", metavar="FILE", help="NDJSON files; '-' or none: standard input")
+
+    def parse(self, arguments: list[str], messages: Messages) -> dict[str, Any]:
+        """The values of all options, and the words under the name of the positional argument.
+
+        Sets the manner of `messages`. Raises Done after --help and --version, RequestError for bad usage. Words
+        behind "--" are also in `rest`.
+        """
+        options, words, rest = self._sort(arguments)
+        values = vars(super().parse_args(options))
+        messages.quiet, messages.verbose = values.pop("quiet"), values.pop("verbose")
+        if values.pop("help") or values.pop("version"):
+            help = any(option == "--help" for option in options)
+            Output(1, "standard output").text(self.format_help() if help else f"{self.prog} (ostream) {__version__}\n")
+            raise Done
+        for action in self._get_positional_actions():
+            values[action.dest] = words + rest
+        self.rest = rest
+        return values
+
+    def _sort(self, arguments: list[str]) -> tuple[list[str], list[str], list[str]]:
+        """Arguments as getopt_long would see them: options as --name or --name=value, words, words behind "--"."""
+        options: list[str] = []
+        words: list[str] = []
+        queue = list(arguments)
+        while queue:
+            argument = queue.pop(0)
+            if argument == "--":
+                return options, words, queue
+            if argument.startswith("--"):
+                name, equals, value = argument.partition("=")
+                action = self._option_string_actions.get(name)
+                if action is None:
+                    self.error(f"{name}: unknown option")
+                if action.nargs == 0:
+                    if equals:
+                        self.error(f"{name}: takes no value")
+                    options.append(name)
+                elif equals:
+                    options.append(argument)
+                elif name in self.optional:
+                    options.append(f"{name}={self.optional[name]}")
+                else:
+                    options.append(f"{name}={self._value(name, queue)}")
+            elif argument.startswith("-") and argument != "-":
+                action = self._option_string_actions.get(argument[:2])
+                if action is None:
+                    self.error(f"{argument[:2]}: unknown option")
+                name = action.option_strings[-1]
+                if action.nargs == 0:
+                    options.append(name)
+                    if argument[2:]:
+                        queue.insert(0, f"-{argument[2:]}")
+                else:
+                    options.append(f"{name}={argument[2:] or self._value(argument, queue)}")
+            else:
+                words.append(argument)
+        return options, words, []
+
+    def _value(self, name: str, queue: list[str]) -> str:
+        if not queue:
+            self.error(f"{name}: needs a value")
+        return queue.pop(0)
+
+    def error(self, message: str) -> NoReturn:
+        # argparse says "argument -m/--model: invalid ...": the object first, as everywhere.
+        raise RequestError(message.replace("argument ", "", 1), advice=f"see '{self.prog} --help'")
+
+
+def positive(text: str) -> float:
+    """Seconds, or how many: more than nothing."""
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise ValueError
+    return value
+
+
+positive.__name__ = "positive number"
+
+
+def count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError
+    return value
+
+
+count.__name__ = "whole number"

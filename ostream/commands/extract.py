@@ -1,0 +1,129 @@
+"""What extract-content and extract-thinking share: their arguments, and text out of chunks."""
+
+from __future__ import annotations
+
+from ostream.chunk import content, thinking, tool_calls
+from ostream.errors import OutputError
+from ostream.ndjson import encode_line
+from ostream.stage import Failed, Stage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Dict
+
+    from ostream.commands.arguments import Parser
+    from ostream.stdio import Messages
+
+    View = Callable[[Dict[str, Any]], str]
+
+_VIEWS: dict[str, View] = {"content": content, "thinking": thinking}
+
+
+def parser(what: str, description: str, examples: list[str]) -> Parser:
+    from ostream.commands.arguments import Parser
+
+    parser = Parser(
+        f"extract-{what}",
+        "[-w FILE] [-n | -0 | --json] [options] [FILE ...]",
+        "A filter: streaming, a fragment is written as soon as it is read; memory: one line.",
+        description,
+        examples,
+    )
+    end = parser.add_mutually_exclusive_group()
+    end.add_argument("-n", "--no-newline", dest="end", action="store_const", const="", default="\n", help="exactly the text")
+    end.add_argument("-0", "--null", dest="end", action="store_const", const="\0", help="the text and a NUL")
+    end.add_argument("--json", dest="as_json", action="store_true", help=f'one {{"id":...,"{what}":...}} per response')
+    parser.add_argument(
+        "--think-tags", action="store_true", help="take <think>...</think> inside the content for thinking, as old servers send it"
+    )
+    parser.add_filter_arguments(f"the {what}")
+    return parser
+
+
+def run(
+    messages: Messages,
+    what: str,
+    files: list[str] | None = None,
+    write_to: str | None = None,
+    raw_terminal: bool = False,
+    end: str = "\n",
+    as_json: bool = False,
+    think_tags: bool = False,
+    code: bool = False,
+) -> int:
+    """Write the `what` of each response; `end` is what follows it: "\\n" unless it has one, "\\0" always, or ""."""
+    stage = Stage(messages, files or [], write_to, raw_terminal)
+    view, settle = _VIEWS[what], _nothing_held
+    if think_tags or code:
+        from ostream.extract import Shape
+
+        shape = Shape(what, think_tags, code, messages.note)
+        view, settle = shape.add, shape.end
+    if as_json:
+        return _write_objects(stage, what, view, settle)
+    if end == "\0":
+        view = _without_nul(view)
+
+    begun = called = False
+    last = ""  # the last fragment of this response that had any text
+    for items in stage.chunks():
+        out: list[str] = []
+        for item in items:
+            if isinstance(item, Failed):
+                over = begun
+            else:
+                begun = True
+                fragment = view(item)
+                if fragment:
+                    out.append(fragment)
+                    last = fragment
+                elif not called and not last:
+                    called = bool(tool_calls(item))
+                over = item.get("done") is True
+            if over:
+                held = settle()
+                out.append(held)
+                last = held or last
+                if end == "\0" or last and not last.endswith(end):
+                    out.append(end)
+                if called and not last and what == "content":
+                    messages.note("the answer has no text but tool calls; 'collect' shows them")
+                begun = called = False
+                last = ""
+        stage.text(out)
+    return stage.finish()
+
+
+def _nothing_held() -> str:
+    return ""
+
+
+def _without_nul(view: View) -> View:
+    def checked(chunk: dict[str, Any]) -> str:
+        fragment = view(chunk)
+        if "\0" in fragment:
+            raise OutputError("the text holds a NUL itself", advice="use --json instead of -0")
+        return fragment
+
+    return checked
+
+
+def _write_objects(stage: Stage, what: str, view: View, settle: Callable[[], str]) -> int:
+    """One object per response instead of its text, with the id of a batch answer."""
+    fragments: list[str] = []
+    identity: dict[str, Any] | None = None  # None: no response has begun
+    for items in stage.chunks():
+        lines = []
+        for item in items:
+            if isinstance(item, Failed):
+                over = identity is not None
+            else:
+                identity = {"id": item["id"]} if "id" in item else {}
+                fragments.append(view(item))
+                over = item.get("done") is True
+            if over:
+                fragments.append(settle())
+                lines.append(encode_line({**(identity or {}), what: "".join(fragments)}))
+                fragments, identity = [], None
+        stage.lines(b"".join(lines))
+    return stage.finish()

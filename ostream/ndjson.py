@@ -1,0 +1,117 @@
+"""Blocks to lines, lines to objects, objects to lines. Nothing here knows what an object means.
+
+- A line ends at b"\\n" and nowhere else: a server may send U+0085 raw, which `str.splitlines` would cut at.
+- Lines keep their end, so that joining them gives the bytes back and a torn last line can be told.
+- Only a line without its end is held, once, whatever the size of the blocks.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+from ostream.errors import NotNDJSON
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterable, Iterator, NoReturn
+
+# The official Go client stops at 8 MB, the Python and JS ones never. Images and contexts make lines of many
+# megabytes; what is longer than this is not an answer.
+LINE_LIMIT = 64 << 20
+
+
+def split_lines(blocks: Iterable[bytes], limit: int = LINE_LIMIT) -> Iterator[list[bytes]]:
+    """Cut blocks of bytes into lines, each with its b"\\n".
+
+    One list for each block that ends a line; the last line of all may lack its end. Raises NotNDJSON for a line of
+    more than `limit` bytes.
+    """
+    unfinished = bytearray()
+    for block in blocks:
+        end = block.rfind(b"\n") + 1
+        if end:
+            # BytesIO cuts at b"\n" only, keeps it, and takes half the time of split().
+            lines = io.BytesIO(block[:end]).readlines()
+            if unfinished:
+                unfinished += lines[0]
+                lines[0] = bytes(unfinished)
+                unfinished = bytearray()
+            if len(lines[0]) > limit:
+                _too_long(lines[0], limit)
+            yield lines
+        unfinished += block[end:]
+        if len(unfinished) > limit:
+            _too_long(unfinished, limit)
+    if unfinished:
+        yield [bytes(unfinished)]
+
+
+def _too_long(line: bytes | bytearray, limit: int) -> NoReturn:
+    raise NotNDJSON(f"a line of more than {limit:,} bytes", bytes(line[:1000]))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(number: str) -> float:
+    """1e999 as the largest float, as jq has it: infinity could not be written out again."""
+    return max(-sys.float_info.max, min(float(number), sys.float_info.max))
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def decode_line(line: bytes) -> dict[str, Any] | None:
+    """The object on a line, or None for a blank line.
+
+    Bytes that are not UTF-8 become U+FFFD. Raises NotNDJSON, whose message says what is wrong and where.
+    """
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        text = line.decode(errors="replace")
+    try:
+        value, end = _decoder.raw_decode(text)
+        if len(text) - end > 1 and text[end:].strip(" \t\r\n"):
+            raise json.JSONDecodeError("Extra data", text, end)
+    except (ValueError, RecursionError) as error:
+        # What comes here is rare: spaces or a byte order mark in front, a blank line, or damage.
+        bare = text.lstrip("\ufeff \t\r\n")
+        if not bare:
+            return None
+        if bare != text:
+            return decode_line(bare.encode())
+        raise NotNDJSON(_what_is_wrong(bare, error), line) from None
+    if not isinstance(value, dict):
+        raise NotNDJSON(f"not a JSON object but {_SHAPES[type(value)]}", line)
+    return value
+
+
+_SHAPES = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "true or false", type(None): "null"}
+
+
+def _what_is_wrong(text: str, error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        reason = f"not JSON: {error.msg} at column {error.colno}"
+    elif isinstance(error, RecursionError):
+        reason = "not usable: nested too deeply"
+    else:
+        reason = f"not usable: {str(error).partition(';')[0]}"
+    start = text[:64].lower()
+    if start.startswith(("data:", "event:", "id:", "retry:", ":")):
+        return f"{reason}; these are server-sent events, not NDJSON (is this an OpenAI-style address?)"
+    if start.startswith("<"):
+        return f"{reason}; this is HTML or XML, not NDJSON (is this a proxy or a login page?)"
+    return reason
+
+
+def encode_line(value: dict[str, Any]) -> bytes:
+    """An object as one line, compact, in UTF-8; a lone surrogate stays an escape."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"

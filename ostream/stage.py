@@ -1,0 +1,192 @@
+"""What all filters share: inputs to chunks, the NDJSON passed on with `-w`, and the account that gives the status."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ostream.errors import OK, IncompleteStream, InputError, NotNDJSON, OstreamError, OutputError, worst
+from ostream.failure import is_error, line_status, response_error, trusted_status
+from ostream.ndjson import decode_line, encode_line, split_lines
+from ostream.stdio import Messages, Output, input_name, open_input, open_output, read_blocks
+from ostream.wait import watchable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Dict, Iterator, List, Union
+
+    Item = Union[Dict[str, Any], "Failed"]
+
+
+class Failed:
+    """Stands among the chunks where a failure came: it ends the response that was open, if one was.
+
+    `line` is its error line, with the status it stands for.
+    """
+
+    def __init__(self, line: dict[str, Any]) -> None:
+        self.line = line
+
+
+class Stage:
+    """One filter at work.
+
+    `chunks()` gives a list for each block that was read: chunk lines as dicts, and a Failed for each failure. Write
+    what comes of a list with one `text()` or `lines()`. At the end, `status` is what to exit with.
+    """
+
+    def __init__(
+        self, messages: Messages, files: list[str], write_to: str | None = None, raw_terminal: bool = False
+    ) -> None:
+        self.messages = messages
+        self.files = files or ["-"]
+        self.status = OK
+        self.complete = 0
+        self._open = False  # a response has begun and not ended
+        self._stdout = Output(1, "standard output", raw_terminal)
+        self._passing = write_to is not None
+        self._at_line_start = True
+        self._extraction: Output | None = self._stdout
+        self._extraction_failed: OutputError | None = None
+        if write_to is not None:
+            try:
+                self._extraction = open_output(write_to, self.files, raw_terminal)
+            except OutputError as error:
+                self._give_up(error)
+
+    def text(self, fragments: list[str]) -> None:
+        """Write text that was extracted."""
+        if fragments:
+            self._extract(Output.text, *fragments)
+
+    def lines(self, lines: bytes) -> None:
+        """Write NDJSON that was extracted."""
+        self._extract(Output.lines, lines)
+
+    def _extract(self, write: Any, *data: Any) -> None:
+        if self._extraction is None:
+            return
+        try:
+            write(self._extraction, *data)
+        except OutputError as error:
+            if not self._passing:
+                raise
+            self._give_up(error)
+
+    def _give_up(self, error: OutputError) -> None:
+        """FILE can't be written: say so, and go on passing the stream, as tee does."""
+        self.messages.error(error)
+        self.status = worst(self.status, error.exit_status)
+        self._extraction = None
+        self._extraction_failed = error
+
+    def finish(self) -> int:
+        """Check that everything was written, and give the exit status."""
+        if self._passing and self._extraction is not None:
+            try:
+                self._extraction.check()
+            except OutputError as error:
+                self._give_up(error)
+        if self._extraction_failed is not None:
+            self._pass(encode_line(self._extraction_failed.error_line()))
+        return self.status
+
+    def _pass(self, lines: bytes) -> None:
+        """Pass lines on; where the input lacked its last newline, only what follows makes one necessary."""
+        if not lines:
+            return
+        self._stdout.lines(lines if self._at_line_start else b"\n" + lines)
+        self._at_line_start = lines.endswith(b"\n")
+
+    def chunks(self) -> Iterator[list[Item]]:
+        for name in self.files:
+            try:
+                yield from self._read(name)
+            except (InputError, NotNDJSON) as error:
+                yield [self._fail(error)]
+        if not self.complete and self.status == OK:
+            where = ", ".join(map(input_name, self.files))
+            yield [self._fail(IncompleteStream(f"{where}: no response", advice="did the command before it fail?"))]
+
+    def _read(self, name: str) -> Iterator[list[Item]]:
+        where = input_name(name)
+        fd = open_input(name)
+        lineno = 0
+        try:
+            # A regular file never makes us wait.
+            watch = None if stat.S_ISREG(os.fstat(fd).st_mode) else watchable(1)
+            for lines in split_lines(read_blocks(fd, where, watch)):
+                items: list[Item] = []
+                passed: list[bytes] = []
+                failure: OstreamError | None = None
+                for line in lines:
+                    lineno += 1
+                    try:
+                        chunk = decode_line(line)
+                    except NotNDJSON as error:
+                        failure = _damage(error, line, where, lineno)
+                        break
+                    if chunk is None:
+                        pass
+                    elif "error" in chunk and is_error(chunk):
+                        line = self._error_line(chunk, line, items)
+                    elif "request" in chunk:
+                        if self._open:
+                            cut = f"{where}:{lineno}: the response before this one ended without done: true"
+                            items.append(self._fail(IncompleteStream(cut), passed))
+                    elif "role" in chunk:
+                        pass
+                    else:
+                        items.append(chunk)
+                        self._open = chunk.get("done") is not True
+                        if not self._open:
+                            self.complete += 1
+                    passed.append(line)
+                if self._passing:
+                    self._pass(b"".join(passed))
+                if items:
+                    yield items
+                if failure:
+                    yield [self._fail(failure)]
+                    return
+            if self._open:
+                advice = "what came has been written; the answer is not whole"
+                yield [self._fail(IncompleteStream(f"{where}: the stream ended without done: true", advice=advice))]
+        except NotNDJSON as error:
+            raise NotNDJSON(f"{where}:{lineno + 1}: {error}", error.line, lineno + 1) from None
+        finally:
+            if fd:
+                os.close(fd)
+
+    def _error_line(self, chunk: dict[str, Any], line: bytes, items: list[Item]) -> bytes:
+        """Account for an error line; gives the line to pass on. Who prints a failure marks it, so that it is printed
+        once in a pipe, whoever sent it."""
+        self._open = False
+        status = line_status(chunk)
+        self.status = worst(self.status, status)
+        if trusted_status(chunk) is None:
+            error = response_error(chunk)
+            self.messages.error(error)
+            chunk["exit_status"] = status
+            line = encode_line(chunk)
+        items.append(Failed(chunk))
+        return line
+
+    def _fail(self, error: OstreamError, passed: list[bytes] | None = None) -> Failed:
+        """Account for a failure found here: message, status, and an error line for the stages to come."""
+        self._open = False
+        self.messages.error(error)
+        self.status = worst(self.status, error.exit_status)
+        failed = Failed(error.error_line())
+        if passed is not None:
+            passed.append(encode_line(failed.line))
+        elif self._passing:
+            self._pass(encode_line(failed.line))
+        return failed
+
+
+def _damage(error: NotNDJSON, line: bytes, where: str, lineno: int) -> OstreamError:
+    """A line that is not an object: a stream cut inside a line, or something that was never NDJSON."""
+    if not line.endswith(b"\n") and line.startswith(b"{"):
+        return IncompleteStream(f"{where}:{lineno}: the stream was cut inside this line", line)
+    return NotNDJSON(f"{where}:{lineno}: {error}", line, lineno)

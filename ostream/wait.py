@@ -1,0 +1,55 @@
+"""Waiting for a descriptor without losing sight of the reader of our output.
+
+Every stage watches both ends while it waits: the one it reads from, and its stdout, so that a reader who leaves
+stops the whole pipe at once even while the server is silent.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+READABLE = select.POLLIN
+WRITABLE = select.POLLOUT
+
+
+class ReaderGone(Exception):
+    """Nobody reads our output any more. Not an error: the process ends as SIGPIPE would end it."""
+
+
+def watchable(fd: int) -> int | None:
+    """The descriptor, if a poll can tell that its reader left: a pipe, a socket or a terminal."""
+    mode = os.fstat(fd).st_mode
+    return fd if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd) else None
+
+
+def wait(
+    fd: int | None, events: int, watch: int | None = None, left_s: Callable[[], float | None] = lambda: None
+) -> None:
+    """Return when `fd` is ready, or at its end; with no `fd`, when the time is over.
+
+    `left_s` gives the seconds left (None: for ever) and may raise. Raises ReaderGone when the reader of `watch` left.
+    """
+    poll = select.poll()
+    if fd is not None:
+        poll.register(fd, events)
+    if watch is not None:
+        poll.register(watch, 0)
+    while True:
+        left = left_s()
+        ready = poll.poll(None if left is None else max(left, 0) * 1000)
+        if not ready and fd is None:
+            return
+        for which, event in ready:
+            if which == watch and event & (select.POLLERR | select.POLLHUP):
+                raise ReaderGone
+            if which == watch and event & select.POLLNVAL:
+                # Some systems cannot poll a device. A closed descriptor does not come here: it was filled at start.
+                poll.unregister(watch)
+        if any(which == fd for which, _ in ready):
+            return
