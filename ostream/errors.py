@@ -34,11 +34,17 @@ def worst(a: int, b: int) -> int:
     return min(a, b, key=_WORST_FIRST.index)
 
 
+def reason(error: Exception) -> str:
+    """What the system said, in its own words."""
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
 class OstreamError(Exception):
     """Everything this package raises on purpose."""
 
     exit_status = REFUSED
     advice = ""
+    retryable = False  # would the same request, sent again, have a chance? Only while nothing of the answer has come
 
     def __init__(self, error: str = "", *, advice: str = "") -> None:
         super().__init__(error)
@@ -46,23 +52,31 @@ class OstreamError(Exception):
         if advice:
             self.advice = advice
 
+    # What had come of the response; of a line that was cut, its bytes.
+    partial: Any = None
+
     def error_line(self) -> dict[str, Any]:
         """The error line of this failure, as the pipe carries it."""
-        return {"error": self.error, "exit_status": self.exit_status}
+        line: dict[str, Any] = {"error": self.error, **self._details()}
+        if isinstance(self.partial, bytes):
+            line["partial"] = self.partial.decode("utf-8", "replace")
+        return {**line, "exit_status": self.exit_status}
+
+    def _details(self) -> dict[str, Any]:
+        return {}
 
 
 class ResponseError(OstreamError):
     """The server, or the model, said no.
 
     `status_code` is the HTTP status, -1 when there is none (an error line inside a stream); `signin_url` is where a
-    cloud model asks to sign in; `partial` is the response as far as it had come, or None.
+    cloud model asks to sign in.
     """
 
     def __init__(self, error: str = "", status_code: int = -1, *, signin_url: str = "", advice: str = "") -> None:
         super().__init__(error, advice=advice)
         self.status_code = status_code
         self.signin_url = signin_url
-        self.partial: Any = None
         self.retry_after: str | None = None
 
     @property
@@ -72,14 +86,13 @@ class ResponseError(OstreamError):
     def __str__(self) -> str:
         return self.error if self.status_code == -1 else f"{self.error} (status code: {self.status_code})"
 
-    def error_line(self) -> dict[str, Any]:
-        line: dict[str, Any] = {"error": self.error}
+    def _details(self) -> dict[str, Any]:
+        details: dict[str, Any] = {}
         if self.status_code != -1:
-            line["status_code"] = self.status_code
+            details["status_code"] = self.status_code
         if self.signin_url:
-            line["signin_url"] = self.signin_url
-        line["exit_status"] = self.exit_status
-        return line
+            details["signin_url"] = self.signin_url
+        return details
 
 
 class LengthError(OstreamError):
@@ -97,12 +110,6 @@ class IncompleteStream(OstreamError):
         super().__init__(error, advice=advice)
         self.partial = partial
 
-    def error_line(self) -> dict[str, Any]:
-        line = {"error": self.error}
-        if isinstance(self.partial, bytes):
-            line["partial"] = self.partial.decode("utf-8", "replace")
-        return {**line, "exit_status": self.exit_status}
-
 
 class ConnectError(OstreamError, ConnectionError):
     """No connection: refused, no such host, TLS."""
@@ -111,17 +118,13 @@ class ConnectError(OstreamError, ConnectionError):
 
 
 class ClockError(OstreamError, TimeoutError):
-    """One of the four clocks ran out; `clock` says which: connect, first-byte, idle or max-time.
-
-    `partial` is the response as far as it had come, or None.
-    """
+    """One of the four clocks ran out; `clock` says which: connect, first-byte, idle or max-time."""
 
     exit_status = TRY_LATER
 
     def __init__(self, error: str = "", clock: str = "", *, advice: str = "") -> None:
         super().__init__(error, advice=advice)
         self.clock = clock
-        self.partial: Any = None
 
 
 class NotNDJSON(OstreamError, ValueError):

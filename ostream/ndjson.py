@@ -90,6 +90,11 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
     return value
 
 
+def is_torn(line: bytes) -> bool:
+    """Is this line, which does not decode, the beginning of an object that was cut off?"""
+    return not line.endswith(b"\n") and line.lstrip(b"\xef\xbb\xbf \t\r").startswith(b"{")
+
+
 _SHAPES = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "true or false", type(None): "null"}
 
 

@@ -7,7 +7,7 @@ import stat
 
 from ostream.errors import OK, IncompleteStream, InputError, NotNDJSON, OstreamError, OutputError, worst
 from ostream.failure import is_error, line_status, response_error, trusted_status
-from ostream.ndjson import decode_line, encode_line, split_lines
+from ostream.ndjson import decode_line, encode_line, is_torn, split_lines
 from ostream.stdio import Messages, Output, input_name, open_input, open_output, read_blocks
 from ostream.wait import watchable
 
@@ -187,6 +187,6 @@ class Stage:
 
 def _damage(error: NotNDJSON, line: bytes, where: str, lineno: int) -> OstreamError:
     """A line that is not an object: a stream cut inside a line, or something that was never NDJSON."""
-    if not line.endswith(b"\n") and line.startswith(b"{"):
+    if is_torn(line):
         return IncompleteStream(f"{where}:{lineno}: the stream was cut inside this line", line)
     return NotNDJSON(f"{where}:{lineno}: {error}", line, lineno)

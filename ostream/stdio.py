@@ -14,7 +14,7 @@ import stat
 import sys
 
 from ostream import wait
-from ostream.errors import BUG, OK, OstreamError, OutputError, InputError, RequestError
+from ostream.errors import BUG, OK, OstreamError, OutputError, InputError, RequestError, reason
 from ostream.ndjson import encode_line
 from ostream.terminal import escaped, one_line, visible
 from ostream.wait import ReaderGone
@@ -58,7 +58,7 @@ def read_input(name: str) -> bytes:
     """The whole of a file, or of standard input."""
     fd = open_input(name)
     try:
-        return b"".join(read_blocks(fd, input_name(name)))
+        return b"".join(read_blocks(fd, input_name(name), wait.watchable(1)))
     finally:
         if fd:
             os.close(fd)
@@ -160,11 +160,6 @@ def _is_input(fd: int, inputs: list[str]) -> bool:
         if os.path.samestat(ours, theirs):
             return True
     return False
-
-
-def reason(error: Exception) -> str:
-    """What the system said, in its own words."""
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
 class Messages:

@@ -30,8 +30,8 @@ def watchable(fd: int) -> int | None:
 
 def wait(
     fd: int | None, events: int, watch: int | None = None, left_s: Callable[[], float | None] = lambda: None
-) -> None:
-    """Return when `fd` is ready, or at its end; with no `fd`, when the time is over.
+) -> bool:
+    """True when `fd` is ready, or at its end; False when the time is over. With no `fd`, a sleep.
 
     `left_s` gives the seconds left (None: for ever) and may raise. Raises ReaderGone when the reader of `watch` left.
     """
@@ -42,14 +42,16 @@ def wait(
         poll.register(watch, 0)
     while True:
         left = left_s()
-        ready = poll.poll(None if left is None else max(left, 0) * 1000)
-        if not ready and fd is None:
-            return
-        for which, event in ready:
-            if which == watch and event & (select.POLLERR | select.POLLHUP):
-                raise ReaderGone
-            if which == watch and event & select.POLLNVAL:
-                # Some systems cannot poll a device. A closed descriptor does not come here: it was filled at start.
-                poll.unregister(watch)
-        if any(which == fd for which, _ in ready):
-            return
+        ready = dict(poll.poll(None if left is None else max(left, 0) * 1000))
+        seen = ready.get(watch, 0) if watch is not None else 0
+        if seen & (select.POLLERR | select.POLLHUP):
+            raise ReaderGone
+        if fd in ready:
+            return True
+        if not ready:
+            left_s()
+            return False
+        if seen & select.POLLNVAL and watch is not None:
+            # Some systems cannot poll a device. A closed descriptor does not come here: it was filled at start.
+            poll.unregister(watch)
+            watch = None

@@ -1,0 +1,197 @@
+"""send: one request, and the server's NDJSON as it comes."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ostream.commands.arguments import Parser, count, positive
+from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamError, RequestError, ResponseError
+from ostream.failure import is_error, response_error
+from ostream.ndjson import decode_line, encode_line, is_torn, split_lines
+from ostream.stdio import Messages, Output
+from ostream.wait import watchable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ostream.client import Client
+    from ostream.transport import Response
+
+# After done, what still comes must come within this many seconds: the answer is complete.
+LINGER = 1.0
+
+
+def parser() -> Parser:
+    parser = Parser(
+        "send",
+        "[-m MODEL] [options] [WORD ... | -]",
+        "A source: streaming, a line is written as soon as it comes; memory: one line.",
+        "Send a prompt to an Ollama server and print its NDJSON answer. The words are the prompt; a word '-' stands\n"
+        "for standard input, in that place. Without words, standard input is the prompt; with words and no '-' it is\n"
+        "never read.",
+        [
+            "send -m qwen3 'Why is the sky blue?' | extract-content",
+            "git diff | send -m qwen3 'Write a commit message:' - | extract-content",
+        ],
+    )
+    parser.optional["--think"] = "true"
+    add = parser.add_argument_group("the request").add_argument
+    add("-m", "--model", metavar="NAME", help="the model; else OLLAMA_MODEL")
+    add("-g", "--generate", action="store_true", help="use /api/generate instead of /api/chat")
+    add("-s", "--system", metavar="TEXT", help="the system message; @FILE reads it from a file (@@ for a literal @)")
+    add("-o", "--option", metavar="KEY=VALUE", action="append", default=[], help="a model option; may be repeated")
+    add("-f", "--format", metavar="json|@FILE|JSON", help="answer in JSON, or by a JSON schema")
+    add("-i", "--image", metavar="FILE", action="append", default=[], help="an image; may be repeated; '-' is stdin")
+    add("--think", metavar="LEVEL", help="think: true (without a LEVEL), false, low, medium, high or max")
+    add("--no-think", dest="think", action="store_const", const="false", help="do not think")
+    add("--no-stream", dest="stream", action="store_false", default=None, help="one object, when the answer is whole")
+    add("--keep-alive", metavar="DURATION", help="how long the model stays in memory: 5m, 0, -1")
+    add("--logprobs", action="store_true", default=None, help="ask for log-probabilities")
+    add("--top-logprobs", metavar="N", type=count, help="and for N alternatives of each")
+    add("--no-truncate", dest="truncate", action="store_false", default=None, help="fail on an over-long prompt")
+    add("--no-shift", dest="shift", action="store_false", default=None, help="stop at the end of the context window")
+    add("--load", action="store_true", help="no prompt: load the model")
+    add("--unload", action="store_true", help="no prompt: unload the model")
+    add("--body", metavar="FILE", help="the request body as JSON; words are added to it, options override its fields")
+    add("--dry-run", action="store_true", help="print the request, with secrets masked, and send nothing")
+    add = parser.add_argument_group("only with --generate").add_argument
+    add("--raw", action="store_true", default=None, help="use the prompt as it is, without the model's template")
+    add("--suffix", metavar="TEXT", help="the text after the gap to fill in")
+    add("--template", metavar="TEXT", help="a template instead of the model's; @FILE reads it")
+    add = parser.add_argument_group("the connection").add_argument
+    add("--host", metavar="URL", help="the server; else OLLAMA_HOST")
+    add("--header", metavar="'K: V'", action="append", default=[], help="another header; may be repeated")
+    add("--header-file", metavar="FILE", action="append", default=[], help="headers from a file, one on each line")
+    add("--connect-timeout", metavar="S", type=positive, default=10, help="name, connection, proxy and TLS (10)")
+    add("--first-byte-timeout", metavar="S", type=positive, help="from connected to the first byte (none)")
+    add("--idle-timeout", metavar="S", type=positive, help="the longest silence after it (none)")
+    add("--max-time", metavar="S", type=positive, help="all of it, retries included (none)")
+    add("--retry", metavar="N", type=count, default=0, help="try again N times: 429, 502, 503, 504, refused, reset (0)")
+    add("--cacert", metavar="FILE", help="trust the authorities in this PEM file")
+    add("--insecure", action="store_true", help="do not verify the server's certificate")
+    add = parser.add_argument_group("the answer").add_argument
+    add("--fail-on-length", action="store_true", help="an answer cut by a limit is a failure: status 4")
+    add("--raw-terminal", action="store_true", help="let control characters reach the terminal")
+    parser.add_argument("words", nargs="*", metavar="WORD", help="the prompt")
+    return parser
+
+
+def main(arguments: list[str], messages: Messages) -> int:
+    values = parser().parse(arguments, messages)
+    return run(messages, **values)
+
+
+def run(messages: Messages, **values: Any) -> int:
+    # The rest of the package is loaded now, so that --help and a wrong option answer at once.
+    from ostream.client import Client
+    from ostream.commands.ask import ask, headers
+    from ostream.request import encode_body
+
+    stdin_is_free = values["body"] != "-" and "-" not in values["image"] and "-" not in values["words"]
+    path, body = ask(messages, values)
+    client = Client(
+        values["host"],
+        headers=headers(values),
+        connect_timeout=values["connect_timeout"],
+        first_byte_timeout=values["first_byte_timeout"],
+        idle_timeout=values["idle_timeout"],
+        max_time=values["max_time"],
+        retry=values["retry"],
+        cacert=values["cacert"],
+        insecure=values["insecure"],
+    )
+    out = Output(1, "standard output", values["raw_terminal"])
+    if values["dry_run"]:
+        out.lines(encode_line(_request_line(client, path, body)))
+        return 0
+    if client.key_withheld:
+        messages.note(f"OLLAMA_API_KEY is not sent over plain http to {client.host.url}; use https")
+    if values["insecure"]:
+        messages.note(f"{client.host.url}: the certificate is not verified; anybody could answer")
+    if values["words"] and stdin_is_free and _is_pipe(0) and os.isatty(2):
+        messages.note("standard input was not read; put - where it belongs")
+    data = encode_body(body)
+    messages.trace(f"POST {client.host.url}{path}, {len(data):,} bytes")
+    response = client.post(path, data, watch=watchable(1), note=messages.note)
+    messages.trace(f"{response.status} {response.getheader('Content-Type', 'without a type')}")
+    try:
+        return forward(response, out, values["fail_on_length"])
+    finally:
+        response.close()
+
+
+def _request_line(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    masked = {name: "***" for name in client.headers}
+    return {"request": {"url": client.host.url + path, "path": path, "headers": masked, "body": body}}
+
+
+def _is_pipe(fd: int) -> bool:
+    return stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+def forward(response: Response, out: Output, fail_on_length: bool = False) -> int:
+    """Write the lines of an answer as they come, whole lines only; the exit status, or the failure raised.
+
+    What came is written before a failure is raised. The first `done: true` completes the answer.
+    """
+    begun = False  # a response has begun, and its done has not come
+    complete = False
+    cut_by_limit = False
+    lineno = 0
+    for lines in split_lines(response.blocks()):
+        if _all_ordinary(lines):
+            begun = True
+            lineno += len(lines)
+            out.lines(b"".join(lines))
+            continue
+        ready: list[bytes] = []
+        failure: OstreamError | None = None
+        for line in lines:
+            lineno += 1
+            try:
+                chunk = decode_line(line)
+            except NotNDJSON as error:
+                failure = _damage(error, response, line, lineno)
+                break
+            if chunk is not None and is_error(chunk):
+                failure = response_error(chunk)
+                break
+            ready.append(line if line.endswith(b"\n") else line + b"\n")
+            if chunk is not None:
+                begun = chunk.get("done") is not True
+                cut_by_limit = cut_by_limit or chunk.get("done_reason") == "length"
+                if not begun and not complete:
+                    complete = True
+                    response.clocks.expire_in(LINGER)
+        out.lines(b"".join(ready))
+        if failure:
+            raise failure
+    if begun or not complete:
+        raise response.failure or IncompleteStream(
+            "the stream ended without done: true" if begun else "the answer is empty",
+            advice="what came has been written; the answer is not whole" if begun else "",
+        )
+    if cut_by_limit and fail_on_length:
+        raise LengthError("the answer was cut by a limit (done_reason: length)", advice="raise num_predict or num_ctx")
+    return 0
+
+
+def _all_ordinary(lines: list[bytes]) -> bool:
+    """Are all these lines chunks before the last, to be passed on unread?
+
+    A last member `,"done":false}` stands at the top of the object: nothing can follow its brace.
+    """
+    return all(line.endswith(b',"done":false}\n') and b'"error"' not in line for line in lines)
+
+
+def _damage(error: NotNDJSON, response: Response, line: bytes, lineno: int) -> OstreamError:
+    """A line that does not decode: a tail that was cut off, or an answer that isn't NDJSON."""
+    failure: OstreamError
+    if is_torn(line):
+        failure = response.failure or IncompleteStream(f"the stream was cut inside line {lineno} of the answer")
+    else:
+        failure = ResponseError(f"line {lineno} of the answer: {error}", response.status)
+    failure.partial = line[: 1 << 20]
+    return failure

@@ -1,0 +1,269 @@
+"""What is asked: where the server is, and the bodies of both endpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+from ostream.errors import RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterable, Mapping, Sequence
+
+CHAT = "/api/chat"
+GENERATE = "/api/generate"
+DEFAULT_PORT = 11434
+
+_LOOPBACK = re.compile(r"localhost|.+\.localhost|127(\.\d{1,3}){3}|::1|0\.0\.0\.0|::", re.IGNORECASE)
+_HOST = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<name>[^:]*))(?::(?P<port>.*))?", re.DOTALL)
+# What may stand in a host name on the wire, and in an address with a zone.
+_NAME = re.compile(r"[A-Za-z0-9._~%:-]*")
+
+
+class Host:
+    """Where a server is: `url` is scheme, host, port and base path, as requests need it."""
+
+    def __init__(self, scheme: str, name: str, port: int, path: str) -> None:
+        self.scheme = scheme
+        self.name = name
+        self.port = port
+        bracketed = f"[{name}]" if ":" in name else name
+        self.url = f"{scheme}://{bracketed}:{port}{path.rstrip('/')}"
+
+    @property
+    def is_loopback(self) -> bool:
+        return _LOOPBACK.fullmatch(self.name) is not None
+
+    @property
+    def keeps_secrets(self) -> bool:
+        """May a key be sent there? Over TLS, or without leaving the machine."""
+        return self.scheme == "https" or self.is_loopback
+
+
+def parse_host(text: str | None) -> Host:
+    """Ollama's own grammar for OLLAMA_HOST, as the Go client reads it.
+
+    Where that one falls back to a default in silence (a bad port), mangles (user:password@) or makes no sense of it
+    (another scheme, a query), this raises RequestError.
+    """
+    value = (text or "").strip().strip("\"'").strip()
+    scheme, separator, rest = value.partition("://")
+    if not separator:
+        scheme, rest = "http", value
+        port = DEFAULT_PORT
+        if rest == "ollama.com":
+            scheme, port = "https", 443
+    else:
+        # Go compares as written: HTTP://localhost has the default port.
+        port = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT)
+        scheme = scheme.lower()
+    shown = f"host {value!r}"
+    if scheme not in ("http", "https"):
+        raise RequestError(f"{shown}: the scheme must be http or https")
+    authority, slash, path = rest.partition("/")
+    if "@" in authority:
+        raise RequestError(f"{shown}: no user and password here", advice="give a header with --header-file")
+    if set("?#") & set(rest):
+        raise RequestError(f"{shown}: no query or fragment here")
+    if authority.count(":") > 1 and not authority.startswith("["):
+        authority = f"[{authority}]"
+    match = _HOST.fullmatch(authority)
+    if not match:
+        raise RequestError(f"{shown}: not a host and a port")
+    name = match["v6"] if match["v6"] is not None else match["name"]
+    if match["port"]:
+        if not re.fullmatch(r"[0-9]{1,5}", match["port"]) or not 0 < int(match["port"]) < 65536:
+            raise RequestError(f"{shown}: not a port: {match['port']!r}")
+        port = int(match["port"])
+    try:
+        name = name if name.isascii() else name.encode("idna").decode()
+    except UnicodeError:
+        raise RequestError(f"{shown}: not a host name") from None
+    if not _NAME.fullmatch(name):
+        raise RequestError(f"{shown}: not a host name")
+    if not re.fullmatch(r"[!$-;=@-Z_a-z~]*", path):
+        raise RequestError(f"{shown}: not a path; escape what is unusual in it with %")
+    # What a server listens on is not what a client can dial.
+    name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
+    return Host(scheme, name, port, slash + path)
+
+
+def check_header(name: str, value: str) -> None:
+    """Raises RequestError for what could forge another header."""
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        raise RequestError(f"header {name!r}: not a header name", advice="write 'Name: value'")
+    if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value) or not value.isascii():
+        raise RequestError(f"header {name}: its value holds a control or a non-ASCII character")
+
+
+def chat_body(
+    model: str,
+    messages: Iterable[Any] | None,
+    *,
+    tools: Iterable[Any] | None = None,
+    stream: bool | None = None,
+    think: Any = None,
+    logprobs: bool | None = None,
+    top_logprobs: int | None = None,
+    format: Any = None,
+    options: Mapping[str, Any] | None = None,
+    keep_alive: Any = None,
+    truncate: bool | None = None,
+    shift: bool | None = None,
+) -> dict[str, Any]:
+    """A body for /api/chat; what is None is left out. Images in messages may be bytes or paths."""
+    return _present(
+        model=model,
+        messages=[_message(message) for message in messages or ()],
+        tools=list(tools) if tools is not None else None,
+        stream=stream,
+        think=think,
+        logprobs=logprobs,
+        top_logprobs=top_logprobs,
+        format=format,
+        options=options and dict(options),
+        keep_alive=keep_alive,
+        truncate=truncate,
+        shift=shift,
+    )
+
+
+def generate_body(
+    model: str,
+    prompt: str | None,
+    suffix: str | None = None,
+    *,
+    system: str | None = None,
+    template: str | None = None,
+    context: Sequence[int] | None = None,
+    stream: bool | None = None,
+    think: Any = None,
+    logprobs: bool | None = None,
+    top_logprobs: int | None = None,
+    raw: bool | None = None,
+    format: Any = None,
+    images: Sequence[Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    keep_alive: Any = None,
+    truncate: bool | None = None,
+    shift: bool | None = None,
+    **others: Any,
+) -> dict[str, Any]:
+    """A body for /api/generate; what is None is left out."""
+    return _present(
+        model=model,
+        prompt=prompt,
+        suffix=suffix,
+        system=system,
+        template=template,
+        context=list(context) if context is not None else None,
+        stream=stream,
+        think=think,
+        logprobs=logprobs,
+        top_logprobs=top_logprobs,
+        raw=raw,
+        format=format,
+        images=[encode_image(image) for image in images] if images is not None else None,
+        options=options and dict(options),
+        keep_alive=keep_alive,
+        truncate=truncate,
+        shift=shift,
+        **others,
+    )
+
+
+def _present(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _message(message: Any) -> dict[str, Any]:
+    if not isinstance(message, dict):
+        raise RequestError(f"messages: each must be a dict with a role, not {type(message).__name__}")
+    if "role" not in message:
+        raise RequestError("messages: each must have a role: system, user, assistant or tool")
+    fields = {key: value for key, value in message.items() if value is not None}
+    if fields.get("images"):
+        fields["images"] = [encode_image(image) for image in fields["images"]]
+    return fields
+
+
+def encode_image(image: Any) -> str:
+    """An image as the server wants it: standard base64 with padding. Bytes, a path object, or base64 itself.
+
+    A plain string is never opened as a file.
+    """
+    import base64
+
+    if isinstance(image, os.PathLike):
+        try:
+            with open(image, "rb") as file:
+                image = file.read()
+        except OSError as error:
+            raise RequestError(f"image {os.fspath(image)}: {error.strerror}") from None
+    if isinstance(image, (bytes, bytearray)):
+        return base64.b64encode(image).decode()
+    if not isinstance(image, str):
+        raise RequestError(f"images: bytes, a Path or base64 text, not {type(image).__name__}")
+    if image.startswith("data:"):
+        raise RequestError("images: the server takes no data: URL; give what follows the comma")
+    try:
+        base64.b64decode(re.sub(r"[\r\n]", "", image), validate=True)
+    except ValueError:
+        raise RequestError(
+            "images: this text is not base64; wrap the name of a file in pathlib.Path to have it read"
+        ) from None
+    return image
+
+
+_IMAGES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*", re.DOTALL)
+
+
+def looks_like_image(data: bytes) -> bool:
+    return _IMAGES.match(data) is not None
+
+
+def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs; a value is JSON where it can be, else text. `stop` is always a list: the server refuses a
+    bare string."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise RequestError(f"option {pair!r}: write KEY=VALUE")
+        value = parse_value(text)
+        if key == "stop":
+            more = value if isinstance(value, list) else [text if isinstance(value, (int, float)) else value]
+            options["stop"] = [*options.get("stop", []), *more]
+        else:
+            options[key] = value
+    return options
+
+
+def parse_value(text: str) -> Any:
+    """JSON where it can be, else the text itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """JSON that must be JSON; `what` names it in the RequestError."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise RequestError(f"{what}: nested too deeply") from None
+    except ValueError as error:
+        raise RequestError(f"{what}: not JSON: {error}") from None
+
+
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    """The bytes of a request body. Raises RequestError for what JSON has no form for."""
+    try:
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"request: {error}") from None
+    # A lone surrogate has no UTF-8; the server would make U+FFFD of its escape, too.
+    return text.encode("utf-8", "replace")

@@ -1,0 +1,247 @@
+"""One POST and its answer: the only user of urllib.
+
+- Nothing is followed, and nothing loopback goes through a proxy: an opener of our own with neither.
+- A read gives what is there and never waits for more.
+- How a body ended proves nothing: several failures of a server end it properly. Only `done` does.
+"""
+
+from __future__ import annotations
+
+import http.client
+import urllib.error
+import urllib.request
+
+from ostream import __version__
+from ostream.clocks import Clocks
+from ostream.errors import BUSY_CODES, ConnectError, IncompleteStream, OstreamError, RequestError, ResponseError, reason
+from ostream.failure import refusal
+from ostream.request import Host
+from ostream.wire import BLOCK, Trust, Wire, dial, start_tls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator, Mapping
+
+# An HTTP chunk's size with its extensions; http.client allows 64 KiB for a header line.
+SIZE_LINE_LIMIT = 4 << 10
+# An error's text is short; a page of ten megabytes says no more than its beginning.
+REFUSAL_LIMIT = 256 << 10
+
+
+class Response(http.client.HTTPResponse):
+    """The answer to a POST; `blocks()` is its body."""
+
+    clocks: Clocks
+    failure: OstreamError | None = None
+
+    def blocks(self) -> Iterator[bytes]:
+        """The body without its framing, in blocks as they come, to wherever it ends.
+
+        `failure` says then what ended it: a broken connection, damaged framing or a clock; None if it seemed proper.
+        It is not raised here, so that a reader gets the last unfinished line too. ReaderGone is raised.
+        """
+        try:
+            for block in self._chunked_blocks() if self.chunked else self._plain_blocks():
+                if not self.clocks.received:
+                    self.clocks.start("idle")
+                self.clocks.received += len(block)
+                yield block
+        except OstreamError as error:
+            self.failure = error
+        except OSError as error:
+            self.failure = IncompleteStream(f"the connection broke: {reason(error)}")
+
+    def _plain_blocks(self) -> Iterator[bytes]:
+        left = self.length  # None: to the end of the connection
+        while self.fp and (left is None or left > 0):
+            block = self.fp.read1(BLOCK if left is None else min(BLOCK, left))
+            if not block:
+                return
+            if left is not None:
+                left -= len(block)
+            yield block
+
+    def _chunked_blocks(self) -> Iterator[bytes]:
+        """All of what one read gave of several HTTP chunks as one block; http.client's own way costs four times the
+        time, and hides how a body ended."""
+        left = 0  # of the HTTP chunk that has begun
+        size_line = b""  # of the next one, as far as it has come
+        while True:
+            data = size_line + self.fp.read1(BLOCK)
+            if len(data) == len(size_line):
+                return
+            size_line = b""
+            parts = []
+            position = 0
+            while position < len(data):
+                if left:
+                    part = data[position : position + left]
+                    parts.append(part)
+                    position += len(part)
+                    left -= len(part)
+                    continue
+                end = data.find(b"\n", position)
+                if end < 0:
+                    size_line = data[position:]
+                    break
+                size = data[position:end].partition(b";")[0].strip()
+                position = end + 1
+                if not size:
+                    continue  # the line end behind the data of a chunk
+                if not size.isalnum() or len(size) > 16:
+                    raise IncompleteStream("the HTTP framing of the answer is damaged")
+                try:
+                    left = int(size, 16)
+                except ValueError:
+                    raise IncompleteStream("the HTTP framing of the answer is damaged") from None
+                if not left:
+                    if parts:
+                        yield b"".join(parts)
+                    return
+            if parts:
+                yield b"".join(parts)
+            if len(size_line) > SIZE_LINE_LIMIT:
+                raise IncompleteStream("the HTTP framing of the answer is damaged")
+
+
+class _Connection(http.client.HTTPConnection):
+    response_class = Response
+    sock: Any
+    _tunnel_host: str | None
+
+    def __init__(self, host: str, clocks: Clocks, watch: int | None, trust: Trust | None, timeout: Any = None) -> None:
+        super().__init__(host)
+        self._clocks = clocks
+        self._watch = watch
+        self._trust = trust  # None: no TLS
+
+    def connect(self) -> None:
+        self.sock = Wire(dial(self.host, self.port, self._clocks, self._watch), self._clocks, self._watch)
+        if self._tunnel_host:
+            self._tunnel()  # type: ignore[attr-defined]
+        if self._trust:
+            self.sock = start_tls(self.sock, self._tunnel_host or self.host, self.port, self._trust)
+        self._clocks.start("first-byte")
+
+
+class _Handler(urllib.request.AbstractHTTPHandler):
+    """Opens http and https on our own connections."""
+
+    def __init__(self, clocks: Clocks, watch: int | None, trust: Trust) -> None:
+        super().__init__()
+        self._clocks = clocks
+        self._watch = watch
+        self._trust = trust
+
+    def open(self, request: urllib.request.Request) -> Any:
+        def connection(host: str, timeout: Any = None) -> _Connection:
+            trust = self._trust if request.type == "https" else None
+            return _Connection(host, self._clocks, self._watch, trust, timeout)
+
+        return self.do_open(connection, request)  # type: ignore[arg-type]
+
+    http_open = https_open = open
+    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
+
+
+def _proxies(host: Host) -> dict[str, str]:
+    """The proxy of the environment for this host, if any. Loopback never has one."""
+    if host.is_loopback or urllib.request.proxy_bypass(f"{host.name}:{host.port}"):
+        return {}
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(host.scheme) or proxies.get("all")
+    if not proxy:
+        return {}
+    kind = proxy.partition("://")[0] if "://" in proxy else "http"
+    if kind != "http":
+        raise RequestError(f"proxy {kind}://...: only http proxies can be used", advice="set no_proxy for this host")
+    return {host.scheme: proxy}
+
+
+def post(
+    host: Host,
+    path: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    clocks: Clocks,
+    trust: Trust,
+    watch: int | None = None,
+) -> Response:
+    """Send one request and give the answer, once its headers are there and it is one of ours.
+
+    Raises ConnectError, ClockError, ResponseError (any status that is not 2xx, an HTML page, compression),
+    IncompleteStream when the server hangs up without an answer, and ReaderGone.
+    """
+    opener = urllib.request.OpenerDirector()
+    opener.add_handler(urllib.request.ProxyHandler(_proxies(host)))
+    opener.add_handler(_Handler(clocks, watch, trust))
+    request = urllib.request.Request(host.url + path, body, {**_HEADERS, **headers}, method="POST")
+    clocks.start("connect")
+    try:
+        response: Response = opener.open(request)
+    except (OSError, http.client.HTTPException) as error:
+        raise _no_answer(error, host) from None
+    response.clocks = clocks
+    try:
+        _accept(response, host)
+    except BaseException:
+        response.close()
+        raise
+    return response
+
+
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Accept": "application/x-ndjson, application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"ostream/{__version__}",
+}
+
+
+def _no_answer(error: Exception, host: Host) -> OstreamError:
+    """What went wrong before there was an answer, in our words."""
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        error = error.reason
+    if isinstance(error, OstreamError):
+        return error
+    if isinstance(error, (ConnectionError, http.client.RemoteDisconnected)):
+        silent = IncompleteStream(f"{host.url}: the server hung up without an answer")
+        silent.retryable = True
+        return silent
+    if isinstance(error, http.client.HTTPException):
+        text = str(error) or type(error).__name__
+        return ResponseError(f"{host.url}: the answer is not HTTP: {text}", advice="what listens on this port?")
+    return ConnectError(f"{host.url}: {reason(error)}")
+
+
+def _accept(response: Response, host: Host) -> None:
+    """Raises ResponseError for an answer that can't be a stream of ours."""
+    location = response.getheader("Location")
+    if 300 <= response.status < 400 and location:
+        raise ResponseError(
+            f"{host.url}: redirected to {location}, which is not followed",
+            response.status,
+            advice="set OLLAMA_HOST or --host to where the server is",
+        )
+    if not 200 <= response.status < 300:
+        error = refusal(response.status, _beginning(response))
+        error.retry_after = response.getheader("Retry-After")
+        error.retryable = response.status in BUSY_CODES
+        raise error
+    encoding = response.getheader("Content-Encoding", "identity")
+    if encoding != "identity":
+        raise ResponseError(f"{host.url}: the answer is compressed ({encoding}), unasked", response.status)
+    if response.getheader("Content-Type", "").startswith("text/html"):
+        error = refusal(response.status, _beginning(response))
+        error.advice = "this is a web page, not Ollama: a proxy, a login page, or the wrong address"
+        raise error
+
+
+def _beginning(response: Response) -> bytes:
+    """The body of an error answer, as much as comes and is needed."""
+    body = b""
+    for block in response.blocks():
+        body += block
+        if len(body) >= REFUSAL_LIMIT:
+            break
+    return body

@@ -1,0 +1,213 @@
+"""A socket that keeps to the clocks and notices when the reader of our output leaves; and how to get one.
+
+Nothing here blocks but in `wait`: the socket does not, TLS does not, and a thread asks the name server.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import socket
+import threading
+import time
+
+from ostream.clocks import Clocks
+from ostream.errors import ConnectError, OstreamError, RequestError, reason
+from ostream.wait import READABLE, WRITABLE, wait
+
+try:
+    import ssl
+except ImportError:  # a python3 built without OpenSSL
+    ssl = None  # type: ignore[assignment]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+BLOCK = 64 << 10
+
+
+class Wire:
+    """A non-blocking socket that keeps to the clocks, in the shape http.client wants a socket to have."""
+
+    def __init__(self, sock: socket.socket, clocks: Clocks, watch: int | None) -> None:
+        self.sock = sock
+        self.clocks = clocks
+        self.watch = watch
+        self._closed = False
+        self._readers = 0
+        sock.setblocking(False)
+
+    def attempt(self, call: Callable[[], Any], events: int) -> Any:
+        """Do what may have to wait for `events`, for as long as the clocks allow."""
+        while True:
+            self.clocks.left()
+            try:
+                return call()
+            except BlockingIOError:
+                wanted = events
+            except OSError as error:
+                if ssl is None or not isinstance(error, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
+                    raise
+                wanted = READABLE if isinstance(error, ssl.SSLWantReadError) else WRITABLE
+            wait(self.sock.fileno(), wanted, self.watch, self.clocks.left)
+
+    def sendall(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self.attempt(lambda: self.sock.send(view), WRITABLE) :]
+            except (BrokenPipeError, ConnectionResetError):
+                return  # who refuses a large body may answer and close before it has read it: see what it says
+
+    def makefile(self, mode: str = "rb", buffering: int = -1) -> io.BufferedReader:
+        self._readers += 1
+        return io.BufferedReader(_Reader(self), BLOCK)
+
+    def release(self) -> None:
+        """A reader has been closed."""
+        self._readers -= 1
+        self._close()
+
+    def close(self) -> None:
+        # As with a real socket, a file made from it keeps it open.
+        self._closed = True
+        self._close()
+
+    def _close(self) -> None:
+        if self._closed and not self._readers:
+            self.sock.close()
+
+
+class _Reader(io.RawIOBase):
+    """Reads from a Wire; lies under a buffer, so that it is asked only when nothing is there."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        wire = self._wire
+        count: int = wire.attempt(lambda: wire.sock.recv_into(buffer), READABLE)
+        if wire.clocks.clock == "idle":
+            wire.clocks.start("idle")
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._wire.release()
+
+
+def dial(name: str, port: int, clocks: Clocks, watch: int | None) -> socket.socket:
+    """A connected socket; each address of the name gets its share of the time that is left."""
+    reasons: list[str] = []
+    refused = False
+    addresses = _look_up(name, port, clocks, watch)
+    for index, (family, kind, protocol, _, address) in enumerate(addresses):
+        left = clocks.left()
+        last = index == len(addresses) - 1
+        share = None if left is None else time.monotonic() + left / (len(addresses) - index)
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.setblocking(False)
+            code = sock.connect_ex(address)
+            if code == errno.EINPROGRESS:
+                if last or share is None:
+                    wait(sock.fileno(), WRITABLE, watch, clocks.left)
+                elif not wait(sock.fileno(), WRITABLE, watch, lambda end=share: end - time.monotonic()):
+                    code = errno.ETIMEDOUT
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if code == errno.EINPROGRESS else code
+            if not code:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return sock
+        except BaseException:
+            sock.close()
+            raise
+        sock.close()
+        refused = refused or code == errno.ECONNREFUSED
+        reason = os.strerror(code).lower()
+        if reason not in reasons:
+            reasons.append(reason)
+    error = ConnectError(
+        f"{name}:{port}: {', '.join(reasons)}",
+        advice="is Ollama running ('ollama serve')? OLLAMA_HOST or --host say where" if refused else "check OLLAMA_HOST",
+    )
+    error.retryable = refused
+    raise error
+
+
+def _look_up(name: str, port: int, clocks: Clocks, watch: int | None) -> list[Any]:
+    """The addresses of a name. A name server's silence can be neither timed nor interrupted, so a thread asks."""
+    answer: list[Any] = []
+
+    def ask(flags: int = 0) -> None:
+        try:
+            answer[:] = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=flags)
+        except (OSError, UnicodeError) as error:
+            answer[:] = [error]
+
+    ask(socket.AI_NUMERICHOST)
+    if isinstance(answer[0], Exception):
+        here, there = os.pipe()
+
+        def ask_and_tell() -> None:
+            ask()
+            os.close(there)
+
+        threading.Thread(target=ask_and_tell, daemon=True).start()
+        try:
+            wait(here, READABLE, watch, clocks.left)
+        finally:
+            os.close(here)
+    if isinstance(answer[0], Exception):
+        raise ConnectError(f"{name}: no such host ({answer[0].args[-1]})", advice="check OLLAMA_HOST")
+    return answer
+
+
+class Trust:
+    """What TLS believes: the system's authorities, those in a file, or anything."""
+
+    def __init__(self, cacert: str | None = None, insecure: bool = False) -> None:
+        self.cacert = cacert
+        self.insecure = insecure
+
+    def context(self) -> ssl.SSLContext:
+        if ssl is None:
+            raise ConnectError("https: this python3 has no ssl module", advice="use an http address, or another python3")
+        try:
+            context = ssl.create_default_context(cafile=self.cacert)
+        except OSError as error:
+            raise RequestError(f"{self.cacert}: {reason(error)}", advice="--cacert takes a PEM file") from None
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def start_tls(wire: Wire, name: str, port: int, trust: Trust) -> Wire:
+    """TLS over a connected wire, by the clocks."""
+    context = trust.context()
+    try:
+        tls = context.wrap_socket(wire.sock, server_hostname=name, do_handshake_on_connect=False)
+        wire = Wire(tls, wire.clocks, wire.watch)
+        wire.attempt(tls.do_handshake, READABLE)
+        return wire
+    except OstreamError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _tls_error(error, f"{name}:{port}") from None
+
+
+def _tls_error(error: Exception, where: str) -> ConnectError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConnectError(
+            f"{where}: TLS: {error.verify_message}", advice="--cacert FILE trusts an authority of your own"
+        )
+    reason = getattr(error, "reason", None) or str(error)
+    if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
+        return ConnectError(f"{where}: TLS: the server does not speak it on this port", advice="try http://")
+    return ConnectError(f"{where}: TLS: {reason}")
