@@ -46,9 +46,27 @@ _ALIASES = {"ChatResponse": "Chunk", "GenerateResponse": "Chunk"}
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = [
-    *("Accumulator", "ChatResponse", "Chunk", "Client", "ClockError", "ConnectError", "GenerateResponse"),
-    *("IncompleteStream", "Message", "NotNDJSON", "OstreamError", "RequestError", "ResponseError", "Stream"),
-    *("chat", "content", "decode_line", "generate", "split_lines", "thinking", "tool_calls"),
+    "Accumulator",
+    "ChatResponse",
+    "Chunk",
+    "Client",
+    "ClockError",
+    "ConnectError",
+    "GenerateResponse",
+    "IncompleteStream",
+    "Message",
+    "NotNDJSON",
+    "OstreamError",
+    "RequestError",
+    "ResponseError",
+    "Stream",
+    "chat",
+    "content",
+    "decode_line",
+    "generate",
+    "split_lines",
+    "thinking",
+    "tool_calls",
 ]
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from ostream import __version__
+from ostream.errors import RequestError
 from ostream.stdio import Messages, Output, guard, prepare
-from ostream.errors import OutputError, RequestError
 
 # name: (kind, what it does). A source's failures are error lines on its stdout too.
 COMMANDS = {
@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     name, *arguments = sys.argv if argv is None else argv
     command = name.rpartition("/")[2]
     if command not in COMMANDS:
-        command, *arguments = [*arguments, ""] if not arguments else arguments
+        command, *arguments = arguments or [""]
         if command not in COMMANDS:
             return _about(command)
     prepare()

@@ -81,10 +81,14 @@ def _answers(*names: str) -> Callable[[type], type]:
 
     def decorate(cls: type) -> type:
         for name in names:
-            setattr(cls, name, property(lambda self, name=name: self.get(name)))
+            setattr(cls, name, _item(name))
         return cls
 
     return decorate
+
+
+def _item(name: str) -> property:
+    return property(lambda self: self.get(name))
 
 
 @_answers("name", "arguments", "index")

@@ -13,12 +13,11 @@ from ostream.failure import is_error, response_error
 from ostream.message import Accumulator
 from ostream.ndjson import decode_line, is_torn, split_lines
 from ostream.request import CHAT, GENERATE, chat_body, check_header, encode_body, generate_body, parse_host
-from ostream.wait import wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Callable, Iterator, Mapping, Sequence
+    from typing import Any, Callable, Generator, Iterator, Mapping, Sequence
 
     from ostream.transport import Response
 
@@ -72,12 +71,20 @@ class Client:
                 self.headers["Authorization"] = f"Bearer {key}"
                 check_header("Authorization", self.headers["Authorization"])
 
-    def chat(self, model: str = "", messages: Sequence[Any] | None = None, *, stream: bool = False, **fields: Any) -> Any:
+    def chat(
+        self, model: str = "", messages: Sequence[Any] | None = None, *, stream: bool = False, **fields: Any
+    ) -> Any:
         """POST /api/chat: a Chunk, or with `stream=True` a Stream of them. For the fields see the module's `chat`."""
         return self._ask(CHAT, chat_body(model, messages, stream=stream, **fields))
 
     def generate(
-        self, model: str = "", prompt: str | None = None, suffix: str | None = None, *, stream: bool = False, **fields: Any
+        self,
+        model: str = "",
+        prompt: str | None = None,
+        suffix: str | None = None,
+        *,
+        stream: bool = False,
+        **fields: Any,
     ) -> Any:
         """POST /api/generate: a Chunk, or with `stream=True` a Stream of them."""
         return self._ask(GENERATE, generate_body(model, prompt, suffix, stream=stream, **fields))
@@ -116,9 +123,7 @@ class Client:
                 tries += 1
                 pause = max(_backoff(tries), _asked_pause(error))
                 note(f"{error}; try {tries} of {self.retry} in {pause:.1f} s")
-            clocks.start("pause")
-            end = time.monotonic() + pause
-            wait(None, 0, watch, lambda: min(end - time.monotonic(), clocks.left() or pause))
+            clocks.pause(pause, watch)
 
 
 def _backoff(tries: int) -> float:
@@ -152,7 +157,7 @@ class Stream:
     def __init__(self, post: Callable[[], Response]) -> None:
         self._post = post
         self._so_far = Accumulator()
-        self._chunks = self._read()
+        self._chunks: Generator[Chunk, None, None] = self._read()
 
     def __iter__(self) -> Iterator[Chunk]:
         return self
@@ -186,7 +191,7 @@ class Stream:
         chunks = list(self)
         return chunks[0] if len(chunks) == 1 else self.response
 
-    def _read(self) -> Iterator[Chunk]:
+    def _read(self) -> Generator[Chunk, None, None]:
         response = self._post()
         try:
             yield from self._decode(split_lines(response.blocks()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 
 from ostream.errors import ClockError
+from ostream.wait import wait
 
 
 class Clocks:
@@ -37,6 +38,18 @@ class Clocks:
         """The answer is complete: what still comes must come soon."""
         end = time.monotonic() + seconds
         self._end = end if self._end is None else min(end, self._end)
+
+    def pause(self, seconds: float, watch: int | None = None) -> None:
+        """Let time go by, but no more than max-time allows."""
+        self.start("pause")
+        end = time.monotonic() + seconds
+
+        def left_s() -> float:
+            left = self.left()
+            pause = end - time.monotonic()
+            return pause if left is None else min(left, pause)
+
+        wait(None, 0, watch, left_s)
 
     def left(self) -> float | None:
         """Seconds until the next clock runs out. Raises ClockError when one has."""

@@ -45,15 +45,13 @@ class OstreamError(Exception):
     exit_status = REFUSED
     advice = ""
     retryable = False  # would the same request, sent again, have a chance? Only while nothing of the answer has come
+    partial: Any = None  # what had come of the response; of a line that was cut, its bytes
 
     def __init__(self, error: str = "", *, advice: str = "") -> None:
         super().__init__(error)
         self.error = error
         if advice:
             self.advice = advice
-
-    # What had come of the response; of a line that was cut, its bytes.
-    partial: Any = None
 
     def error_line(self) -> dict[str, Any]:
         """The error line of this failure, as the pipe carries it."""

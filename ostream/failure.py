@@ -85,8 +85,10 @@ def _advice(status_code: int, error: ResponseError, json_error: bool) -> str:
     if error.signin_url:
         return f"sign in at {error.signin_url}"
     if status_code == 404:
-        return "pull the model with 'ollama pull', or list those there are with 'ollama list'" if json_error else (
-            "is this the address of an Ollama server? check OLLAMA_HOST and its path"
+        return (
+            "pull the model with 'ollama pull', or list those there are with 'ollama list'"
+            if json_error
+            else ("is this the address of an Ollama server? check OLLAMA_HOST and its path")
         )
     if status_code == 403 and not json_error:
         return "the server refuses this host name; reach it by its address, or set the Host header to localhost"

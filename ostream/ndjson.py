@@ -95,7 +95,14 @@ def is_torn(line: bytes) -> bool:
     return not line.endswith(b"\n") and line.lstrip(b"\xef\xbb\xbf \t\r").startswith(b"{")
 
 
-_SHAPES = {list: "an array", str: "a string", int: "a number", float: "a number", bool: "true or false", type(None): "null"}
+_SHAPES = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
 
 
 def _what_is_wrong(text: str, error: Exception) -> str:

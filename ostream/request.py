@@ -10,7 +10,7 @@ from ostream.errors import RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Mapping, Sequence
+    from typing import Any, Iterable, Mapping, Sequence
 
 CHAT = "/api/chat"
 GENERATE = "/api/generate"
@@ -34,12 +34,17 @@ class Host:
 
     @property
     def is_loopback(self) -> bool:
-        return _LOOPBACK.fullmatch(self.name) is not None
+        return is_loopback(self.name)
 
     @property
     def keeps_secrets(self) -> bool:
         """May a key be sent there? Over TLS, or without leaving the machine."""
         return self.scheme == "https" or self.is_loopback
+
+
+def is_loopback(name: str) -> bool:
+    """Does this host name, or address without brackets, mean this machine?"""
+    return _LOOPBACK.fullmatch(name) is not None
 
 
 def parse_host(text: str | None) -> Host:

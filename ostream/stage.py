@@ -13,7 +13,7 @@ from ostream.wait import watchable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, List, Union
+    from typing import Any, Dict, Iterator, Union
 
     Item = Union[Dict[str, Any], "Failed"]
 

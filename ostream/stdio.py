@@ -11,10 +11,9 @@ import errno
 import os
 import signal
 import stat
-import sys
 
 from ostream import wait
-from ostream.errors import BUG, OK, OstreamError, OutputError, InputError, RequestError, reason
+from ostream.errors import BUG, OK, InputError, OstreamError, OutputError, RequestError, reason
 from ostream.ndjson import encode_line
 from ostream.terminal import escaped, one_line, visible
 from ostream.wait import ReaderGone
@@ -205,11 +204,11 @@ def prepare() -> bool:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             # The kernel does not let a default action end process 1.
-            signal.signal(number, _die if os.getpid() == 1 else signal.SIG_DFL)
+            signal.signal(number, die if os.getpid() == 1 else signal.SIG_DFL)
     return stdout_open
 
 
-def _die(number: int, _frame: object = None) -> NoReturn:
+def die(number: int, _frame: object = None) -> NoReturn:
     """End by this signal, so that a parent sees what a C program would show."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
@@ -254,6 +253,6 @@ def guard(messages: Messages, run: Callable[[], int], errors_on_stdout: bool = F
             failed(OstreamError(f"a bug in this program: {type(error).__name__}: {error}", advice="please report it"))
             return BUG
     except ReaderGone:
-        _die(signal.SIGPIPE)
+        die(signal.SIGPIPE)
     except OutputError as error:
         return failed(error)

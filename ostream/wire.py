@@ -39,12 +39,12 @@ class Wire:
         self._readers = 0
         sock.setblocking(False)
 
-    def attempt(self, call: Callable[[], Any], events: int) -> Any:
+    def attempt(self, call: Callable[..., Any], events: int, *arguments: Any) -> Any:
         """Do what may have to wait for `events`, for as long as the clocks allow."""
         while True:
             self.clocks.left()
             try:
-                return call()
+                return call(*arguments)
             except BlockingIOError:
                 wanted = events
             except OSError as error:
@@ -57,7 +57,7 @@ class Wire:
         view = memoryview(data)
         while view:
             try:
-                view = view[self.attempt(lambda: self.sock.send(view), WRITABLE) :]
+                view = view[self.attempt(self.sock.send, WRITABLE, view) :]
             except (BrokenPipeError, ConnectionResetError):
                 return  # who refuses a large body may answer and close before it has read it: see what it says
 
@@ -91,7 +91,7 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         wire = self._wire
-        count: int = wire.attempt(lambda: wire.sock.recv_into(buffer), READABLE)
+        count: int = wire.attempt(wire.sock.recv_into, READABLE, buffer)
         if wire.clocks.clock == "idle":
             wire.clocks.start("idle")
         return count
@@ -104,40 +104,49 @@ class _Reader(io.RawIOBase):
 
 def dial(name: str, port: int, clocks: Clocks, watch: int | None) -> socket.socket:
     """A connected socket; each address of the name gets its share of the time that is left."""
-    reasons: list[str] = []
-    refused = False
+    codes: list[int] = []
     addresses = _look_up(name, port, clocks, watch)
     for index, (family, kind, protocol, _, address) in enumerate(addresses):
-        left = clocks.left()
-        last = index == len(addresses) - 1
-        share = None if left is None else time.monotonic() + left / (len(addresses) - index)
         sock = socket.socket(family, kind, protocol)
         try:
-            sock.setblocking(False)
-            code = sock.connect_ex(address)
-            if code == errno.EINPROGRESS:
-                if last or share is None:
-                    wait(sock.fileno(), WRITABLE, watch, clocks.left)
-                elif not wait(sock.fileno(), WRITABLE, watch, lambda end=share: end - time.monotonic()):
-                    code = errno.ETIMEDOUT
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if code == errno.EINPROGRESS else code
-            if not code:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return sock
+            code = _connect(sock, address, _share(clocks, len(addresses) - index), watch)
         except BaseException:
             sock.close()
             raise
+        if not code:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return sock
         sock.close()
-        refused = refused or code == errno.ECONNREFUSED
-        reason = os.strerror(code).lower()
-        if reason not in reasons:
-            reasons.append(reason)
+        codes.append(code)
+    refused = errno.ECONNREFUSED in codes
     error = ConnectError(
-        f"{name}:{port}: {', '.join(reasons)}",
-        advice="is Ollama running ('ollama serve')? OLLAMA_HOST or --host say where" if refused else "check OLLAMA_HOST",
+        f"{name}:{port}: {', '.join(dict.fromkeys(os.strerror(code).lower() for code in codes))}",
+        advice="is Ollama running ('ollama serve')? OLLAMA_HOST or --host say where"
+        if refused
+        else "check OLLAMA_HOST",
     )
     error.retryable = refused
     raise error
+
+
+def _share(clocks: Clocks, addresses: int) -> Callable[[], float | None]:
+    """The seconds left for the next of so many addresses; the last may use all there are."""
+    left = clocks.left()
+    if left is None or addresses == 1:
+        return clocks.left
+    end = time.monotonic() + left / addresses
+    return lambda: end - time.monotonic()
+
+
+def _connect(sock: socket.socket, address: Any, left_s: Callable[[], float | None], watch: int | None) -> int:
+    """0, or the errno of the failure."""
+    sock.setblocking(False)
+    code = sock.connect_ex(address)
+    if code != errno.EINPROGRESS:
+        return code
+    if not wait(sock.fileno(), WRITABLE, watch, left_s):
+        return errno.ETIMEDOUT
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def _look_up(name: str, port: int, clocks: Clocks, watch: int | None) -> list[Any]:
@@ -177,7 +186,9 @@ class Trust:
 
     def context(self) -> ssl.SSLContext:
         if ssl is None:
-            raise ConnectError("https: this python3 has no ssl module", advice="use an http address, or another python3")
+            raise ConnectError(
+                "https: this python3 has no ssl module", advice="use an http address, or another python3"
+            )
         try:
             context = ssl.create_default_context(cafile=self.cacert)
         except OSError as error:

@@ -83,7 +83,7 @@ class Parser(argparse.ArgumentParser):
             if argument == "--":
                 return options, words, queue
             if argument.startswith("--"):
-                name, equals, value = argument.partition("=")
+                name, equals, _ = argument.partition("=")
                 action = self._option_string_actions.get(name)
                 if action is None:
                     self.error(f"{name}: unknown option")

@@ -29,7 +29,7 @@ def ask(messages: Messages, values: dict[str, Any]) -> tuple[str, dict[str, Any]
     """The path and the body that a command line of send asks for. Raises RequestError; reads files and stdin."""
     _check_uses_of_stdin(values)
     body = _given_body(values["body"])
-    generate = values["generate"] or "prompt" in body and "messages" not in body
+    generate = values["generate"] or ("prompt" in body and "messages" not in body)
     _check_endpoint(generate, values, body)
     prompt = _prompt(messages, values)
     images = [_image(name) for name in values["image"]]
@@ -67,7 +67,9 @@ def _check_uses_of_stdin(values: dict[str, Any]) -> None:
     uses = values["words"].count("-") + values["image"].count("-") + (values["body"] == "-")
     needs_prompt = not (values["words"] or values["body"] or values["load"] or values["unload"])
     if uses + needs_prompt > 1:
-        raise RequestError("standard input: wanted twice", advice="it can be read once; put one of the inputs into a file")
+        raise RequestError(
+            "standard input: wanted twice", advice="it can be read once; put one of the inputs into a file"
+        )
 
 
 def _check_endpoint(generate: bool, values: dict[str, Any], body: dict[str, Any]) -> None:
@@ -127,7 +129,7 @@ def _prompt(messages: Messages, values: dict[str, Any]) -> str | None:
     """The prompt; None where none is wanted."""
     words = values["words"]
     if values["load"] or values["unload"]:
-        if words or values["load"] and values["unload"]:
+        if words or (values["load"] and values["unload"]):
             raise RequestError("--load, --unload: take no prompt, and exclude each other")
         return None
     if not words and values["body"]:

@@ -19,8 +19,8 @@ def parser() -> Parser:
         "collect",
         "[-w FILE] [options] [FILE ...]",
         "A filter: buffering, a response is written when it is whole; memory: one answer.",
-        "Fold each response of an NDJSON stream into one complete object, as \"stream\": false would have given it.\n"
-        "A response that was cut keeps \"done\": false; error lines are passed on.",
+        'Fold each response of an NDJSON stream into one complete object, as "stream": false would have given it.\n'
+        'A response that was cut keeps "done": false; error lines are passed on.',
         [
             "send -m qwen3 'Why is the sky blue?' | collect | jq -r .message.content",
             "send -m qwen3 'Why is the sky blue?' | collect -w answer.json | extract-content",

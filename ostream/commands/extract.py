@@ -30,11 +30,15 @@ def parser(what: str, description: str, examples: list[str]) -> Parser:
         examples,
     )
     end = parser.add_mutually_exclusive_group()
-    end.add_argument("-n", "--no-newline", dest="end", action="store_const", const="", default="\n", help="exactly the text")
+    end.add_argument(
+        "-n", "--no-newline", dest="end", action="store_const", const="", default="\n", help="exactly the text"
+    )
     end.add_argument("-0", "--null", dest="end", action="store_const", const="\0", help="the text and a NUL")
     end.add_argument("--json", dest="as_json", action="store_true", help=f'one {{"id":...,"{what}":...}} per response')
     parser.add_argument(
-        "--think-tags", action="store_true", help="take <think>...</think> inside the content for thinking, as old servers send it"
+        "--think-tags",
+        action="store_true",
+        help="take <think>...</think> inside the content for thinking, as old servers send it",
     )
     parser.add_filter_arguments(f"the {what}")
     return parser
@@ -84,7 +88,7 @@ def run(
                 held = settle()
                 out.append(held)
                 last = held or last
-                if end == "\0" or last and not last.endswith(end):
+                if end == "\0" or (last and not last.endswith(end)):
                     out.append(end)
                 if called and not last and what == "content":
                     messages.note("the answer has no text but tool calls; 'collect' shows them")

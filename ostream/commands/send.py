@@ -6,7 +6,7 @@ import os
 import stat
 
 from ostream.commands.arguments import Parser, count, positive
-from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamError, RequestError, ResponseError
+from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError
 from ostream.failure import is_error, response_error
 from ostream.ndjson import decode_line, encode_line, is_torn, split_lines
 from ostream.stdio import Messages, Output
@@ -123,7 +123,7 @@ def run(messages: Messages, **values: Any) -> int:
 
 
 def _request_line(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    masked = {name: "***" for name in client.headers}
+    masked = dict.fromkeys(client.headers, "***")
     return {"request": {"url": client.host.url + path, "path": path, "headers": masked, "body": body}}
 
 

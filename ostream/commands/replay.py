@@ -1,0 +1,163 @@
+"""replay: recordings, served as the server that made them would."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+
+from ostream.commands.arguments import Parser
+from ostream.errors import InputError, RequestError, reason
+from ostream.loopback import Exchange, Server
+from ostream.ndjson import split_lines
+from ostream.recording import JSON, Recordings, parse
+from ostream.stdio import Messages, Output, die, input_name, open_input, read_blocks
+from ostream.wait import wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ostream import recording
+
+
+def parser() -> Parser:
+    parser = Parser(
+        "replay",
+        "[--speed S] FILE ... [-- COMMAND [ARGUMENT ...]]",
+        "A wrapper: exits with COMMAND's status; memory: the recordings.",
+        "Serve recordings on a loopback port as an Ollama server would: to COMMAND, with OLLAMA_HOST set, or until\n"
+        "interrupted. A recording is what 'send' printed, or one with request lines.",
+        [
+            "replay examples/recordings/chat.ndjson -- sh examples/demo.sh",
+            "replay answer.ndjson -- sh -c 'send hello | extract-content'",
+        ],
+    )
+    parser.add_argument(
+        "--speed",
+        metavar="S",
+        type=_speed,
+        default=0,
+        help="1: as recorded, 0.5: half as fast, 0: as fast as can be (0)",
+    )
+    parser.add_argument("files", nargs="*", metavar="FILE", help="recordings; '-' is standard input")
+    return parser
+
+
+def _speed(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1e6:
+        raise ValueError
+    return value
+
+
+_speed.__name__ = "speed"
+
+
+def main(arguments: list[str], messages: Messages) -> int:
+    command_line = parser()
+    values = command_line.parse(arguments, messages)
+    files = values["files"][: len(values["files"]) - len(command_line.rest)]
+    return run(messages, files, command_line.rest, values["speed"])
+
+
+def run(messages: Messages, files: list[str], command: list[str], speed: float = 0) -> int:
+    if not files:
+        raise RequestError("no recording", advice="write 'replay FILE ... -- COMMAND'")
+    recordings = Recordings([exchange for name in files for exchange in _load(name)])
+    lock = threading.Lock()
+
+    def respond(exchange: Exchange) -> None:
+        messages.trace(f"{exchange.command} {exchange.path}")
+        with lock:
+            found = recordings.find(exchange.path.partition("?")[0], _json(exchange.body))
+        if exchange.command == "POST" and found:
+            _send(exchange, found, speed)
+        else:
+            _send_default(exchange)
+
+    with Server(respond) as server:
+        if command:
+            return _run_command(command, server.url, recordings.model)
+        Output(1, "standard output").text(f"{server.url}\n")
+        messages.note(f"serving {len(recordings.exchanges)} recordings; end with Ctrl-C")
+        wait(None, 0)
+    return 0
+
+
+def _load(name: str) -> list[recording.Exchange]:
+    fd = open_input(name)
+    try:
+        batches = split_lines(read_blocks(fd, input_name(name)))
+        exchanges = parse((line for lines in batches for line in lines), input_name(name))
+    finally:
+        if fd:
+            os.close(fd)
+    if not exchanges:
+        raise InputError(f"{input_name(name)}: no recording in it")
+    return exchanges
+
+
+def _json(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _send(exchange: Exchange, found: recording.Exchange, speed: float) -> None:
+    begin = time.monotonic()
+
+    def keep_time(elapsed_ns: int) -> None:
+        if speed:
+            time.sleep(max(0.0, begin + elapsed_ns / 1e9 / speed - time.monotonic()))
+
+    if found.content_type.startswith("application/json") and not found.cut:
+        keep_time(found.lines[-1][1] if found.lines else 0)
+        body = b"".join(line for line, _ in found.lines)
+        exchange.whole(found.status, found.content_type, body[:-1] if body.endswith(b"\n") else body)
+        return
+    exchange.head(found.status, found.content_type)
+    for line, elapsed_ns in found.lines:
+        keep_time(elapsed_ns)
+        exchange.chunk(line)
+    if found.cut:
+        exchange.cut()
+    else:
+        exchange.end()
+
+
+def _send_default(exchange: Exchange) -> None:
+    """What a real server says without a model, and to a request that was not recorded."""
+    if exchange.path == "/" and exchange.command in ("GET", "HEAD"):
+        exchange.whole(200, "text/plain; charset=utf-8", b"Ollama is running")
+    elif exchange.path == "/api/version" and exchange.command == "GET":
+        exchange.whole(200, JSON, b'{"version":"0.0.0"}')
+    elif exchange.command == "POST":
+        error = {"error": f"no recording answers this request to {exchange.path}"}
+        exchange.whole(404, JSON, json.dumps(error).encode())
+    else:
+        exchange.whole(404, "text/plain", b"404 page not found")
+
+
+def _run_command(command: list[str], url: str, model: str | None) -> int:
+    """Run COMMAND against the server; its exit status, or death by its signal."""
+    environment = {**os.environ, "OLLAMA_HOST": url}
+    if model and not environment.get("OLLAMA_MODEL"):
+        environment["OLLAMA_MODEL"] = model
+    for name in ("no_proxy", "NO_PROXY"):
+        environment[name] = ",".join(filter(None, (environment.get(name), "127.0.0.1")))
+    try:
+        process = subprocess.Popen(command, env=environment)
+    except OSError as error:
+        raise RequestError(f"{command[0]}: {reason(error)}") from None
+    # A terminal's Ctrl-C reaches COMMAND by itself; what is sent to us alone is passed on.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: process.send_signal(number))
+    status = process.wait()
+    if status < 0:
+        die(-status)
+    return status

@@ -1,0 +1,137 @@
+"""A small HTTP server on a loopback socket that answers as Ollama does: for replay, and for the tests.
+
+It reads the whole request before it answers (closing with unread input would reset the connection and take the last
+lines with it), refuses what a web page could send, and sends one line as one HTTP chunk.
+"""
+
+from __future__ import annotations
+
+import http.server
+import re
+import socket
+import struct
+import threading
+
+from ostream.request import is_loopback
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+# Above this the real server uses chunks for a whole object too.
+WHOLE_LIMIT = 2048
+
+
+class Exchange(http.server.BaseHTTPRequestHandler):
+    """One request, `command`, `path`, `headers` and `body`, and the means to answer it."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Server
+    body: bytes
+
+    def setup(self) -> None:
+        super().setup()
+        self._head = b""
+        self._chunked = False
+
+    def answer(self) -> None:
+        length = self.headers.get("Content-Length", "0")
+        self.body = self.rfile.read(int(length)) if length.isdigit() else b""
+        if self._is_foreign():
+            self.whole(403, None, b"")
+        else:
+            self.server.respond(self)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = answer
+
+    def _is_foreign(self) -> bool:
+        """Does this come from a web page: by another host name, or with an origin?"""
+        host = self.headers.get("Host", "localhost")
+        return "Origin" in self.headers or not is_loopback(re.sub(r":\d*\Z", "", host).strip("[]"))
+
+    def head(self, status: int, content_type: str | None, length: int | None = None, **headers: str) -> None:
+        """Set the status line and the headers; they leave with the first bytes of the body. No length: HTTP chunks."""
+        phrase = self.responses.get(status, ("",))[0]
+        lines = [f"HTTP/1.1 {status} {phrase}"]
+        if content_type:
+            lines.append(f"Content-Type: {content_type}")
+        lines.append(f"Date: {self.date_time_string()}")
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        self._chunked = length is None and self.request_version != "HTTP/1.0"
+        if length is not None:
+            lines.append(f"Content-Length: {length}")
+        elif self._chunked:
+            lines.append("Transfer-Encoding: chunked")
+        else:
+            self.close_connection = True
+        self._head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    def raw(self, data: bytes) -> None:
+        """Bytes as they are, behind the headers if those have not left yet."""
+        head, self._head = self._head, b""
+        self.wfile.write(head + data)
+
+    def chunk(self, data: bytes) -> None:
+        """One HTTP chunk."""
+        self.raw(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+
+    def end(self) -> None:
+        """The proper end."""
+        self.raw(b"0\r\n\r\n" if self._chunked else b"")
+
+    def cut(self) -> None:
+        """The end of a server that was killed: nothing more comes."""
+        self.raw(b"")
+        self.close_connection = True
+
+    def reset(self) -> None:
+        """The end of a connection that was torn down."""
+        self.raw(b"")
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        self.close_connection = True
+
+    def whole(self, status: int, content_type: str | None, body: bytes) -> None:
+        """A whole answer at once."""
+        if len(body) > WHOLE_LIMIT:
+            self.head(status, content_type)
+            self.chunk(body)
+            self.end()
+        else:
+            self.head(status, content_type, len(body))
+            self.raw(b"" if self.command == "HEAD" else body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass  # who wants to know looks at what the client says
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves on a free port of 127.0.0.1 while it is entered; `respond` answers each request."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 1024
+
+    def __init__(self, respond: Callable[[Exchange], None]) -> None:
+        super().__init__(("127.0.0.1", 0), Exchange)
+        self.respond = respond
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def __enter__(self) -> Server:
+        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that left is not an error."""
+        import sys
+
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)

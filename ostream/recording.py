@@ -1,0 +1,148 @@
+"""Recordings: the line grammar read as exchanges, and which of them answers a request. Nothing in one is trusted.
+
+An exchange is a request line, `{"request":{"path":...,"body":...},"status":200,"content_type":...}`, and the lines of
+the response as they came, each with `elapsed` (ns since the request) as its textual last key. Lines without a request
+line, as `send > FILE` writes them, answer any request to their endpoint.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ostream.errors import INCOMPLETE, NotNDJSON
+from ostream.failure import error_text, is_error, line_status, trusted_status
+from ostream.ndjson import decode_line, encode_line
+from ostream.request import CHAT, GENERATE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterable
+
+NDJSON = "application/x-ndjson"
+JSON = "application/json; charset=utf-8"
+
+_STAMP = re.compile(rb',?"elapsed":(\d{1,19})\}\s*\Z')
+
+
+def unstamp(line: bytes) -> tuple[bytes, int | None]:
+    """A line as the server sent it, and its `elapsed`."""
+    match = _STAMP.search(line)
+    if not match:
+        return line, None
+    return line[: match.start()] + b"}\n", int(match[1])
+
+
+class Exchange:
+    """One recorded answer: `lines` to send, each with its `elapsed_ns`, and then, if `cut`, a broken connection."""
+
+    def __init__(self, path: str, body: Any = None, status: int = 200, content_type: str = NDJSON) -> None:
+        self.path = path
+        self.body = body  # None: any
+        self.status = status
+        self.content_type = content_type
+        self.lines: list[tuple[bytes, int]] = []
+        self.cut = False
+        self.model: str | None = None
+
+    def add(self, line: bytes, chunk: dict[str, Any]) -> None:
+        line, elapsed_ns = unstamp(line)
+        if elapsed_ns is None:
+            elapsed_ns = self.lines[-1][1] if self.lines else 0
+        if self.model is None and isinstance(chunk.get("model"), str):
+            self.model = chunk["model"]
+        if is_error(chunk) and trusted_status(chunk) is not None:
+            self._add_our_error(chunk, elapsed_ns)
+        else:
+            self.lines.append((line, elapsed_ns))
+
+    def _add_our_error(self, chunk: dict[str, Any], elapsed_ns: int) -> None:
+        """An error line that send wrote stands for what the server did: a status, a line, or a broken connection."""
+        code = chunk.get("status_code")
+        error = encode_line({"error": error_text(chunk["error"])})
+        if not self.lines and type(code) is int and 400 <= code <= 599:
+            self.status, self.content_type = code, JSON
+            self.lines.append((error, elapsed_ns))
+        elif line_status(chunk) < INCOMPLETE:
+            self.lines.append((error, elapsed_ns))
+        else:
+            partial = chunk.get("partial")
+            if isinstance(partial, str):
+                self.lines.append((partial.encode("utf-8", "replace"), elapsed_ns))
+            self.cut = True
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self.lines) and (decode_line(self.lines[-1][0]) or {}).get("done") is True
+
+
+def parse(lines: Iterable[bytes], where: str) -> list[Exchange]:
+    """The exchanges of one file. Raises NotNDJSON, naming file and line."""
+    exchanges: list[Exchange] = []
+    current: Exchange | None = None
+    for lineno, line in enumerate(lines, 1):
+        try:
+            chunk = decode_line(line)
+        except NotNDJSON as error:
+            raise NotNDJSON(f"{where}:{lineno}: {error}", line, lineno) from None
+        if chunk is None:
+            continue
+        if "request" in chunk and not is_error(chunk):
+            current = _begin(chunk)
+            exchanges.append(current)
+            continue
+        if "role" in chunk:
+            continue
+        if current is None or (current.body is None and current.is_over):
+            current = Exchange(CHAT if "message" in chunk else GENERATE)
+            exchanges.append(current)
+        current.add(line, chunk)
+    return exchanges
+
+
+def _begin(line: dict[str, Any]) -> Exchange:
+    request = line["request"] if isinstance(line["request"], dict) else {}
+    path, status, content_type = request.get("path"), line.get("status"), line.get("content_type")
+    body = request.get("body")
+    return Exchange(
+        path if isinstance(path, str) else CHAT,
+        body if isinstance(body, dict) else {},
+        status if type(status) is int and 200 <= status <= 599 else 200,
+        content_type if isinstance(content_type, str) and re.fullmatch(r"[ -~]{1,200}", content_type) else NDJSON,
+    )
+
+
+class Recordings:
+    """The exchanges to answer from.
+
+    A request gets the exchange with its path and body, the next of them each time and the last one for ever; else the
+    next of its path that has not been used.
+    """
+
+    def __init__(self, exchanges: list[Exchange]) -> None:
+        self.exchanges = exchanges
+        self._used: set[int] = set()
+
+    def find(self, path: str, body: Any) -> Exchange | None:
+        of_path = [(index, exchange) for index, exchange in enumerate(self.exchanges) if exchange.path == path]
+        same = [(index, exchange) for index, exchange in of_path if _same(exchange.body, body)]
+        unused = [pair for pair in same or of_path if pair[0] not in self._used]
+        for index, exchange in unused or same[-1:]:
+            self._used.add(index)
+            return exchange
+        return None
+
+    @property
+    def model(self) -> str | None:
+        """The model that the first exchange was asked for, or answered by."""
+        for exchange in self.exchanges:
+            asked = (exchange.body or {}).get("model")
+            if isinstance(asked, str) or exchange.model:
+                return asked if isinstance(asked, str) else exchange.model
+        return None
+
+
+def _same(recorded: Any, asked: Any) -> bool:
+    """Equal as JSON; to stream is the default, and may be said or not."""
+    if not isinstance(recorded, dict) or not isinstance(asked, dict):
+        return False
+    return {"stream": True, **recorded} == {"stream": True, **asked}
