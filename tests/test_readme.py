@@ -1,0 +1,61 @@
+"""Every block of the README is run, each on the recordings named in front of it, and its output is the one shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.process import ROOT, sh
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"(?:<!-- replay: ([a-z ]+) -->\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
+assert len(BLOCKS) == README.count("\n```") / 2, "a block without a language is not run"
+
+
+def split_console(block: str) -> list[tuple[str, str]]:
+    """Commands, which begin with "$ ", and the output under each."""
+    turns = re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]
+    return [(turn.partition("\n")[0], turn.partition("\n")[2]) for turn in turns]
+
+
+@pytest.mark.parametrize(("recordings", "language", "block"), BLOCKS)
+def test_a_block_does_what_it_shows(recordings: str, language: str, block: str, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    if language == "sh" and not recordings:
+        done = sh(f"cd {ROOT}\n{block.replace('make demo', 'make -n demo')}command -v send extract-content")
+        assert done.returncode == 0, done.stderr
+        assert str(ROOT).encode() in done.stdout
+        return
+    names = [str(ROOT / "examples" / "recordings" / f"{name}.ndjson") for name in recordings.split()]
+    if language == "console":
+        script = "".join(f"{command}\nprintf '\\0'\n" for command, _ in split_console(block))
+    elif language == "python":
+        script = f"exec python3 - <<'END'\n{block}END\n"
+    else:
+        script = f"set -e\n{block}"
+    (tmp_path / "script").write_text(script, encoding="utf-8")
+    done = sh(f"git init -q .; exec replay {' '.join(names)} -- sh ../script 2>&1", cwd=work)
+    assert done.returncode == 0, done.stdout.decode()
+    if language == "console":
+        shown = [output for _, output in split_console(block)]
+        assert done.stdout.decode().split("\0")[:-1] == shown
+    else:
+        assert b"Traceback" not in done.stdout and b"send:" not in done.stdout, done.stdout.decode()
+
+
+def test_the_table_of_commands_is_the_dispatch_table() -> None:
+    from ostream.__main__ import COMMANDS
+
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\w+) \| (.*) \|$", README, re.MULTILINE)
+    assert {name: (kind, what) for name, kind, what in rows} == COMMANDS
+
+
+def test_the_table_of_exit_statuses_is_that_of_the_code() -> None:
+    from ostream import errors
+
+    rows = {int(row) for row in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
+    statuses = {value for name, value in vars(errors).items() if name.isupper() and isinstance(value, int)}
+    assert rows == statuses
