@@ -6,7 +6,7 @@ any dict, never raise, and give "" or [] for what is missing, null or of the wro
 
 from __future__ import annotations
 
-import json
+from ostream.ndjson import strict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
         return call
     if isinstance(arguments, str):
         try:
-            parsed = json.loads(arguments)
+            parsed = strict.decode(arguments)
         except (ValueError, RecursionError):
             parsed = None
         if not isinstance(parsed, dict):

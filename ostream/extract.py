@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 _OPEN, _CLOSE = "<think>", "</think>"
-_FENCE = re.compile(r"( {0,3})(`{3,}(?=[^`]*$)|~{3,})")
+# A fence may stand under a list item, so any indent will do.
+_FENCE = re.compile(r"( *)(`{3,}(?=[^`]*$)|~{3,})")
 
 
 class ThinkTags:
@@ -38,7 +39,7 @@ class ThinkTags:
     def _start(self, text: str) -> tuple[str, str]:
         self._edge += text
         seen = self._edge.lstrip()
-        if _OPEN.startswith(seen):
+        if len(seen) < len(_OPEN) and _OPEN.startswith(seen):
             return "", ""
         text, self._edge = self._edge, ""
         if seen.startswith(_OPEN):
@@ -89,15 +90,20 @@ class FirstFence:
     def __init__(self) -> None:
         self.found = False
         self._fence: re.Match[str] | None = None
-        self._line = ""
+        self._line: list[str] = []
         self._closed = False
 
     def add(self, text: str) -> str:
-        *lines, self._line = (self._line + text).split("\n")
+        head, newline, rest = text.rpartition("\n")
+        if not newline:
+            self._line.append(text)
+            return ""
+        lines = "".join([*self._line, head]).split("\n")
+        self._line = [rest]
         return "".join(self._take(line + "\n") for line in lines)
 
     def end(self) -> str:
-        return self._take(self._line)
+        return self._take("".join(self._line))
 
     def _take(self, line: str) -> str:
         if self._closed:
@@ -108,11 +114,16 @@ class FirstFence:
             return ""
         indent, fence = self._fence.groups()
         bare = line.strip()
-        if len(bare) >= len(fence) and bare == fence[0] * len(bare):
+        # CommonMark's three spaces: what stands further in belongs to the code, as in a docstring.
+        if len(bare) >= len(fence) and bare == fence[0] * len(bare) and _indent(line) <= len(indent) + 3:
             self._closed = True
             return ""
         # An indented fence, as under a list item, indents its code by as much.
         return line[len(indent) :] if line.startswith(indent) else line.lstrip(" ")
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
 
 
 class Shape:

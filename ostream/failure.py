@@ -47,7 +47,8 @@ def error_text(error: Any) -> str:
     if isinstance(error, str) and error.lstrip().startswith("{"):
         # A runner's answer is sometimes quoted whole, with a remark behind it.
         try:
-            error = json.JSONDecoder().raw_decode(error.lstrip())[0].get("error", error)
+            quoted = json.JSONDecoder().raw_decode(error.lstrip())[0]
+            error = quoted.get("error") or (quoted if "message" in quoted else error)
         except (ValueError, RecursionError):
             pass
     if isinstance(error, dict) and isinstance(error.get("message"), str):
@@ -76,7 +77,7 @@ def refusal(status_code: int, body: bytes) -> ResponseError:
 
 
 def _excerpt(text: str) -> str:
-    title = re.search(r"<title[^>]*>([^<]*)", text[:100_000], re.IGNORECASE)
+    title = re.search(r"<title[^<>]*>([^<]*)", text[:100_000], re.IGNORECASE)
     words = " ".join((title.group(1) if title else text[:1000]).split())
     return words if len(words) <= 200 else words[:199] + "…"
 

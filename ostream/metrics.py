@@ -13,6 +13,9 @@ FIELDS = (
     *("eval_count", "eval_duration", "eval_rate"),
 )
 
+# The server counts in int64; what is larger is no count.
+INT64 = 1 << 63
+
 
 def measure(response: Mapping[str, Any], chunks: int) -> dict[str, Any]:
     """All FIELDS of one response, given its last chunk; what the server did not say is None."""
@@ -32,15 +35,12 @@ def measure(response: Mapping[str, Any], chunks: int) -> dict[str, Any]:
 
 def _number(value: Any) -> int | float | None:
     """A count or a duration that can be one; servers send floats, and constants."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < INT64:
         return None
     return value
 
 
 def _rate(count: float | None, duration_ns: float | None) -> float | None:
-    if not count or not duration_ns:
+    if not count or not duration_ns or duration_ns < 1:
         return None
-    try:
-        return count * 1e9 / duration_ns
-    except OverflowError:
-        return None
+    return count * 1e9 / duration_ns

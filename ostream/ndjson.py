@@ -38,14 +38,25 @@ def split_lines(blocks: Iterable[bytes], limit: int = LINE_LIMIT) -> Iterator[li
                 unfinished += lines[0]
                 lines[0] = bytes(unfinished)
                 unfinished = bytearray()
-            if len(lines[0]) > limit:
-                _too_long(lines[0], limit)
-            yield lines
+            if max(end, len(lines[0])) > limit:
+                yield from _before_too_long(lines, limit)
+            else:
+                yield lines
         unfinished += block[end:]
         if len(unfinished) > limit:
             _too_long(unfinished, limit)
     if unfinished:
         yield [bytes(unfinished)]
+
+
+def _before_too_long(lines: list[bytes], limit: int) -> Iterator[list[bytes]]:
+    """Lines of which one may be too long: first those before it."""
+    for index, line in enumerate(lines):
+        if len(line) > limit:
+            if index:
+                yield lines[:index]
+            _too_long(line, limit)
+    yield lines
 
 
 def _too_long(line: bytes | bytearray, limit: int) -> NoReturn:
@@ -61,7 +72,8 @@ def _finite(number: str) -> float:
     return max(-sys.float_info.max, min(float(number), sys.float_info.max))
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+# JSON that can be written out again: no NaN, no infinity.
+strict = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def decode_line(line: bytes) -> dict[str, Any] | None:
@@ -74,8 +86,9 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
     except UnicodeDecodeError:
         text = line.decode(errors="replace")
     try:
-        value, end = _decoder.raw_decode(text)
-        if len(text) - end > 1 and text[end:].strip(" \t\r\n"):
+        value, end = strict.raw_decode(text)
+        # One b"\n" behind it is the rule, and told without a slice.
+        if (len(text) - end != 1 or line[-1] != 10) and text[end:].strip(" \t\r\n"):
             raise json.JSONDecodeError("Extra data", text, end)
     except (ValueError, RecursionError) as error:
         # What comes here is rare: spaces or a byte order mark in front, a blank line, or damage.
@@ -107,7 +120,7 @@ _SHAPES = {
 
 def _what_is_wrong(text: str, error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        reason = f"not JSON: {error.msg} at column {error.colno}"
+        reason = f"not JSON: {error.msg} at column {error.pos + 1}"
     elif isinstance(error, RecursionError):
         reason = "not usable: nested too deeply"
     else:
@@ -121,9 +134,13 @@ def _what_is_wrong(text: str, error: Exception) -> str:
 
 
 def encode_line(value: dict[str, Any]) -> bytes:
-    """An object as one line, compact, in UTF-8; a lone surrogate stays an escape."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """An object as one line, compact, in UTF-8; a lone surrogate stays an escape.
+
+    Raises NotNDJSON for what is nested too deeply: a little less can be encoded than decoded.
+    """
     try:
-        return text.encode() + b"\n"
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
     except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    except RecursionError:
+        raise NotNDJSON("not usable: nested too deeply") from None

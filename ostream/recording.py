@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from ostream.errors import INCOMPLETE, NotNDJSON
+from ostream.errors import INCOMPLETE, LENGTH, NotNDJSON
 from ostream.failure import error_text, is_error, line_status, trusted_status
 from ostream.ndjson import decode_line, encode_line
 from ostream.request import CHAT, GENERATE
@@ -42,9 +42,11 @@ class Exchange:
         self.content_type = content_type
         self.lines: list[tuple[bytes, int]] = []
         self.cut = False
+        self.is_over = False  # its done has come, or its error
         self.model: str | None = None
 
     def add(self, line: bytes, chunk: dict[str, Any]) -> None:
+        self.is_over = chunk.get("done") is True or is_error(chunk)
         line, elapsed_ns = unstamp(line)
         if elapsed_ns is None:
             elapsed_ns = self.lines[-1][1] if self.lines else 0
@@ -57,22 +59,22 @@ class Exchange:
 
     def _add_our_error(self, chunk: dict[str, Any], elapsed_ns: int) -> None:
         """An error line that send wrote stands for what the server did: a status, a line, or a broken connection."""
-        code = chunk.get("status_code")
-        error = encode_line({"error": error_text(chunk["error"])})
-        if not self.lines and type(code) is int and 400 <= code <= 599:
+        code: Any = chunk.get("status_code")
+        if type(code) is not int or not 400 <= code <= 599:
+            code = 0
+        error = {"error": error_text(chunk["error"])}
+        if code and not self.lines:
             self.status, self.content_type = code, JSON
-            self.lines.append((error, elapsed_ns))
+            self.lines.append((encode_line(error), elapsed_ns))
+        elif code:
+            self.lines.append((encode_line({**error, "StatusCode": code}), elapsed_ns))
         elif line_status(chunk) < INCOMPLETE:
-            self.lines.append((error, elapsed_ns))
+            self.lines.append((encode_line(error), elapsed_ns))
         else:
             partial = chunk.get("partial")
             if isinstance(partial, str):
                 self.lines.append((partial.encode("utf-8", "replace"), elapsed_ns))
             self.cut = True
-
-    @property
-    def is_over(self) -> bool:
-        return bool(self.lines) and (decode_line(self.lines[-1][0]) or {}).get("done") is True
 
 
 def parse(lines: Iterable[bytes], where: str) -> list[Exchange]:
@@ -86,14 +88,18 @@ def parse(lines: Iterable[bytes], where: str) -> list[Exchange]:
             raise NotNDJSON(f"{where}:{lineno}: {error}", line, lineno) from None
         if chunk is None:
             continue
-        if "request" in chunk and not is_error(chunk):
+        if is_error(chunk):
+            if trusted_status(chunk) == LENGTH:
+                continue  # a verdict of ours on an answer that was whole
+        elif "request" in chunk:
             current = _begin(chunk)
             exchanges.append(current)
             continue
-        if "role" in chunk:
+        elif "role" in chunk:
             continue
         if current is None or (current.body is None and current.is_over):
-            current = Exchange(CHAT if "message" in chunk else GENERATE)
+            # An error line does not tell its endpoint; send asks /api/chat unless told otherwise.
+            current = Exchange(CHAT if "message" in chunk or is_error(chunk) else GENERATE)
             exchanges.append(current)
         current.add(line, chunk)
     return exchanges
@@ -114,8 +120,8 @@ def _begin(line: dict[str, Any]) -> Exchange:
 class Recordings:
     """The exchanges to answer from.
 
-    A request gets the exchange with its path and body, the next of them each time and the last one for ever; else the
-    next of its path that has not been used.
+    A request gets the exchange with its path and body, else one of its path that answers any body: the next of them
+    each time and the last one for ever. Else it gets the next of its path that has not been used.
     """
 
     def __init__(self, exchanges: list[Exchange]) -> None:
@@ -124,7 +130,8 @@ class Recordings:
 
     def find(self, path: str, body: Any) -> Exchange | None:
         of_path = [(index, exchange) for index, exchange in enumerate(self.exchanges) if exchange.path == path]
-        same = [(index, exchange) for index, exchange in of_path if _same(exchange.body, body)]
+        same = [pair for pair in of_path if _same(pair[1].body, body)]
+        same = same or [pair for pair in of_path if pair[1].body is None]
         unused = [pair for pair in same or of_path if pair[0] not in self._used]
         for index, exchange in unused or same[-1:]:
             self._used.add(index)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 
-from ostream.errors import RequestError
+from ostream.errors import RequestError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ GENERATE = "/api/generate"
 DEFAULT_PORT = 11434
 
 _LOOPBACK = re.compile(r"localhost|.+\.localhost|127(\.\d{1,3}){3}|::1|0\.0\.0\.0|::", re.IGNORECASE)
-_HOST = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<name>[^:]*))(?::(?P<port>.*))?", re.DOTALL)
+_HOST = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<name>[^:\[\]]*))(?::(?P<port>.*))?", re.DOTALL)
 # What may stand in a host name on the wire, and in an address with a zone.
-_NAME = re.compile(r"[A-Za-z0-9._~%:-]*")
+_NAME = re.compile(r"[A-Za-z0-9._~-]*|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._~-]+)?")
 
 
 class Host:
@@ -64,7 +64,8 @@ def parse_host(text: str | None) -> Host:
         # Go compares as written: HTTP://localhost has the default port.
         port = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT)
         scheme = scheme.lower()
-    shown = f"host {value!r}"
+    # A password belongs neither on a terminal nor into a log.
+    shown = f"host {re.sub('.*@', '***@', value, flags=re.DOTALL)!r}"
     if scheme not in ("http", "https"):
         raise RequestError(f"{shown}: the scheme must be http or https")
     authority, slash, path = rest.partition("/")
@@ -154,7 +155,9 @@ def generate_body(
     keep_alive: Any = None,
     truncate: bool | None = None,
     shift: bool | None = None,
-    **others: Any,
+    width: int | None = None,
+    height: int | None = None,
+    steps: int | None = None,
 ) -> dict[str, Any]:
     """A body for /api/generate; what is None is left out."""
     return _present(
@@ -175,7 +178,9 @@ def generate_body(
         keep_alive=keep_alive,
         truncate=truncate,
         shift=shift,
-        **others,
+        width=width,
+        height=height,
+        steps=steps,
     )
 
 
@@ -186,7 +191,7 @@ def _present(**fields: Any) -> dict[str, Any]:
 def _message(message: Any) -> dict[str, Any]:
     if not isinstance(message, dict):
         raise RequestError(f"messages: each must be a dict with a role, not {type(message).__name__}")
-    if "role" not in message:
+    if message.get("role") is None:
         raise RequestError("messages: each must have a role: system, user, assistant or tool")
     fields = {key: value for key, value in message.items() if value is not None}
     if fields.get("images"):
@@ -205,8 +210,8 @@ def encode_image(image: Any) -> str:
         try:
             with open(image, "rb") as file:
                 image = file.read()
-        except OSError as error:
-            raise RequestError(f"image {os.fspath(image)}: {error.strerror}") from None
+        except (OSError, ValueError) as error:
+            raise RequestError(f"image {os.fspath(image)}: {reason(error)}") from None
     if isinstance(image, (bytes, bytearray)):
         return base64.b64encode(image).decode()
     if not isinstance(image, str):
@@ -239,7 +244,7 @@ def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
             raise RequestError(f"option {pair!r}: write KEY=VALUE")
         value = parse_value(text)
         if key == "stop":
-            more = value if isinstance(value, list) else [text if isinstance(value, (int, float)) else value]
+            more = value if isinstance(value, list) else [value if isinstance(value, str) else text]
             options["stop"] = [*options.get("stop", []), *more]
         else:
             options[key] = value
@@ -270,5 +275,8 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"request: {error}") from None
-    # A lone surrogate has no UTF-8; the server would make U+FFFD of its escape, too.
-    return text.encode("utf-8", "replace")
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # A lone surrogate has no UTF-8; the server makes U+FFFD of its escape.
+        return json.dumps(body, separators=(",", ":")).encode()
