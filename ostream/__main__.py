@@ -6,7 +6,7 @@ import sys
 
 from ostream import __version__
 from ostream.errors import RequestError
-from ostream.stdio import Messages, Output, guard, prepare
+from ostream.stdio import Messages, Output, guard
 
 # name: (kind, what it does). A source's failures are error lines on its stdout too.
 COMMANDS = {
@@ -27,7 +27,6 @@ def main(argv: list[str] | None = None) -> int:
         command, *arguments = arguments or [""]
         if command not in COMMANDS:
             return _about(command)
-    prepare()
     messages = Messages(command)
 
     def run() -> int:
@@ -40,7 +39,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _about(command: str) -> int:
     messages = Messages("ostream")
-    prepare()
 
     def run() -> int:
         if command in ("-h", "--help"):

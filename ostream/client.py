@@ -90,11 +90,11 @@ class Client:
         return self._ask(GENERATE, generate_body(model, prompt, suffix, stream=stream, **fields))
 
     def _ask(self, path: str, body: dict[str, Any]) -> Any:
-        if not body["model"]:
+        if not body.get("model"):
             raise RequestError("model: must be named")
         data = encode_body(body)
         stream = Stream(lambda: self.post(path, data))
-        return stream if body["stream"] else stream.whole()
+        return stream if body.get("stream") else stream.whole()
 
     def post(
         self,
@@ -127,7 +127,7 @@ class Client:
 
 
 def _backoff(tries: int) -> float:
-    pause: float = min(FIRST_PAUSE * 2 ** (tries - 1), LONGEST_PAUSE)
+    pause: float = min(FIRST_PAUSE * 2 ** min(tries - 1, 16), LONGEST_PAUSE)
     return pause * random.uniform(0.5, 1)
 
 
@@ -136,13 +136,13 @@ def _asked_pause(error: OstreamError) -> float:
     asked = getattr(error, "retry_after", None)
     if not asked:
         return 0
-    if asked.strip().isdigit():
+    if asked.strip().isdecimal():
         return float(asked)
     from email.utils import parsedate_to_datetime
 
     try:
         return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError, OverflowError):  # what is no date raises any of them
         return 0
 
 

@@ -37,7 +37,8 @@ class Clocks:
     def expire_in(self, seconds: float) -> None:
         """The answer is complete: what still comes must come soon."""
         end = time.monotonic() + seconds
-        self._end = end if self._end is None else min(end, self._end)
+        if self._end is None or end < self._end:
+            self._end, self._limits["max-time"] = end, seconds
 
     def pause(self, seconds: float, watch: int | None = None) -> None:
         """Let time go by, but no more than max-time allows."""

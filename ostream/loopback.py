@@ -37,7 +37,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         length = self.headers.get("Content-Length", "0")
-        self.body = self.rfile.read(int(length)) if length.isdigit() else b""
+        self.body = self.rfile.read(int(length)) if length.isdecimal() else b""
         if self._is_foreign():
             self.whole(403, None, b"")
         else:
@@ -94,13 +94,16 @@ class Exchange(http.server.BaseHTTPRequestHandler):
 
     def whole(self, status: int, content_type: str | None, body: bytes) -> None:
         """A whole answer at once."""
-        if len(body) > WHOLE_LIMIT:
+        if self.command == "HEAD":
+            self.head(status, content_type, len(body))
+            self.raw(b"")
+        elif len(body) > WHOLE_LIMIT:
             self.head(status, content_type)
             self.chunk(body)
             self.end()
         else:
             self.head(status, content_type, len(body))
-            self.raw(b"" if self.command == "HEAD" else body)
+            self.raw(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass  # who wants to know looks at what the client says

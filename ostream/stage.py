@@ -52,7 +52,7 @@ class Stage:
             try:
                 self._extraction = open_output(write_to, self.files, raw_terminal)
             except OutputError as error:
-                self._give_up(error)
+                self.give_up(error)
 
     def text(self, fragments: list[str]) -> None:
         """Write text that was extracted."""
@@ -69,12 +69,14 @@ class Stage:
         try:
             write(self._extraction, *data)
         except OutputError as error:
-            if not self._passing:
-                raise
-            self._give_up(error)
+            self.give_up(error)
 
-    def _give_up(self, error: OutputError) -> None:
-        """FILE can't be written: say so, and go on passing the stream, as tee does."""
+    def give_up(self, error: OutputError) -> None:
+        """What was extracted can't be written. With -w: say so, and go on passing the stream, as tee does."""
+        if not self._passing:
+            raise error
+        if self._extraction_failed is not None:
+            return
         self.messages.error(error)
         self.status = worst(self.status, error.exit_status)
         self._extraction = None
@@ -84,9 +86,9 @@ class Stage:
         """Check that everything was written, and give the exit status."""
         if self._passing and self._extraction is not None:
             try:
-                self._extraction.check()
+                self._extraction.close()
             except OutputError as error:
-                self._give_up(error)
+                self.give_up(error)
         if self._extraction_failed is not None:
             self._pass(encode_line(self._extraction_failed.error_line()))
         return self.status

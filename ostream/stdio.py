@@ -77,11 +77,10 @@ class Output:
 
     def text(self, *fragments: str) -> None:
         """Fragments as one write."""
-        text = "".join(fragments)
         if self.shown:
-            text = visible(text)
+            fragments = tuple(map(visible, fragments))
         try:
-            self.bytes(text.encode())
+            self.bytes("".join(fragments).encode())
         except UnicodeEncodeError:
             # One by one, or half a character would meet its other half by the chance of how the reads fell.
             self.bytes(b"".join(map(_encode, fragments)))
@@ -100,7 +99,7 @@ class Output:
             except BlockingIOError:
                 wait.wait(self.fd, wait.WRITABLE)
             except OSError as error:
-                if error.errno == errno.EPIPE and self.fd == 1:
+                if error.errno == errno.EPIPE and os.path.sameopenfile(self.fd, 1):
                     raise ReaderGone from None
                 raise OutputError(f"{self.name}: {reason(error)}") from None
 
@@ -110,6 +109,10 @@ class Output:
             os.close(os.dup(self.fd))
         except OSError as error:
             raise OutputError(f"{self.name}: {reason(error)}") from None
+
+    def close(self) -> None:
+        self.check()
+        os.close(self.fd)
 
 
 def _encode(text: str) -> bytes:
@@ -125,19 +128,19 @@ def open_output(name: str, inputs: list[str], raw_terminal: bool = False) -> Out
     if name == "-":
         raise RequestError("-w -: two things would go to standard output; say /dev/stdout if that is meant")
     try:
-        fd = _descriptor(name)
-        if fd is not None:
-            return Output(os.dup(fd), name, raw_terminal)
+        given = _descriptor(name)
         # Not O_TRUNC: first see that it is not an input.
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o666) if given is None else os.dup(given)
         if stat.S_ISREG(os.fstat(fd).st_mode):
             if _is_input(fd, inputs):
                 raise RequestError(f"{name}: is also an input; write to another file")
-            os.ftruncate(fd, 0)
+            if given is None:
+                os.ftruncate(fd, 0)
         return Output(fd, name, raw_terminal)
+    except OstreamError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, OstreamError):
-            raise
         raise OutputError(f"{name}: {reason(error)}") from None
 
 
@@ -146,7 +149,9 @@ def _descriptor(name: str) -> int | None:
     if name in standard:
         return standard[name]
     folder, _, number = name.rpartition("/")
-    return int(number) if folder in ("/dev/fd", "/proc/self/fd") and number.isdigit() else None
+    if folder not in ("/dev/fd", "/proc/self/fd") or not number.isdecimal():
+        return None
+    return min(int(number), 0x7FFFFFFF)  # a C int; none so high is open
 
 
 def _is_input(fd: int, inputs: list[str]) -> bool:
@@ -195,7 +200,7 @@ def prepare() -> bool:
     An ignored signal (nohup, &) stays ignored.
     """
     stdout_open = True
-    for fd, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+    for fd, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
         try:
             os.fstat(fd)
         except OSError:
@@ -210,7 +215,8 @@ def prepare() -> bool:
 
 def die(number: int, _frame: object = None) -> NoReturn:
     """End by this signal, so that a parent sees what a C program would show."""
-    signal.signal(number, signal.SIG_DFL)
+    if number != signal.SIGKILL:  # which cannot be set
+        signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     os._exit(128 + number)  # process 1, or the signal is blocked
 
@@ -225,6 +231,7 @@ def guard(messages: Messages, run: Callable[[], int], errors_on_stdout: bool = F
     `errors_on_stdout`: the command's stdout is NDJSON and its failures belong there too, so that the last filter of
     the pipe can exit with them.
     """
+    stdout_open = prepare()
     stdout = Output(1, "standard output")
 
     def failed(error: OstreamError) -> int:
@@ -236,6 +243,8 @@ def guard(messages: Messages, run: Callable[[], int], errors_on_stdout: bool = F
     try:
         try:
             try:
+                if not stdout_open:
+                    raise OutputError("standard output: closed")
                 status = run()
             except Done:
                 status = OK

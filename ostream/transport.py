@@ -15,7 +15,7 @@ from ostream import __version__
 from ostream.clocks import Clocks
 from ostream.errors import BUSY_CODES, ConnectError, IncompleteStream, OstreamError, RequestError, ResponseError, reason
 from ostream.failure import refusal
-from ostream.request import Host
+from ostream.request import Host, parse_host
 from ostream.wire import BLOCK, Trust, Wire, dial, start_tls
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # An HTTP chunk's size with its extensions; http.client allows 64 KiB for a header line.
 SIZE_LINE_LIMIT = 4 << 10
+HEX_DIGITS = b"0123456789abcdefABCDEF"
 # An error's text is short; a page of ten megabytes says no more than its beginning.
 REFUSAL_LIMIT = 256 << 10
 
@@ -40,8 +41,11 @@ class Response(http.client.HTTPResponse):
         `failure` says then what ended it: a broken connection, damaged framing or a clock; None if it seemed proper.
         It is not raised here, so that a reader gets the last unfinished line too. ReaderGone is raised.
         """
+        # An answer that has no body, by its status, has none whatever its headers say.
+        chunked = self.chunked and self.length is None
+        self.clocks.received = 0
         try:
-            for block in self._chunked_blocks() if self.chunked else self._plain_blocks():
+            for block in self._chunked_blocks() if chunked else self._plain_blocks():
                 if not self.clocks.received:
                     self.clocks.start("idle")
                 self.clocks.received += len(block)
@@ -73,7 +77,8 @@ class Response(http.client.HTTPResponse):
             size_line = b""
             parts = []
             position = 0
-            while position < len(data):
+            ending = ""
+            while position < len(data) and not ending:
                 if left:
                     part = data[position : position + left]
                     parts.append(part)
@@ -81,33 +86,33 @@ class Response(http.client.HTTPResponse):
                     left -= len(part)
                     continue
                 end = data.find(b"\n", position)
-                if end < 0:
-                    size_line = data[position:]
+                line = data[position:] if end < 0 else data[position:end]
+                if len(line) > SIZE_LINE_LIMIT:
+                    ending = "damaged"
+                elif end < 0:
+                    size_line = line
                     break
-                size = data[position:end].partition(b";")[0].strip()
-                position = end + 1
-                if not size:
-                    continue  # the line end behind the data of a chunk
-                if not size.isalnum() or len(size) > 16:
-                    raise IncompleteStream("the HTTP framing of the answer is damaged")
-                try:
-                    left = int(size, 16)
-                except ValueError:
-                    raise IncompleteStream("the HTTP framing of the answer is damaged") from None
-                if not left:
-                    if parts:
-                        yield b"".join(parts)
-                    return
+                else:
+                    position = end + 1
+                    size = line.partition(b";")[0].strip()
+                    if len(size) > 16 or size.strip(HEX_DIGITS):
+                        ending = "damaged"
+                    elif size:  # else it is the line end behind the data of a chunk
+                        left = int(size, 16)
+                        ending = "" if left else "proper"
             if parts:
                 yield b"".join(parts)
-            if len(size_line) > SIZE_LINE_LIMIT:
+            if ending == "damaged":
                 raise IncompleteStream("the HTTP framing of the answer is damaged")
+            if ending:
+                return
 
 
 class _Connection(http.client.HTTPConnection):
     response_class = Response
     sock: Any
     _tunnel_host: str | None
+    _tunnel_port: int
 
     def __init__(self, host: str, clocks: Clocks, watch: int | None, trust: Trust | None, timeout: Any = None) -> None:
         super().__init__(host)
@@ -116,11 +121,16 @@ class _Connection(http.client.HTTPConnection):
         self._trust = trust  # None: no TLS
 
     def connect(self) -> None:
-        self.sock = Wire(dial(self.host, self.port, self._clocks, self._watch), self._clocks, self._watch)
-        if self._tunnel_host:
-            self._tunnel()  # type: ignore[attr-defined]
-        if self._trust:
-            self.sock = start_tls(self.sock, self._tunnel_host or self.host, self.port, self._trust)
+        self.sock = wire = Wire(dial(self.host, self.port, self._clocks, self._watch), self._clocks, self._watch)
+        try:
+            if self._tunnel_host:
+                self._tunnel()  # type: ignore[attr-defined]
+            if self._trust:
+                name, port = (self._tunnel_host, self._tunnel_port) if self._tunnel_host else (self.host, self.port)
+                start_tls(wire, name, port, self._trust)
+        except BaseException:
+            wire.sock.close()  # http.client may have left its reader of the proxy's answer open
+            raise
         self._clocks.start("first-byte")
 
 
@@ -149,13 +159,20 @@ def _proxies(host: Host) -> dict[str, str]:
     if host.is_loopback or urllib.request.proxy_bypass(f"{host.name}:{host.port}"):
         return {}
     proxies = urllib.request.getproxies()
-    proxy = proxies.get(host.scheme) or proxies.get("all")
+    proxy = (proxies.get(host.scheme) or proxies.get("all") or "").strip()
     if not proxy:
         return {}
-    kind = proxy.partition("://")[0] if "://" in proxy else "http"
-    if kind != "http":
+    kind, separator, rest = proxy.partition("://")
+    if separator and kind.lower() != "http":
         raise RequestError(f"proxy {kind}://...: only http proxies can be used", advice="set no_proxy for this host")
-    return {host.scheme: proxy}
+    credentials, at, address = (rest if separator else proxy).partition("/")[0].rpartition("@")
+    try:
+        parsed = parse_host(f"http://{address}")
+    except RequestError:
+        parsed = None
+    if not parsed or not address or address.endswith(":"):
+        raise RequestError(f"proxy {address!r}: not a host and a port", advice=f"see {host.scheme}_proxy or all_proxy")
+    return {host.scheme: f"http://{credentials}{at}{parsed.url[len('http://') :]}"}
 
 
 def post(
@@ -209,8 +226,10 @@ def _no_answer(error: Exception, host: Host) -> OstreamError:
         silent.retryable = True
         return silent
     if isinstance(error, http.client.HTTPException):
-        text = str(error) or type(error).__name__
-        return ResponseError(f"{host.url}: the answer is not HTTP: {text}", advice="what listens on this port?")
+        text = str(error)[:200] or type(error).__name__
+        return ResponseError(
+            f"{host.url}: the answer is not HTTP: {text}", advice="what listens on this port? (TLS: say https://)"
+        )
     return ConnectError(f"{host.url}: {reason(error)}")
 
 
@@ -228,10 +247,10 @@ def _accept(response: Response, host: Host) -> None:
         error.retry_after = response.getheader("Retry-After")
         error.retryable = response.status in BUSY_CODES
         raise error
-    encoding = response.getheader("Content-Encoding", "identity")
-    if encoding != "identity":
+    encoding = response.getheader("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
         raise ResponseError(f"{host.url}: the answer is compressed ({encoding}), unasked", response.status)
-    if response.getheader("Content-Type", "").startswith("text/html"):
+    if response.getheader("Content-Type", "").strip().lower().startswith("text/html"):
         error = refusal(response.status, _beginning(response))
         error.advice = "this is a web page, not Ollama: a proxy, a login page, or the wrong address"
         raise error

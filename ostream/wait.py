@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 READABLE = select.POLLIN
 WRITABLE = select.POLLOUT
+# A poll counts milliseconds in a C int, 24 days at most.
+LONGEST_POLL_S = 86_400
 
 
 class ReaderGone(Exception):
@@ -42,14 +44,13 @@ def wait(
         poll.register(watch, 0)
     while True:
         left = left_s()
-        ready = dict(poll.poll(None if left is None else max(left, 0) * 1000))
+        ready = dict(poll.poll(None if left is None else min(max(left, 0), LONGEST_POLL_S) * 1000))
         seen = ready.get(watch, 0) if watch is not None else 0
         if seen & (select.POLLERR | select.POLLHUP):
             raise ReaderGone
         if fd in ready:
             return True
-        if not ready:
-            left_s()
+        if left is not None and left <= 0:
             return False
         if seen & select.POLLNVAL and watch is not None:
             # Some systems cannot poll a device. A closed descriptor does not come here: it was filled at start.

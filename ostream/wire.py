@@ -58,7 +58,9 @@ class Wire:
         while view:
             try:
                 view = view[self.attempt(self.sock.send, WRITABLE, view) :]
-            except (BrokenPipeError, ConnectionResetError):
+            except OstreamError:
+                raise
+            except OSError:
                 return  # who refuses a large body may answer and close before it has read it: see what it says
 
     def makefile(self, mode: str = "rb", buffering: int = -1) -> io.BufferedReader:
@@ -91,9 +93,10 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         wire = self._wire
-        count: int = wire.attempt(wire.sock.recv_into, READABLE, buffer)
         if wire.clocks.clock == "idle":
+            # Anew for each read: the time that our own reader takes in between is not the server's silence.
             wire.clocks.start("idle")
+        count: int = wire.attempt(wire.sock.recv_into, READABLE, buffer)
         return count
 
     def close(self) -> None:
@@ -107,7 +110,11 @@ def dial(name: str, port: int, clocks: Clocks, watch: int | None) -> socket.sock
     codes: list[int] = []
     addresses = _look_up(name, port, clocks, watch)
     for index, (family, kind, protocol, _, address) in enumerate(addresses):
-        sock = socket.socket(family, kind, protocol)
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:  # a family that this system has switched off
+            codes.append(error.errno or 0)
+            continue
         try:
             code = _connect(sock, address, _share(clocks, len(addresses) - index), watch)
         except BaseException:
@@ -119,14 +126,14 @@ def dial(name: str, port: int, clocks: Clocks, watch: int | None) -> socket.sock
         sock.close()
         codes.append(code)
     refused = errno.ECONNREFUSED in codes
-    error = ConnectError(
+    failure = ConnectError(
         f"{name}:{port}: {', '.join(dict.fromkeys(os.strerror(code).lower() for code in codes))}",
         advice="is Ollama running ('ollama serve')? OLLAMA_HOST or --host say where"
         if refused
         else "check OLLAMA_HOST",
     )
-    error.retryable = refused
-    raise error
+    failure.retryable = refused
+    raise failure
 
 
 def _share(clocks: Clocks, addresses: int) -> Callable[[], float | None]:
@@ -191,7 +198,7 @@ class Trust:
             )
         try:
             context = ssl.create_default_context(cafile=self.cacert)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise RequestError(f"{self.cacert}: {reason(error)}", advice="--cacert takes a PEM file") from None
         if self.insecure:
             context.check_hostname = False
@@ -199,14 +206,12 @@ class Trust:
         return context
 
 
-def start_tls(wire: Wire, name: str, port: int, trust: Trust) -> Wire:
+def start_tls(wire: Wire, name: str, port: int, trust: Trust) -> None:
     """TLS over a connected wire, by the clocks."""
     context = trust.context()
     try:
-        tls = context.wrap_socket(wire.sock, server_hostname=name, do_handshake_on_connect=False)
-        wire = Wire(tls, wire.clocks, wire.watch)
+        wire.sock = tls = context.wrap_socket(wire.sock, server_hostname=name, do_handshake_on_connect=False)
         wire.attempt(tls.do_handshake, READABLE)
-        return wire
     except OstreamError:
         raise
     except (OSError, ValueError) as error:
@@ -218,7 +223,9 @@ def _tls_error(error: Exception, where: str) -> ConnectError:
         return ConnectError(
             f"{where}: TLS: {error.verify_message}", advice="--cacert FILE trusts an authority of your own"
         )
-    reason = getattr(error, "reason", None) or str(error)
-    if reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
+    failure = getattr(error, "reason", None) or reason(error)
+    if failure in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
         return ConnectError(f"{where}: TLS: the server does not speak it on this port", advice="try http://")
-    return ConnectError(f"{where}: TLS: {reason}")
+    broken = ConnectError(f"{where}: TLS: {failure}")
+    broken.retryable = isinstance(error, ConnectionError)
+    return broken

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Iterator
+from unittest import mock
+
+from ostream.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 BIN = ROOT / "bin"
+# Behind an & or under nohup the commands would inherit ignored signals, and never end by them.
+for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
+
+FILTERS = [name for name, (kind, _) in COMMANDS.items() if kind == "filter"]
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -41,13 +54,20 @@ def run(
     )
 
 
+class Process(subprocess.Popen):  # type: ignore[type-arg]
+    """Left by a failure it is killed, or leaving would wait for its end."""
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        if kind:
+            self.kill()
+        super().__exit__(kind, value, traceback)
+
+
 def start(command: str, *arguments: str | Path, **options: Any) -> subprocess.Popen[bytes]:
     """Start one command, its three descriptors pipes unless `options` say otherwise."""
     env = environment(**options.pop("env", {}))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(
-        [sys.executable, "-m", "ostream", command, *map(str, arguments)], env=env, **{**pipes, **options}
-    )
+    return Process([sys.executable, "-m", "ostream", command, *map(str, arguments)], env=env, **{**pipes, **options})
 
 
 def sh(
@@ -58,3 +78,55 @@ def sh(
     return subprocess.run(
         ["sh", "-c", script], input=stdin, capture_output=True, timeout=timeout, env=env, check=False, **options
     )
+
+
+def call(
+    command: str, *arguments: str | Path, stdin: bytes = b"", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """As `run`, but inside this process and so in no time: for what does not depend on being a process.
+
+    Its three descriptors are files.
+    """
+    argv = [command, *map(str, arguments)]
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with _descriptors(stdin) as outputs, mock.patch.dict(os.environ, environment(**(env or {})), clear=True):
+            status = main(argv)
+            for file in outputs:
+                file.seek(0)
+            return subprocess.CompletedProcess(argv, status, *(file.read() for file in outputs))
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _descriptors(stdin: bytes) -> Iterator[list[IO[bytes]]]:
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
+        files[0].write(stdin)
+        files[0].seek(0)
+        for fd, file in enumerate(files):
+            saved = os.dup(fd)
+            stack.callback(os.close, saved)
+            stack.callback(os.dup2, saved, fd)
+            os.dup2(file.fileno(), fd)
+        yield files[1:]
+
+
+def expect(pipe: IO[bytes] | None, expected: bytes) -> None:
+    """These bytes come out of a pipe that may stay open."""
+    assert pipe
+    received = b""
+    while len(received) < len(expected):
+        assert select.select([pipe], [], [], 30)[0], f"nothing more after {received!r}"
+        block = os.read(pipe.fileno(), len(expected) - len(received))
+        assert block, f"the end after {received!r}"
+        received += block
+    assert received == expected
+
+
+def end_of(process: subprocess.Popen[bytes], timeout: float = 30) -> int:
+    """The exit status of a process that ends by itself; its pipes are closed."""
+    with process:
+        return process.wait(timeout)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
+import subprocess
 import threading
 from pathlib import Path
-from typing import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Callable, Iterator
+
+import pytest
 
 from ostream.loopback import Exchange, Server
+
+if TYPE_CHECKING:
+    import ssl
 
 STREAMS = Path(__file__).parent / "streams"
 NAMES = sorted(path.stem for path in STREAMS.glob("*.ndjson"))
@@ -62,9 +69,9 @@ def send_lines(
 
 
 @contextlib.contextmanager
-def tcp(handle: Callable[[socket.socket], None]) -> Iterator[int]:
+def tcp(handle: Callable[[socket.socket], None], listener: socket.socket | None = None) -> Iterator[int]:
     """A bare TCP server on a free port, for what no HTTP server would do; gives the port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with listener or socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
             while True:
@@ -83,3 +90,103 @@ def tcp(handle: Callable[[socket.socket], None]) -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
+
+
+def read_request(connection: socket.socket) -> tuple[str, dict[str, str], bytes]:
+    """One request whole: its first line, its headers by lower-case name, its body."""
+    with connection.makefile("rb") as file:
+        first = file.readline().decode("latin-1").strip()
+        headers = {}
+        for line in iter(file.readline, b"\r\n"):
+            if not line:
+                raise ConnectionError("the client hung up inside its request")
+            name, _, value = line.decode("latin-1").partition(":")
+            headers[name.lower()] = value.strip()
+        return first, headers, file.read(int(headers.get("content-length", "0")))
+
+
+class Answers:
+    """Answers one request on each connection, whatever its Host, with the next of `answers`; the last one serves for
+    ever. To be given to `tcp`; `requests` is what was asked so far."""
+
+    def __init__(self, *answers: bytes, tls: ssl.SSLContext | None = None) -> None:
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        self.answers = list(answers)
+        self._tls = tls
+        self._lock = threading.Lock()
+
+    def __call__(self, connection: socket.socket) -> None:
+        if self._tls:
+            connection = self._tls.wrap_socket(connection, server_side=True)
+        with connection:
+            request = read_request(connection)
+            with self._lock:
+                self.requests.append(request)
+                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            connection.sendall(answer)
+
+
+def http_answer(status: int, body: bytes = b"", *headers: str, content_type: str = "application/json") -> bytes:
+    """A whole HTTP answer, with its length."""
+    lines = [f"HTTP/1.1 {status} X", f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode("latin-1") + body
+
+
+def resolve(monkeypatch: pytest.MonkeyPatch, **addresses: str) -> None:
+    """Let host names stand for addresses of this machine, as a name server could; `_` is written for a dot."""
+    names = {name.replace("_", "."): address for name, address in addresses.items()}
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *arguments: Any, **options: Any) -> Any:
+        return look_up(names.get(host, host), *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+_CERTIFICATES = """
+[ca]
+default_ca = authority
+[authority]
+database = {name}.index
+serial = {name}.serial
+new_certs_dir = .
+default_md = sha256
+policy = policy
+x509_extensions = extensions
+[policy]
+commonName = supplied
+[extensions]
+subjectAltName = {names}
+basicConstraints = critical, CA:TRUE
+subjectKeyIdentifier = hash
+"""
+
+
+def certificate(directory: Path, name: str, names: str, end: str = "491231000000Z") -> Path:
+    """A PEM file with a key and its self-signed certificate for `names`, good from 2020 to `end`."""
+    openssl = shutil.which("openssl")
+    if not openssl:
+        pytest.skip("needs the openssl command to make certificates")
+    (directory / f"{name}.cnf").write_text(_CERTIFICATES.format(name=name, names=names))
+    (directory / f"{name}.index").touch()
+    (directory / f"{name}.serial").write_text("01")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key"]
+    dates = ["-startdate", "200101000000Z", "-enddate", end]
+    sign = ["-batch", "-notext", "-selfsign", "-config", f"{name}.cnf", "-keyfile", f"{name}.key", *dates]
+    for arguments in (
+        ["req", "-new", *key, "-out", f"{name}.req", "-subj", f"/CN={name}"],
+        ["ca", *sign, "-in", f"{name}.req", "-out", f"{name}.crt"],
+    ):
+        subprocess.run([openssl, *arguments], cwd=directory, check=True, capture_output=True)
+    both = directory / f"{name}.pem"
+    both.write_bytes((directory / f"{name}.key").read_bytes() + (directory / f"{name}.crt").read_bytes())
+    return both
+
+
+def server_context(pem: Path) -> ssl.SSLContext:
+    """TLS for a server that shows this certificate."""
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    return context

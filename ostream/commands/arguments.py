@@ -117,6 +117,10 @@ class Parser(argparse.ArgumentParser):
             self.error(f"{name}: needs a value")
         return queue.pop(0)
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # argparse drops a "--" even where it is the value of an option.
+        return self._get_value(action, "--") if arg_strings == ["--"] else super()._get_values(action, arg_strings)
+
     def error(self, message: str) -> NoReturn:
         # argparse says "argument -m/--model: invalid ...": the object first, as everywhere.
         raise RequestError(message.replace("argument ", "", 1), advice=f"see '{self.prog} --help'")

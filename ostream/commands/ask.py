@@ -27,7 +27,10 @@ _LEVELS = {"true": True, "false": False, "low": "low", "medium": "medium", "high
 
 def ask(messages: Messages, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The path and the body that a command line of send asks for. Raises RequestError; reads files and stdin."""
-    _check_uses_of_stdin(values)
+    if uses_of_stdin(values) > 1:
+        raise RequestError(
+            "standard input: wanted twice", advice="it can be read once; put one of the inputs into a file"
+        )
     body = _given_body(values["body"])
     generate = values["generate"] or ("prompt" in body and "messages" not in body)
     _check_endpoint(generate, values, body)
@@ -63,13 +66,12 @@ def ask(messages: Messages, values: dict[str, Any]) -> tuple[str, dict[str, Any]
     return CHAT, {**body, **ours, **_merged_options(body, ours)}
 
 
-def _check_uses_of_stdin(values: dict[str, Any]) -> None:
-    uses = values["words"].count("-") + values["image"].count("-") + (values["body"] == "-")
+def uses_of_stdin(values: dict[str, Any]) -> int:
+    """How often a command line of send wants standard input."""
+    names = [*values["words"], *values["image"], *values["header_file"], values["body"]]
+    texts = [values["system"], values["template"], values["format"]]
     needs_prompt = not (values["words"] or values["body"] or values["load"] or values["unload"])
-    if uses + needs_prompt > 1:
-        raise RequestError(
-            "standard input: wanted twice", advice="it can be read once; put one of the inputs into a file"
-        )
+    return names.count("-") + texts.count("@-") + needs_prompt
 
 
 def _check_endpoint(generate: bool, values: dict[str, Any], body: dict[str, Any]) -> None:
@@ -129,8 +131,9 @@ def _prompt(messages: Messages, values: dict[str, Any]) -> str | None:
     """The prompt; None where none is wanted."""
     words = values["words"]
     if values["load"] or values["unload"]:
-        if words or (values["load"] and values["unload"]):
-            raise RequestError("--load, --unload: take no prompt, and exclude each other")
+        # Any message would make it a question.
+        if words or values["body"] or values["system"] is not None or (values["load"] and values["unload"]):
+            raise RequestError("--load, --unload: take no prompt, --system or --body, and exclude each other")
         return None
     if not words and values["body"]:
         return None

@@ -66,7 +66,7 @@ def run(
     if as_json:
         return _write_objects(stage, what, view, settle)
     if end == "\0":
-        view = _without_nul(view)
+        view, settle = _without_nul(view, stage), _without_nul(settle, stage)
 
     begun = called = False
     last = ""  # the last fragment of this response that had any text
@@ -90,7 +90,7 @@ def run(
                 last = held or last
                 if end == "\0" or (last and not last.endswith(end)):
                     out.append(end)
-                if called and not last and what == "content":
+                if called and not last and what == "content" and not code:
                     messages.note("the answer has no text but tool calls; 'collect' shows them")
                 begun = called = False
                 last = ""
@@ -102,12 +102,12 @@ def _nothing_held() -> str:
     return ""
 
 
-def _without_nul(view: View) -> View:
-    def checked(chunk: dict[str, Any]) -> str:
-        fragment = view(chunk)
-        if "\0" in fragment:
-            raise OutputError("the text holds a NUL itself", advice="use --json instead of -0")
-        return fragment
+def _without_nul(text_of: Callable[..., str], stage: Stage) -> Callable[..., str]:
+    def checked(*chunk: dict[str, Any]) -> str:
+        text = text_of(*chunk)
+        if "\0" in text:
+            stage.give_up(OutputError("the text holds a NUL itself", advice="use --json instead of -0"))
+        return text
 
     return checked
 

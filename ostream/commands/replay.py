@@ -70,9 +70,11 @@ def run(messages: Messages, files: list[str], command: list[str], speed: float =
 
     def respond(exchange: Exchange) -> None:
         messages.trace(f"{exchange.command} {exchange.path}")
-        with lock:
-            found = recordings.find(exchange.path.partition("?")[0], _json(exchange.body))
-        if exchange.command == "POST" and found:
+        found = None
+        if exchange.command == "POST":
+            with lock:
+                found = recordings.find(exchange.path.partition("?")[0], _json(exchange.body))
+        if found:
             _send(exchange, found, speed)
         else:
             _send_default(exchange)
@@ -80,10 +82,10 @@ def run(messages: Messages, files: list[str], command: list[str], speed: float =
     with Server(respond) as server:
         if command:
             return _run_command(command, server.url, recordings.model)
-        Output(1, "standard output").text(f"{server.url}\n")
         messages.note(f"serving {len(recordings.exchanges)} recordings; end with Ctrl-C")
-        wait(None, 0)
-    return 0
+        Output(1, "standard output").text(f"{server.url}\n")
+        while True:  # pragma: no cover - a signal ends the process
+            wait(None, 0)
 
 
 def _load(name: str) -> list[recording.Exchange]:
@@ -148,15 +150,27 @@ def _run_command(command: list[str], url: str, model: str | None) -> int:
         environment["OLLAMA_MODEL"] = model
     for name in ("no_proxy", "NO_PROXY"):
         environment[name] = ",".join(filter(None, (environment.get(name), "127.0.0.1")))
+    process: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        if number == signal.SIGINT:
+            return  # a terminal's Ctrl-C reaches COMMAND by itself
+        if process is None:
+            early.append(number)
+        else:
+            process.send_signal(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, pass_on)
     try:
-        process = subprocess.Popen(command, env=environment)
+        # What we opened is not inheritable; what we were given is meant for COMMAND.
+        process = subprocess.Popen(command, env=environment, close_fds=False)
     except OSError as error:
         raise RequestError(f"{command[0]}: {reason(error)}") from None
-    # A terminal's Ctrl-C reaches COMMAND by itself; what is sent to us alone is passed on.
-    signal.signal(signal.SIGINT, lambda *_: None)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: process.send_signal(number))
+    for signaled in early:
+        process.send_signal(signaled)
     status = process.wait()
     if status < 0:
         die(-status)

@@ -14,7 +14,7 @@ from ostream.wait import watchable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterator
 
     from ostream.client import Client
     from ostream.transport import Response
@@ -86,11 +86,11 @@ def main(arguments: list[str], messages: Messages) -> int:
 def run(messages: Messages, **values: Any) -> int:
     # The rest of the package is loaded now, so that --help and a wrong option answer at once.
     from ostream.client import Client
-    from ostream.commands.ask import ask, headers
+    from ostream.commands.ask import ask, headers, uses_of_stdin
     from ostream.request import encode_body
 
-    stdin_is_free = values["body"] != "-" and "-" not in values["image"] and "-" not in values["words"]
     path, body = ask(messages, values)
+    data = encode_body(body)
     client = Client(
         values["host"],
         headers=headers(values),
@@ -110,9 +110,8 @@ def run(messages: Messages, **values: Any) -> int:
         messages.note(f"OLLAMA_API_KEY is not sent over plain http to {client.host.url}; use https")
     if values["insecure"]:
         messages.note(f"{client.host.url}: the certificate is not verified; anybody could answer")
-    if values["words"] and stdin_is_free and _is_pipe(0) and os.isatty(2):
+    if values["words"] and not uses_of_stdin(values) and _is_pipe(0) and os.isatty(2):
         messages.note("standard input was not read; put - where it belongs")
-    data = encode_body(body)
     messages.trace(f"POST {client.host.url}{path}, {len(data):,} bytes")
     response = client.post(path, data, watch=watchable(1), note=messages.note)
     messages.trace(f"{response.status} {response.getheader('Content-Type', 'without a type')}")
@@ -140,7 +139,7 @@ def forward(response: Response, out: Output, fail_on_length: bool = False) -> in
     complete = False
     cut_by_limit = False
     lineno = 0
-    for lines in split_lines(response.blocks()):
+    for lines in _lines(response):
         if _all_ordinary(lines):
             begun = True
             lineno += len(lines)
@@ -176,6 +175,13 @@ def forward(response: Response, out: Output, fail_on_length: bool = False) -> in
     if cut_by_limit and fail_on_length:
         raise LengthError("the answer was cut by a limit (done_reason: length)", advice="raise num_predict or num_ctx")
     return 0
+
+
+def _lines(response: Response) -> Iterator[list[bytes]]:
+    try:
+        yield from split_lines(response.blocks())
+    except NotNDJSON as error:
+        raise ResponseError(f"the answer: {error}", response.status) from None
 
 
 def _all_ordinary(lines: list[bytes]) -> bool:

@@ -1,0 +1,281 @@
+"""send: what comes of an answer, on stdout, on stderr and as a status."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from pathlib import Path
+from typing import Any, Callable, Iterator, Tuple
+
+import pytest
+
+from ostream.loopback import Exchange
+from tests.process import call, run
+from tests.server import NAMES, body_of, raw_of, send_lines, send_raw, serve, tcp
+
+A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
+B = b'{"message":{"role":"assistant","content":"b"},"done":true,"done_reason":"stop"}\n'
+LENGTH = B.replace(b"stop", b"length")
+QUOTED = A.replace(b'"a"', b'"\\"error\\""')
+UNSURE = {"error": "the stream ended without done: true", "exit_status": 3}
+
+
+Respond = Callable[[Exchange], Any]
+Send = Callable[..., Tuple[int, bytes, str]]
+
+
+@pytest.fixture(scope="module", name="send")
+def _send() -> Iterator[Send]:
+    """send(respond, options, environment): status, stdout and stderr of send when a server answers so."""
+    answers: list[Respond] = []
+
+    def send(respond: Respond, *options: str, **env: str) -> tuple[int, bytes, str]:
+        answers.append(respond)
+        result = call("send", "-m", "m", *options, "hi", env={"OLLAMA_HOST": server.url, **env})
+        return result.returncode, result.stdout, result.stderr.decode().replace(server.url, "URL")
+
+    with serve(lambda exchange: answers[-1](exchange)) as server:
+        yield send
+
+
+def torn(lineno: int, partial: str) -> dict[str, Any]:
+    error = f"the stream was cut inside line {lineno} of the answer"
+    return {"error": error, "partial": partial, "exit_status": 3}
+
+
+def refused(error: str, **more: Any) -> dict[str, Any]:
+    return {"error": error, **more, "exit_status": 1}
+
+
+def not_ndjson(lineno: int, what: str, partial: str) -> dict[str, Any]:
+    return refused(f"line {lineno} of the answer: {what}", status_code=200, partial=partial)
+
+
+HUGE = b'{"response":"' + bytes(65 << 20)
+ANSWERS: dict[str, tuple[list[bytes], bytes, dict[str, Any] | None]] = {
+    # the HTTP chunks of a body; what send writes of it; the error line behind that, if any
+    "two chunks": ([A, B], A + B, None),
+    "one read": ([A + A + B], A + A + B, None),
+    "a line in pieces": ([A[:5], A[5:30], A[30:] + B[:7], B[7:]], A + B, None),
+    "a character in pieces": ([b'{"done":true,"x":"\xc3', b'\xa9"}\n'], '{"done":true,"x":"é"}\n'.encode(), None),
+    "no newline at the end": ([A, B[:-1]], A + B, None),
+    "CRLF and blank lines": ([b"\n" + A[:-1] + b"\r\n", b" \n", B], b"\n" + A[:-1] + b"\r\n \n" + B, None),
+    "lines after done": ([A, B, B, b"\n"], A + B + B + b"\n", None),
+    "a chunk after done": ([A, B, A], A + B + A, UNSURE),
+    "done is all there is": ([B], B, None),
+    "U+0085": (['{"x":"\x85","done":true}\n'.encode()], '{"x":"\x85","done":true}\n'.encode(), None),
+    "an empty error": ([b'{"error":"","done":true}\n'], b'{"error":"","done":true}\n', None),
+    "the word error in the text": ([QUOTED + B], QUOTED + B, None),
+    "cut between lines": ([A, A], A + A, UNSURE),
+    "cut in a line": ([A, B[:9]], A, torn(2, B[:9].decode())),
+    "cut in a character": ([A, '{"é'.encode()[:-1]], A, torn(2, '{"\ufffd')),
+    "cut in the first line": ([A[:1]], b"", torn(1, "{")),
+    "nothing": ([], b"", {"error": "the answer is empty", "exit_status": 3}),
+    "blank lines only": ([b"\n\n"], b"\n\n", {"error": "the answer is empty", "exit_status": 3}),
+    "an error line": ([A, b'{"error":"boom"}\n', A], A, refused("boom")),
+    "an error line with done": ([b'{"error":"boom","done":true}\n'], b"", refused("boom")),
+    "an error after done": ([B, b'{"error":"late"}'], B, refused("late")),
+    "an error with our own keys": ([b'{"error":"x","exit_status":75,"partial":"y"}\n'], b"", refused("x")),
+    "an error with a status": (
+        [A, b'{"StatusCode":429,"Status":"429","error":"slow"}'],
+        A,
+        {"error": "slow", "status_code": 429, "exit_status": 75},
+    ),
+    "an error to sign in": ([b'{"error":"x","signin_url":"u"}\n'], b"", refused("x", signin_url="u")),
+    "garbage": ([A, b"what?\n", B], A, not_ndjson(2, "not JSON: Expecting value at column 1", "what?\n")),
+    "an array": ([b"[1]\n"], b"", not_ndjson(1, "not a JSON object but an array", "[1]\n")),
+    "a line over the limit": (
+        [A, HUGE],
+        A,
+        refused("the answer: a line of more than 67,108,864 bytes", status_code=200),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_what_is_written_of_an_answer(send: Send, name: str) -> None:
+    body, expected, line = ANSWERS[name]
+    status, stdout, stderr = send(send_lines(*body))
+    assert stdout.startswith(expected)
+    rest = stdout[len(expected) :]
+    assert (json.loads(rest) if rest else None) == line
+    assert status == (line["exit_status"] if line else 0)
+    assert (stderr.count("\n"), stderr.startswith(f"send: {line['error']}" if line else "")) == (line is not None, True)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if b'"done":true' in body_of(name)])
+def test_a_recorded_answer_is_passed_byte_for_byte(send: Send, name: str) -> None:
+    body = body_of(name)
+    assert send(send_raw(raw_of(name))) == (0, body if body.endswith(b"\n") else body + b"\n", "")
+
+
+REFUSALS = [
+    # recording, the error line
+    ("chat-unknown-model", refused("model 'nope' not found", status_code=404)),
+    ("generate-opt-bad-temperature", refused('option "temperature" must be of type float32', status_code=500)),
+    ("bad-host", refused("an empty answer", status_code=403)),
+    ("notfound", refused("404 page not found", status_code=404)),
+    ("kill-chat", refused("an error was encountered while running the model: unexpected EOF")),
+]
+
+
+@pytest.mark.parametrize(("name", "line"), REFUSALS)
+def test_a_recorded_refusal_becomes_an_error_line(send: Send, name: str, line: dict[str, Any]) -> None:
+    status, stdout, stderr = send(send_raw(raw_of(name)))
+    assert status == 1
+    assert json.loads(stdout.splitlines()[-1]) == line
+    assert stderr.startswith(f"send: {line['error']}") and stderr.count("\n") == 1
+
+
+HTTP = [
+    # HTTP status, type, body, exit status, message
+    (
+        503,
+        "application/json",
+        b'{"error":"busy"}',
+        75,
+        "busy (status code: 503); try again later, or let --retry do it",
+    ),
+    (429, None, b"", 75, "an empty answer (status code: 429); try again later, or let --retry do it"),
+    (400, "application/json", b'{"error":"no"}', 1, "no (status code: 400)"),
+    (200, "text/html", b"<html><title>Login</title>", 1, "Login (status code: 200); this is a web page, not Ollama"),
+    (200, "application/json", b'{"a":1}', 3, "the stream ended without done: true; what came has been written"),
+    (200, "text/plain", b"Ollama is running", 1, "line 1 of the answer: not JSON: Expecting value at column 1"),
+    (200, "text/event-stream", b"data: {}\n\n", 1, "line 1 of the answer: not JSON"),
+]
+
+
+@pytest.mark.parametrize(("code", "content_type", "body", "status", "message"), HTTP)
+def test_an_answer_that_is_none(
+    send: Send, code: int, content_type: str | None, body: bytes, status: int, message: str
+) -> None:
+    got, stdout, stderr = send(lambda exchange: exchange.whole(code, content_type, body))
+    assert (got, stderr.startswith(f"send: {message}")) == (status, True), stderr
+    assert json.loads(stdout.splitlines()[-1])["exit_status"] == status
+
+
+@pytest.mark.parametrize("option", [[], ["--fail-on-length"]])
+@pytest.mark.parametrize("lines", [[A, LENGTH], [LENGTH], [A, B, A, LENGTH]])
+def test_an_answer_cut_by_a_limit_fails_only_if_asked_to(send: Send, lines: list[bytes], option: list[str]) -> None:
+    status, stdout, stderr = send(send_lines(*lines), *option)
+    assert stdout.startswith(b"".join(lines))
+    rest = stdout[len(b"".join(lines)) :]
+    if not option:
+        assert (status, rest, stderr) == (0, b"", "")
+        return
+    assert status == 4
+    assert json.loads(rest) == {"error": "the answer was cut by a limit (done_reason: length)", "exit_status": 4}
+    assert stderr == "send: the answer was cut by a limit (done_reason: length); raise num_predict or num_ctx\n"
+    after = call("extract-content", stdin=stdout)
+    assert (after.returncode, after.stderr) == (4, b"")
+
+
+def test_what_came_before_a_broken_connection_is_written(send: Send) -> None:
+    def respond(exchange: Exchange) -> None:
+        exchange.head(200, "application/x-ndjson", length=1000)
+        exchange.raw(A + B[:9])
+        exchange.reset()
+
+    status, stdout, _ = send(respond)
+    assert (status, stdout[: len(A)]) == (3, A)
+    assert json.loads(stdout[len(A) :])["partial"] == B[:9].decode()
+
+
+def test_a_server_that_lingers_after_done_is_left() -> None:
+    over = threading.Event()
+
+    def respond(exchange: Exchange) -> None:
+        exchange.head(200, "application/x-ndjson")
+        exchange.chunk(A + B)
+        over.wait(60)
+
+    with serve(respond) as server:
+        result = run("send", "-m", "m", "hi", timeout=30, env={"OLLAMA_HOST": server.url})
+        over.set()
+    assert (result.returncode, result.stdout, result.stderr) == (0, A + B, b"")
+
+
+def test_a_clock_names_itself_and_how_far_the_answer_had_come(send: Send) -> None:
+    over = threading.Event()
+
+    def respond(exchange: Exchange) -> None:
+        exchange.head(200, "application/x-ndjson")
+        exchange.chunk(A)
+        over.wait(60)
+
+    status, stdout, stderr = send(respond, "--idle-timeout=0.1")
+    message = f"idle clock ran out after 0.1 s: {len(A)} bytes of the answer had come"
+    assert (status, stdout[: len(A)]) == (75, A)
+    assert json.loads(stdout[len(A) :]) == {"error": message, "exit_status": 75}
+    assert stderr == f"send: {message}; allow more with --idle-timeout\n"
+    for clock, option in (("first-byte", "--first-byte-timeout"), ("max-time", "--max-time")):
+        status, _, stderr = send(lambda exchange: over.wait(60) and None, f"{option}=0.2")
+        assert status == 75
+        assert stderr.startswith(f"send: {clock} clock ran out after 0.2 s: ")
+        assert stderr.endswith(f"; allow more with {option}\n")
+    over.set()
+
+
+def test_no_server_is_69() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        result = call("send", "-m", "m", "--host", f"127.0.0.1:{port}", "hi")
+    line = {"error": f"127.0.0.1:{port}: connection refused", "exit_status": 69}
+    assert (result.returncode, json.loads(result.stdout)) == (69, line)
+    assert b"is Ollama running ('ollama serve')?" in result.stderr
+
+
+def test_a_server_that_hangs_up_without_a_word_is_3() -> None:
+    with tcp(lambda connection: connection.recv(1 << 16)) as port:
+        result = call("send", "-m", "m", "--host", f"127.0.0.1:{port}", "hi")
+    assert result.returncode == json.loads(result.stdout)["exit_status"] == 3
+
+
+def test_retry_asks_again_and_says_so(send: Send) -> None:
+    for option, note in (("--verbose", "send: busy (status code: 503); try 1 of 3 in "), ("--quiet", "")):
+        answers = [send_lines(B), send_lines(b'{"error":"busy"}', status=503)]
+        status, stdout, stderr = send(lambda exchange, answers=answers: answers.pop()(exchange), "--retry=3", option)
+        assert (status, stdout) == (0, B)
+        assert note in stderr
+        assert note or not stderr
+
+
+def test_headers_go_with_the_request_and_the_later_one_wins(send: Send, tmp_path: Path) -> None:
+    (tmp_path / "headers").write_text("X-One: 1\nX-Two: file\r\n\n")
+    asked: list[Exchange] = []
+
+    def respond(exchange: Exchange) -> None:
+        asked.append(exchange)
+        send_lines(B)(exchange)
+
+    options = ["--header-file", str(tmp_path / "headers"), "--header", "X-Two: line: 2", "--header", "X-Three:"]
+    assert send(respond, *options, OLLAMA_API_KEY="key")[0] == 0
+    headers = asked[0].headers
+    assert [headers[f"X-{name}"] for name in ("One", "Two", "Three")] == ["1", "line: 2", ""]
+    assert headers["Authorization"] == "Bearer key"
+    assert json.loads(asked[0].body) == {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+
+
+def test_a_key_does_not_leave_the_machine_over_plain_http() -> None:
+    asked: list[bytes] = []
+
+    def proxy(connection: socket.socket) -> None:
+        asked.append(connection.recv(1 << 16))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + B)
+
+    note = "send: OLLAMA_API_KEY is not sent over plain http to http://ollama.example:80; use https\n"
+    with tcp(proxy) as port:
+        env = {"http_proxy": f"http://127.0.0.1:{port}", "OLLAMA_API_KEY": "secret"}
+        for options, said in (([], note), (["-q"], "")):
+            result = call("send", "-m", "m", "--host", "http://ollama.example", *options, "hi", env=env)
+            assert (result.returncode, result.stdout, result.stderr.decode()) == (0, B, said)
+    assert len(asked) == 2
+    assert not any(b"secret" in request for request in asked)
+
+
+def test_insecure_is_loud_unless_quiet(send: Send) -> None:
+    note = "send: URL: the certificate is not verified; anybody could answer\n"
+    assert send(send_lines(B), "--insecure") == (0, B, note)
+    assert send(send_lines(B), "--insecure", "-q") == (0, B, "")

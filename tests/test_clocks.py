@@ -1,0 +1,300 @@
+"""The four clocks: each runs out on its own, whatever dribbles in, and says how far the answer had come."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import socket
+import threading
+import time
+from typing import Any, Callable, Iterator
+
+import pytest
+
+from ostream import Client, ClockError
+from ostream.clocks import Clocks
+from ostream.errors import TRY_LATER
+from ostream.transport import Response
+from ostream.wait import ReaderGone
+from ostream.wire import Wire
+from tests.server import http_answer, read_request, resolve, tcp
+
+HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+LINE = b'{"message":{"content":"hi"},"done":false}\n'
+DONE = b'{"message":{"content":""},"done":true}\n'
+SHORT_S = 0.25
+# max-time also covers what must have happened before; the others begin after it.
+SHORT_MAX_TIME_S = 1.0
+# A clock that did not run out would let the dribble end, and the answer with it.
+DRIBBLE_S, DRIBBLE_BYTES = 0.02, 150
+
+
+def http_chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def dribble(connection: socket.socket, data: bytes) -> None:
+    for byte in data:
+        connection.sendall(bytes([byte]))
+        time.sleep(DRIBBLE_S)
+
+
+def until_the_client_leaves(connection: socket.socket) -> None:
+    while connection.recv(1 << 16):
+        pass
+
+
+def after_request(*steps: bytes | Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
+    """Read the request, then send each step or do it, then be silent."""
+
+    def handle(connection: socket.socket) -> None:
+        read_request(connection)
+        for step in steps:
+            if callable(step):
+                step(connection)
+            else:
+                connection.sendall(step)
+        until_the_client_leaves(connection)
+
+    return handle
+
+
+def dribbled(data: bytes) -> Callable[[socket.socket], None]:
+    return lambda connection: dribble(connection, data)
+
+
+ENDLESS = b" " * DRIBBLE_BYTES
+ANSWER = HEAD + http_chunk(LINE) + http_chunk(DONE)
+
+BUSY = http_answer(503, b"", "Retry-After: 3600")
+
+# what happens: the clock, the server, words of the message
+REAL = {
+    "nothing but a connection": ("first-byte", until_the_client_leaves, "connected, but no answer yet"),
+    "nothing after the request": ("first-byte", after_request(), "connected, but no answer yet"),
+    "nothing after the headers": ("first-byte", after_request(HEAD), "connected, but no answer yet"),
+    "headers dribble": (
+        "first-byte",
+        after_request(dribbled(HEAD[:-2] + b"X-Filler: " + ENDLESS), ANSWER[len(HEAD) - 2 :]),
+        "connected, but no answer yet",
+    ),
+    "the first size line dribbles": (
+        "first-byte",
+        after_request(HEAD, dribbled(b"29;" + ENDLESS), b"\r\n", LINE),
+        "connected, but no answer yet",
+    ),
+    "nothing after a line": ("idle", after_request(HEAD, http_chunk(LINE)), "42 bytes of the answer had come"),
+    "nothing after half a line": ("idle", after_request(HEAD, b"29\r\n" + LINE[:7]), "7 bytes of the answer had come"),
+    "no answer at all": ("max-time", after_request(), "connected, but no answer yet"),
+    "the body dribbles": (
+        "max-time",
+        after_request(HEAD + http_chunk(LINE), dribbled(b"".join(http_chunk(b" ") for _ in range(DRIBBLE_BYTES)))),
+        "of the answer had come",
+    ),
+    "an error's body dribbles": (
+        "max-time",
+        after_request(b"HTTP/1.1 503 Busy\r\nRetry-After: 3600\r\n\r\n", dribbled(ENDLESS)),
+        "waiting to try again",
+    ),
+    "always busy": ("max-time", after_request(BUSY), "waiting to try again"),
+    "TLS that never answers": ("connect", until_the_client_leaves, "no connection yet"),
+    "TLS that dribbles": ("connect", dribbled(b"\x16\x03\x03\x40\x00" + b"\x02" * 200), "no connection yet"),
+    "a proxy that never answers": ("connect", until_the_client_leaves, "no connection yet"),
+    "a proxy that dribbles": ("connect", dribbled(b"HTTP/1.1 200 OK\r\nX: " + ENDLESS), "no connection yet"),
+    "max-time while there is no connection": ("max-time", until_the_client_leaves, "no connection yet"),
+}
+
+
+@pytest.mark.parametrize(("clock", "handle", "words"), REAL.values(), ids=REAL)
+def test_a_clock_runs_out_on_its_own_and_says_how_far_the_answer_had_come(
+    clock: str,
+    handle: Callable[[socket.socket], None],
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> None:
+    what = request.node.callspec.id
+    seconds = SHORT_MAX_TIME_S if clock == "max-time" else SHORT_S
+    argument = "max_time" if clock == "max-time" else clock.replace("-", "_") + "_timeout"
+    limits: dict[str, Any] = {"connect_timeout": None, argument: seconds}
+    with tcp(handle) as port:
+        host = f"http://127.0.0.1:{port}"
+        if what.startswith("a proxy"):
+            monkeypatch.setenv("https_proxy", host)
+            host = "https://ollama.test"
+        elif what.startswith("TLS") or "no connection" in what:
+            host = f"https://127.0.0.1:{port}"
+        client = Client(host, retry=9, **limits)
+        with pytest.raises(ClockError) as caught:
+            list(client.chat("m", stream=True))
+    assert caught.value.clock == clock
+    assert str(caught.value).startswith(f"{clock} clock ran out after {seconds:g} s: ")
+    assert str(caught.value).endswith(words)
+    assert caught.value.advice == f"allow more with --{clock}{'' if clock == 'max-time' else '-timeout'}"
+    assert caught.value.exit_status == TRY_LATER
+    assert isinstance(caught.value, TimeoutError)
+    assert pickle.loads(pickle.dumps(caught.value)).clock == clock
+
+
+def test_one_timeout_sets_three_clocks() -> None:
+    for clock, handle, scheme in (
+        ("connect", until_the_client_leaves, "https"),
+        ("first-byte", after_request(), "http"),
+        ("idle", after_request(HEAD + http_chunk(LINE)), "http"),
+    ):
+        with tcp(handle) as port, pytest.raises(ClockError) as caught:
+            Client(f"{scheme}://127.0.0.1:{port}", timeout=SHORT_S, connect_timeout=None).chat("m")
+        assert caught.value.clock == clock
+
+
+def test_a_name_server_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = threading.Event()
+
+    def getaddrinfo(*arguments: Any, flags: int = 0, **options: Any) -> Any:
+        if not flags & socket.AI_NUMERICHOST:
+            silent.wait()
+        raise socket.gaierror("no")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    try:
+        with pytest.raises(ClockError) as caught:
+            Client("ollama.test", connect_timeout=SHORT_S).chat("m")
+    finally:
+        silent.set()
+    assert caught.value.clock == "connect"
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[int]:
+    """A port that accepts no connection and refuses none: its backlog is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(16):
+            filler = stack.enter_context(socket.socket())
+            filler.settimeout(0.2)
+            try:
+                filler.connect(listener.getsockname())
+            except OSError:
+                yield listener.getsockname()[1]
+                return
+        pytest.skip("the backlog of this system does not fill")
+
+
+def test_an_address_that_swallows_everything_is_not_waited_for() -> None:
+    with black_hole() as port, pytest.raises(ClockError) as caught:
+        Client(f"127.0.0.1:{port}", connect_timeout=SHORT_S, first_byte_timeout=10).chat("m")
+    assert caught.value.clock == "connect"
+
+
+def test_each_address_of_a_name_gets_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with black_hole() as nowhere, tcp(after_request(ANSWER)) as port:
+        ports = iter([nowhere, port])
+        resolve(monkeypatch, ollama_test="127.0.0.1")
+        look_up = socket.getaddrinfo
+
+        def getaddrinfo(host: str, _: int, **options: Any) -> Any:
+            return [address for port in ports for address in look_up(host, port, **options)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        stream = Client("http://ollama.test", connect_timeout=2).chat("m", stream=True)
+        assert [chunk.done for chunk in stream] == [False, True]
+
+
+class Time:
+    """A clock that goes only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@contextlib.contextmanager
+def answer(monkeypatch: pytest.MonkeyPatch, **limits: float) -> Iterator[tuple[socket.socket, Iterator[bytes], Any]]:
+    """A server's end of a connection, the blocks of the answer, and the time; the headers have been read."""
+    moment = Time()
+    monkeypatch.setattr("ostream.clocks.time", moment)
+    here, there = socket.socketpair()
+    wire = Wire(here, Clocks(**limits), None)
+    with there, contextlib.closing(Response(wire)) as response:  # type: ignore[arg-type]
+        wire.close()
+        response.clocks = wire.clocks
+        there.sendall(HEAD)
+        response.begin()
+        wire.clocks.start("first-byte")
+        moment.response = response  # type: ignore[attr-defined]
+        yield there, response.blocks(), moment
+
+
+def test_bytes_restart_the_idle_clock_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answer(monkeypatch, first_byte=10, idle=10, max_time=1000) as (server, blocks, moment):
+        for _ in range(50):
+            server.sendall(http_chunk(b"x"))
+            assert next(blocks) == b"x"
+            moment.now += 9
+        assert moment.now > 1400
+
+
+def test_max_time_is_restarted_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answer(monkeypatch, idle=10, max_time=20) as (server, blocks, moment):
+        for _ in range(3):
+            server.sendall(http_chunk(b"x"))
+            assert next(blocks) == b"x"
+            moment.now += 9
+        server.sendall(http_chunk(b"x"))
+        assert next(blocks, None) is None
+        assert moment.response.failure.clock == "max-time"
+
+
+def test_the_time_that_our_own_reader_takes_is_not_the_silence_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answer(monkeypatch, idle=10) as (server, blocks, moment):
+        server.sendall(http_chunk(b"first"))
+        assert next(blocks) == b"first"
+        server.sendall(http_chunk(b"second"))
+        moment.now += 1000
+        assert next(blocks) == b"second"
+
+
+def test_what_comes_after_a_complete_answer_must_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    for limits in ({}, {"max_time": 1000.0}, {"max_time": 0.5}):
+        with answer(monkeypatch, **limits) as (server, blocks, moment):
+            server.sendall(http_chunk(b"done"))
+            assert next(blocks) == b"done"
+            moment.response.clocks.expire_in(1)
+            moment.now += 0.25
+            server.sendall(http_chunk(b"more"))
+            assert next(blocks) == b"more"
+            moment.now += 1
+            assert next(blocks, None) is None
+            failure = moment.response.failure
+            assert isinstance(failure, ClockError)
+            assert f"after {min(limits.get('max_time', 1), 1):g} s: 8 bytes" in str(failure)
+
+
+def test_a_clock_without_a_limit_never_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    with answer(monkeypatch) as (server, blocks, moment):
+        server.sendall(http_chunk(b"x"))
+        moment.now += 1e9
+        assert next(blocks) == b"x"
+
+
+def test_a_pause_ends_when_its_time_is_over_or_the_reader_left() -> None:
+    clocks = Clocks(connect=0.001)
+    clocks.pause(0.05)
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        with pytest.raises(ReaderGone):
+            clocks.pause(1e9, writer)
+    finally:
+        os.close(writer)
+
+
+def test_a_pause_is_inside_max_time() -> None:
+    with pytest.raises(ClockError) as caught:
+        Clocks(max_time=0.05).pause(float("inf"))
+    assert caught.value.clock == "max-time"

@@ -1,0 +1,244 @@
+"""What all commands have in common: one test each, over the list of commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ostream import __version__
+from ostream.__main__ import COMMANDS
+from tests.process import BIN, FILTERS, ROOT, call, environment, run, sh, start
+from tests.server import body_of, send_raw, serve
+
+STREAM = body_of("chat-stream")
+every_command = pytest.mark.parametrize("command", COMMANDS)
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "recording.ndjson"
+    path.write_bytes(STREAM)
+    return path
+
+
+def arguments_of(command: str, recording: Path) -> list[str]:
+    """What makes a command write something."""
+    return {"send": ["-m", "m", "hi"], "replay": ["-q", str(recording)]}.get(command, [])
+
+
+def test_bin_the_modules_and_the_table_list_the_same_commands() -> None:
+    modules = {
+        path.stem.replace("_", "-")
+        for path in (ROOT / "ostream" / "commands").glob("*.py")
+        if "\ndef main(" in path.read_text()
+    }
+    launchers = {path.name for path in BIN.iterdir()}
+    assert modules == set(COMMANDS)
+    assert launchers == {"ostream", *COMMANDS}
+
+
+@every_command
+def test_help_says_kind_memory_and_two_examples(command: str) -> None:
+    result = call(command, "--help")
+    assert (result.returncode, result.stderr) == (0, b"")
+    text = result.stdout.decode()
+    assert text.startswith(f"usage: {command} ")
+    kind = COMMANDS[command][0]
+    assert f"A {kind}: " in text
+    assert "memory: " in text
+    if kind != "wrapper":
+        assert ("streaming" in text) != ("buffering" in text)
+    *_, first, second, after = text.split("\n")
+    assert first.startswith("  ") and second.startswith("  ") and not after
+    assert text.split("\n")[-4] == "examples:"
+    assert max(map(len, text.split("\n"))) <= 120
+    assert call(command, "-h").stdout == result.stdout
+
+
+@every_command
+def test_version(command: str) -> None:
+    result = call(command, "--version")
+    assert (result.returncode, result.stdout, result.stderr) == (
+        0,
+        f"{command} (ostream) {__version__}\n".encode(),
+        b"",
+    )
+
+
+@every_command
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--bogus"], "--bogus"),
+        (["--bogus=1"], "--bogus"),
+        (["-Z"], "-Z"),
+        (["-qZ"], "-Z"),
+        (["word", "-Z"], "-Z"),
+        (["-1"], "-1"),
+        (["-é"], "-é"),
+        (["--vers"], "--vers"),
+        (["--quie"], "--quie"),
+        (["--hel"], "--hel"),
+        (["--help=yes"], "--help"),
+        (["-qv", "--verbose=2"], "--verbose"),
+        (["---"], "---"),
+    ],
+)
+def test_a_wrong_option_is_refused_and_never_a_word(command: str, arguments: list[str], named: str) -> None:
+    result = call(command, *arguments)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"{command}: {named}: ".encode())
+    assert f"see '{command} --help'".encode() in result.stderr
+    assert result.stderr.count(b"\n") == 1
+    assert result.stdout.count(b"\n") == (1 if command == "send" else 0)
+
+
+WAYS = {
+    "ostream COMMAND": 'ostream "$COMMAND" --help',
+    "bin/COMMAND": '"$BIN/$COMMAND" --help',
+    "COMMAND": '"$COMMAND" --help',
+    "python3 -m ostream COMMAND": 'python3 -m ostream "$COMMAND" --help',
+    "a link to bin/COMMAND": 'mkdir "a b" && ln -s "$BIN/$COMMAND" "a b/$COMMAND" && "a b/$COMMAND" --help',
+    "a link to bin/ostream": 'ln -s "$BIN/ostream" "$COMMAND" && ./"$COMMAND" --help',
+    "from inside bin": 'cd "$BIN" && ./"$COMMAND" --help',
+    "sh bin/COMMAND": 'sh "$BIN/$COMMAND" --help',
+}
+
+
+@every_command
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_call_a_command(command: str, way: str, tmp_path: Path) -> None:
+    result = sh(WAYS[way], env={"COMMAND": command, "BIN": str(BIN)}, cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout == call(command, "--help").stdout
+
+
+@every_command
+def test_the_launcher_imports_nothing_from_where_it_is_called(command: str, tmp_path: Path) -> None:
+    for module in ("json", "os", "signal", "argparse", "ostream"):
+        (tmp_path / f"{module}.py").write_text("raise SystemExit('hostile')")
+    env = environment(PYTHONPATH=str(tmp_path))
+    result = subprocess.run(
+        [BIN / command, "--bogus"], cwd=tmp_path, env=env, capture_output=True, stdin=subprocess.DEVNULL, check=False
+    )
+    assert (result.returncode, b"--bogus" in result.stderr) == (2, True)
+
+
+ALONE = [
+    (["--help"], 0, "usage: ostream COMMAND", ""),
+    (["-h"], 0, "usage: ostream COMMAND", ""),
+    (["--version"], 0, f"ostream {__version__}\n", ""),
+    ([], 2, "", "ostream: no command; see 'ostream --help'\n"),
+    (["frobnicate"], 2, "", "ostream: frobnicate: no such command; see 'ostream --help'\n"),
+    (["extract_content"], 2, "", "ostream: extract_content: no such command; see 'ostream --help'\n"),
+    (["--bogus"], 2, "", "ostream: --bogus: no such command; see 'ostream --help'\n"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "status", "begins", "message"), ALONE)
+def test_ostream_alone(arguments: list[str], status: int, begins: str, message: str) -> None:
+    result = call("ostream", *arguments)
+    assert (result.returncode, result.stderr.decode()) == (status, message)
+    assert result.stdout.decode().startswith(begins)
+    if "help" in "".join(arguments):
+        assert all(f"\n  {name} " in result.stdout.decode() for name in COMMANDS)
+
+
+# Not a launcher, which coverage does not see into.
+PYTHON = "python3 -m ostream"
+
+
+@every_command
+def test_a_closed_stdout_is_an_error_before_anything_is_sent(command: str, recording: Path) -> None:
+    with serve(send_raw(b"")) as server:
+        command_line = " ".join([PYTHON, command, *arguments_of(command, recording)])
+        result = sh(f"{command_line} >&-; echo $? >&2", env={"OLLAMA_HOST": server.url}, stdin=STREAM)
+        assert server.requests == []  # type: ignore[attr-defined]
+    assert result.stderr.decode() == f"{command}: standard output: closed\n1\n"
+
+
+@every_command
+def test_all_three_may_be_closed(command: str, recording: Path) -> None:
+    """The server that send asks is not there; a socket that landed on a descriptor of ours would be a mess."""
+    command_line = " ".join([PYTHON, command, *arguments_of(command, recording)])
+    result = sh(f"{command_line} <&- >&- 2>&-", env={"OLLAMA_HOST": "127.0.0.1:1"})
+    assert (result.returncode, result.stdout, result.stderr) == (1, b"", b"")
+
+
+@pytest.mark.parametrize("command", [*FILTERS, "send"])
+def test_a_closed_stdin_is_a_file_that_cannot_be_read(command: str) -> None:
+    result = sh(f"{PYTHON} {command} {'-m m' if command == 'send' else ''} <&-")
+    assert result.returncode == 2
+    assert result.stderr.decode() == f"{command}: standard input: Bad file descriptor\n"
+
+
+@every_command
+def test_a_closed_stderr_only_silences(command: str, recording: Path) -> None:
+    with serve(send_raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n" + STREAM)) as server:
+        command_line = " ".join([PYTHON, command, *arguments_of(command, recording)])
+        if command == "replay":
+            command_line += " -- send hi"
+        env = {"OLLAMA_HOST": server.url}
+        open_, closed = (sh(command_line + end, stdin=STREAM, env=env) for end in ("", " 2>&-"))
+    assert (closed.returncode, closed.stdout) == (0, open_.stdout)
+    assert (open_.returncode, open_.stderr, closed.stderr) == (0, b"", b"")
+    assert (open_.stdout == b"") == (command == "extract-thinking")
+
+
+@every_command
+@pytest.mark.parametrize("helped", [False, True])
+def test_a_full_disk_is_an_error(command: str, helped: bool, recording: Path) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this system")
+    stdin = body_of("chat-think-true")
+    with serve(send_raw(b"HTTP/1.1 200 OK\r\n\r\n" + stdin)) as server, open("/dev/full", "wb") as full:
+        process = start(
+            command,
+            *(["--help"] if helped else arguments_of(command, recording)),
+            stdout=full,
+            env={"OLLAMA_HOST": server.url},
+        )
+        _, stderr = process.communicate(stdin, timeout=60)
+    assert (process.returncode, stderr.decode()) == (
+        1,
+        f"{command}: standard output: No space left on device\n",
+    )
+
+
+def test_a_failure_on_a_full_disk_is_two_failures() -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this system")
+    with open("/dev/full", "wb") as full:
+        process = start("send", "--bogus", stdout=full)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert [line.split(b":")[1] for line in stderr.splitlines()] == [b" --bogus", b" standard output"]
+
+
+@every_command
+def test_quiet_and_verbose_are_options_of_every_command(command: str, recording: Path) -> None:
+    arguments = ["no-such-file.ndjson"] if command != "send" else ["-m", "m", "--host", "http://127.0.0.1:1", "hi"]
+    loud, quiet, verbose = (call(command, *options, *arguments) for options in ([], ["-q"], ["-v"]))
+    assert loud.returncode == quiet.returncode == verbose.returncode != 0
+    assert loud.stderr == quiet.stderr != b""
+    assert verbose.stderr.endswith(loud.stderr)
+
+
+def test_a_bug_of_ours_says_so_with_its_traceback() -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import ostream.commands.collect as c;"
+        "c.main = lambda *_: 1 / 0; from ostream.__main__ import main; sys.exit(main(['collect']))"
+    )
+    result = subprocess.run([sys.executable, "-c", script, str(ROOT)], capture_output=True, check=False)
+    assert (result.returncode, result.stdout) == (70, b"")
+    *traceback, last = result.stderr.decode().splitlines()
+    assert traceback[0] == "collect: Traceback (most recent call last):"
+    assert last == "collect: a bug in this program: ZeroDivisionError: division by zero; please report it"
+
+
+def test_main_takes_the_command_from_the_process() -> None:
+    assert run("stats", stdin=STREAM).stdout == call("stats", stdin=STREAM).stdout

@@ -1,0 +1,149 @@
+"""The rooms of the house: which may know which, how large they are, and what a filter loads."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.process import FILTERS, ROOT
+
+PACKAGE = ROOT / "ostream"
+SOURCES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path.name != "__init__.py"
+}
+
+# Each room, in order, and the rooms it may know: only such as stand above it.
+ARROWS = {
+    "errors": "",
+    "terminal": "",
+    "metrics": "",
+    "wait": "",
+    "ndjson": "errors",
+    "chunk": "ndjson",
+    "message": "chunk",
+    "extract": "chunk",
+    "failure": "errors",
+    "request": "errors ndjson",
+    "recording": "errors failure ndjson request",
+    "clocks": "errors wait",
+    "wire": "clocks errors wait",
+    "transport": "clocks errors failure request wire",
+    "client": "chunk clocks errors failure message ndjson request transport wire",
+    "loopback": "request",
+    "stdio": "errors ndjson terminal wait",
+    "stage": "errors failure ndjson stdio wait",
+    "commands.arguments": "errors stdio",
+    "commands.extract": "chunk commands.arguments errors extract ndjson stage stdio",
+    "commands.extract_content": "commands.arguments commands.extract stdio",
+    "commands.extract_thinking": "commands.arguments commands.extract stdio",
+    "commands.collect": "commands.arguments message ndjson stage stdio",
+    "commands.stats": "commands.arguments errors metrics ndjson stage stdio",
+    "commands.ask": "errors request stdio",
+    "commands.send": "client commands.arguments commands.ask errors failure ndjson request stdio transport wait",
+    "commands.replay": "commands.arguments errors loopback ndjson recording stdio wait",
+    "__main__": "errors stdio",
+}
+
+# What reaches out of the process, and the only rooms that may.
+REACH = {
+    "argparse": "commands.arguments",
+    "http": "loopback transport",
+    "select": "wait",
+    "signal": "stdio commands.replay",
+    "socket": "loopback wire",
+    "ssl": "wire",
+    "subprocess": "commands.replay",
+    "threading": "commands.replay loopback wire",
+    "urllib": "transport",
+}
+
+# What is slow to load, and no filter needs.
+HEAVY = [
+    "argparse",
+    "asyncio",
+    "dataclasses",
+    "email",
+    "http",
+    "inspect",
+    "logging",
+    "socket",
+    "ssl",
+    "typing",
+    "urllib.request",
+]
+
+
+def imports(source: Path) -> set[str]:
+    """The full names of all modules that a source imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module and not node.level, "imports are absolute"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def test_every_room_is_in_the_plan() -> None:
+    assert set(ARROWS) == set(SOURCES)
+
+
+def test_the_arrows_of_the_plan_point_one_way() -> None:
+    above: set[str] = set()
+    for room, allowed in ARROWS.items():
+        assert set(allowed.split()) <= above, room
+        above.add(room)
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_a_room_knows_only_those_it_may(room: str) -> None:
+    known = {name[len("ostream.") :] for name in imports(SOURCES[room]) if name.startswith("ostream.")}
+    assert known & set(SOURCES) <= set(ARROWS[room].split())
+
+
+@pytest.mark.parametrize("module", REACH)
+def test_only_the_rim_reaches_out(module: str) -> None:
+    users = {room for room, source in SOURCES.items() if module in {name.partition(".")[0] for name in imports(source)}}
+    assert users == set(REACH[module].split())
+
+
+@pytest.mark.parametrize("path", [*PACKAGE.rglob("*.py"), ROOT / "bin" / "ostream"], ids=lambda path: path.name)
+def test_a_room_can_be_overlooked(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 300
+
+
+LOADED = """
+import json, sys
+sys.path.insert(0, sys.argv.pop(1))
+from ostream.__main__ import main
+status = main(sys.argv[1:])
+print(json.dumps([status, sorted(sys.modules)]), file=sys.stderr)
+"""
+
+
+def loaded(*arguments: str) -> set[str]:
+    """The modules that a command has loaded at its end, in an interpreter as the launchers start it."""
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", LOADED, str(ROOT), *arguments],
+        input=b'{"message":{"content":"a"},"done":true}\n',
+        capture_output=True,
+        check=True,
+    )
+    status, modules = json.loads(result.stderr.splitlines()[-1])
+    assert status == 0
+    return set(modules)
+
+
+@pytest.mark.parametrize("command", FILTERS)
+def test_a_filter_loads_nothing_heavy(command: str) -> None:
+    assert not loaded(command) & set(HEAVY)
+    assert loaded(command, "-w", "/dev/null") & set(HEAVY) == {"argparse"}
+    assert not loaded(command) & {"ostream.extract", "ostream.request", "ostream.client"}

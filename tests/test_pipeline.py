@@ -1,0 +1,202 @@
+"""send and the filters in real pipes: what comes first, what is never read, and how much memory it takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any, Callable, Iterator
+
+import pytest
+
+from ostream.loopback import Exchange
+from tests.process import FILTERS, Process, environment, expect, run, sh, start
+from tests.server import body_of, send_lines, serve
+
+
+def chunk(text: str = "", done: bool = False, **more: Any) -> bytes:
+    return json.dumps({"message": {"role": "assistant", "content": text, **more}, "done": done}).encode() + b"\n"
+
+
+class InTwoSteps:
+    """Sends some lines, and others when it is told to."""
+
+    def __init__(self, first: bytes, then: bytes) -> None:
+        self.first, self.then = first, then
+        self.go = threading.Event()
+
+    def __call__(self, exchange: Exchange) -> None:
+        exchange.head(200, "application/x-ndjson")
+        exchange.chunk(self.first)
+        assert self.go.wait(60)
+        exchange.chunk(self.then)
+        exchange.end()
+
+
+PIPES = [
+    # the pipe, first chunk, what of it must be there before the second is sent, the rest
+    ("extract-content", chunk("one "), "one ", "two\n"),
+    ("extract-content -n", chunk("one "), "one ", "two"),
+    ("extract-content --think-tags", chunk("<think>why</think>one "), "one ", "two\n"),
+    ("extract-content -x", chunk("```\nls\n"), "ls\n", "two\n"),
+    ("extract-thinking", chunk(thinking="one "), "one ", "\n"),
+    ("extract-thinking --think-tags", chunk("<think>one "), "one ", "two\n"),
+    *((f"{name} -w /dev/null | extract-content", chunk("one "), "one ", "two\n") for name in FILTERS),
+    (" | ".join(f"{name} -w /dev/null" for name in FILTERS) + " | extract-content", chunk("one "), "one ", "two\n"),
+]
+
+
+@pytest.mark.parametrize(("pipe", "first", "text", "rest"), PIPES)
+def test_a_fragment_is_there_before_the_next_is_sent(pipe: str, first: bytes, text: str, rest: str) -> None:
+    respond = InTwoSteps(first, chunk("two", done=True))
+    with serve(respond) as server:
+        env = environment(OLLAMA_HOST=server.url)
+        with Process(["sh", "-c", f"send -m m hi | {pipe}"], env=env, stdout=subprocess.PIPE) as process:
+            expect(process.stdout, text.encode())
+            respond.go.set()
+            assert process.communicate(timeout=60)[0].decode() == rest
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("command", FILTERS)
+def test_a_filter_does_not_wait_for_more_than_a_line(command: str) -> None:
+    with start(command, "-w", "/dev/null") as process:
+        assert process.stdin
+        for line in (chunk("one"), chunk("two"), chunk(done=True)):
+            process.stdin.write(line)
+            process.stdin.flush()
+            expect(process.stdout, line)
+        assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 0
+
+
+def echo(exchange: Exchange) -> None:
+    prompt = json.loads(exchange.body)["messages"][-1]["content"]
+    send_lines(chunk(f"you said {prompt}"), chunk(done=True))(exchange)
+
+
+def test_send_in_a_read_loop_leaves_the_other_lines_alone() -> None:
+    with serve(echo) as server:
+        result = sh(
+            r"""printf 'a\nb\nc\n' | while read -r x; do send -m m "$x" | extract-content; done""",
+            env={"OLLAMA_HOST": server.url},
+        )
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"you said a\nyou said b\nyou said c\n", b"")
+
+
+def test_with_words_standard_input_is_never_read() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"not for send\n")
+    with serve(echo) as server:
+        process = start("send", "-m", "m", "hi", stdin=reader, env={"OLLAMA_HOST": server.url})
+        assert process.communicate(timeout=60) == (chunk("you said hi") + chunk(done=True), b"")
+    os.close(writer)
+    assert process.returncode == 0
+    assert os.read(reader, 100) == b"not for send\n"
+    os.close(reader)
+
+
+def test_dash_sees_the_status_of_send_at_the_end_of_a_pipe() -> None:
+    script = 'answer=$(send -m m hi | extract-content) || echo "status $?"; printf "%s." "$answer"'
+    for respond, expected in (
+        (send_lines(chunk("whole", done=True)), "whole."),
+        (send_lines(chunk("part")), "status 3\npart."),
+        (send_lines(b'{"error":"no"}', status=404, content_type="application/json"), "status 1\n."),
+        (send_lines(b'{"error":"no"}', status=503, content_type="application/json"), "status 75\n."),
+    ):
+        with serve(respond) as server:
+            result = sh(script, env={"OLLAMA_HOST": server.url})
+        assert result.stdout.decode() == expected
+        assert result.stderr.count(b"\n") == ("status" in expected)
+
+
+MEGABYTE = 1 << 20
+
+
+def lines_of(megabytes: int) -> Iterator[bytes]:
+    line = chunk("x" * 8000)
+    return iter([line] * (megabytes * MEGABYTE // len(line)))
+
+
+def peak_kib(process: subprocess.Popen[bytes]) -> int:
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        pytest.skip("no /proc on this system")
+    match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    assert match
+    return int(match[1])
+
+
+def drain(process: subprocess.Popen[bytes], size: int) -> None:
+    assert process.stdout
+    while size:
+        block = os.read(process.stdout.fileno(), min(size, MEGABYTE))
+        assert block
+        size -= len(block)
+
+
+def grown_kib(process: subprocess.Popen[bytes], feed: Callable[[Iterator[bytes]], None], size_of: Any) -> int:
+    """How much the peak of its memory grows from 2 MB to 200 MB of stream."""
+    peaks = []
+    for megabytes in (2, 198):
+        feeder = threading.Thread(target=feed, args=(lines_of(megabytes),))
+        feeder.start()
+        drain(process, sum(map(size_of, lines_of(megabytes))))
+        feeder.join()
+        peaks.append(peak_kib(process))
+    return peaks[1] - peaks[0]
+
+
+def test_extract_content_takes_no_more_memory_for_200_megabytes_than_for_2() -> None:
+    def feed(lines: Iterator[bytes]) -> None:
+        assert process.stdin
+        process.stdin.writelines(lines)
+        process.stdin.flush()
+
+    with start("extract-content") as process:
+        grown = grown_kib(process, feed, lambda line: 8000)
+        assert process.communicate(chunk(done=True), timeout=60) == (b"\n", b"")
+    assert (process.returncode, grown < 2048) == (0, True)
+
+
+def test_send_takes_no_more_memory_for_200_megabytes_than_for_2() -> None:
+    connected: list[Exchange] = []
+    there, over = threading.Event(), threading.Event()
+
+    def respond(exchange: Exchange) -> None:
+        exchange.head(200, "application/x-ndjson")
+        connected.append(exchange)
+        there.set()
+        assert over.wait(300)
+        exchange.chunk(chunk(done=True))
+        exchange.end()
+
+    def feed(lines: Iterator[bytes]) -> None:
+        for line in lines:
+            connected[0].chunk(line)
+
+    with serve(respond) as server, start("send", "-m", "m", "hi", env={"OLLAMA_HOST": server.url}) as process:
+        assert there.wait(60)
+        grown = grown_kib(process, feed, len)
+        over.set()
+        assert process.communicate(timeout=60) == (chunk(done=True), b"")
+    assert (process.returncode, grown < 2048) == (0, True)
+
+
+def test_a_line_of_32_megabytes_is_a_line() -> None:
+    text = "0123456789abcdef" * (2 * MEGABYTE)
+    with serve(send_lines(chunk(text), chunk(done=True))) as server:
+        sent = run("send", "-m", "m", "hi", env={"OLLAMA_HOST": server.url})
+    assert (sent.returncode, sent.stderr) == (0, b"")
+    assert sent.stdout == chunk(text) + chunk(done=True)
+    assert run("extract-content", "-n", stdin=sent.stdout).stdout.decode() == text
+    assert json.loads(run("collect", stdin=sent.stdout).stdout)["message"]["content"] == text
+
+
+def test_a_stage_that_fails_to_start_leaves_a_message_and_no_answer() -> None:
+    result = sh("extract-thinking --bogus | extract-content", stdin=body_of("chat-stream"))
+    assert (result.returncode, result.stdout) == (3, b"")
+    assert result.stderr.count(b"\n") == 2

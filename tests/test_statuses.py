@@ -1,0 +1,205 @@
+"""The line grammar and the exit statuses: what every filter makes of each kind of line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.process import FILTERS, call, sh
+from tests.server import body_of
+
+A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
+B = b'{"message":{"role":"assistant","content":"b"},"done":true}\n'
+REQUEST = b'{"request":{"path":"/api/chat","body":{}},"status":200}\n'
+MESSAGE = b'{"role":"user","content":"not an answer"}\n'
+NEL = "\x85"
+
+
+def error(**more: Any) -> bytes:
+    return json.dumps({"error": "boom", **more}).encode() + b"\n"
+
+
+class Case(NamedTuple):
+    lines: bytes
+    status: int
+    text: str  # what extract-content prints
+    chunks: list[int]  # how many each response has
+    messages: int = 0  # on stderr
+    errors: int = 0  # error lines passed on; as many as messages, and those that were there and printed before
+
+
+CASES = {
+    "complete": Case(A + B, 0, "ab\n", [2]),
+    "two responses": Case(A + B + B, 0, "ab\nb\n", [2, 1]),
+    "generate": Case(b'{"response":"a","done":false}\n{"response":"","done":true}\n', 0, "a\n", [2]),
+    "no newline at the end": Case(A + B[:-1], 0, "ab\n", [2]),
+    "byte order mark": Case(b"\xef\xbb\xbf" + A + B, 0, "ab\n", [2]),
+    "CRLF and blank lines": Case(b"\n" + A.replace(b"\n", b"\r\n") + b" \n" + B + b"\r\n", 0, "ab\n", [2]),
+    "U+0085 in the text": Case(A + f'{{"response":"x{NEL}y","done":true}}\n'.encode(), 0, f"ax{NEL}y\n", [2]),
+    "not UTF-8": Case(b'{"response":"\xff","done":true}\n', 0, "�\n", [1]),
+    "lone surrogate": Case(b'{"response":"a\\ud83d","done":true}\n', 0, "a�\n", [1]),
+    "request and message lines": Case(REQUEST + A + MESSAGE + B + MESSAGE + REQUEST, 0, "ab\n", [2]),
+    "null error": Case(b'{"error":null,"response":"a","done":true}\n', 0, "a\n", [1]),
+    "empty error on a chunk": Case(b'{"error":"","response":"a","done":true}\n', 0, "a\n", [1]),
+    "unknown keys": Case(b'{"error_count":0,"x":{"error":"no"},"response":"a","done":true}\n', 0, "a\n", [1]),
+    "empty": Case(b"", 3, "", [], 1, 1),
+    "blank lines only": Case(b"\n \r\n", 3, "", [], 1, 1),
+    "request lines only": Case(REQUEST, 3, "", [], 1, 1),
+    "message lines only": Case(MESSAGE * 2, 3, "", [], 1, 1),
+    "cut": Case(A + A, 3, "aa\n", [2], 1, 1),
+    "cut after a whole one": Case(A + B + A, 3, "ab\na\n", [2, 1], 1, 1),
+    "cut before the next request": Case(REQUEST + A + REQUEST + A + B, 3, "a\nab\n", [1, 2], 1, 1),
+    "done is not true but 'true'": Case(A + b'{"response":"","done":"true"}\n', 3, "a\n", [2], 1, 1),
+    "done is not true but 1": Case(A + b'{"response":"","done":1}\n', 3, "a\n", [2], 1, 1),
+    "done is missing": Case(A + b'{"done_reason":"stop"}\n', 3, "a\n", [2], 1, 1),
+    "cut inside a line": Case(A + B[:20], 3, "a\n", [1], 1, 1),
+    "cut inside the only line": Case(B[:1], 3, "", [], 1, 1),
+    "garbage": Case(A + b"what?\n" + B, 2, "a\n", [1], 1, 1),
+    "garbage at the end": Case(A + b"what?", 2, "a\n", [1], 1, 1),
+    "an array": Case(A + b"[1]\n", 2, "a\n", [1], 1, 1),
+    "null": Case(b"null\n", 2, "", [], 1, 1),
+    "NaN": Case(b'{"done":true,"x":NaN}\n', 2, "", [], 1, 1),
+    "two objects on a line": Case(b'{"done":true}{"done":true}\n', 2, "", [], 1, 1),
+    "server-sent events": Case(b"data: {}\n\ndata: [DONE]\n", 2, "", [], 1, 1),
+    "error line": Case(error(), 1, "", [], 1, 1),
+    "error without words": Case(b'{"error":""}\n', 1, "", [], 1, 1),
+    "error object": Case(b'{"error":{"message":"boom","code":4}}\n', 1, "", [], 1, 1),
+    "error in the middle": Case(A + error() + B, 1, "a\nb\n", [1, 1], 1, 1),
+    "error after done": Case(A + B + error(), 1, "ab\n", [2], 1, 1),
+    "error with request and role": Case(error(request={}, role="x"), 1, "", [], 1, 1),
+    "error and a chunk in one": Case(error(response="a", done=True), 1, "", [], 1, 1),
+    "two errors": Case(error() + error(), 1, "", [], 2, 2),
+    "printed, and then cut": Case(error(exit_status=75) + A, 3, "a\n", [1], 1, 2),
+    **{f"printed: {n}": Case(A + error(exit_status=n), n, "a\n", [1], 0, 1) for n in (1, 2, 3, 4, 69, 75)},
+    **{
+        f"not to be trusted: {value!r}": Case(A + error(exit_status=value), 1, "a\n", [1], 1, 1)
+        for value in (True, False, 0, 1.0, 3.0, "1", None, [], -1, 5, 70, 130, 141, 10**30)
+    },
+}
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+@every_case
+@pytest.mark.parametrize("command", FILTERS)
+def test_status_and_messages_are_the_same_for_every_filter(command: str, case: Case) -> None:
+    result = call(command, stdin=case.lines)
+    assert (result.returncode, result.stderr.count(b"\n")) == (case.status, case.messages), result
+    assert all(line.startswith(f"{command}: ") for line in result.stderr.decode().splitlines())
+
+
+@every_case
+def test_what_each_filter_prints(case: Case) -> None:
+    assert call("extract-content", stdin=case.lines).stdout.decode() == case.text
+    chunks = "".join(f"{count}\n" for count in case.chunks)
+    assert call("stats", "--field", "chunks", stdin=case.lines).stdout.decode() == chunks
+    collected = [json.loads(line) for line in call("collect", stdin=case.lines).stdout.decode().split("\n") if line]
+    assert sum("error" in line and "exit_status" in line for line in collected) == case.errors
+    assert len(collected) == case.errors + len(case.chunks)
+
+
+@every_case
+def test_a_pipe_of_four_stages_tells_a_failure_once(case: Case, tmp_path: Path) -> None:
+    """Each stage's stdout is the next one's stdin; every stage exits with the same status."""
+    stream, messages = case.lines, 0
+    for stage in (["extract-thinking"], ["stats", "--json"], ["collect"]):
+        result = call(*stage, "-w", tmp_path / stage[0], stdin=stream)
+        assert result.returncode == case.status
+        messages += result.stderr.count(b"\n")
+        stream = result.stdout
+    last = call("extract-content", stdin=stream)
+    assert (last.returncode, last.stdout.decode(), last.stderr) == (case.status, case.text, b"")
+    assert messages == case.messages
+    lines = [json.loads(line.lstrip("\ufeff")) for line in stream.decode(errors="replace").split("\n") if line.strip()]
+    assert sum("exit_status" in line for line in lines) == case.errors
+
+
+@pytest.mark.parametrize(("better", "worse"), [*itertools.combinations([4, 75, 69, 3, 1, 2], 2)])
+def test_of_several_failures_the_worst_counts(better: int, worse: int) -> None:
+    first, second = error(exit_status=better), error(exit_status=worse)
+    for lines in (first + second, second + first, B + first + B + second):
+        result = call("stats", stdin=lines)
+        assert (result.returncode, result.stderr) == (worse, b"")
+
+
+MESSAGES = [
+    (b"", 3, "standard input: no response; did the command before it fail?"),
+    (A, 3, "standard input: the stream ended without done: true; what came has been written; the answer is not whole"),
+    (A + A[:9], 3, "standard input:2: the stream was cut inside this line"),
+    (A + REQUEST, 3, "standard input:2: the response before this one ended without done: true"),
+    (A + b"[]\n", 2, "standard input:2: not a JSON object but an array"),
+    (error(status_code=404), 1, "boom (status code: 404)"),
+    (b'{"error":"two\\nlines \\u001b[31m"}\n', 1, "two lines ^[[31m"),
+]
+
+
+@pytest.mark.parametrize(("lines", "status", "message"), MESSAGES)
+def test_a_message_names_the_object_and_the_reason(lines: bytes, status: int, message: str) -> None:
+    result = call("extract-content", stdin=lines)
+    assert (result.returncode, result.stderr.decode()) == (status, f"extract-content: {message}\n")
+
+
+@pytest.mark.parametrize("command", FILTERS)
+def test_a_line_without_end_is_refused(command: str) -> None:
+    result = call(command, stdin=b'{"response":"' + bytes(65 << 20))
+    assert result.returncode == 2
+    assert result.stderr.decode() == f"{command}: standard input:1: a line of more than 67,108,864 bytes\n"
+
+
+PIPES = [
+    ("complete", "cat complete", 0, "ab\n", ""),
+    ("nothing", "true", 3, "", "extract-thinking: standard input: no response; did the command before it fail?\n"),
+    (
+        "usage",
+        "send --bogus",
+        2,
+        "",
+        "send: --bogus: unknown option; see 'send --help'\n",
+    ),
+    (
+        "garbage",
+        "echo what?",
+        2,
+        "",
+        "extract-thinking: standard input:1: not JSON: Expecting value at column 1\n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "source", "status", "stdout", "stderr"), PIPES)
+def test_plain_sh_sees_the_status_at_the_end_of_the_pipe(
+    name: str, source: str, status: int, stdout: str, stderr: str, tmp_path: Path
+) -> None:
+    (tmp_path / "complete").write_bytes(A + B)
+    filters = "extract-thinking -w t | stats -w s | collect -w c | extract-content"
+    result = sh(f"{source} | {filters}", cwd=tmp_path)
+    assert (result.returncode, result.stdout.decode(), result.stderr.decode()) == (status, stdout, stderr)
+    caught = sh(f"answer=$({source} | {filters}) || echo handled $?", cwd=tmp_path)
+    assert caught.stdout.decode() == (f"handled {status}\n" if status else "")
+
+
+@pytest.mark.parametrize("name", ["chat-think-true", "generate-stream", "chat-tools-text"])
+def test_every_prefix_is_complete_or_incomplete_and_its_text_is_written(name: str) -> None:
+    stream = body_of(name)
+    for size in range(len(stream) + 1):
+        status, text = read_prefix(stream[:size])
+        result = call("extract-content", stdin=stream[:size])
+        assert (result.returncode, result.stdout.decode()) == (status, text), size
+        assert result.stderr.count(b"\n") == (status != 0), size
+
+
+def read_prefix(prefix: bytes) -> tuple[int, str]:
+    """The same by the shortest way: all lines that parse, the text of each, and the last one's done."""
+    text, done = "", False
+    for line in prefix.split(b"\n"):
+        try:
+            chunk = json.loads(line)
+        except ValueError:
+            done = done and not line
+            continue
+        text += chunk["message"]["content"] if "message" in chunk else chunk["response"]
+        done = chunk["done"]
+    return (0 if done else 3), text + "\n" * (text != "" and not text.endswith("\n"))

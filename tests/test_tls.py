@@ -1,0 +1,178 @@
+"""TLS: whom it believes, and what it says when it does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Iterator
+
+import pytest
+
+from ostream import Client, ConnectError, IncompleteStream, RequestError, ResponseError
+from ostream.errors import UNAVAILABLE
+from tests.process import environment, run
+from tests.server import Answers, certificate, http_answer, resolve, send_lines, serve, server_context, tcp
+
+pytest.importorskip("ssl", reason="this python3 has no ssl module")
+
+DONE = b'{"message":{"role":"assistant","content":"hi"},"done":true}\n'
+LOCAL = "DNS:ollama.test, DNS:localhost, IP:127.0.0.1"
+
+
+@pytest.fixture(name="pems", scope="module")
+def _pems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    directory = tmp_path_factory.mktemp("certificates")
+    return {
+        "good": certificate(directory, "good", LOCAL),
+        "stranger": certificate(directory, "stranger", LOCAL),
+        "other host": certificate(directory, "other", "DNS:other.test"),
+        "expired": certificate(directory, "expired", LOCAL, end="200102000000Z"),
+    }
+
+
+# the server's certificate, what the client believes, the words of the refusal, or None
+TRUST: list[tuple[str, dict[str, Any], str | None]] = [
+    ("good", {"cacert": "good"}, None),
+    ("good", {}, "self.signed certificate"),
+    ("good", {"cacert": "stranger"}, "self.signed certificate|unable to get|signature"),
+    ("good", {"insecure": True}, None),
+    ("stranger", {"cacert": "good", "insecure": True}, None),
+    ("other host", {"cacert": "other host"}, "mismatch"),
+    ("other host", {"insecure": True}, None),
+    ("expired", {"cacert": "expired"}, "certificate has expired"),
+    ("expired", {"insecure": True}, None),
+]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "ollama.test"])
+@pytest.mark.parametrize(("shown", "trust", "refusal"), TRUST)
+def test_a_certificate_must_be_known_and_good_for_this_host_now(
+    pems: dict[str, Path],
+    shown: str,
+    trust: dict[str, Any],
+    refusal: str | None,
+    host: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve(monkeypatch, ollama_test="127.0.0.1", localhost="127.0.0.1")
+    believes = {key: str(pems[value]) if key == "cacert" else value for key, value in trust.items()}
+    answers = Answers(http_answer(200, DONE), tls=server_context(pems[shown]))
+    with tcp(answers) as port:
+        client = Client(f"https://{host}:{port}", retry=1, **believes)
+        if refusal is None:
+            assert client.chat("m").message.content == "hi"
+            return
+        with pytest.raises(ConnectError, match=rf"^{host}:{port}: TLS: .*({refusal})") as caught:
+            client.chat("m")
+    assert caught.value.exit_status == UNAVAILABLE
+    assert "--cacert" in caught.value.advice
+    assert not caught.value.retryable
+    assert answers.requests == []
+
+
+def test_a_command_ends_with_the_status_of_no_connection_and_says_loudly_what_it_does_not_verify(
+    pems: dict[str, Path],
+) -> None:
+    with tcp(Answers(http_answer(200, DONE), tls=server_context(pems["good"]))) as port:
+        host = f"https://127.0.0.1:{port}"
+        refused = run("send", "-m", "m", "--host", host, "hello")
+        accepted = run("send", "-m", "m", "--host", host, "--cacert", pems["good"], "hello")
+        careless = run("send", "-m", "m", "--host", host, "--insecure", "hello")
+    assert (refused.returncode, accepted.returncode, careless.returncode) == (UNAVAILABLE, 0, 0)
+    assert (accepted.stdout, accepted.stderr) == (DONE, b"")
+    assert careless.stdout == DONE
+    assert b"the certificate is not verified" in careless.stderr
+
+
+def test_tls_to_a_port_without_it_is_told() -> None:
+    with serve(send_lines(DONE)) as server, pytest.raises(ConnectError) as caught:
+        Client(server.url.replace("http:", "https:")).chat("m")
+    assert "TLS: the server does not speak it on this port" in str(caught.value)
+    assert caught.value.advice == "try http://"
+
+
+def test_no_tls_to_a_port_that_wants_it_is_told(pems: dict[str, Path]) -> None:
+    either = pytest.raises((ResponseError, IncompleteStream), match=r"not HTTP|hung up")
+    with tcp(Answers(DONE, tls=server_context(pems["good"]))) as port, either:
+        Client(f"http://127.0.0.1:{port}").chat("m")
+
+
+def test_a_server_that_hangs_up_before_tls_stands_is_no_connection() -> None:
+    with tcp(lambda connection: None) as port, pytest.raises(ConnectError, match=f"127.0.0.1:{port}: TLS: ") as caught:
+        Client(f"https://127.0.0.1:{port}").chat("m")
+    assert caught.value.exit_status == UNAVAILABLE
+
+
+def test_a_large_answer_and_a_large_request_pass(pems: dict[str, Path]) -> None:
+    text = "x" * (4 << 20)
+    body = b'{"message":{"content":"%b"},"done":true}\n' % text.encode()
+    answers = Answers(http_answer(200, body), tls=server_context(pems["good"]))
+    with tcp(answers) as port:
+        client = Client(f"https://localhost:{port}", cacert=str(pems["good"]))
+        assert client.chat("m", [{"role": "user", "content": text}]).message.content == text
+    assert text.encode() in answers.requests[0][2]
+
+
+def test_a_server_that_refuses_a_large_body_unread_is_no_broken_tls(pems: dict[str, Path]) -> None:
+    context = server_context(pems["good"])
+
+    def refuse(connection: Any) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            secured.recv(100)
+            secured.sendall(http_answer(413, b'{"error":"too large"}'))
+
+    # Closing with unread input resets the connection, which may overtake the answer.
+    either = pytest.raises((ResponseError, IncompleteStream), match=r"too large|hung up")
+    with tcp(refuse) as port, either:
+        Client(f"https://localhost:{port}", cacert=str(pems["good"])).generate("m", "x" * (32 << 20))
+
+
+def test_an_answer_that_is_cut_without_a_goodbye_is_incomplete(pems: dict[str, Path]) -> None:
+    cut = http_answer(200, DONE.replace(b"true", b"false"))
+    with tcp(Answers(cut, tls=server_context(pems["good"]))) as port:
+        stream = Client(f"https://localhost:{port}", cacert=str(pems["good"])).chat("m", stream=True)
+        assert next(stream).message.content == "hi"
+        with pytest.raises(IncompleteStream) as caught:
+            next(stream)
+    assert caught.value.partial.message.content == "hi"
+
+
+@pytest.fixture(name="not_pem")
+def _not_pem(tmp_path: Path) -> Iterator[list[str]]:
+    (tmp_path / "text").write_text("not a certificate")
+    yield [str(tmp_path / "missing"), str(tmp_path / "text"), str(tmp_path), "nul\0nul"]
+
+
+def test_a_file_of_authorities_that_is_none_is_a_usage_error(not_pem: list[str]) -> None:
+    with tcp(lambda connection: None) as port:
+        for name in not_pem:
+            with pytest.raises(RequestError) as caught:
+                Client(f"https://127.0.0.1:{port}", cacert=name).chat("m")
+            assert str(caught.value).startswith(f"{name}: ")
+            assert "--cacert" in caught.value.advice
+
+
+WITHOUT_SSL = """
+import sys
+sys.modules["ssl"] = None
+from ostream import Client, ConnectError
+print(Client(sys.argv[1]).chat("m").message.content)
+try:
+    Client("https://127.0.0.1:" + sys.argv[1].rpartition(":")[2]).chat("m")
+except ConnectError as error:
+    print(error, error.exit_status)
+"""
+
+
+def test_without_ssl_http_works_and_https_says_what_is_missing() -> None:
+    with serve(send_lines(DONE)) as server:
+        result = subprocess.run(
+            [sys.executable, "-c", WITHOUT_SSL, server.url],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert result.stderr == ""
+    assert result.stdout.splitlines() == ["hi", "https: this python3 has no ssl module 69"]
