@@ -72,7 +72,7 @@ def refusal(status_code: int, body: bytes) -> ResponseError:
         error = ResponseError(error_text(value["detail"]), status_code)
     else:
         error = ResponseError(_excerpt(text) or "an empty answer", status_code)
-    error.advice = _advice(status_code, error, json_error=isinstance(value, dict))
+    error.advice = _advice(status_code, error, json_error=isinstance(value, dict) and "error" in value)
     return error
 
 
@@ -87,7 +87,7 @@ def _advice(status_code: int, error: ResponseError, json_error: bool) -> str:
         return f"sign in at {error.signin_url}"
     if status_code == 404:
         return (
-            "pull the model with 'ollama pull', or list those there are with 'ollama list'"
+            "'ollama list' shows the models there are, 'ollama pull' fetches one"
             if json_error
             else ("is this the address of an Ollama server? check OLLAMA_HOST and its path")
         )

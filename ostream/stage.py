@@ -131,7 +131,7 @@ class Stage:
                     if chunk is None:
                         pass
                     elif "error" in chunk and is_error(chunk):
-                        line = self._error_line(chunk, line, items)
+                        line = self._error_line(chunk, line, items, f"{where}:{lineno}")
                     elif "request" in chunk:
                         if self._open:
                             cut = f"{where}:{lineno}: the response before this one ended without done: true"
@@ -160,15 +160,14 @@ class Stage:
             if fd:
                 os.close(fd)
 
-    def _error_line(self, chunk: dict[str, Any], line: bytes, items: list[Item]) -> bytes:
+    def _error_line(self, chunk: dict[str, Any], line: bytes, items: list[Item], where: str) -> bytes:
         """Account for an error line; gives the line to pass on. Who prints a failure marks it, so that it is printed
         once in a pipe, whoever sent it."""
         self._open = False
         status = line_status(chunk)
         self.status = worst(self.status, status)
         if trusted_status(chunk) is None:
-            error = response_error(chunk)
-            self.messages.error(error)
+            self.messages.say(f"{where}: {response_error(chunk)}")
             chunk["exit_status"] = status
             line = encode_line(chunk)
         items.append(Failed(chunk))

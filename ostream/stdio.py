@@ -173,6 +173,7 @@ class Messages:
         self.command = command
         self.quiet = False
         self.verbose = False
+        self.mid_line = False  # text of ours may stand on the terminal, its line not ended
 
     def error(self, error: OstreamError) -> None:
         self.say(f"{error}; {error.advice}" if error.advice else str(error))
@@ -186,8 +187,10 @@ class Messages:
             self.say(text)
 
     def say(self, text: str) -> None:
+        begin = "\n" if self.mid_line and os.isatty(2) else ""
+        self.mid_line = False
         try:
-            os.write(2, _encode(f"{self.command}: {one_line(text)}\n"))
+            os.write(2, _encode(f"{begin}{self.command}: {one_line(text)}\n"))
         except OSError:
             pass  # there is nobody left to tell
 

@@ -78,7 +78,7 @@ class Response(http.client.HTTPResponse):
             parts = []
             position = 0
             ending = ""
-            while position < len(data) and not ending:
+            while position < len(data):
                 if left:
                     part = data[position : position + left]
                     parts.append(part)
@@ -87,22 +87,23 @@ class Response(http.client.HTTPResponse):
                     continue
                 end = data.find(b"\n", position)
                 line = data[position:] if end < 0 else data[position:end]
-                if len(line) > SIZE_LINE_LIMIT:
-                    ending = "damaged"
-                elif end < 0:
+                if end < 0 or len(line) > SIZE_LINE_LIMIT:
                     size_line = line
                     break
-                else:
-                    position = end + 1
-                    size = line.partition(b";")[0].strip()
-                    if len(size) > 16 or size.strip(HEX_DIGITS):
-                        ending = "damaged"
-                    elif size:  # else it is the line end behind the data of a chunk
-                        left = int(size, 16)
-                        ending = "" if left else "proper"
+                position = end + 1
+                size = line.partition(b";")[0].strip()
+                if not size:
+                    continue  # the line end behind the data of a chunk
+                if len(size) > 16 or size.strip(HEX_DIGITS):
+                    ending = "damaged"
+                    break
+                left = int(size, 16)
+                if not left:
+                    ending = "proper"
+                    break
             if parts:
                 yield b"".join(parts)
-            if ending == "damaged":
+            if ending == "damaged" or len(size_line) > SIZE_LINE_LIMIT:
                 raise IncompleteStream("the HTTP framing of the answer is damaged")
             if ending:
                 return

@@ -69,65 +69,66 @@ ANSWER = HEAD + http_chunk(LINE) + http_chunk(DONE)
 
 BUSY = http_answer(503, b"", "Retry-After: 3600")
 
-# what happens: the clock, the server, words of the message
+# what happens: the clock, the server, words of the message, how it is reached
 REAL = {
-    "nothing but a connection": ("first-byte", until_the_client_leaves, "connected, but no answer yet"),
-    "nothing after the request": ("first-byte", after_request(), "connected, but no answer yet"),
-    "nothing after the headers": ("first-byte", after_request(HEAD), "connected, but no answer yet"),
+    "nothing but a connection": ("first-byte", until_the_client_leaves, "connected, but no answer yet", "http"),
+    "nothing after the request": ("first-byte", after_request(), "connected, but no answer yet", "http"),
+    "nothing after the headers": ("first-byte", after_request(HEAD), "connected, but no answer yet", "http"),
     "headers dribble": (
         "first-byte",
         after_request(dribbled(HEAD[:-2] + b"X-Filler: " + ENDLESS), ANSWER[len(HEAD) - 2 :]),
         "connected, but no answer yet",
+        "http",
     ),
     "the first size line dribbles": (
         "first-byte",
-        after_request(HEAD, dribbled(b"29;" + ENDLESS), b"\r\n", LINE),
+        after_request(HEAD, dribbled(b"2a;" + ENDLESS), b"\r\n", LINE),
         "connected, but no answer yet",
+        "http",
     ),
-    "nothing after a line": ("idle", after_request(HEAD, http_chunk(LINE)), "42 bytes of the answer had come"),
-    "nothing after half a line": ("idle", after_request(HEAD, b"29\r\n" + LINE[:7]), "7 bytes of the answer had come"),
-    "no answer at all": ("max-time", after_request(), "connected, but no answer yet"),
+    "nothing after a line": ("idle", after_request(HEAD, http_chunk(LINE)), "42 bytes of the answer had come", "http"),
+    "nothing after half a line": (
+        "idle",
+        after_request(HEAD, b"2a\r\n" + LINE[:7]),
+        "7 bytes of the answer had come",
+        "http",
+    ),
+    "no answer at all": ("max-time", after_request(), "connected, but no answer yet", "http"),
     "the body dribbles": (
         "max-time",
         after_request(HEAD + http_chunk(LINE), dribbled(b"".join(http_chunk(b" ") for _ in range(DRIBBLE_BYTES)))),
         "of the answer had come",
+        "http",
     ),
     "an error's body dribbles": (
         "max-time",
         after_request(b"HTTP/1.1 503 Busy\r\nRetry-After: 3600\r\n\r\n", dribbled(ENDLESS)),
         "waiting to try again",
+        "http",
     ),
-    "always busy": ("max-time", after_request(BUSY), "waiting to try again"),
-    "TLS that never answers": ("connect", until_the_client_leaves, "no connection yet"),
-    "TLS that dribbles": ("connect", dribbled(b"\x16\x03\x03\x40\x00" + b"\x02" * 200), "no connection yet"),
-    "a proxy that never answers": ("connect", until_the_client_leaves, "no connection yet"),
-    "a proxy that dribbles": ("connect", dribbled(b"HTTP/1.1 200 OK\r\nX: " + ENDLESS), "no connection yet"),
-    "max-time while there is no connection": ("max-time", until_the_client_leaves, "no connection yet"),
+    "always busy": ("max-time", after_request(BUSY), "waiting to try again", "http"),
+    "TLS that never answers": ("connect", until_the_client_leaves, "no connection yet", "https"),
+    "TLS that dribbles": ("connect", dribbled(b"\x16\x03\x03\x40\x00" + b"\x02" * 200), "no connection yet", "https"),
+    "a proxy that never answers": ("connect", until_the_client_leaves, "no connection yet", "proxy"),
+    "a proxy that dribbles": ("connect", dribbled(b"HTTP/1.1 200 OK\r\nX: " + ENDLESS), "no connection yet", "proxy"),
+    "max-time while there is no connection": ("max-time", until_the_client_leaves, "no connection yet", "https"),
 }
 
 
-@pytest.mark.parametrize(("clock", "handle", "words"), REAL.values(), ids=REAL)
+@pytest.mark.parametrize(("clock", "handle", "words", "way"), REAL.values(), ids=REAL)
 def test_a_clock_runs_out_on_its_own_and_says_how_far_the_answer_had_come(
-    clock: str,
-    handle: Callable[[socket.socket], None],
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
+    clock: str, handle: Callable[[socket.socket], None], words: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    what = request.node.callspec.id
     seconds = SHORT_MAX_TIME_S if clock == "max-time" else SHORT_S
     argument = "max_time" if clock == "max-time" else clock.replace("-", "_") + "_timeout"
     limits: dict[str, Any] = {"connect_timeout": None, argument: seconds}
     with tcp(handle) as port:
-        host = f"http://127.0.0.1:{port}"
-        if what.startswith("a proxy"):
-            monkeypatch.setenv("https_proxy", host)
+        host = f"{way}://127.0.0.1:{port}"
+        if way == "proxy":
+            monkeypatch.setenv("https_proxy", f"127.0.0.1:{port}")
             host = "https://ollama.test"
-        elif what.startswith("TLS") or "no connection" in what:
-            host = f"https://127.0.0.1:{port}"
-        client = Client(host, retry=9, **limits)
         with pytest.raises(ClockError) as caught:
-            list(client.chat("m", stream=True))
+            list(Client(host, retry=9, **limits).chat("m", stream=True))
     assert caught.value.clock == clock
     assert str(caught.value).startswith(f"{clock} clock ran out after {seconds:g} s: ")
     assert str(caught.value).endswith(words)
@@ -214,8 +215,8 @@ class Time:
 
 
 @contextlib.contextmanager
-def answer(monkeypatch: pytest.MonkeyPatch, **limits: float) -> Iterator[tuple[socket.socket, Iterator[bytes], Any]]:
-    """A server's end of a connection, the blocks of the answer, and the time; the headers have been read."""
+def answer(monkeypatch: pytest.MonkeyPatch, **limits: float) -> Iterator[tuple[socket.socket, Response, Time]]:
+    """A server's end of a connection, the answer, and the time; the headers have been read."""
     moment = Time()
     monkeypatch.setattr("ostream.clocks.time", moment)
     here, there = socket.socketpair()
@@ -226,12 +227,12 @@ def answer(monkeypatch: pytest.MonkeyPatch, **limits: float) -> Iterator[tuple[s
         there.sendall(HEAD)
         response.begin()
         wire.clocks.start("first-byte")
-        moment.response = response  # type: ignore[attr-defined]
-        yield there, response.blocks(), moment
+        yield there, response, moment
 
 
 def test_bytes_restart_the_idle_clock_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    with answer(monkeypatch, first_byte=10, idle=10, max_time=1000) as (server, blocks, moment):
+    with answer(monkeypatch, first_byte=10, idle=10, max_time=1000) as (server, response, moment):
+        blocks = response.blocks()
         for _ in range(50):
             server.sendall(http_chunk(b"x"))
             assert next(blocks) == b"x"
@@ -240,18 +241,20 @@ def test_bytes_restart_the_idle_clock_and_no_other(monkeypatch: pytest.MonkeyPat
 
 
 def test_max_time_is_restarted_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    with answer(monkeypatch, idle=10, max_time=20) as (server, blocks, moment):
+    with answer(monkeypatch, idle=10, max_time=20) as (server, response, moment):
+        blocks = response.blocks()
         for _ in range(3):
             server.sendall(http_chunk(b"x"))
             assert next(blocks) == b"x"
             moment.now += 9
         server.sendall(http_chunk(b"x"))
         assert next(blocks, None) is None
-        assert moment.response.failure.clock == "max-time"
+        assert response.failure.clock == "max-time"
 
 
 def test_the_time_that_our_own_reader_takes_is_not_the_silence_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    with answer(monkeypatch, idle=10) as (server, blocks, moment):
+    with answer(monkeypatch, idle=10) as (server, response, moment):
+        blocks = response.blocks()
         server.sendall(http_chunk(b"first"))
         assert next(blocks) == b"first"
         server.sendall(http_chunk(b"second"))
@@ -261,22 +264,24 @@ def test_the_time_that_our_own_reader_takes_is_not_the_silence_of_the_server(mon
 
 def test_what_comes_after_a_complete_answer_must_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     for limits in ({}, {"max_time": 1000.0}, {"max_time": 0.5}):
-        with answer(monkeypatch, **limits) as (server, blocks, moment):
+        with answer(monkeypatch, **limits) as (server, response, moment):
+            blocks = response.blocks()
             server.sendall(http_chunk(b"done"))
             assert next(blocks) == b"done"
-            moment.response.clocks.expire_in(1)
+            response.clocks.expire_in(1)
             moment.now += 0.25
             server.sendall(http_chunk(b"more"))
             assert next(blocks) == b"more"
             moment.now += 1
             assert next(blocks, None) is None
-            failure = moment.response.failure
+            failure = response.failure
             assert isinstance(failure, ClockError)
             assert f"after {min(limits.get('max_time', 1), 1):g} s: 8 bytes" in str(failure)
 
 
 def test_a_clock_without_a_limit_never_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    with answer(monkeypatch) as (server, blocks, moment):
+    with answer(monkeypatch) as (server, response, moment):
+        blocks = response.blocks()
         server.sendall(http_chunk(b"x"))
         moment.now += 1e9
         assert next(blocks) == b"x"

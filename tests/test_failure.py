@@ -115,7 +115,7 @@ def test_an_error_object_becomes_a_response_error(line: dict[str, Any], text: st
     assert (error.error, error.status_code, error.signin_url) == (text, code, url)
 
 
-PULL = "pull the model with 'ollama pull'"
+PULL = "'ollama list' shows the models there are"
 ADDRESS = "is this the address of an Ollama server?"
 KEY = "OLLAMA_API_KEY"
 LATER = "try again later"

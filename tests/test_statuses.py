@@ -131,8 +131,8 @@ MESSAGES = [
     (A + A[:9], 3, "standard input:2: the stream was cut inside this line"),
     (A + REQUEST, 3, "standard input:2: the response before this one ended without done: true"),
     (A + b"[]\n", 2, "standard input:2: not a JSON object but an array"),
-    (error(status_code=404), 1, "boom (status code: 404)"),
-    (b'{"error":"two\\nlines \\u001b[31m"}\n', 1, "two lines ^[[31m"),
+    (error(status_code=404), 1, "standard input:1: boom (status code: 404)"),
+    (b'{"error":"two\\nlines \\u001b[31m"}\n', 1, "standard input:1: two lines ^[[31m"),
 ]
 
 

@@ -113,7 +113,7 @@ def test_a_file_of_w_can_be_a_terminal_of_its_own() -> None:
 def test_messages_are_one_visible_line_wherever_they_go(on: str) -> None:
     stream = json.dumps({"error": f"two\n lines {EVIL}"}).encode()
     shown, _, piped = Terminal("extract-content", on=on).communicate(stream)
-    message = "extract-content: two lines a^[[31m^G ^?<9B>1m<U+202E> b\n"
+    message = "extract-content: standard input:1: two lines a^[[31m^G ^?<9B>1m<U+202E> b\n"
     assert (shown if on == "stderr" else piped) == message
 
 
@@ -215,3 +215,22 @@ def test_a_message_is_not_endless(capfd: pytest.CaptureFixture[str]) -> None:
     long, odd = capfd.readouterr().err.splitlines()
     assert (len(long), long[-1], odd) == (len("send: ") + 1000, "…", "send: \ufffd is no character")
     assert run("send", "-m", "m", "\udcff", "--dry-run").returncode == 0
+
+
+@pytest.mark.parametrize(("mid_line", "begin"), [(True, "\n"), (False, "")])
+def test_a_message_in_the_middle_of_a_line_of_the_terminal_begins_a_new_one(mid_line: bool, begin: str) -> None:
+    # Only send knows: the text of the filter behind it stands there, its line not ended.
+    messages = Messages("send")
+    messages.mid_line = mid_line
+    primary, secondary = os.openpty()
+    kept = os.dup(2)
+    os.dup2(secondary, 2)
+    try:
+        messages.say("cut")
+        messages.say("again")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(secondary)
+    assert os.read(primary, 100).replace(b"\r\n", b"\n").decode() == f"{begin}send: cut\nsend: again\n"
+    os.close(primary)

@@ -56,13 +56,14 @@ def ask(messages: Messages, values: dict[str, Any]) -> tuple[str, dict[str, Any]
     said = body.get("messages") or []
     if not isinstance(said, list):
         raise RequestError("--body: messages must be an array")
+    # What the body says already is sent as it stands.
     if system is not None:
         said = [{"role": "system", "content": system}, *(said[1:] if _starts_with_system(said) else said)]
     if prompt is not None:
         said = [*said, {"role": "user", "content": prompt, **({"images": images} if images else {})}]
     elif images:
         raise RequestError("--image: needs a prompt to go with")
-    ours = chat_body(model, said, **fields)
+    ours = {**chat_body(model, None, **fields), "messages": said}
     return CHAT, {**body, **ours, **_merged_options(body, ours)}
 
 

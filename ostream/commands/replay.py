@@ -10,7 +10,7 @@ import threading
 import time
 
 from ostream.commands.arguments import Parser
-from ostream.errors import InputError, RequestError, reason
+from ostream.errors import InputError, NotNDJSON, RequestError, reason
 from ostream.loopback import Exchange, Server
 from ostream.ndjson import split_lines
 from ostream.recording import JSON, Recordings, parse
@@ -20,6 +20,10 @@ from ostream.wait import wait
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ostream import recording
+
+
+# A recording may claim any time; nobody waits longer than this for a line.
+LONGEST_SILENCE = 24 * 3600.0
 
 
 def parser() -> Parser:
@@ -93,6 +97,10 @@ def _load(name: str) -> list[recording.Exchange]:
     try:
         batches = split_lines(read_blocks(fd, input_name(name)))
         exchanges = parse((line for lines in batches for line in lines), input_name(name))
+    except NotNDJSON as error:
+        # Of a line too long to be split off, only the file is known.
+        where = "" if error.lineno else f"{input_name(name)}: "
+        raise NotNDJSON(f"{where}{error}", error.line, error.lineno) from None
     finally:
         if fd:
             os.close(fd)
@@ -113,7 +121,7 @@ def _send(exchange: Exchange, found: recording.Exchange, speed: float) -> None:
 
     def keep_time(elapsed_ns: int) -> None:
         if speed:
-            time.sleep(max(0.0, begin + elapsed_ns / 1e9 / speed - time.monotonic()))
+            time.sleep(min(max(0.0, begin + elapsed_ns / 1e9 / speed - time.monotonic()), LONGEST_SILENCE))
 
     if found.content_type.startswith("application/json") and not found.cut:
         keep_time(found.lines[-1][1] if found.lines else 0)

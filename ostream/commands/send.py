@@ -116,6 +116,8 @@ def run(messages: Messages, **values: Any) -> int:
     response = client.post(path, data, watch=watchable(1), note=messages.note)
     messages.trace(f"{response.status} {response.getheader('Content-Type', 'without a type')}")
     try:
+        # If this fails, the filter behind us has an unfinished line of text on the terminal.
+        messages.mid_line = _is_pipe(1)
         return forward(response, out, values["fail_on_length"])
     finally:
         response.close()

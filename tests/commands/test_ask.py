@@ -52,7 +52,7 @@ def generate(prompt: str | None = None, **fields: Any) -> tuple[str, dict[str, A
 
 SYSTEM = {"role": "system", "content": "S"}
 USER = {"role": "user", "content": "hi"}
-OLD = {"role": "user", "content": "old"}
+OLD = {"role": "assistant", "content": None, "images": ["not base64!"], "tool_calls": []}
 HI = chat("hi")
 ASKED = [
     # arguments, standard input, path and body
