@@ -22,7 +22,8 @@ FILES = {
     "broken.json": b"{",
     "image.png": PNG,
     "text.png": b"no image",
-    "chat.json": b'{"model":"b","messages":[{"role":"user","content":"old"}],"options":{"seed":1,"top_k":2},"new":1}',
+    "chat.json": b'{"model":"b","messages":[{"role":"assistant","content":null,"images":["not base64!"]}],'
+    b'"options":{"seed":1,"top_k":2},"new":1}',
     "said.json": b'{"model":"b","messages":[{"role":"system","content":"old"},{"role":"user","content":"hi"}]}',
     "generate.json": b'{"model":"b","prompt":"old","stream":false}',
     "both.json": b'{"model":"b","prompt":"p","messages":[]}',
@@ -52,7 +53,8 @@ def generate(prompt: str | None = None, **fields: Any) -> tuple[str, dict[str, A
 
 SYSTEM = {"role": "system", "content": "S"}
 USER = {"role": "user", "content": "hi"}
-OLD = {"role": "assistant", "content": None, "images": ["not base64!"], "tool_calls": []}
+# What stands in a body is the server's to judge.
+OLD = {"role": "assistant", "content": None, "images": ["not base64!"]}
 HI = chat("hi")
 ASKED = [
     # arguments, standard input, path and body
