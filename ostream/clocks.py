@@ -12,6 +12,9 @@ import time
 from ostream.errors import ClockError
 from ostream.wait import wait
 
+# The status of an error answer says enough; its text must come within this many seconds.
+REFUSAL_S = 5.0
+
 
 class Clocks:
     """The four clocks of one request, retries included. A limit of None never runs out."""
@@ -23,7 +26,8 @@ class Clocks:
         idle: float | None = None,
         max_time: float | None = None,
     ) -> None:
-        self._limits = {"connect": connect, "first-byte": first_byte, "idle": idle, "max-time": max_time, "pause": None}
+        self._limits = {"connect": connect, "first-byte": first_byte, "idle": idle, "max-time": max_time}
+        self._limits.update({"pause": None, "refusal": REFUSAL_S})
         self._end = None if max_time is None else time.monotonic() + max_time
         self.received = 0  # bytes of the body
         self.start("connect")
@@ -66,6 +70,7 @@ class Clocks:
             "first-byte": "connected, but no answer yet",
             "idle": f"{self.received:,} bytes of the answer had come",
             "pause": "waiting to try again",
+            "refusal": "the status had come",
         }[self.clock]
         raise ClockError(
             f"{clock} clock ran out after {self._limits[clock]:g} s: {so_far}",

@@ -55,7 +55,10 @@ def error_text(error: Any) -> str:
         error = error["message"]
     if isinstance(error, str):
         return error.strip() or "an error without a message"
-    return json.dumps(error)
+    try:
+        return json.dumps(error)
+    except RecursionError:
+        return "an error nested too deeply"
 
 
 def refusal(status_code: int, body: bytes) -> ResponseError:
@@ -88,12 +91,14 @@ def _advice(status_code: int, error: ResponseError, json_error: bool) -> str:
     if status_code == 404:
         return (
             "'ollama list' shows the models there are, 'ollama pull' fetches one"
-            if json_error
+            if json_error and "model" in error.error.lower()
             else ("is this the address of an Ollama server? check OLLAMA_HOST and its path")
         )
     if status_code == 403 and not json_error:
         return "the server refuses this host name; reach it by its address, or set the Host header to localhost"
-    if status_code in (401, 407):
+    if status_code == 407:
+        return "this is a proxy: put its user and password into http_proxy, http://USER:PASSWORD@HOST:PORT"
+    if status_code == 401:
         return "give the key in OLLAMA_API_KEY, or a header with --header-file"
     if status_code in (429, 502, 503, 504):
         return "try again later, or let --retry do it"

@@ -18,6 +18,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+# No request is larger; what says so is not answered.
+BODY_LIMIT = 1 << 30
 # Above this the real server uses chunks for a whole object too.
 WHOLE_LIMIT = 2048
 
@@ -37,7 +39,12 @@ class Exchange(http.server.BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         length = self.headers.get("Content-Length", "0")
-        self.body = self.rfile.read(int(length)) if length.isdecimal() else b""
+        size = int(length) if length.isdecimal() and len(length) < 20 else 0
+        if "Transfer-Encoding" in self.headers or size > BODY_LIMIT:
+            self.close_connection = True
+            self.whole(411 if size <= BODY_LIMIT else 413, None, b"")
+            return
+        self.body = self.rfile.read(size)
         if self._is_foreign():
             self.whole(403, None, b"")
         else:

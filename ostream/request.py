@@ -16,7 +16,7 @@ CHAT = "/api/chat"
 GENERATE = "/api/generate"
 DEFAULT_PORT = 11434
 
-_LOOPBACK = re.compile(r"localhost|.+\.localhost|127(\.\d{1,3}){3}|::1|0\.0\.0\.0|::", re.IGNORECASE)
+_LOOPBACK = re.compile(r"localhost|.+\.localhost|127(\.(25[0-5]|2[0-4]\d|1?\d?\d)){3}|::1|0\.0\.0\.0|::", re.IGNORECASE)
 _HOST = re.compile(r"(?:\[(?P<v6>[^\]]*)\]|(?P<name>[^:\[\]]*))(?::(?P<port>.*))?", re.DOTALL)
 # What may stand in a host name on the wire, and in an address with a zone.
 _NAME = re.compile(r"[A-Za-z0-9._~-]*|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(%[A-Za-z0-9._~-]+)?")

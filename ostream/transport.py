@@ -15,7 +15,7 @@ from ostream import __version__
 from ostream.clocks import Clocks
 from ostream.errors import BUSY_CODES, ConnectError, IncompleteStream, OstreamError, RequestError, ResponseError, reason
 from ostream.failure import refusal
-from ostream.request import Host, parse_host
+from ostream.request import Host, is_loopback, parse_host
 from ostream.wire import BLOCK, Trust, Wire, dial, start_tls
 
 TYPE_CHECKING = False
@@ -35,6 +35,11 @@ class Response(http.client.HTTPResponse):
     clocks: Clocks
     failure: OstreamError | None = None
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """http.client skips 100 only; every 1xx but 101 says that the answer is still to come."""
+        version, status, phrase = super()._read_status()  # type: ignore[misc]
+        return version, (100 if 101 < status < 200 else status), phrase
+
     def blocks(self) -> Iterator[bytes]:
         """The body without its framing, in blocks as they come, to wherever it ends.
 
@@ -46,7 +51,7 @@ class Response(http.client.HTTPResponse):
         self.clocks.received = 0
         try:
             for block in self._chunked_blocks() if chunked else self._plain_blocks():
-                if not self.clocks.received:
+                if self.clocks.clock == "first-byte":
                     self.clocks.start("idle")
                 self.clocks.received += len(block)
                 yield block
@@ -115,39 +120,50 @@ class _Connection(http.client.HTTPConnection):
     _tunnel_host: str | None
     _tunnel_port: int
 
-    def __init__(self, host: str, clocks: Clocks, watch: int | None, trust: Trust | None, timeout: Any = None) -> None:
+    def __init__(self, host: str, way: _Handler, tls: bool) -> None:
         super().__init__(host)
-        self._clocks = clocks
-        self._watch = watch
-        self._trust = trust  # None: no TLS
+        self._way = way
+        self._tls = tls
 
     def connect(self) -> None:
-        self.sock = wire = Wire(dial(self.host, self.port, self._clocks, self._watch), self._clocks, self._watch)
+        clocks, watch = self._way.clocks, self._way.watch
+        self.sock = wire = Wire(dial(self.host, self.port, clocks, watch), clocks, watch)
         try:
+            if self._way.secret and not self._tls:
+                self._check_peer(wire)
             if self._tunnel_host:
                 self._tunnel()  # type: ignore[attr-defined]
-            if self._trust:
+            if self._tls:
                 name, port = (self._tunnel_host, self._tunnel_port) if self._tunnel_host else (self.host, self.port)
-                start_tls(wire, name, port, self._trust)
+                start_tls(wire, name, port, self._way.trust)
         except BaseException:
             wire.sock.close()  # http.client may have left its reader of the proxy's answer open
             raise
-        self._clocks.start("first-byte")
+        clocks.start("first-byte")
+
+    def _check_peer(self, wire: Wire) -> None:
+        """A name may look like this machine and, by a name server's word, be another."""
+        address = str(wire.sock.getpeername()[0])
+        if not is_loopback(address.lower().replace("::ffff:", "", 1)):
+            raise ConnectError(
+                f"{self.host}: is {address}, and Authorization is not sent over plain http to another machine",
+                advice="use https",
+            )
 
 
 class _Handler(urllib.request.AbstractHTTPHandler):
     """Opens http and https on our own connections."""
 
-    def __init__(self, clocks: Clocks, watch: int | None, trust: Trust) -> None:
+    def __init__(self, clocks: Clocks, watch: int | None, trust: Trust, secret: bool) -> None:
         super().__init__()
-        self._clocks = clocks
-        self._watch = watch
-        self._trust = trust
+        self.clocks = clocks
+        self.watch = watch
+        self.trust = trust
+        self.secret = secret  # the request carries a key
 
     def open(self, request: urllib.request.Request) -> Any:
         def connection(host: str, timeout: Any = None) -> _Connection:
-            trust = self._trust if request.type == "https" else None
-            return _Connection(host, self._clocks, self._watch, trust, timeout)
+            return _Connection(host, self, tls=request.type == "https")
 
         return self.do_open(connection, request)  # type: ignore[arg-type]
 
@@ -172,7 +188,8 @@ def _proxies(host: Host) -> dict[str, str]:
     except RequestError:
         parsed = None
     if not parsed or not address or address.endswith(":"):
-        raise RequestError(f"proxy {address!r}: not a host and a port", advice=f"see {host.scheme}_proxy or all_proxy")
+        # Its value may hold a password.
+        raise RequestError(f"{host.scheme}_proxy or all_proxy: not a host and a port")
     return {host.scheme: f"http://{credentials}{at}{parsed.url[len('http://') :]}"}
 
 
@@ -191,14 +208,16 @@ def post(
     IncompleteStream when the server hangs up without an answer, and ReaderGone.
     """
     opener = urllib.request.OpenerDirector()
-    opener.add_handler(urllib.request.ProxyHandler(_proxies(host)))
-    opener.add_handler(_Handler(clocks, watch, trust))
+    proxies = _proxies(host)
+    opener.add_handler(urllib.request.ProxyHandler(proxies))
+    secret = any(name.lower() == "authorization" for name in headers)
+    opener.add_handler(_Handler(clocks, watch, trust, secret))
     request = urllib.request.Request(host.url + path, body, {**_HEADERS, **headers}, method="POST")
     clocks.start("connect")
     try:
         response: Response = opener.open(request)
     except (OSError, http.client.HTTPException) as error:
-        raise _no_answer(error, host) from None
+        raise _no_answer(error, host, "".join(proxies.values()).rpartition("@")[2].rpartition("/")[2]) from None
     response.clocks = clocks
     try:
         _accept(response, host)
@@ -216,8 +235,19 @@ _HEADERS = {
 }
 
 
-def _no_answer(error: Exception, host: Host) -> OstreamError:
-    """What went wrong before there was an answer, in our words."""
+def _no_answer(error: Exception, host: Host, proxy: str) -> OstreamError:
+    """What went wrong before there was an answer, in our words. `proxy`: host and port of the one between, or ""."""
+    failure = _failure(error, host)
+    text = str(failure)
+    if proxy and (text.startswith(proxy) or "Tunnel" in text):
+        # Its own address says all there is to say; of a tunnel, to where.
+        where = "" if text.startswith(proxy) else f"{proxy}: "
+        advice = f"{host.scheme}_proxy or all_proxy names it; no_proxy names the hosts that need none"
+        return ConnectError(f"proxy {where}{text}", advice=advice)
+    return failure
+
+
+def _failure(error: Exception, host: Host) -> OstreamError:
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
         error = error.reason
     if isinstance(error, OstreamError):
@@ -260,6 +290,7 @@ def _accept(response: Response, host: Host) -> None:
 def _beginning(response: Response) -> bytes:
     """The body of an error answer, as much as comes and is needed."""
     body = b""
+    response.clocks.start("refusal")
     for block in response.blocks():
         body += block
         if len(body) >= REFUSAL_LIMIT:

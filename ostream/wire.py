@@ -57,11 +57,25 @@ class Wire:
         view = memoryview(data)
         while view:
             try:
-                view = view[self.attempt(self.sock.send, WRITABLE, view) :]
+                view = view[self.attempt(self._send, WRITABLE if self._is_tls else READABLE | WRITABLE, view) :]
             except OstreamError:
                 raise
             except OSError:
                 return  # who refuses a large body may answer and close before it has read it: see what it says
+
+    @property
+    def _is_tls(self) -> bool:
+        return ssl is not None and isinstance(self.sock, ssl.SSLSocket)
+
+    def _send(self, view: memoryview) -> int:
+        """How much was sent. Who answers before it has read all may never read the rest: then it is all the same."""
+        if not self._is_tls:  # there, what comes may be TLS's own
+            try:
+                self.sock.recv(1, socket.MSG_PEEK)
+                return len(view)
+            except BlockingIOError:
+                pass
+        return self.sock.send(view)
 
     def makefile(self, mode: str = "rb", buffering: int = -1) -> io.BufferedReader:
         self._readers += 1

@@ -132,7 +132,7 @@ ANSWERS = [
     (401, b'{"error":"unauthorized"}', "unauthorized", "give the key in " + KEY, 1),
     (401, b'{"detail":"Not authenticated"}', "Not authenticated", "give the key in " + KEY, 1),
     (422, b'{"detail":[{"loc":["body"]}]}', '[{"loc": ["body"]}]', "", 1),
-    (407, b"", "an empty answer", "give the key in " + KEY, 1),
+    (407, b"", "an empty answer", "this is a proxy", 1),
     (403, b"", "an empty answer", "the server refuses this host name", 1),
     (403, b'{"error":"ollama cloud is disabled"}', "ollama cloud is disabled", "", 1),
     (500, b"", "an empty answer", "", 1),

@@ -47,7 +47,7 @@ ANSWERS: dict[str, tuple[bytes, type[OstreamError], int | None, str, str]] = {
     "half a status line": (b"HTTP/1.1", ResponseError, -1, "not HTTP", ""),
     "headers and no body": (b"HTTP/1.1 200 OK\r\n\r\n", IncompleteStream, None, "without done", ""),
     "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", IncompleteStream, None, "without done", ""),
-    "early hints and nothing more": (b"HTTP/1.1 103 Early Hints\r\n\r\n", ResponseError, 103, "an empty answer", ""),
+    "early hints and nothing more": (b"HTTP/1.1 103 Early Hints\r\n\r\n", IncompleteStream, None, "hung up", ""),
     "JSON error": (http_answer(404, b'{"error":"no such model"}'), ResponseError, 404, "no such model", "ollama pull"),
     "error in JSON in JSON": (
         http_answer(400, json.dumps({"error": '{"error":{"code":400,"message":"too long"}}'}).encode()),

@@ -100,7 +100,11 @@ class Parser(argparse.ArgumentParser):
             elif argument.startswith("-") and argument != "-":
                 action = self._option_string_actions.get(argument[:2])
                 if action is None:
-                    self.error(f"{argument[:2]}: unknown option")
+                    self.error(
+                        "a word that begins with - goes behind --"
+                        if argument[1].isspace()
+                        else f"{argument[:2]}: unknown option"
+                    )
                 name = action.option_strings[-1]
                 if action.nargs == 0:
                     options.append(name)
@@ -123,7 +127,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # argparse says "argument -m/--model: invalid ...": the object first, as everywhere.
-        raise RequestError(message.replace("argument ", "", 1), advice=f"see '{self.prog} --help'")
+        raise RequestError(
+            message.replace("argument ", "", 1),
+            advice=f"see '{self.prog} --help'",
+        )
 
 
 def positive(text: str) -> float:

@@ -34,7 +34,7 @@ def parser() -> Parser:
         "Serve recordings on a loopback port as an Ollama server would: to COMMAND, with OLLAMA_HOST set, or until\n"
         "interrupted. A recording is what 'send' printed, or one with request lines.",
         [
-            "replay examples/recordings/chat.ndjson -- sh examples/demo.sh",
+            "replay examples/recordings/sky.ndjson -- sh examples/demo.sh",
             "replay answer.ndjson -- sh -c 'send hello | extract-content'",
         ],
     )
@@ -151,6 +151,20 @@ def _send_default(exchange: Exchange) -> None:
         exchange.whole(404, "text/plain", b"404 page not found")
 
 
+def _in_foreground() -> bool:
+    """Does what is typed on the terminal signal our whole process group?"""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
+
+
 def _run_command(command: list[str], url: str, model: str | None) -> int:
     """Run COMMAND against the server; its exit status, or death by its signal."""
     environment = {**os.environ, "OLLAMA_HOST": url}
@@ -162,8 +176,8 @@ def _run_command(command: list[str], url: str, model: str | None) -> int:
     early: list[int] = []
 
     def pass_on(number: int, _frame: object) -> None:
-        if number == signal.SIGINT:
-            return  # a terminal's Ctrl-C reaches COMMAND by itself
+        if number == signal.SIGINT and _in_foreground():
+            return  # the terminal's Ctrl-C has reached COMMAND by itself
         if process is None:
             early.append(number)
         else:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
+import pty
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, Iterator
@@ -14,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.process import call, expect, run, sh, start
+from tests.process import call, environment, expect, run, sh, start
 from tests.server import NAMES, STREAMS, body_of, raw_of, send_raw, serve
 
 CHAT = body_of("chat-stream")
@@ -222,12 +225,28 @@ def test_a_signal_is_passed_on(recording: Path, number: signal.Signals) -> None:
         assert process.wait(60) == 9
 
 
-def test_ctrl_c_is_for_the_command(recording: Path) -> None:
-    """The terminal sends it to both."""
-    with with_command(recording, "read x; exit 5") as process:
+def test_ctrl_c_reaches_the_command_once(recording: Path) -> None:
+    """The terminal sends it to both: it is not passed on."""
+    count = "n=0; trap 'n=$((n+1))' INT; echo ready; read x; read x; echo n=$n."
+    pid, terminal = pty.fork()
+    if not pid:
+        argv = [sys.executable, "-m", "ostream", "replay", str(recording), "--", "sh", "-c", count]
+        os.execve(sys.executable, argv, environment())
+    shown = b""
+    for wanted, typed in ((b"ready", b"\x03"), (b"^C", b"\n\n"), (b"n=1.", b"")):
+        while wanted not in shown:
+            shown += os.read(terminal, 1000)  # at the end of the terminal an OSError
+        os.write(terminal, typed)
+    os.waitpid(pid, 0)
+    os.close(terminal)
+
+
+def test_an_interrupt_that_no_terminal_sent_is_passed_on(recording: Path) -> None:
+    command = ["sh", "-c", "trap 'exit 7' INT; echo ready; while :; do sleep 0.05; done"]
+    with start("replay", recording, "--", *command, start_new_session=True) as process:
+        expect(process.stdout, b"ready\n")
         process.send_signal(signal.SIGINT)
-        assert process.communicate(b"\n", timeout=60) == (b"", b"")
-    assert process.returncode == 5
+        assert process.wait(60) == 7
 
 
 def test_an_ignored_signal_is_not_passed_on(recording: Path) -> None:
