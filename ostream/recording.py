@@ -36,7 +36,7 @@ def stamp(line: bytes, elapsed_ns: int) -> bytes:
 def request_line(path: str, body: Any, status: int | None = None, content_type: str | None = None) -> bytes:
     """The line that begins an exchange; without credentials."""
     line: dict[str, Any] = {"request": {"path": path, "body": body}}
-    if status is not None:
+    if status is not None and status > 0:
         line["status"] = status
     if content_type is not None:
         line["content_type"] = content_type
