@@ -84,13 +84,13 @@ class Metrics:
             known[name] = last.get(name) if isinstance(last.get(name), str) else None
         known["chunks"], known["fragments"] = self._chunks, self._fragments
         for name in ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration"):
-            known[name] = _duration(last.get(name))
+            known[name] = _number(last.get(name))
         for name in ("prompt_eval_count", "eval_count"):
             known[name] = _number(last.get(name))
         for stem in ("prompt_eval", "eval"):
             known[f"{stem}_rate"] = _rate(known[f"{stem}_count"], known[f"{stem}_duration"])
-        if known["eval_rate"]:
-            known["time_per_output_token"] = round(1e9 / known["eval_rate"])
+            if known[f"{stem}_rate"] and stem == "eval":
+                known["time_per_output_token"] = round(known["eval_duration"] / known["eval_count"])
         self._add_first(known)
         gaps = sorted(self.gaps)
         if gaps:
@@ -127,7 +127,8 @@ def timestamp(created_at: Any) -> int | None:
     from datetime import datetime
 
     match = re.fullmatch(
-        r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", created_at if isinstance(created_at, str) else ""
+        r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)",
+        created_at if isinstance(created_at, str) else "",
     )
     if not match:
         return None

@@ -38,7 +38,12 @@ class Stage:
     """
 
     def __init__(
-        self, messages: Messages, files: list[str], write_to: str | None = None, raw_terminal: bool = False, with_messages: bool = False
+        self,
+        messages: Messages,
+        files: list[str],
+        write_to: str | None = None,
+        raw_terminal: bool = False,
+        with_messages: bool = False,
     ) -> None:
         self.messages = messages
         self.files = files or ["-"]

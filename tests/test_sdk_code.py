@@ -114,12 +114,18 @@ def test_a_whole_answer_in_both_styles(recorded: Any) -> None:
     assert response.message.content == SKY
     assert recorded[0]["stream"] is False
     response = Client().chat(model="qwen3", messages=MESSAGES)
-    assert response.eval_count / (response.eval_duration / 1_000_000_000) == pytest.approx(24e9 / response["eval_duration"])
+    assert response.eval_count / (response.eval_duration / 1_000_000_000) == pytest.approx(
+        24e9 / response["eval_duration"]
+    )
 
 
 @use("chat-history")
 def test_a_history(recorded: Any) -> None:
-    messages = [*MESSAGES, {"role": "assistant", "content": "Because of the air."}, {"role": "user", "content": "More?"}]
+    messages = [
+        *MESSAGES,
+        {"role": "assistant", "content": "Because of the air."},
+        {"role": "user", "content": "More?"},
+    ]
     response = chat("qwen3", messages=messages)
     messages += [{"role": "user", "content": "x"}, {"role": "assistant", "content": response.message.content}]
     assert recorded[0]["messages"] == messages[:3]

@@ -86,7 +86,7 @@ def run(
             stage.text(["\n" if total.responses > 1 else "", _table(measured)])
     if summary and as_json:
         stage.lines(_line(total.as_dict()))
-    elif summary or total.responses > 1 and not as_json and field is None:
+    elif summary or (total.responses > 1 and not as_json and field is None):
         stage.text(["" if summary else "\n", _table(total.as_dict())])
     return stage.finish()
 
@@ -124,7 +124,9 @@ def _plot(stage: Stage) -> int:
         gaps = list(response.gaps)
     if len(rows) == 1:
         rows = [
-            (f"{show_duration(low)} to {show_duration(high)}", count, str(count)) for low, high, count in histogram(gaps) if gaps
+            (f"{show_duration(low)} to {show_duration(high)}", count, str(count))
+            for low, high, count in histogram(gaps)
+            if gaps
         ]
     stage.text([bars(rows, stage.width()) or "nothing to plot: the times between the chunks are not known\n"])
     return stage.finish()
@@ -154,6 +156,8 @@ def _table(known: dict[str, Any]) -> str:
             shown = str(value)
         else:
             shown = show_duration(value)
-        source = known.get(f"{name}_from") or (known.get("inter_chunk_from") if name.startswith("inter_chunk") else None)
+        source = known.get(f"{name}_from") or (
+            known.get("inter_chunk_from") if name.startswith("inter_chunk") else None
+        )
         lines.append(f"{name.replace('_', ' ') + ':':<26}{shown}{f' ({source})' if source else ''}\n")
     return "".join(lines)
