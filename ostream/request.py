@@ -123,7 +123,7 @@ def chat_body(
     return _present(
         model=model,
         messages=[_message(message) for message in messages or ()],
-        tools=list(tools) if tools is not None else None,
+        tools=[_tool(tool) for tool in tools] if tools is not None else None,
         stream=stream,
         think=think,
         logprobs=logprobs,
@@ -186,6 +186,14 @@ def generate_body(
 
 def _present(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _tool(tool: Any) -> Any:
+    if not callable(tool):
+        return tool
+    from ostream.tools import schema
+
+    return schema(tool)
 
 
 def _message(message: Any) -> dict[str, Any]:

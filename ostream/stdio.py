@@ -92,10 +92,11 @@ class Output:
 
     def parts(self, parts: Parts) -> None:
         """Text of which some is said in passing: dim, where that can be shown."""
-        if not self.styled:
-            return self.text(*[text for text, _ in parts])
-        # Switched on and off in one write, so that no signal leaves the terminal dim.
-        self.bytes(b"".join(self._dim(text) if aside else self._shown(text) for text, aside in parts))
+        if self.styled:
+            # Switched on and off in one write, so that no signal leaves the terminal dim.
+            self.bytes(b"".join(self._dim(text) if aside else self._shown(text) for text, aside in parts))
+        else:
+            self.text(*[text for text, _ in parts])
 
     def _dim(self, text: str) -> bytes:
         return b"\x1b[2m%b\x1b[22m" % self._shown(text)

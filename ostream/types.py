@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, Dict, List, Mapping, Sequence, TypedDict, Union
+from typing import Any, Callable, List, Mapping, Sequence, TypedDict, Union
 
 
 class FunctionDict(TypedDict, total=False):
@@ -63,7 +63,7 @@ class OptionsDict(TypedDict, total=False):
 # A message that came in an answer is one too, as is any dict with a role.
 MessageParam = Union[MessageDict, Mapping[str, Any]]
 Options = Union[OptionsDict, Mapping[str, Any]]
-Tool = Mapping[str, Any]
+Tool = Union[Mapping[str, Any], Callable[..., Any]]
 Format = Union[str, Mapping[str, Any]]
 Think = Union[bool, str]
 KeepAlive = Union[float, str]
@@ -97,6 +97,3 @@ class GenerateFields(_Fields, total=False):
     width: Union[int, None]
     height: Union[int, None]
     steps: Union[int, None]
-
-
-Body = Dict[str, Any]

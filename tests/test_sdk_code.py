@@ -31,7 +31,7 @@ def add_two_numbers(a: int, b: int) -> int:
     return int(a) + int(b)
 
 
-def get_weather(city: str, days: int = 1) -> str:
+def get_weather(city: str, days: int = 1, deep: Any = None) -> str:
     """The weather of a city."""
     return f"sunny in {city} for {days} days"
 

@@ -63,13 +63,13 @@ def test_a_hint_is_a_schema(hint: Any, described: Dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("hint", [complex, bytes, object(), "Nowhere", List[bytes], Union[int, bytes]])
 def test_what_has_no_schema_is_a_type_error_that_names_the_function(hint: Any) -> None:
-    with pytest.raises(TypeError, match="^function: "):
+    with pytest.raises(TypeError, match=r"^function: "):
         schema(taking(hint))
 
 
 @pytest.mark.parametrize("hint", [complex, List[bytes]])
 def test_the_parameter_is_named(hint: Any) -> None:
-    with pytest.raises(TypeError, match="parameter value: .* has no JSON schema"):
+    with pytest.raises(TypeError, match=r"parameter value: .* has no JSON schema"):
         schema(taking(hint))
 
 

@@ -21,8 +21,8 @@ def parser() -> Parser:
         "render",
         "[-w FILE] [--stats] [options] [FILE ...]",
         "A filter: streaming, a fragment is written as soon as it is read; memory: one line.",
-        "Show an NDJSON stream from Ollama to a person: the thinking dim (in a pipe: under a heading), then the answer,\n"
-        "tool calls, and message lines.",
+        "Show an NDJSON stream from Ollama to a person: the thinking dim (in a pipe: under a heading), then the\n"
+        "answer, tool calls, and message lines.",
         [
             "send -m qwen3 --think 'What is 17 × 23?' | render --stats",
             "send -m qwen3 --think 'What is 17 × 23?' | render -w /dev/stderr | extract-content > answer.txt",
