@@ -14,23 +14,21 @@ async def stream_chat(model: str, prompt: str) -> AsyncIterator[Chunk]:
     """The chunks of one answer; what goes wrong is raised here, and leaving early closes the connection."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue()
-    stopped = threading.Event()
+    stream = chat(model, [{"role": "user", "content": prompt}], stream=True)
 
     def put(item: Chunk | BaseException | None) -> None:
         loop.call_soon_threadsafe(queue.put_nowait, item)
 
     def read() -> None:
         try:
-            with chat(model, [{"role": "user", "content": prompt}], stream=True) as stream:
-                for chunk in stream:
-                    if stopped.is_set():
-                        return
-                    put(chunk)
+            for chunk in stream:
+                put(chunk)
             put(None)
         except BaseException as error:
             put(error)
 
-    threading.Thread(target=read, daemon=True).start()
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
     try:
         while True:
             item = await queue.get()
@@ -40,7 +38,8 @@ async def stream_chat(model: str, prompt: str) -> AsyncIterator[Chunk]:
                 raise item
             yield item
     finally:
-        stopped.set()
+        stream.close()  # wakes the thread, and the server stops generating
+        thread.join()
 
 
 async def main(model: str, prompt: str) -> None:

@@ -16,6 +16,8 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ostream.chunk import Chunk, Message, content, thinking, tool_calls
+    from ostream.chunk import Chunk as ChatResponse
+    from ostream.chunk import Chunk as GenerateResponse
     from ostream.client import Client, chat, generate
     from ostream.errors import (
         ClockError,
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from ostream.ndjson import decode_line, split_lines
     from ostream.stream import Stream
     from ostream.tools import run_tools
-
-    ChatResponse = GenerateResponse = Chunk
 
 _ROOMS = {
     "chunk": ("Chunk", "Message", "content", "thinking", "tool_calls"),

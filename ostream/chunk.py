@@ -185,6 +185,9 @@ class Chunk(Object):
         eval_duration: int | None
         remote_model: str | None
         remote_host: str | None
+        image: str | None
+        completed: int | None
+        total: int | None
 
     def __init__(self, *args: Any, **items: Any) -> None:
         super().__init__(*args, **items)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         GenerateFields,
         Image,
         KeepAlive,
-        MessageParam,
+        Messages,
         Options,
         Think,
         Tool,
@@ -90,7 +90,7 @@ class Client:
     def chat(
         self,
         model: str = "",
-        messages: Sequence[MessageParam] | None = None,
+        messages: Messages = None,
         *,
         stream: Literal[False] = False,
         **fields: Unpack[ChatFields],
@@ -98,18 +98,18 @@ class Client:
 
     @overload
     def chat(
-        self,
-        model: str = "",
-        messages: Sequence[MessageParam] | None = None,
-        *,
-        stream: Literal[True],
-        **fields: Unpack[ChatFields],
+        self, model: str = "", messages: Messages = None, *, stream: Literal[True], **fields: Unpack[ChatFields]
     ) -> Stream: ...
+
+    @overload
+    def chat(
+        self, model: str = "", messages: Messages = None, *, stream: bool, **fields: Unpack[ChatFields]
+    ) -> Chunk | Stream: ...
 
     def chat(
         self,
         model: str = "",
-        messages: Sequence[MessageParam] | None = None,
+        messages: Messages = None,
         *,
         tools: Sequence[Tool] | None = None,
         stream: bool = False,
@@ -165,6 +165,17 @@ class Client:
         **fields: Unpack[GenerateFields],
     ) -> Stream: ...
 
+    @overload
+    def generate(
+        self,
+        model: str = "",
+        prompt: str | None = None,
+        suffix: str | None = None,
+        *,
+        stream: bool,
+        **fields: Unpack[GenerateFields],
+    ) -> Chunk | Stream: ...
+
     def generate(
         self,
         model: str = "",
@@ -218,7 +229,7 @@ class Client:
         if not body.get("model"):
             raise RequestError("model: must be named")
         data = encode_body(body)
-        stream = Stream(lambda: self.post(path, data))
+        stream = Stream(lambda watch: self.post(path, data, watch=watch))
         return stream if body.get("stream") else stream.whole()
 
     def post(

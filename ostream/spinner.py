@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import threading
 
+from ostream.errors import OutputError
+from ostream.wait import ReaderGone
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ostream.stdio import Output
@@ -27,8 +30,8 @@ class Spinner:
         pause = DELAY
         while not self._stopped.wait(pause):
             for frame in _FRAMES:
-                self._output.bytes(f"{frame}\b".encode())
                 self._turned = True
+                self._write(f"{frame}\b".encode())
                 if self._stopped.wait(PERIOD):
                     return
             pause = 0
@@ -39,4 +42,10 @@ class Spinner:
             self._stopped.set()
             self._thread.join()
             if self._turned:
-                self._output.bytes(b" \b")
+                self._write(b" \b")
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._output.bytes(data)
+        except (OutputError, ReaderGone):
+            self._stopped.set()  # who writes next finds it out, and says so

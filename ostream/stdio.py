@@ -128,7 +128,7 @@ class Output:
             return os.get_terminal_size(self.fd).columns or 80
         except OSError:
             columns = os.environ.get("COLUMNS", "")
-            return int(columns) if columns.isdecimal() and 0 < len(columns) < 5 else 80
+            return (int(columns) if columns.isdecimal() and len(columns) < 5 else 0) or 80
 
     def check(self) -> None:
         """Ask the file system whether what was written is there: some say so only at a close."""

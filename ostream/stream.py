@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 from ostream.chunk import Chunk, Message, Object
-from ostream.errors import IncompleteStream, NotNDJSON, OstreamError
+from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamError, reason
 from ostream.failure import is_error, response_error
 from ostream.message import Accumulator
 from ostream.metrics import Metrics
 from ostream.ndjson import decode_line, is_torn, split_lines
+from ostream.wait import ReaderGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from io import FileIO
     from types import TracebackType
     from typing import Any, Callable, Generator, Iterator
 
@@ -22,14 +26,13 @@ class Stream:
 
     `message` and `response` hold what has come so far, and after the end the whole. Raises IncompleteStream when the
     stream ends without `done: true`. Closing it, also by leaving a `with`, closes the socket at once, and the server
-    stops generating.
+    stops generating; any thread may do it, and one that waits in `next()` then comes to the end.
     """
 
-    def __init__(self, post: Callable[[], Response]) -> None:
-        self._post = post
-        self._so_far = Accumulator()
-        self._metrics = Metrics()
-        self._chunks: Generator[Chunk, None, None] = self._read()
+    def __init__(self, post: Callable[[int], Response]) -> None:
+        """`post` sends the request; it is given the descriptor to watch meanwhile."""
+        self._reading = _Reading()
+        self._chunks = self._reading.chunks(post)
 
     def __iter__(self) -> Iterator[Chunk]:
         return self
@@ -46,37 +49,70 @@ class Stream:
         self.close()
 
     def close(self) -> None:
-        self._chunks.close()
+        self._reading.stop()
+        try:
+            self._chunks.close()
+        except ValueError:
+            pass  # another thread is in next(): it finds out by itself
 
     @property
     def message(self) -> Message:
         """Role, content, thinking and tool calls: ready to append to the next request's messages."""
-        return Message(self._so_far.message)
+        return Message(self._reading.so_far.message)
 
     @property
     def response(self) -> Chunk:
         """The last chunk with all text folded in, as `stream=False` would have given it."""
-        return Chunk(self._so_far.response)
+        return Chunk(self._reading.so_far.response)
 
     @property
     def metrics(self) -> Any:
         """What it cost: a dict of all that `stats --json` shows, None for what is not known; answers attributes too."""
-        return Object(self._metrics.as_dict())
+        return Object(self._reading.metrics.as_dict())
 
     def whole(self) -> Chunk:
         """Read to the end: the one object of `stream=False`, or the chunks of a server that streams all the same."""
         chunks = list(self)
         return chunks[0] if len(chunks) == 1 else self.response
 
-    def _read(self) -> Generator[Chunk, None, None]:
-        response = self._post()
+
+class _Reading:
+    """What a stream shares with the generator of its chunks, which does not hold the stream itself: so a stream that
+    nobody holds any more, as after a `break`, is closed at once."""
+
+    def __init__(self) -> None:
+        self.so_far = Accumulator()
+        self.metrics = Metrics()
+        self.closed = False
+        self.reader: FileIO | None = None
+
+    def stop(self) -> None:
+        self.closed = True
+        if self.reader:
+            self.reader.close()
+
+    def chunks(self, post: Callable[[int], Response]) -> Generator[Chunk, None, None]:
+        # Whoever waits for the server also watches a pipe of our own, and `close` takes its reader away.
+        try:
+            reader, writer = os.pipe()
+        except OSError as error:
+            raise ConnectError(f"no descriptors left: {reason(error)}") from None
+        with open(reader, "rb", buffering=0) as self.reader, open(writer, "wb", buffering=0) as watched:
+            if self.closed:
+                return
+            try:
+                yield from self._until_done(post(watched.fileno()))
+            except ReaderGone:
+                return
+
+    def _until_done(self, response: Response) -> Iterator[Chunk]:
         try:
             yield from self._decode(response)
-            if not self._so_far.done:
+            if not self.so_far.done and not self.closed:
                 raise response.failure or IncompleteStream("the stream ended without done: true")
         except OstreamError as error:
-            if self._so_far.chunks:
-                error.partial = self.response
+            if self.so_far.chunks:
+                error.partial = Chunk(self.so_far.response)
             raise
         finally:
             response.close()
@@ -97,8 +133,8 @@ class Stream:
                     continue
                 if is_error(chunk):
                     raise response_error(chunk)
-                self._so_far.add(chunk)
-                self._metrics.add(chunk, elapsed_ns)
+                self.so_far.add(chunk)
+                self.metrics.add(chunk, elapsed_ns)
                 yield Chunk(chunk)
-                if self._so_far.done:
+                if self.so_far.done or self.closed:
                     return

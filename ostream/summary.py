@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 KINDS = {
     REFUSED: "refused",
-    USAGE: "not NDJSON, or not to be read",
+    USAGE: "usage or input",
     INCOMPLETE: "incomplete",
     LENGTH: "cut by a limit",
     UNAVAILABLE: "no connection",
@@ -31,6 +31,9 @@ class Summary:
         self.complete = 0
         self.failures: dict[str, int] = {}
         self._totals: dict[str, float] = {}
+        self._rated: float = 0  # tokens of the responses that have a rate, and what they took
+        self._rated_ns: float = 0
+        self._first_from: set[str] = set()
         self._spreads = {name: array("d") for name in _SPREADS}
 
     def add(self, measured: Mapping[str, Any], complete: bool) -> None:
@@ -40,6 +43,12 @@ class Summary:
         for name in _TOTALS:
             if measured[name] is not None:
                 self._totals[name] = self._totals.get(name, 0) + measured[name]
+        if measured["eval_rate"] is not None:
+            # Of a single token the server gives no duration.
+            self._rated += measured["eval_count"]
+            self._rated_ns += measured["eval_duration"]
+        if measured["time_to_first_token"] is not None:
+            self._first_from.add(measured["time_to_first_token_from"])
         for name in _SPREADS:
             if measured[name] is not None:
                 self._spreads[name].append(measured[name])
@@ -55,10 +64,13 @@ class Summary:
         for name in _TOTALS:
             if name in self._totals:
                 known[name] = self._totals[name]
-        if self._totals.get("eval_duration") and "eval_count" in self._totals:
-            known["eval_rate"] = self._totals["eval_count"] * 1e9 / self._totals["eval_duration"]
+        if self._rated:
+            known["eval_rate"] = self._rated * 1e9 / self._rated_ns
+        if self._first_from:
+            known["time_to_first_token_from"] = " and ".join(sorted(self._first_from))
         for name, values in self._spreads.items():
             ordered = sorted(values)
             for percent in (50, 90, 99) if ordered else ():
-                known[f"{name}_p{percent}"] = percentile(ordered, percent)
+                value = percentile(ordered, percent)
+                known[f"{name}_p{percent}"] = value if name == "eval_rate" else round(value)
         return known

@@ -60,8 +60,6 @@ def _schema_of(hint: Any) -> dict[str, Any]:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is typing.Any or hint is object:
         return {}
-    if hasattr(hint, "__metadata__"):  # Annotated
-        return _schema_of(hint.__origin__)
     if _is_union(hint):
         return _one_of([_schema_of(argument) for argument in arguments if argument is not type(None)])
     if origin is typing.Literal:

@@ -62,6 +62,7 @@ class OptionsDict(TypedDict, total=False):
 
 # A message that came in an answer is one too, as is any dict with a role.
 MessageParam = Union[MessageDict, Mapping[str, Any]]
+Messages = Union[Sequence[MessageParam], None]
 Options = Union[OptionsDict, Mapping[str, Any]]
 Tool = Union[Mapping[str, Any], Callable[..., Any]]
 Format = Union[str, Mapping[str, Any]]

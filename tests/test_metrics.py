@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -217,3 +218,22 @@ ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.l
 def test_whatever_the_server_says_the_numbers_can_be_written_out(chunks: list[dict[str, Any]]) -> None:
     measured = of(*chunks).as_dict()
     assert decode_line(encode_line(measured)) == measured
+
+
+def test_of_a_fragment_one_number_is_kept_and_not_its_text() -> None:
+    metrics = Metrics()
+
+    def feed(count: int) -> int:
+        """How much memory so many fragments take for good."""
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(count):
+            metrics.add({"response": "x" * 1000, "context": [number] * 100, "elapsed": number * 1000})
+        return tracemalloc.get_traced_memory()[0] - before
+
+    tracemalloc.start()
+    try:
+        feed(100)
+        assert feed(10_000) < 10_000 * 16 + 4096
+    finally:
+        tracemalloc.stop()
+    assert len(metrics.gaps) == 99 + 9_999

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ostream.metrics import FIELDS
+from ostream.metrics import CLIENT, FIELDS, SERVER
 from ostream.summary import KINDS, Summary
 
 
@@ -36,6 +36,25 @@ def test_totals_rates_percentiles_and_failures_by_kind() -> None:
         "eval_rate_p90": 90.0,
         "eval_rate_p99": 99.0,
     }
+
+
+def test_the_rate_is_that_of_the_responses_that_have_one() -> None:
+    summary = Summary()
+    summary.add(measured(eval_count=50, eval_duration=10**9, eval_rate=50.0), complete=True)
+    for _ in range(100):
+        summary.add(measured(eval_count=1), complete=True)  # of one token the server gives no duration
+    assert (summary.as_dict()["eval_count"], summary.as_dict()["eval_rate"]) == (150, 50.0)
+
+
+def test_durations_are_whole_and_a_first_token_says_by_which_clock() -> None:
+    summary = Summary()
+    summary.add(measured(time_to_first_token=7, time_to_first_token_from=CLIENT, total_duration=1.5), complete=True)
+    assert summary.as_dict()["time_to_first_token_from"] == CLIENT
+    summary.add(measured(time_to_first_token=2**62 + 2**60, time_to_first_token_from=SERVER), complete=True)
+    known = summary.as_dict()
+    assert known["time_to_first_token_from"] == f"{CLIENT} and {SERVER}"
+    assert (known["time_to_first_token_p50"], known["time_to_first_token_p99"]) == (7, 2**62 + 2**60)
+    assert all(type(value) is int for name, value in known.items() if "_p" in name)
 
 
 def test_nothing_known_is_nothing_claimed() -> None:

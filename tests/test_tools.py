@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import pytest
 
@@ -27,6 +27,7 @@ HINTS: List[Tuple[Any, Dict[str, Any]]] = [
     (bool, {"type": "boolean"}),
     (dict, {"type": "object"}),
     (Dict[str, int], {"type": "object"}),
+    (Mapping[str, int], {"type": "object"}),
     (list, {"type": "array"}),
     (List[int], {"type": "array", "items": {"type": "integer"}}),
     (Sequence[str], {"type": "array", "items": {"type": "string"}}),
@@ -43,6 +44,7 @@ HINTS: List[Tuple[Any, Dict[str, Any]]] = [
 ]
 if sys.version_info >= (3, 9):
     HINTS.append((Annotated[int, "of what"], {"type": "integer"}))
+    HINTS.append((List[Annotated[int, "of what"]], {"type": "array", "items": {"type": "integer"}}))
 if sys.version_info >= (3, 10):
     HINTS.append((int | None, {"type": "integer"}))
 

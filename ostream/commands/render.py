@@ -45,9 +45,17 @@ def run(
     stats: bool = False,
 ) -> int:
     stage = Stage(messages, files or [], write_to, raw_terminal, with_messages=True)
-    page = Page(headings=not stage.styled)
-    metrics = Metrics()
     spinner = _start_spinner(stage)
+    try:
+        _show(stage, Page(headings=not stage.styled), spinner, stats)
+    finally:
+        if spinner:
+            spinner.stop()
+    return stage.finish()
+
+
+def _show(stage: Stage, page: Page, spinner: Spinner | None, stats: bool) -> None:
+    metrics = Metrics()
     for items in stage.chunks():
         parts: Parts = []
         for item in items:
@@ -67,9 +75,6 @@ def run(
         if parts and spinner:
             spinner.stop()
         stage.parts(parts)
-    if spinner:
-        spinner.stop()
-    return stage.finish()
 
 
 def _start_spinner(stage: Stage) -> Spinner | None:

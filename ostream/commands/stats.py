@@ -13,7 +13,7 @@ from ostream.terminal import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
+    from typing import Any, Iterator, Sequence
 
     from ostream.commands.arguments import Parser
     from ostream.stdio import Messages
@@ -113,7 +113,7 @@ def _responses(stage: Stage) -> Iterator[tuple[Metrics | None, dict[str, Any], F
 def _plot(stage: Stage) -> int:
     """Bars: the times between the chunks of a single response, or the rates of several."""
     rows: list[tuple[str, float, str]] = []
-    gaps: list[int] = []
+    gaps: Sequence[int] = ()
     for response, identity, _ in _responses(stage):
         if response is None:
             continue
@@ -121,14 +121,15 @@ def _plot(stage: Stage) -> int:
         rate = measured["eval_rate"]
         label = " ".join(str(part) for part in (measured["model"], identity.get("id", len(rows))) if part is not None)
         rows.append((one_line(label), rate or 0.0, "unknown" if rate is None else f"{rate:.2f} tokens/s"))
-        gaps = list(response.gaps)
+        gaps = response.gaps
     if len(rows) == 1:
         rows = [
             (f"{show_duration(low)} to {show_duration(high)}", count, str(count))
-            for low, high, count in histogram(gaps)
-            if gaps
+            for low, high, count in (histogram(gaps) if gaps else [])
         ]
-    stage.text([bars(rows, stage.width()) or "nothing to plot: the times between the chunks are not known\n"])
+        if not rows:
+            stage.messages.note("nothing to plot: the times between the chunks are not known")
+    stage.text([bars(rows, stage.width())])
     return stage.finish()
 
 
@@ -137,7 +138,7 @@ def _line(known: dict[str, Any]) -> bytes:
 
 
 def _plain(value: Any) -> str:
-    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else " ".join(str(value).split("\n"))
 
 
 def _table(known: dict[str, Any]) -> str:
@@ -153,11 +154,10 @@ def _table(known: dict[str, Any]) -> str:
         elif name.endswith("eval_count"):
             shown = f"{value} token(s)"
         elif name in ("model", "done_reason", "chunks", "fragments", "responses", "complete"):
-            shown = str(value)
+            shown = _plain(value)
         else:
             shown = show_duration(value)
-        source = known.get(f"{name}_from") or (
-            known.get("inter_chunk_from") if name.startswith("inter_chunk") else None
-        )
+        stem = "inter_chunk" if name == "longest_stall" else name.partition("_p")[0]
+        source = known.get(f"{stem}_from")
         lines.append(f"{name.replace('_', ' ') + ':':<26}{shown}{f' ({source})' if source else ''}\n")
     return "".join(lines)
