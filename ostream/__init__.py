@@ -16,7 +16,9 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ostream.chunk import Chunk, Message, content, thinking, tool_calls
-    from ostream.client import Client, Stream, chat, generate
+    from ostream.chunk import Chunk as ChatResponse
+    from ostream.chunk import Chunk as GenerateResponse
+    from ostream.client import Client, chat, generate
     from ostream.errors import (
         ClockError,
         ConnectError,
@@ -27,19 +29,23 @@ if TYPE_CHECKING:
         ResponseError,
     )
     from ostream.message import Accumulator
+    from ostream.metrics import Metrics
     from ostream.ndjson import decode_line, split_lines
-
-    ChatResponse = GenerateResponse = Chunk
+    from ostream.stream import Stream
+    from ostream.tools import run_tools
 
 _ROOMS = {
     "chunk": ("Chunk", "Message", "content", "thinking", "tool_calls"),
-    "client": ("Client", "Stream", "chat", "generate"),
+    "client": ("Client", "chat", "generate"),
     "errors": (
         *("ClockError", "ConnectError", "IncompleteStream", "NotNDJSON", "OstreamError", "RequestError"),
         "ResponseError",
     ),
     "message": ("Accumulator",),
+    "metrics": ("Metrics",),
     "ndjson": ("decode_line", "split_lines"),
+    "stream": ("Stream",),
+    "tools": ("run_tools",),
 }
 # The SDK's names for what is one class here, for annotations.
 _ALIASES = {"ChatResponse": "Chunk", "GenerateResponse": "Chunk"}
@@ -55,6 +61,7 @@ __all__ = [
     "GenerateResponse",
     "IncompleteStream",
     "Message",
+    "Metrics",
     "NotNDJSON",
     "OstreamError",
     "RequestError",
@@ -64,6 +71,7 @@ __all__ = [
     "content",
     "decode_line",
     "generate",
+    "run_tools",
     "split_lines",
     "thinking",
     "tool_calls",

@@ -15,6 +15,7 @@ COMMANDS = {
     "extract-thinking": ("filter", "print the reasoning's text"),
     "collect": ("filter", "fold each response into one complete object"),
     "stats": ("filter", "print counts, durations and rates"),
+    "render": ("filter", "show thinking, answer and tool calls to a person"),
     "replay": ("wrapper", "serve recordings as an Ollama server would, to a command or until interrupted"),
 }
 

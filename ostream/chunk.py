@@ -10,7 +10,9 @@ from ostream.ndjson import strict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Mapping
+    from typing import Any, Callable, Mapping, TypeVar
+
+    T = TypeVar("T")
 
 
 def content(chunk: Mapping[str, Any]) -> str:
@@ -57,7 +59,13 @@ def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
     return {**call, "function": {**function, "arguments": arguments or {}}}
 
 
-class _Object(dict):  # type: ignore[type-arg]
+if TYPE_CHECKING:
+    Base = dict[str, Any]
+else:
+    Base = dict  # 3.8 can't subscript it
+
+
+class Object(Base):
     """A dict of what the server sent that also answers attributes; setting one sets the item."""
 
     __slots__ = ()
@@ -73,13 +81,13 @@ class _Object(dict):  # type: ignore[type-arg]
         self[name] = value
 
 
-def _answers(*names: str) -> Callable[[type], type]:
+def _answers(*names: str) -> Callable[[type[T]], type[T]]:
     """Give a class a property for each name that the API knows: the item, or None when the server left it out.
 
     Half the cost of answering them in `__getattr__`.
     """
 
-    def decorate(cls: type) -> type:
+    def decorate(cls: type[T]) -> type[T]:
         for name in names:
             setattr(cls, name, _item(name))
         return cls
@@ -92,15 +100,22 @@ def _item(name: str) -> property:
 
 
 @_answers("name", "arguments", "index")
-class Function(_Object):
+class Function(Object):
     """`function` of a tool call. `arguments` is a plain dict."""
 
     __slots__ = ()
+    if TYPE_CHECKING:
+        name: str
+        arguments: dict[str, Any]
+        index: int | None
 
 
 @_answers("id", "function")
-class ToolCall(_Object):
+class ToolCall(Object):
     __slots__ = ()
+    if TYPE_CHECKING:
+        id: str | None
+        function: Function
 
     def __init__(self, *args: Any, **items: Any) -> None:
         super().__init__(*args, **items)
@@ -108,8 +123,13 @@ class ToolCall(_Object):
 
 
 @_answers("token", "logprob", "bytes", "top_logprobs")
-class Logprob(_Object):
+class Logprob(Object):
     __slots__ = ()
+    if TYPE_CHECKING:
+        token: str
+        logprob: float
+        bytes: list[int] | None
+        top_logprobs: list[Logprob] | None
 
     def __init__(self, *args: Any, **items: Any) -> None:
         super().__init__(*args, **items)
@@ -117,10 +137,18 @@ class Logprob(_Object):
 
 
 @_answers("role", "content", "thinking", "images", "tool_calls", "tool_name", "tool_call_id")
-class Message(_Object):
+class Message(Object):
     """`message` of /api/chat, in requests and answers."""
 
     __slots__ = ()
+    if TYPE_CHECKING:
+        role: str
+        content: str | None
+        thinking: str | None
+        images: list[str] | None
+        tool_calls: list[ToolCall] | None
+        tool_name: str | None
+        tool_call_id: str | None
 
     def __init__(self, *args: Any, **items: Any) -> None:
         super().__init__(*args, **items)
@@ -132,13 +160,34 @@ class Message(_Object):
     *("total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration"),
     *("remote_model", "remote_host", "image", "completed", "total"),
 )
-class Chunk(_Object):
+class Chunk(Object):
     """One object of either endpoint, exactly as the server sent it: a dict, and attributes for its keys.
 
     A name the API knows but the server left out is None; `message` is then an empty Message.
     """
 
     __slots__ = ()
+    if TYPE_CHECKING:
+        model: str
+        created_at: str
+        response: str
+        thinking: str | None
+        done: bool
+        done_reason: str | None
+        context: list[int] | None
+        tool_calls: list[ToolCall] | None
+        logprobs: list[Logprob] | None
+        total_duration: int | None
+        load_duration: int | None
+        prompt_eval_count: int | None
+        prompt_eval_duration: int | None
+        eval_count: int | None
+        eval_duration: int | None
+        remote_model: str | None
+        remote_host: str | None
+        image: str | None
+        completed: int | None
+        total: int | None
 
     def __init__(self, *args: Any, **items: Any) -> None:
         super().__init__(*args, **items)
@@ -147,7 +196,7 @@ class Chunk(_Object):
         _dress(self, "logprobs", Logprob)
 
     @property
-    def message(self) -> Any:
+    def message(self) -> Message:
         message = self.get("message")
         return Message() if message is None else message
 

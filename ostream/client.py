@@ -6,20 +6,35 @@ import os
 import random
 import time
 
-from ostream.chunk import Chunk, Message
 from ostream.clocks import Clocks
-from ostream.errors import IncompleteStream, NotNDJSON, OstreamError, RequestError
-from ostream.failure import is_error, response_error
-from ostream.message import Accumulator
-from ostream.ndjson import decode_line, is_torn, split_lines
+from ostream.errors import OstreamError, RequestError
 from ostream.request import CHAT, GENERATE, chat_body, check_header, encode_body, generate_body, parse_host
+from ostream.stream import Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Any, Callable, Generator, Iterator, Mapping, Sequence
+    from typing import Any, Callable, Literal, Mapping, Sequence, overload
 
+    from typing_extensions import Unpack
+
+    from ostream.chunk import Chunk
     from ostream.transport import Response
+    from ostream.types import (
+        ChatFields,
+        Format,
+        GenerateFields,
+        Image,
+        KeepAlive,
+        Messages,
+        Options,
+        Think,
+        Tool,
+    )
+else:
+
+    def overload(function):  # as typing's, which takes longer to load than all of this
+        return function
+
 
 # The pauses between tries, in seconds: doubled each time, a random half of it taken off.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
@@ -71,11 +86,95 @@ class Client:
                 self.headers["Authorization"] = f"Bearer {key}"
                 check_header("Authorization", self.headers["Authorization"])
 
+    @overload
     def chat(
-        self, model: str = "", messages: Sequence[Any] | None = None, *, stream: bool = False, **fields: Any
-    ) -> Any:
-        """POST /api/chat: a Chunk, or with `stream=True` a Stream of them. For the fields see the module's `chat`."""
-        return self._ask(CHAT, chat_body(model, messages, stream=stream, **fields))
+        self,
+        model: str = "",
+        messages: Messages = None,
+        *,
+        stream: Literal[False] = False,
+        **fields: Unpack[ChatFields],
+    ) -> Chunk: ...
+
+    @overload
+    def chat(
+        self, model: str = "", messages: Messages = None, *, stream: Literal[True], **fields: Unpack[ChatFields]
+    ) -> Stream: ...
+
+    @overload
+    def chat(
+        self, model: str = "", messages: Messages = None, *, stream: bool, **fields: Unpack[ChatFields]
+    ) -> Chunk | Stream: ...
+
+    def chat(
+        self,
+        model: str = "",
+        messages: Messages = None,
+        *,
+        tools: Sequence[Tool] | None = None,
+        stream: bool = False,
+        think: Think | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        format: Format | None = None,
+        options: Options | None = None,
+        keep_alive: KeepAlive | None = None,
+        truncate: bool | None = None,
+        shift: bool | None = None,
+    ) -> Chunk | Stream:
+        """POST /api/chat: a Chunk, or with `stream=True` a Stream of them.
+
+        `tools` may hold functions: their schema is made from type hints and a Google-style docstring. A plain string
+        among the images of a message is base64; wrap the name of a file in a Path.
+        """
+        body = chat_body(
+            model,
+            messages,
+            tools=tools,
+            stream=stream,
+            think=think,
+            logprobs=logprobs,
+            top_logprobs=top_logprobs,
+            format=format,
+            options=options,
+            keep_alive=keep_alive,
+            truncate=truncate,
+            shift=shift,
+        )
+        return self._ask(CHAT, body)
+
+    @overload
+    def generate(
+        self,
+        model: str = "",
+        prompt: str | None = None,
+        suffix: str | None = None,
+        *,
+        stream: Literal[False] = False,
+        **fields: Unpack[GenerateFields],
+    ) -> Chunk: ...
+
+    @overload
+    def generate(
+        self,
+        model: str = "",
+        prompt: str | None = None,
+        suffix: str | None = None,
+        *,
+        stream: Literal[True],
+        **fields: Unpack[GenerateFields],
+    ) -> Stream: ...
+
+    @overload
+    def generate(
+        self,
+        model: str = "",
+        prompt: str | None = None,
+        suffix: str | None = None,
+        *,
+        stream: bool,
+        **fields: Unpack[GenerateFields],
+    ) -> Chunk | Stream: ...
 
     def generate(
         self,
@@ -83,17 +182,54 @@ class Client:
         prompt: str | None = None,
         suffix: str | None = None,
         *,
+        system: str | None = None,
+        template: str | None = None,
+        context: Sequence[int] | None = None,
         stream: bool = False,
-        **fields: Any,
-    ) -> Any:
-        """POST /api/generate: a Chunk, or with `stream=True` a Stream of them."""
-        return self._ask(GENERATE, generate_body(model, prompt, suffix, stream=stream, **fields))
+        think: Think | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        raw: bool | None = None,
+        format: Format | None = None,
+        images: Sequence[Image] | None = None,
+        options: Options | None = None,
+        keep_alive: KeepAlive | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        steps: int | None = None,
+        truncate: bool | None = None,
+        shift: bool | None = None,
+    ) -> Chunk | Stream:
+        """POST /api/generate: a Chunk, or with `stream=True` a Stream of them. `context` is that of the last answer."""
+        body = generate_body(
+            model,
+            prompt,
+            suffix,
+            system=system,
+            template=template,
+            context=context,
+            stream=stream,
+            think=think,
+            logprobs=logprobs,
+            top_logprobs=top_logprobs,
+            raw=raw,
+            format=format,
+            images=images,
+            options=options,
+            keep_alive=keep_alive,
+            width=width,
+            height=height,
+            steps=steps,
+            truncate=truncate,
+            shift=shift,
+        )
+        return self._ask(GENERATE, body)
 
-    def _ask(self, path: str, body: dict[str, Any]) -> Any:
+    def _ask(self, path: str, body: dict[str, Any]) -> Chunk | Stream:
         if not body.get("model"):
             raise RequestError("model: must be named")
         data = encode_body(body)
-        stream = Stream(lambda: self.post(path, data))
+        stream = Stream(lambda watch: self.post(path, data, watch=watch))
         return stream if body.get("stream") else stream.whole()
 
     def post(
@@ -146,99 +282,15 @@ def _asked_pause(error: OstreamError) -> float:
         return 0
 
 
-class Stream:
-    """The chunks of one response, as they come; the request is sent at the first `next()`.
+class _Anywhere(Client):
+    """A client for the server of the environment, as the environment is at each request."""
 
-    `message` and `response` hold what has come so far, and after the end the whole. Raises IncompleteStream when the
-    stream ends without `done: true`. Closing it, also by leaving a `with`, closes the socket at once, and the server
-    stops generating.
-    """
+    def __init__(self) -> None:
+        """Nothing is read before it is needed."""
 
-    def __init__(self, post: Callable[[], Response]) -> None:
-        self._post = post
-        self._so_far = Accumulator()
-        self._chunks: Generator[Chunk, None, None] = self._read()
-
-    def __iter__(self) -> Iterator[Chunk]:
-        return self
-
-    def __next__(self) -> Chunk:
-        return next(self._chunks)
-
-    def __enter__(self) -> Stream:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._chunks.close()
-
-    @property
-    def message(self) -> Message:
-        """Role, content, thinking and tool calls: ready to append to the next request's messages."""
-        return Message(self._so_far.message)
-
-    @property
-    def response(self) -> Chunk:
-        """The last chunk with all text folded in, as `stream=False` would have given it."""
-        return Chunk(self._so_far.response)
-
-    def whole(self) -> Chunk:
-        """Read to the end: the one object of `stream=False`, or the chunks of a server that streams all the same."""
-        chunks = list(self)
-        return chunks[0] if len(chunks) == 1 else self.response
-
-    def _read(self) -> Generator[Chunk, None, None]:
-        response = self._post()
-        try:
-            yield from self._decode(split_lines(response.blocks()))
-            if not self._so_far.done:
-                raise response.failure or IncompleteStream("the stream ended without done: true")
-        except OstreamError as error:
-            if self._so_far.chunks:
-                error.partial = self.response
-            raise
-        finally:
-            response.close()
-
-    def _decode(self, batches: Iterator[list[bytes]]) -> Iterator[Chunk]:
-        lineno = 0
-        for lines in batches:
-            for line in lines:
-                lineno += 1
-                try:
-                    chunk = decode_line(line)
-                except NotNDJSON as error:
-                    if is_torn(line):
-                        return
-                    raise NotNDJSON(f"line {lineno} of the answer: {error}", line, lineno) from None
-                if chunk is None:
-                    continue
-                if is_error(chunk):
-                    raise response_error(chunk)
-                self._so_far.add(chunk)
-                yield Chunk(chunk)
-                if self._so_far.done:
-                    return
+    def _ask(self, path: str, body: dict[str, Any]) -> Chunk | Stream:
+        return Client()._ask(path, body)
 
 
-def chat(model: str = "", messages: Sequence[Any] | None = None, *, stream: bool = False, **fields: Any) -> Any:
-    """POST /api/chat on the server of the environment.
-
-    `fields`: tools, think, logprobs, top_logprobs, format, options, keep_alive, truncate, shift.
-    """
-    return Client().chat(model, messages, stream=stream, **fields)
-
-
-def generate(
-    model: str = "", prompt: str | None = None, suffix: str | None = None, *, stream: bool = False, **fields: Any
-) -> Any:
-    """POST /api/generate on the server of the environment.
-
-    `fields`: system, template, context, think, logprobs, top_logprobs, raw, format, images, options, keep_alive,
-    truncate, shift.
-    """
-    return Client().generate(model, prompt, suffix, stream=stream, **fields)
+chat = _Anywhere().chat
+generate = _Anywhere().generate

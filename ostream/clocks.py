@@ -30,6 +30,7 @@ class Clocks:
         self._limits.update({"pause": None, "refusal": REFUSAL_S})
         self._end = None if max_time is None else time.monotonic() + max_time
         self.received = 0  # bytes of the body
+        self.sent_ns = 0  # when the request was sent, by the monotonic clock
         self.start("connect")
 
     def start(self, clock: str) -> None:
@@ -37,6 +38,12 @@ class Clocks:
         self.clock = clock
         limit = self._limits[clock]
         self._deadline = None if limit is None else time.monotonic() + limit
+        if clock == "first-byte":
+            self.sent_ns = time.monotonic_ns()
+
+    def elapsed_ns(self) -> int:
+        """Time since the request was sent."""
+        return time.monotonic_ns() - self.sent_ns
 
     def expire_in(self, seconds: float) -> None:
         """The answer is complete: what still comes must come soon."""

@@ -24,6 +24,25 @@ JSON = "application/json; charset=utf-8"
 _STAMP = re.compile(rb',?"elapsed":(\d{1,19})\}\s*\Z')
 
 
+def stamp(line: bytes, elapsed_ns: int) -> bytes:
+    """A line with `elapsed` as its last key, spliced in behind what the server sent; a line that has it stays."""
+    body = line.rstrip()
+    if not body.endswith(b"}") or _STAMP.search(body):
+        return line
+    comma = b"" if body[:-1].rstrip().endswith(b"{") else b","
+    return b'%b%b"elapsed":%d}\n' % (body[:-1], comma, elapsed_ns)
+
+
+def request_line(path: str, body: Any, status: int | None = None, content_type: str | None = None) -> bytes:
+    """The line that begins an exchange; without credentials."""
+    line: dict[str, Any] = {"request": {"path": path, "body": body}}
+    if status is not None and status > 0:
+        line["status"] = status
+    if content_type is not None:
+        line["content_type"] = content_type
+    return encode_line(line)
+
+
 def unstamp(line: bytes) -> tuple[bytes, int | None]:
     """A line as the server sent it, and its `elapsed`."""
     match = _STAMP.search(line)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 
 from ostream.errors import RequestError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable, Mapping, Sequence
+    from typing import Any, Iterable, Sequence
 
 CHAT = "/api/chat"
 GENERATE = "/api/generate"
@@ -97,9 +98,11 @@ def parse_host(text: str | None) -> Host:
 
 
 def check_header(name: str, value: str) -> None:
-    """Raises RequestError for what could forge another header."""
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+    """Raises RequestError for what could forge another header, and for what is not text."""
+    if not isinstance(name, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
         raise RequestError(f"header {name!r}: not a header name", advice="write 'Name: value'")
+    if not isinstance(value, str):
+        raise RequestError(f"header {name}: its value must be text, not {type(value).__name__}")
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value) or not value.isascii():
         raise RequestError(f"header {name}: its value holds a control or a non-ASCII character")
 
@@ -123,13 +126,13 @@ def chat_body(
     return _present(
         model=model,
         messages=[_message(message) for message in messages or ()],
-        tools=list(tools) if tools is not None else None,
+        tools=[_tool(tool) for tool in tools] if tools is not None else None,
         stream=stream,
         think=think,
         logprobs=logprobs,
         top_logprobs=top_logprobs,
         format=format,
-        options=options and dict(options),
+        options=_options(options),
         keep_alive=keep_alive,
         truncate=truncate,
         shift=shift,
@@ -174,7 +177,7 @@ def generate_body(
         raw=raw,
         format=format,
         images=[encode_image(image) for image in images] if images is not None else None,
-        options=options and dict(options),
+        options=_options(options),
         keep_alive=keep_alive,
         truncate=truncate,
         shift=shift,
@@ -188,8 +191,25 @@ def _present(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
+def _options(options: Any) -> dict[str, Any] | None:
+    if not isinstance(options, (Mapping, type(None))):
+        raise RequestError(f"options: must be a dict, not {type(options).__name__}")
+    return None if options is None else dict(options)
+
+
+def _tool(tool: Any) -> Any:
+    if not callable(tool):
+        return tool
+    from ostream.tools import schema
+
+    try:
+        return schema(tool)
+    except TypeError as error:
+        raise RequestError(f"tools: {error}") from None
+
+
 def _message(message: Any) -> dict[str, Any]:
-    if not isinstance(message, dict):
+    if not isinstance(message, Mapping):
         raise RequestError(f"messages: each must be a dict with a role, not {type(message).__name__}")
     if message.get("role") is None:
         raise RequestError("messages: each must have a role: system, user, assistant or tool")
@@ -221,9 +241,7 @@ def encode_image(image: Any) -> str:
     try:
         base64.b64decode(re.sub(r"[\r\n]", "", image), validate=True)
     except ValueError:
-        raise RequestError(
-            "images: this text is not base64; wrap the name of a file in pathlib.Path to have it read"
-        ) from None
+        raise RequestError("images: not base64; wrap the name of a file in pathlib.Path to have it read") from None
     return image
 
 

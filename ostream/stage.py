@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Dict, Iterator, Union
 
+    from ostream.page import Parts
+
     Item = Union[Dict[str, Any], "Failed"]
 
 
@@ -36,21 +38,28 @@ class Stage:
     """
 
     def __init__(
-        self, messages: Messages, files: list[str], write_to: str | None = None, raw_terminal: bool = False
+        self,
+        messages: Messages,
+        files: list[str],
+        write_to: str | None = None,
+        raw_terminal: bool = False,
+        with_messages: bool = False,
     ) -> None:
         self.messages = messages
         self.files = files or ["-"]
         self.status = OK
         self.complete = 0
+        self._with_messages = with_messages
+        self._messages_seen = False
         self._open = False  # a response has begun and not ended
         self._stdout = Output(1, "standard output", raw_terminal)
         self._passing = write_to is not None
         self._at_line_start = True
-        self._extraction: Output | None = self._stdout
+        self.extraction: Output | None = self._stdout
         self._extraction_failed: OutputError | None = None
         if write_to is not None:
             try:
-                self._extraction = open_output(write_to, self.files, raw_terminal)
+                self.extraction = open_output(write_to, self.files, raw_terminal)
             except OutputError as error:
                 self.give_up(error)
 
@@ -59,15 +68,20 @@ class Stage:
         if fragments:
             self._extract(Output.text, *fragments)
 
+    def parts(self, parts: Parts) -> None:
+        """Write text of which some is said in passing."""
+        if parts:
+            self._extract(Output.parts, parts)
+
     def lines(self, lines: bytes) -> None:
         """Write NDJSON that was extracted."""
         self._extract(Output.lines, lines)
 
     def _extract(self, write: Any, *data: Any) -> None:
-        if self._extraction is None:
+        if self.extraction is None:
             return
         try:
-            write(self._extraction, *data)
+            write(self.extraction, *data)
         except OutputError as error:
             self.give_up(error)
 
@@ -79,14 +93,23 @@ class Stage:
             return
         self.messages.error(error)
         self.status = worst(self.status, error.exit_status)
-        self._extraction = None
+        self.extraction = None
         self._extraction_failed = error
+
+    @property
+    def styled(self) -> bool:
+        """Can dim text be shown where the extraction goes?"""
+        return self.extraction is not None and self.extraction.styled
+
+    def width(self) -> int:
+        """Columns there are for the extraction."""
+        return self.extraction.width() if self.extraction else 80
 
     def finish(self) -> int:
         """Check that everything was written, and give the exit status."""
-        if self._passing and self._extraction is not None:
+        if self._passing and self.extraction is not None:
             try:
-                self._extraction.close()
+                self.extraction.close()
             except OutputError as error:
                 self.give_up(error)
         if self._extraction_failed is not None:
@@ -106,7 +129,7 @@ class Stage:
                 yield from self._read(name)
             except (InputError, NotNDJSON) as error:
                 yield [self._fail(error)]
-        if not self.complete and self.status == OK:
+        if not self.complete and self.status == OK and not self._messages_seen:
             where = ", ".join(map(input_name, self.files))
             yield [self._fail(IncompleteStream(f"{where}: no response", advice="did the command before it fail?"))]
 
@@ -137,7 +160,9 @@ class Stage:
                             cut = f"{where}:{lineno}: the response before this one ended without done: true"
                             items.append(self._fail(IncompleteStream(cut), passed))
                     elif "role" in chunk:
-                        pass
+                        if self._with_messages:
+                            items.append(chunk)
+                            self._messages_seen = True
                     else:
                         items.append(chunk)
                         self._open = chunk.get("done") is not True

@@ -22,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterator, NoReturn
 
+    from ostream.page import Parts
+
 # 1 MiB reads gain nothing, and a pipe holds 64 KiB.
 BLOCK = 32 << 10
 
@@ -73,7 +75,10 @@ class Output:
     def __init__(self, fd: int, name: str, raw_terminal: bool = False) -> None:
         self.fd = fd
         self.name = name
-        self.shown = os.isatty(fd) and not raw_terminal
+        terminal = os.isatty(fd)
+        self.shown = terminal and not raw_terminal
+        # https://no-color.org; a dumb terminal has no escape sequences.
+        self.styled = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
 
     def text(self, *fragments: str) -> None:
         """Fragments as one write."""
@@ -84,6 +89,20 @@ class Output:
         except UnicodeEncodeError:
             # One by one, or half a character would meet its other half by the chance of how the reads fell.
             self.bytes(b"".join(map(_encode, fragments)))
+
+    def parts(self, parts: Parts) -> None:
+        """Text of which some is said in passing: dim, where that can be shown."""
+        if self.styled:
+            # Switched on and off in one write, so that no signal leaves the terminal dim.
+            self.bytes(b"".join(self._dim(text) if aside else self._shown(text) for text, aside in parts))
+        else:
+            self.text(*[text for text, _ in parts])
+
+    def _dim(self, text: str) -> bytes:
+        return b"\x1b[2m%b\x1b[22m" % self._shown(text)
+
+    def _shown(self, text: str) -> bytes:
+        return _encode(visible(text) if self.shown else text)
 
     def lines(self, lines: bytes) -> None:
         """Whole lines of NDJSON."""
@@ -102,6 +121,14 @@ class Output:
                 if error.errno == errno.EPIPE and os.path.sameopenfile(self.fd, 1):
                     raise ReaderGone from None
                 raise OutputError(f"{self.name}: {reason(error)}") from None
+
+    def width(self) -> int:
+        """Columns: the terminal's, else those of COLUMNS, else 80."""
+        try:
+            return os.get_terminal_size(self.fd).columns or 80
+        except OSError:
+            columns = os.environ.get("COLUMNS", "")
+            return (int(columns) if columns.isdecimal() and len(columns) < 5 else 0) or 80
 
     def check(self) -> None:
         """Ask the file system whether what was written is there: some say so only at a close."""

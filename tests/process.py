@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import threading
+import tty
 from pathlib import Path
 from typing import IO, Any, Iterator
 from unittest import mock
@@ -130,3 +136,41 @@ def end_of(process: subprocess.Popen[bytes], timeout: float = 30) -> int:
     """The exit status of a process that ends by itself; its pipes are closed."""
     with process:
         return process.wait(timeout)
+
+
+class Terminal:
+    """A pseudo-terminal that changes nothing, for some of a command's descriptors. `screen` is its other side."""
+
+    def __init__(
+        self, command: str, *arguments: str | Path, on: str = "stdout", columns: int = 0, **options: Any
+    ) -> None:
+        self.screen, self.slave = pty.openpty()
+        tty.setraw(self.slave)
+        fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        env = {"TERM": "xterm", **options.pop("env", {})}
+        self.process = start(command, *arguments, env=env, **{on: self.slave}, **options)
+
+    def communicate(self, stdin: bytes = b"") -> tuple[str, str, str]:
+        """What the terminal shows, and what came out of the other pipes."""
+        shown: list[bytes] = []
+        reader = threading.Thread(target=self._read, args=(shown,))
+        reader.start()
+        stdout, stderr = self.process.communicate(stdin, timeout=60)
+        os.close(self.slave)
+        reader.join()
+        os.close(self.screen)
+        return b"".join(shown).decode(), (stdout or b"").decode(), (stderr or b"").decode()
+
+    def _read(self, shown: list[bytes]) -> None:
+        try:
+            shown.extend(iter(lambda: os.read(self.screen, 1 << 16), b""))
+        except OSError:
+            pass  # EIO: Linux says so when the last writer has closed it
+
+    def show(self, expected: bytes) -> bytes:
+        """What is shown up to and with these bytes; they must come."""
+        shown = b""
+        while expected not in shown:
+            assert select.select([self.screen], [], [], 30)[0], f"nothing more after {shown!r}"
+            shown += os.read(self.screen, 1 << 16)
+        return shown

@@ -213,6 +213,9 @@ class Time:
     def monotonic(self) -> float:
         return self.now
 
+    def monotonic_ns(self) -> int:
+        return round(self.now * 1e9)
+
 
 @contextlib.contextmanager
 def answer(monkeypatch: pytest.MonkeyPatch, **limits: float) -> Iterator[tuple[socket.socket, Response, Time]]:

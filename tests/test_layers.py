@@ -23,30 +23,40 @@ SOURCES = {
 ARROWS = {
     "errors": "",
     "terminal": "",
-    "metrics": "",
     "wait": "",
     "ndjson": "errors",
     "chunk": "ndjson",
+    "metrics": "chunk",
     "message": "chunk",
     "extract": "chunk",
     "failure": "errors",
-    "request": "errors ndjson",
+    "tools": "chunk",
+    "request": "errors tools",
     "recording": "errors failure ndjson request",
     "clocks": "errors wait",
     "wire": "clocks errors wait",
     "transport": "clocks errors failure request wire",
-    "client": "chunk clocks errors failure message ndjson request transport wire",
+    "types": "",
+    "stream": "chunk errors failure message metrics ndjson transport wait",
+    "client": "chunk clocks errors request stream transport types wire",
     "loopback": "request",
-    "stdio": "errors ndjson terminal wait",
-    "stage": "errors failure ndjson stdio wait",
+    "page": "chunk metrics",
+    "plot": "",
+    "summary": "errors metrics",
+    "stdio": "errors ndjson page terminal wait",
+    "spinner": "errors stdio wait",
+    "stage": "errors failure ndjson page stdio wait",
     "commands.arguments": "errors stdio",
     "commands.extract": "chunk commands.arguments errors extract ndjson stage stdio",
     "commands.extract_content": "commands.arguments commands.extract stdio",
     "commands.extract_thinking": "commands.arguments commands.extract stdio",
     "commands.collect": "commands.arguments message ndjson stage stdio",
-    "commands.stats": "commands.arguments errors metrics ndjson stage stdio",
+    "commands.stats": "commands.arguments errors failure metrics ndjson plot stage stdio summary terminal",
+    "commands.render": "commands.arguments metrics page spinner stage stdio",
     "commands.ask": "errors request stdio",
-    "commands.send": "client commands.arguments commands.ask errors failure ndjson request stdio transport wait",
+    "commands.send": (
+        "client commands.arguments commands.ask errors failure ndjson recording request stdio transport wait"
+    ),
     "commands.replay": "commands.arguments errors loopback ndjson recording stdio wait",
     "__main__": "errors stdio",
 }
@@ -60,7 +70,7 @@ REACH = {
     "socket": "loopback wire",
     "ssl": "wire",
     "subprocess": "commands.replay",
-    "threading": "commands.replay loopback wire",
+    "threading": "commands.replay loopback spinner wire",
     "urllib": "transport",
 }
 
@@ -146,4 +156,4 @@ def loaded(*arguments: str) -> set[str]:
 def test_a_filter_loads_nothing_heavy(command: str) -> None:
     assert not loaded(command) & set(HEAVY)
     assert loaded(command, "-w", "/dev/null") & set(HEAVY) == {"argparse"}
-    assert not loaded(command) & {"ostream.extract", "ostream.request", "ostream.client"}
+    assert not loaded(command) & {"threading", "ostream.extract", "ostream.request", "ostream.client"}

@@ -44,6 +44,8 @@ PIPES = [
     ("extract-content -x", chunk("```\nls\n"), "ls\n", "two\n"),
     ("extract-thinking", chunk(thinking="one "), "one ", "\n"),
     ("extract-thinking --think-tags", chunk("<think>one "), "one ", "two\n"),
+    ("render", chunk(thinking="one "), "Thinking:\n\none ", "\n\nAnswer:\n\ntwo\n"),
+    ("render", chunk("one "), "one ", "two\n"),
     *((f"{name} -w /dev/null | extract-content", chunk("one "), "one ", "two\n") for name in FILTERS),
     (" | ".join(f"{name} -w /dev/null" for name in FILTERS) + " | extract-content", chunk("one "), "one ", "two\n"),
 ]

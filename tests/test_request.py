@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import types
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -251,3 +252,35 @@ CIRCLE["a"] = CIRCLE
 def test_what_json_has_no_form_for_is_a_request_error(value: Any) -> None:
     with pytest.raises(RequestError, match=r"^request: "):
         encode_body({"options": value})
+
+
+def untold(value: complex) -> None: ...
+
+
+# what is wrong, and the words that say it
+WRONG: list[tuple[Callable[[], Any], str]] = [
+    (lambda: check_header("X", 5), "^header X: its value must be text, not int$"),  # type: ignore[arg-type]
+    (lambda: check_header("X", None), "^header X: its value must be text, not NoneType$"),  # type: ignore[arg-type]
+    (lambda: check_header("X", b"y"), "^header X: its value must be text, not bytes$"),  # type: ignore[arg-type]
+    (lambda: check_header(b"X", "y"), "^header b'X': not a header name$"),  # type: ignore[arg-type]
+    (lambda: chat_body("m", [], options=["seed"]), "^options: must be a dict, not list$"),  # type: ignore[arg-type]
+    (lambda: generate_body("m", "p", options="seed=1"), "^options: must be a dict, not str$"),  # type: ignore[arg-type]
+    (lambda: chat_body("m", [], tools=[untold]), "^tools: untold: parameter value: complex has no JSON schema$"),
+    (lambda: chat_body("m", "hello"), "^messages: each must be a dict with a role, not str$"),
+    (lambda: chat_body("m", [{"content": "hello"}]), "^messages: each must have a role"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), WRONG)
+def test_arguments_of_the_wrong_kind_are_request_errors(call: Callable[[], Any], words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        call()
+
+
+def test_any_mapping_will_do() -> None:
+    message = types.MappingProxyType({"role": "user", "content": "x", "images": None})
+    body = chat_body("m", (message,), options=types.MappingProxyType({"seed": 1}))
+    assert body["messages"] == [{"role": "user", "content": "x"}]
+    assert encode_body(body) == b'{"model":"m","messages":[{"role":"user","content":"x"}],"options":{"seed":1}}'
+    assert "options" not in chat_body("m", [], options=None)
+    assert chat_body("m", [], options={})["options"] == {}

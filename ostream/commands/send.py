@@ -9,6 +9,7 @@ from ostream.commands.arguments import Parser, count, positive
 from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError
 from ostream.failure import is_error, response_error
 from ostream.ndjson import decode_line, encode_line, is_torn, split_lines
+from ostream.recording import request_line, stamp
 from ostream.stdio import Messages, Output
 from ostream.wait import watchable
 
@@ -72,6 +73,7 @@ def parser() -> Parser:
     add("--cacert", metavar="FILE", help="trust the authorities in this PEM file")
     add("--insecure", action="store_true", help="do not verify the server's certificate")
     add = parser.add_argument_group("the answer").add_argument
+    add("--stamp", action="store_true", help="record: a request line first, and elapsed (ns since then) on each line")
     add("--fail-on-length", action="store_true", help="an answer cut by a limit is a failure: status 4")
     add("--raw-terminal", action="store_true", help="let control characters reach the terminal")
     parser.add_argument("words", nargs="*", metavar="WORD", help="the prompt")
@@ -113,12 +115,19 @@ def run(messages: Messages, **values: Any) -> int:
     if values["words"] and not uses_of_stdin(values) and _is_pipe(0) and os.isatty(2):
         messages.note("standard input was not read; put - where it belongs")
     messages.trace(f"POST {client.host.url}{path}, {len(data):,} bytes")
-    response = client.post(path, data, watch=watchable(1), note=messages.note)
+    try:
+        response = client.post(path, data, watch=watchable(1), note=messages.note)
+    except OstreamError as error:
+        if values["stamp"]:
+            out.lines(request_line(path, body, getattr(error, "status_code", None)))
+        raise
     messages.trace(f"{response.status} {response.getheader('Content-Type', 'without a type')}")
     try:
+        if values["stamp"]:
+            out.lines(request_line(path, body, response.status, response.getheader("Content-Type")))
         # If this fails, the filter behind us has an unfinished line of text on the terminal.
         messages.mid_line = _is_pipe(1)
-        return forward(response, out, values["fail_on_length"])
+        return forward(response, out, values["fail_on_length"], values["stamp"])
     finally:
         response.close()
 
@@ -132,11 +141,18 @@ def _is_pipe(fd: int) -> bool:
     return stat.S_ISFIFO(os.fstat(fd).st_mode)
 
 
-def forward(response: Response, out: Output, fail_on_length: bool = False) -> int:
+def forward(response: Response, out: Output, fail_on_length: bool = False, stamped: bool = False) -> int:
     """Write the lines of an answer as they come, whole lines only; the exit status, or the failure raised.
 
     What came is written before a failure is raised. The first `done: true` completes the answer.
     """
+
+    def write(lines: list[bytes]) -> None:
+        if stamped:
+            elapsed_ns = response.clocks.elapsed_ns()
+            lines = [stamp(line, elapsed_ns) for line in lines]
+        out.lines(b"".join(lines))
+
     begun = False  # a response has begun, and its done has not come
     complete = False
     cut_by_limit = False
@@ -145,7 +161,7 @@ def forward(response: Response, out: Output, fail_on_length: bool = False) -> in
         if _all_ordinary(lines):
             begun = True
             lineno += len(lines)
-            out.lines(b"".join(lines))
+            write(lines)
             continue
         ready: list[bytes] = []
         failure: OstreamError | None = None
@@ -166,7 +182,7 @@ def forward(response: Response, out: Output, fail_on_length: bool = False) -> in
                 if not begun and not complete:
                     complete = True
                     response.clocks.expire_in(LINGER)
-        out.lines(b"".join(ready))
+        write(ready)
         if failure:
             raise failure
     if begun or not complete:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from ostream.errors import RequestError
-from ostream.metrics import FIELDS, measure
+from ostream.failure import line_status
+from ostream.metrics import FIELDS, Metrics, show_duration
 from ostream.ndjson import encode_line
+from ostream.plot import bars, histogram
 from ostream.stage import Failed, Stage
+from ostream.summary import Summary
+from ostream.terminal import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Iterator, Sequence
 
     from ostream.commands.arguments import Parser
     from ostream.stdio import Messages
@@ -20,17 +24,23 @@ def parser() -> Parser:
 
     parser = Parser(
         "stats",
-        "[-w FILE] [--json | --field NAME] [options] [FILE ...]",
-        "A filter: buffering, the numbers of a response are written when it ends; memory: a few numbers.",
-        "Print counts, durations and rates of each response in an NDJSON stream from Ollama.",
+        "[-w FILE] [--json | --field NAME | --plot] [--summary] [options] [FILE ...]",
+        "A filter: buffering, the numbers of a response are written when it ends; memory: one number per chunk.",
+        "Print counts, durations and rates of each response in an NDJSON stream from Ollama, and of several responses\n"
+        "the sum. The time to the first token and between the chunks is exact for a stream that 'send --stamp' made;\n"
+        "without, it says what it was taken from.",
         [
             "send -m qwen3 'Why is the sky blue?' | stats",
-            "send -m qwen3 'Why is the sky blue?' | stats -w /dev/stderr | extract-content",
+            "send -m qwen3 --stamp 'Why is the sky blue?' | stats -w /dev/stderr | extract-content",
         ],
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", dest="as_json", action="store_true", help="one object per response; durations in ns")
     form.add_argument("--field", metavar="NAME", help=f"only this value, one line per response: {', '.join(FIELDS)}")
+    form.add_argument(
+        "--plot", action="store_true", help="bars: of one response the times between its chunks, of several their rates"
+    )
+    parser.add_argument("--summary", action="store_true", help="only the sum of all responses")
     parser.add_filter_arguments("the numbers")
     return parser
 
@@ -46,60 +56,108 @@ def run(
     raw_terminal: bool = False,
     as_json: bool = False,
     field: str | None = None,
+    plot: bool = False,
+    summary: bool = False,
 ) -> int:
     if field is not None and field not in FIELDS:
         raise RequestError(f"--field {field}: no such field", advice=f"there are {', '.join(FIELDS)}")
+    if summary and (field is not None or plot):
+        raise RequestError("--summary: goes with --json or alone")
     stage = Stage(messages, files or [], write_to, raw_terminal)
-    chunks = written = 0
-    last: dict[str, Any] = {}
-    for items in stage.chunks():
-        for item in items:
-            if isinstance(item, Failed):
-                over = chunks > 0
-            else:
-                chunks += 1
-                last = item
-                over = item.get("done") is True
-            if not over:
-                continue
-            measured = measure(last, chunks)
-            if as_json:
-                identity = {"id": last["id"]} if "id" in last else {}
-                known = {name: value for name, value in measured.items() if value is not None}
-                stage.lines(encode_line({**identity, **known}))
-            elif field is not None:
-                stage.text([_plain(measured[field]) + "\n"])
-            else:
-                stage.text(["\n" if written else "", _table(measured)])
-            written += 1
-            chunks = 0
+    if plot:
+        return _plot(stage)
+    total = Summary()
+    for response, identity, failed in _responses(stage):
+        if failed:
+            total.fail(line_status(failed.line))
+        if response is None:
+            continue
+        measured = response.as_dict()
+        total.add(measured, complete=failed is None)
+        if response.warning:
+            messages.note(response.warning)
+        if summary:
+            continue
+        if as_json:
+            stage.lines(_line({**identity, **measured}))
+        elif field is not None:
+            stage.text([_plain(measured[field]) + "\n"])
+        else:
+            stage.text(["\n" if total.responses > 1 else "", _table(measured)])
+    if summary and as_json:
+        stage.lines(_line(total.as_dict()))
+    elif summary or (total.responses > 1 and not as_json and field is None):
+        stage.text(["" if summary else "\n", _table(total.as_dict())])
     return stage.finish()
 
 
-def _plain(value: Any) -> str:
-    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
+def _responses(stage: Stage) -> Iterator[tuple[Metrics | None, dict[str, Any], Failed | None]]:
+    """The metrics and the id of each response, and the failure that ended it; a failure alone has no metrics."""
+    response: Metrics | None = None
+    identity: dict[str, Any] = {}
+    for items in stage.chunks():
+        for item in items:
+            if isinstance(item, Failed):
+                yield response, identity, item
+            else:
+                response = response or Metrics()
+                response.add(item)
+                if "id" in item:
+                    identity = {"id": item["id"]}
+                if item.get("done") is not True:
+                    continue
+                yield response, identity, None
+            response, identity = None, {}
 
 
-def _table(measured: dict[str, Any]) -> str:
-    """The numbers as `ollama run --verbose` prints them; a line only for what is known."""
-    lines = []
-    for name, value in measured.items():
-        if value is None:
+def _plot(stage: Stage) -> int:
+    """Bars: the times between the chunks of a single response, or the rates of several."""
+    rows: list[tuple[str, float, str]] = []
+    gaps: Sequence[int] = ()
+    for response, identity, _ in _responses(stage):
+        if response is None:
             continue
-        if name.endswith("_duration"):
-            shown = _duration(value)
-        elif name.endswith("_rate"):
+        measured = response.as_dict()
+        rate = measured["eval_rate"]
+        label = " ".join(str(part) for part in (measured["model"], identity.get("id", len(rows))) if part is not None)
+        rows.append((one_line(label), rate or 0.0, "unknown" if rate is None else f"{rate:.2f} tokens/s"))
+        gaps = response.gaps
+    if len(rows) == 1:
+        rows = [
+            (f"{show_duration(low)} to {show_duration(high)}", count, str(count))
+            for low, high, count in (histogram(gaps) if gaps else [])
+        ]
+        if not rows:
+            stage.messages.note("nothing to plot: the times between the chunks are not known")
+    stage.text([bars(rows, stage.width())])
+    return stage.finish()
+
+
+def _line(known: dict[str, Any]) -> bytes:
+    return encode_line({name: value for name, value in known.items() if value is not None})
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else " ".join(str(value).split("\n"))
+
+
+def _table(known: dict[str, Any]) -> str:
+    """A line for each number that is known, in the style of `ollama run --verbose`."""
+    lines = []
+    for name, value in known.items():
+        if value is None or name.endswith("_from"):
+            continue
+        if name == "failures":
+            shown = ", ".join(f"{count} {kind}" for kind, count in value.items()) or "none"
+        elif "_rate" in name:
             shown = f"{value:.2f} tokens/s"
         elif name.endswith("eval_count"):
             shown = f"{value} token(s)"
+        elif name in ("model", "done_reason", "chunks", "fragments", "responses", "complete"):
+            shown = _plain(value)
         else:
-            shown = str(value)
-        lines.append(f"{name.replace('_', ' ') + ':':<22}{shown}\n")
+            shown = show_duration(value)
+        stem = "inter_chunk" if name == "longest_stall" else name.partition("_p")[0]
+        source = known.get(f"{stem}_from")
+        lines.append(f"{name.replace('_', ' ') + ':':<26}{shown}{f' ({source})' if source else ''}\n")
     return "".join(lines)
-
-
-def _duration(duration_ns: float) -> str:
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if duration_ns >= size:
-            return f"{duration_ns // 1 / size:.3f}".rstrip("0").rstrip(".") + unit
-    return f"{duration_ns}ns"

@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
+import calendar
 import json
+import math
+import time
 from typing import Any
 
 import pytest
 
-from ostream.metrics import FIELDS
+from ostream.metrics import CREATED, FIELDS, SERVER
 from tests.process import call
 from tests.server import NAMES, body_of
 
 TABLE = """\
-model:                plain
-done reason:          stop
-chunks:               20
-total duration:       147.717ms
-load duration:        4.378ms
-prompt eval count:    14 token(s)
-prompt eval duration: 2.081ms
-prompt eval rate:     6727.23 tokens/s
-eval count:           24 token(s)
-eval duration:        139.562ms
-eval rate:            171.97 tokens/s
+model:                    plain
+done reason:              stop
+chunks:                   20
+fragments:                19
+total duration:           147.717ms
+load duration:            4.378ms
+time to first token:      6.459ms (server, lower bound)
+prompt eval count:        14 token(s)
+prompt eval duration:     2.081ms
+prompt eval rate:         6727.23 tokens/s
+eval count:               24 token(s)
+eval duration:            139.562ms
+eval rate:                171.97 tokens/s
+time per output token:    5.815ms
+inter chunk p50:          1.287ms (created_at)
+inter chunk p90:          20.027ms (created_at)
+inter chunk p99:          23.952ms (created_at)
+longest stall:            23.952ms (created_at)
+"""
+SUM = """\
+responses:                2
+complete:                 2
+failures:                 none
+prompt eval count:        28 token(s)
+eval count:               48 token(s)
+total duration:           295.434ms
+eval duration:            279.124ms
+eval rate:                171.97 tokens/s
+time to first token p50:  6.459ms (server, lower bound)
+time to first token p90:  6.459ms (server, lower bound)
+time to first token p99:  6.459ms (server, lower bound)
+total duration p50:       147.717ms
+total duration p90:       147.717ms
+total duration p99:       147.717ms
+eval rate p50:            171.97 tokens/s
+eval rate p90:            171.97 tokens/s
+eval rate p99:            171.97 tokens/s
 """
 
 
@@ -34,7 +63,26 @@ def test_the_table() -> None:
     result = call("stats", stdin=body_of("chat-stream"))
     assert (result.returncode, result.stdout.decode(), result.stderr) == (0, TABLE, b"")
     twice = call("stats", stdin=body_of("chat-stream") * 2)
-    assert twice.stdout.decode() == f"{TABLE}\n{TABLE}"
+    assert twice.stdout.decode() == f"{TABLE}\n{TABLE}\n{SUM}"
+
+
+def as_they_came(chunks: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many fragments there are, and the times between them, by the server's clock."""
+    texts = [{**chunk, **chunk.get("message", {})} for chunk in chunks]
+    times = [nanoseconds(text["created_at"]) for text in texts if {text.get(key) or "" for key in TEXTS} != {""}]
+    gaps = sorted(later - earlier for earlier, later in zip(times, times[1:]))
+    if not gaps:
+        return {"fragments": len(times)}
+    spread = {f"inter_chunk_p{percent}": gaps[math.ceil(len(gaps) * percent / 100) - 1] for percent in (50, 90, 99)}
+    return {"fragments": len(times), **spread, "longest_stall": gaps[-1], "inter_chunk_from": CREATED}
+
+
+TEXTS = ("content", "response", "thinking")
+
+
+def nanoseconds(created_at: str) -> int:
+    whole, _, fraction = created_at.rstrip("Z").partition(".")
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) * 10**9 + int(fraction.ljust(9, "0"))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if b'"done":true' in body_of(name)])
@@ -43,17 +91,31 @@ def test_the_numbers_of_every_recording_are_those_of_its_last_line(name: str) ->
     last = json.loads(lines[-1])
     expected = {field: last[field] for field in FIELDS if field in last}
     expected["chunks"] = len(lines)
+    expected.update(as_they_came([json.loads(line) for line in lines]))
+    if "prompt_eval_duration" in last:
+        expected["time_to_first_token"] = last.get("load_duration", 0) + last["prompt_eval_duration"]
+        expected["time_to_first_token_from"] = SERVER
+    if "eval_duration" in last:
+        expected["time_per_output_token"] = round(last["eval_duration"] / last["eval_count"])
     for stem in ("prompt_eval", "eval"):
         if f"{stem}_duration" in last:
             expected[f"{stem}_rate"] = pytest.approx(last[f"{stem}_count"] * 1e9 / last[f"{stem}_duration"])
     result = call("stats", "--json", stdin=body_of(name))
     assert (result.returncode, json.loads(result.stdout)) == (0, expected)
-    assert call("stats", stdin=body_of(name)).stdout.count(b"\n") == len(expected)
+    labels = sum(field.endswith("_from") for field in expected)
+    assert call("stats", stdin=body_of(name)).stdout.count(b"\n") == len(expected) - labels
 
 
 def test_the_numbers_of_a_cut_response_are_those_there_are() -> None:
     result = call("stats", "--json", stdin=body_of("chat-repeat-limit"))
-    assert (result.returncode, json.loads(result.stdout)) == (3, {"model": "repeat", "chunks": 32})
+    assert (result.returncode, json.loads(result.stdout)) == (
+        3,
+        {
+            "model": "repeat",
+            "chunks": 32,
+            **as_they_came([*map(json.loads, body_of("chat-repeat-limit").splitlines())]),
+        },
+    )
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -62,10 +124,11 @@ def test_one_field_is_one_line_for_each_response(field: str) -> None:
     result = call("stats", "--field", field, stdin=stream)
     first, second, third, after = result.stdout.decode().split("\n")
     assert (result.returncode, after) == (0, "")
-    assert second == ("1" if field == "chunks" else "")
+    assert second == {"chunks": "1", "fragments": "0"}.get(field, "")
     for text, line in ((first, b"chat-stream"), (third, b"generate-stream")):
-        value = json.loads(call("stats", "--json", stdin=body_of(line.decode())).stdout)[field]
+        value = json.loads(call("stats", "--json", stdin=body_of(line.decode())).stdout).get(field, "")
         assert text == (f"{value:.2f}" if field.endswith("_rate") else str(value))
+        assert value or field == "time_to_first_content"
 
 
 NUMBERS = [
@@ -76,7 +139,19 @@ NUMBERS = [
     ({"eval_count": 0, "eval_duration": 5}, {"eval_count": 0, "eval_duration": 5}),
     ({"eval_count": 5}, {"eval_count": 5}),
     ({"eval_duration": 5}, {"eval_duration": 5}),
-    ({"eval_count": 3, "eval_duration": 1.5e9}, {"eval_count": 3, "eval_duration": 1.5e9, "eval_rate": 2.0}),
+    (
+        {"eval_count": 3, "eval_duration": 1.5e9},
+        {"eval_count": 3, "eval_duration": 1.5e9, "eval_rate": 2.0, "time_per_output_token": 500_000_000},
+    ),
+    (
+        {"prompt_eval_duration": 5, "load_duration": 2.5},
+        {
+            "prompt_eval_duration": 5,
+            "load_duration": 2.5,
+            "time_to_first_token": 7.5,
+            "time_to_first_token_from": SERVER,
+        },
+    ),
     ({"total_duration": 1.5}, {"total_duration": 1.5}),
     ({"total_duration": -1, "eval_count": -5, "eval_duration": 5}, {"eval_duration": 5}),
     ({"total_duration": True, "eval_count": False}, {}),
@@ -95,10 +170,11 @@ NUMBERS = [
 @pytest.mark.parametrize(("numbers", "expected"), NUMBERS)
 def test_odd_numbers(numbers: dict[str, Any], expected: dict[str, Any]) -> None:
     result = call("stats", "--json", stdin=done(**numbers))
-    assert (result.returncode, json.loads(result.stdout)) == (0, {**expected, "chunks": 1})
+    expected = {**expected, "chunks": 1, "fragments": 0}
+    assert (result.returncode, json.loads(result.stdout)) == (0, expected)
     table = call("stats", stdin=done(**numbers))
     assert (table.returncode, table.stderr) == (0, b"")
-    assert table.stdout.count(b"\n") == len({**expected, "chunks": 1}) - ("id" in expected)
+    assert table.stdout.count(b"\n") == len(expected.keys() - {"id", "time_to_first_token_from"})
 
 
 DURATIONS = [
@@ -117,7 +193,7 @@ DURATIONS = [
 @pytest.mark.parametrize(("duration_ns", "text"), DURATIONS)
 def test_durations_are_for_people(duration_ns: float, text: str) -> None:
     table = call("stats", stdin=done(total_duration=duration_ns)).stdout.decode()
-    assert f"total duration:       {text}\n" in table
+    assert f"total duration:           {text}\n" in table
 
 
 WRONG = [
@@ -125,6 +201,9 @@ WRONG = [
     (["--field", ""], "stats: --field : no such field; "),
     (["--field"], "stats: --field: needs a value; "),
     (["--json", "--field", "model"], "stats: --field: not allowed with argument --json; "),
+    (["--plot", "--json"], "stats: --json: not allowed with argument --plot; "),
+    (["--summary", "--plot"], "stats: --summary: goes with --json or alone\n"),
+    (["--summary", "--field", "model"], "stats: --summary: goes with --json or alone\n"),
 ]
 
 

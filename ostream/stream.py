@@ -1,0 +1,140 @@
+"""A response of the server as chunks."""
+
+from __future__ import annotations
+
+import os
+
+from ostream.chunk import Chunk, Message, Object
+from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamError, reason
+from ostream.failure import is_error, response_error
+from ostream.message import Accumulator
+from ostream.metrics import Metrics
+from ostream.ndjson import decode_line, is_torn, split_lines
+from ostream.wait import ReaderGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from io import FileIO
+    from types import TracebackType
+    from typing import Any, Callable, Generator, Iterator
+
+    from ostream.transport import Response
+
+
+class Stream:
+    """The chunks of one response, as they come; the request is sent at the first `next()`.
+
+    `message` and `response` hold what has come so far, and after the end the whole. Raises IncompleteStream when the
+    stream ends without `done: true`. Closing it, also by leaving a `with`, closes the socket at once, and the server
+    stops generating; any thread may do it, and one that waits in `next()` then comes to the end.
+    """
+
+    def __init__(self, post: Callable[[int], Response]) -> None:
+        """`post` sends the request; it is given the descriptor to watch meanwhile."""
+        self._reading = _Reading()
+        self._chunks = self._reading.chunks(post)
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return self
+
+    def __next__(self) -> Chunk:
+        return next(self._chunks)
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._reading.stop()
+        try:
+            self._chunks.close()
+        except ValueError:
+            pass  # another thread is in next(): it finds out by itself
+
+    @property
+    def message(self) -> Message:
+        """Role, content, thinking and tool calls: ready to append to the next request's messages."""
+        return Message(self._reading.so_far.message)
+
+    @property
+    def response(self) -> Chunk:
+        """The last chunk with all text folded in, as `stream=False` would have given it."""
+        return Chunk(self._reading.so_far.response)
+
+    @property
+    def metrics(self) -> Any:
+        """What it cost: a dict of all that `stats --json` shows, None for what is not known; answers attributes too."""
+        return Object(self._reading.metrics.as_dict())
+
+    def whole(self) -> Chunk:
+        """Read to the end: the one object of `stream=False`, or the chunks of a server that streams all the same."""
+        chunks = list(self)
+        return chunks[0] if len(chunks) == 1 else self.response
+
+
+class _Reading:
+    """What a stream shares with the generator of its chunks, which does not hold the stream itself: so a stream that
+    nobody holds any more, as after a `break`, is closed at once."""
+
+    def __init__(self) -> None:
+        self.so_far = Accumulator()
+        self.metrics = Metrics()
+        self.closed = False
+        self.reader: FileIO | None = None
+
+    def stop(self) -> None:
+        self.closed = True
+        if self.reader:
+            self.reader.close()
+
+    def chunks(self, post: Callable[[int], Response]) -> Generator[Chunk, None, None]:
+        # Whoever waits for the server also watches a pipe of our own, and `close` takes its reader away.
+        try:
+            reader, writer = os.pipe()
+        except OSError as error:
+            raise ConnectError(f"no descriptors left: {reason(error)}") from None
+        with open(reader, "rb", buffering=0) as self.reader, open(writer, "wb", buffering=0) as watched:
+            if self.closed:
+                return
+            try:
+                yield from self._until_done(post(watched.fileno()))
+            except ReaderGone:
+                return
+
+    def _until_done(self, response: Response) -> Iterator[Chunk]:
+        try:
+            yield from self._decode(response)
+            if not self.so_far.done and not self.closed:
+                raise response.failure or IncompleteStream("the stream ended without done: true")
+        except OstreamError as error:
+            if self.so_far.chunks:
+                error.partial = Chunk(self.so_far.response)
+            raise
+        finally:
+            response.close()
+
+    def _decode(self, response: Response) -> Iterator[Chunk]:
+        lineno = 0
+        for lines in split_lines(response.blocks()):
+            elapsed_ns = response.clocks.elapsed_ns()
+            for line in lines:
+                lineno += 1
+                try:
+                    chunk = decode_line(line)
+                except NotNDJSON as error:
+                    if is_torn(line):
+                        return
+                    raise NotNDJSON(f"line {lineno} of the answer: {error}", line, lineno) from None
+                if chunk is None:
+                    continue
+                if is_error(chunk):
+                    raise response_error(chunk)
+                self.so_far.add(chunk)
+                self.metrics.add(chunk, elapsed_ns)
+                yield Chunk(chunk)
+                if self.so_far.done or self.closed:
+                    return

@@ -1,0 +1,268 @@
+"""render: what a person wants to read, in a pipe and on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import sys
+import termios
+import time
+import tty
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ostream.page import Page
+from ostream.stdio import Output
+from tests.process import Terminal, call, end_of, expect, sh, start
+from tests.server import body_of
+
+
+def chunk(content: str = "", done: bool = False, **more: Any) -> bytes:
+    return json.dumps({"message": {"content": content, **more}, "done": done}).encode() + b"\n"
+
+
+DIM, BRIGHT = "\x1b[2m", "\x1b[22m"
+CALL = {"function": {"name": "get_weather", "arguments": {"city": "Zürich"}}}
+THOUGHT = chunk(thinking="Hmm") + chunk(thinking="…") + chunk("It is 4.") + chunk(done=True)
+NUMBERS = b'{"response":"a","done":true,"eval_count":2,"eval_duration":1000000000,"prompt_eval_duration":5000000}\n'
+MESSAGES = b'{"role":"user","content":"hi"}\n{"role":"tool","tool_name":"f","content":"3"}\n'
+
+PAGES = [
+    # lines, options, in a pipe, on a terminal
+    (THOUGHT, [], "Thinking:\n\nHmm…\n\nAnswer:\n\nIt is 4.\n", f"{DIM}Hmm{BRIGHT}{DIM}…{BRIGHT}\n\nIt is 4.\n"),
+    (chunk("a\n", done=True) * 2, [], "a\n\na\n", "a\n\na\n"),
+    (
+        chunk("a") + chunk(tool_calls=[CALL], done=True),
+        [],
+        'a\n\nTool calls:\n\nget_weather {"city": "Zürich"}\n',
+        'a\n\nget_weather {"city": "Zürich"}\n',
+    ),
+    (MESSAGES, [], "user: hi\n\ntool f: 3\n", "user: hi\n\ntool f: 3\n"),
+    (
+        NUMBERS + MESSAGES[:31],
+        ["--stats"],
+        "a\n\n2 tokens, 2.0 tokens/s, first token after 5ms\n\nuser: hi\n",
+        f"a\n{DIM}\n2 tokens, 2.0 tokens/s, first token after 5ms\n{BRIGHT}\nuser: hi\n",
+    ),
+    (chunk(), ["--stats"], "", ""),
+]  # fmt: skip
+
+
+def unified(shown: str) -> str:
+    """However the reads fell: what two writes dim is as dim as what one does; the spinner may have turned."""
+    return re.sub("[⠀-⣿]\b| \b", "", shown).replace(BRIGHT + DIM, "")
+
+
+@pytest.mark.parametrize(("lines", "options", "piped", "shown"), PAGES)
+def test_thinking_is_set_apart(lines: bytes, options: list[str], piped: str, shown: str) -> None:
+    result = call("render", *options, stdin=lines)
+    assert result.stdout.decode() == piped
+    terminal = Terminal("render", *options)
+    assert unified(terminal.communicate(lines)[0]) == unified(shown)
+    assert terminal.process.returncode == result.returncode == (0 if piped else 3)
+    for env in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+        assert Terminal("render", *options, env=env).communicate(lines)[0] == piped
+
+
+def test_a_failure_ends_the_line_and_the_numbers() -> None:
+    result = call("render", "--stats", stdin=chunk("a") + b'{"error":"x","exit_status":1}\n' + NUMBERS)
+    assert (result.returncode, result.stderr) == (1, b"")
+    assert result.stdout.decode() == "a\n\na\n\n2 tokens, 2.0 tokens/s, first token after 5ms\n"
+
+
+def test_w_passes_the_stream_and_shows_the_page_where_it_is_told(tmp_path: Path) -> None:
+    result = call("render", "-w", tmp_path / "page", stdin=THOUGHT)
+    assert (result.returncode, result.stdout) == (0, THOUGHT)
+    assert (tmp_path / "page").read_text() == PAGES[0][2]
+    shown, passed, _ = Terminal("render", "-w", "/dev/stderr", on="stderr").communicate(THOUGHT)
+    assert (unified(shown), passed) == (unified(PAGES[0][3]), THOUGHT.decode())
+    nowhere = call("render", "-w", tmp_path / "no" / "page", stdin=THOUGHT)
+    assert (nowhere.returncode, nowhere.stdout[: len(THOUGHT)]) == (1, THOUGHT)
+
+
+EVIL = "a\x1b[31m\x07\r\x9b1m\u202eb"
+EVERYWHERE = (
+    chunk(EVIL, thinking=EVIL, tool_calls=[{"function": {"name": EVIL, "arguments": {EVIL: EVIL}}}])
+    + chunk(tool_calls=[{"function": {"name": "f", "arguments": EVIL}}])
+    + json.dumps({"done": True, "done_reason": EVIL, "model": EVIL}).encode()
+    + b"\n"
+    + json.dumps({"role": EVIL, "tool_name": EVIL, "content": EVIL}).encode()
+    + b"\n"
+)
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+
+
+@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}])
+def test_nothing_that_was_sent_steers_the_terminal(env: dict[str, str]) -> None:
+    shown = unified(Terminal("render", "--stats", env=env).communicate(EVERYWHERE)[0])
+    assert not STEERING.search(shown.replace(DIM, "").replace(BRIGHT, ""))
+    assert shown.count("a^[[31m^G^M<9B>1m<U+202E>b") == 8
+    raw = Terminal("render", "--raw-terminal", env=env).communicate(EVERYWHERE)[0]
+    assert raw.count(EVIL) == 7
+    assert EVIL.encode() in call("render", stdin=EVERYWHERE).stdout
+
+
+ANY = st.text(st.characters() | st.sampled_from("\x1b[2J\x07\x9b\r\n"), max_size=9)
+VALUE = st.recursive(
+    ANY | st.none() | st.integers(), lambda inner: st.dictionaries(ANY, inner, max_size=2), max_leaves=4
+)
+LINE = st.fixed_dictionaries(
+    {},
+    optional={
+        "message": st.fixed_dictionaries(
+            {},
+            optional={
+                "content": VALUE,
+                "thinking": VALUE,
+                "tool_calls": st.lists(
+                    st.fixed_dictionaries({"function": st.fixed_dictionaries({"name": VALUE, "arguments": VALUE})}),
+                    max_size=2,
+                ),
+            },
+        ),
+        "response": VALUE,
+        "role": VALUE,
+        "tool_name": VALUE,
+        "content": VALUE,
+    },
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(LINE, max_size=4))
+def test_whatever_is_said_only_our_own_sequences_reach_the_terminal(lines: list[dict[str, Any]]) -> None:
+    screen, fd = pty.openpty()
+    tty.setraw(fd)
+    out = Output(fd, "terminal")
+    out.styled = True
+    page = Page(headings=False)
+    shown = b""
+    try:
+        for line in lines:
+            out.parts(page.message(line) if "role" in line else page.chunk(line))
+            out.bytes(b"\x04")  # so that there is something to read
+            while not shown.endswith(b"\x04"):
+                shown += os.read(screen, 1 << 16)
+            shown = shown[:-1]
+    finally:
+        os.close(fd)
+        os.close(screen)
+    text = shown.decode().replace(DIM, "").replace(BRIGHT, "")
+    assert not STEERING.search(text)
+    assert shown.count(DIM.encode()) == shown.count(BRIGHT.encode())
+
+
+def test_arguments_nested_to_the_limit_of_what_can_be_read_can_be_shown() -> None:
+    for depth in range(100, sys.getrecursionlimit() + 100):
+        arguments = f'{{"x": {"[" * depth}{"]" * depth}}}'
+        function = {"name": "f", "arguments": arguments}
+        ((text, _),) = Page(headings=False).chunk({"tool_calls": [{"function": function}]})
+        assert text == f"f {arguments}\n"
+
+
+def test_a_fragment_is_shown_before_the_next_is_sent() -> None:
+    with start("render") as process:
+        assert process.stdin
+        for line, text in (
+            (chunk(thinking="a"), b"Thinking:\n\na"),
+            (chunk("b"), b"\n\nAnswer:\n\nb"),
+            (chunk("c"), b"c"),
+        ):
+            process.stdin.write(line)
+            process.stdin.flush()
+            expect(process.stdout, text)
+        assert process.communicate(chunk(done=True), timeout=60) == (b"\n", b"")
+
+
+FRAME = "⠋\b".encode()
+
+
+def test_a_spinner_turns_until_the_first_fragment_and_leaves_no_trace() -> None:
+    terminal = Terminal("render", on="stdout")
+    process = terminal.process
+    assert process.stdin
+    shown = terminal.show(FRAME)
+    shown += terminal.show("⠏\b⠋\b".encode())  # all round
+    process.stdin.write(chunk("one"))
+    process.stdin.flush()
+    shown += terminal.show(b"one")
+    before, _, after = shown.decode().partition(" \b")
+    assert re.fullmatch("([⠀-⣿]\b)+", before)
+    assert after == "one"
+    rest = terminal.communicate(chunk("two", done=True))
+    assert rest == ("two\n", "", "")
+
+
+@pytest.mark.parametrize(
+    "last", [b"", b'{"error":"x","exit_status":1}\n', b"what?\n", b'{"response":"","done":true}\n', MESSAGES]
+)
+def test_a_spinner_is_gone_whatever_comes(last: bytes) -> None:
+    terminal = Terminal("render")
+    terminal.show(FRAME)
+    shown, _, _ = terminal.communicate(last)
+    trace, space, rest = shown.partition(" \b")
+    assert space and not re.search("[⠀-⣿]", rest)
+    assert re.fullmatch("([⠀-⣿]\b)*", trace)
+
+
+@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {"TERM": ""}])
+def test_no_spinner_where_it_is_not_wanted(env: dict[str, str]) -> None:
+    """That there is none shows at the thread it would need: a process with one thread has none."""
+    terminal = Terminal("render", env=env)
+    if not os.path.exists("/proc/self/task"):
+        pytest.skip("no /proc on this system")
+    assert terminal.process.stdin
+    terminal.process.stdin.write(chunk("a"))
+    terminal.process.stdin.flush()
+    assert terminal.show(b"a") == b"a"
+    assert len(os.listdir(f"/proc/{terminal.process.pid}/task")) == 1
+    assert terminal.communicate(chunk(done=True))[0] == "\n"
+
+
+def test_a_terminal_that_goes_away_under_the_spinner_is_no_noise() -> None:
+    terminal = Terminal("render")
+    terminal.show(FRAME)
+    os.close(terminal.slave)
+    os.close(terminal.screen)
+    assert terminal.process.communicate(timeout=60) == (None, b"")
+    assert terminal.process.returncode == -signal.SIGPIPE
+
+
+def test_a_terminal_of_w_that_goes_away_under_the_spinner_ends_the_page_and_not_the_stream() -> None:
+    terminal = Terminal("render", "-w", "/dev/stderr", on="stderr")
+    terminal.show(FRAME)
+    os.close(terminal.slave)
+    os.close(terminal.screen)
+    time.sleep(0.3)  # for the spinner to find out first, mostly; what follows holds either way
+    stdout, _ = terminal.process.communicate(THOUGHT, timeout=60)
+    assert stdout.startswith(THOUGHT)
+    assert json.loads(stdout[len(THOUGHT) :]) == {"error": "/dev/stderr: Input/output error", "exit_status": 1}
+    assert terminal.process.returncode == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_it_leaves_the_terminal_as_it_was(number: signal.Signals) -> None:
+    terminal = Terminal("render")
+    before = termios.tcgetattr(terminal.slave)
+    assert terminal.process.stdin
+    terminal.process.stdin.write(chunk(thinking="Hmm"))
+    terminal.process.stdin.flush()
+    shown = terminal.show(BRIGHT.encode())
+    terminal.process.send_signal(number)
+    assert end_of(terminal.process) == -number
+    assert termios.tcgetattr(terminal.slave) == before
+    assert shown.count(DIM.encode()) == shown.count(BRIGHT.encode()) == 1
+    os.close(terminal.slave)
+    os.close(terminal.screen)
+
+
+def test_recordings_can_be_rendered_in_a_pipe() -> None:
+    result = sh("render | head -1", stdin=body_of("chat-think-true"))
+    assert (result.stdout, result.stderr) == (b"Thinking:\n", b"")

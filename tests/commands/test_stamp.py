@@ -1,0 +1,210 @@
+"""send --stamp: a stream that knows when each line came, and is a recording."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ostream.loopback import Exchange
+from ostream.ndjson import encode_line
+from ostream.recording import request_line, stamp, unstamp
+from tests.process import call, expect, sh, start
+from tests.server import NAMES, body_of, raw_of, send_lines, send_raw, serve
+
+A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
+B = b'{"message":{"role":"assistant","content":"b"},"done":true,"done_reason":"stop"}\n'
+BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
+
+LINES = [
+    # a line, the line stamped with 7
+    (b'{"a":1}\n', b'{"a":1,"elapsed":7}\n'),
+    (b'{"a":1}', b'{"a":1,"elapsed":7}\n'),
+    (b'{"a":1} \r\n', b'{"a":1,"elapsed":7}\n'),
+    (b"{}\n", b'{"elapsed":7}\n'),
+    (b"{ }\n", b'{ "elapsed":7}\n'),
+    (b'{"a":{}}\n', b'{"a":{},"elapsed":7}\n'),
+    (b'{"a":{"elapsed":5}}\n', b'{"a":{"elapsed":5},"elapsed":7}\n'),
+    (b'{"elapsed":5,"a":1}\n', b'{"elapsed":5,"a":1,"elapsed":7}\n'),
+    (b'{"elapsed":5}\n', b'{"elapsed":5}\n'),
+    (b'{"a":1,"elapsed":5}\n', b'{"a":1,"elapsed":5}\n'),
+    (b"\n", b"\n"),
+    (b" \r\n", b" \r\n"),
+]
+
+
+@pytest.mark.parametrize(("line", "stamped"), LINES)
+def test_a_stamp_is_the_last_key_and_never_there_twice(line: bytes, stamped: bytes) -> None:
+    assert stamp(line, 7) == stamped
+    assert stamp(stamped, 8) == stamped
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.text(), st.text() | st.integers() | st.dictionaries(st.text(), st.none())), st.integers(0, 2**63)
+)
+def test_a_stamp_comes_off_again(chunk: dict[str, Any], elapsed_ns: int) -> None:
+    chunk.pop("elapsed", None)
+    line = encode_line(chunk)
+    stamped = stamp(line, elapsed_ns)
+    assert json.loads(stamped) == {**chunk, "elapsed": elapsed_ns}
+    assert unstamp(stamped) == (line, elapsed_ns)
+
+
+def send(respond: Callable[[Exchange], Any], *options: str, **env: str) -> tuple[int, list[dict[str, Any]], bytes]:
+    """Status, the objects that send writes, and the bytes."""
+    with serve(respond) as server:
+        result = call("send", "-m", "m", "--stamp", *options, "hi", env={"OLLAMA_HOST": server.url, **env})
+    return result.returncode, [json.loads(line) for line in result.stdout.splitlines() if line.strip()], result.stdout
+
+
+def test_first_the_request_without_anything_secret_and_then_each_line_with_its_time() -> None:
+    status, (request, *chunks), stdout = send(
+        send_lines(A, B), "--header", "X-Secret: header", OLLAMA_API_KEY="secret-key"
+    )
+    assert status == 0
+    assert request == {
+        "request": {"path": "/api/chat", "body": BODY},
+        "status": 200,
+        "content_type": "application/x-ndjson",
+    }
+    assert b"ecret" not in stdout
+    assert [list(chunk)[-1] for chunk in chunks] == ["elapsed"] * 2
+    times = [chunk["elapsed"] for chunk in chunks]
+    assert all(type(elapsed) is int for elapsed in times)
+    assert 0 < times[0] <= times[1] < 60 * 10**9
+    assert b"".join(unstamp(line)[0] for line in stdout.splitlines(keepends=True)[1:]) == A + B
+
+
+def test_the_time_runs_from_when_the_request_was_sent_the_last_time() -> None:
+    tries: list[int] = []
+
+    def busy_once(exchange: Exchange) -> None:
+        tries.append(time.monotonic_ns())
+        if len(tries) == 1:
+            exchange.whole(503, "application/json", b"{}")
+        else:
+            send_lines(A, B)(exchange)
+
+    _, (request, *chunks), _ = send(busy_once, "--retry", "1")
+    assert (len(tries), request["status"]) == (2, 200)
+    # The pause before a second try is a quarter of a second at the least.
+    assert 0 < chunks[0]["elapsed"] <= chunks[1]["elapsed"] < time.monotonic_ns() - tries[0] - 250_000_000
+
+
+def test_a_line_is_there_before_the_next_is_sent() -> None:
+    go = threading.Event()
+
+    def respond(exchange: Exchange) -> None:
+        exchange.head(200, "application/x-ndjson")
+        exchange.chunk(A)
+        assert go.wait(60)
+        exchange.chunk(B)
+        exchange.end()
+
+    with serve(respond) as server, start(
+        "send", "-m", "m", "--stamp", "hi", env={"OLLAMA_HOST": server.url}
+    ) as process:
+        expect(process.stdout, request_line("/api/chat", BODY, 200, "application/x-ndjson") + A[:-2])
+        go.set()
+        rest = process.communicate(timeout=60)[0].split(b"\n")
+    first, second = (json.loads(A[:-2] + rest[0]), json.loads(rest[1]))
+    assert first["elapsed"] < second["elapsed"]
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if raw_of(name).startswith(b"HTTP/1.1 200")])
+def test_what_it_wrote_is_a_recording_of_what_the_server_did(name: str, tmp_path: Path) -> None:
+    recording = tmp_path / "recording.ndjson"
+    with serve(send_raw(raw_of(name))) as server:
+        env = {"OLLAMA_HOST": server.url}
+        plain = call("send", "-m", "m", "hi", env=env)
+        stamped = call("send", "-m", "m", "--stamp", "hi", env=env)
+    assert (stamped.returncode, stamped.stderr) == (plain.returncode, plain.stderr)
+    recording.write_bytes(stamped.stdout)
+    replayed = sh(f"replay {recording} -- python3 -m ostream send -m m hi")
+    assert (replayed.returncode, replayed.stdout) == (plain.returncode, plain.stdout)
+    for command in ("extract-content", "extract-thinking", "collect"):
+        read, expected = (call(command, stdin=stream) for stream in (stamped.stdout, plain.stdout))
+        assert read.returncode == expected.returncode
+        if command != "collect":
+            assert read.stdout == expected.stdout
+
+
+def test_stats_reads_the_client_clock_from_it() -> None:
+    with serve(send_raw(raw_of("chat-stream"))) as server:
+        stamped = call("send", "-m", "m", "--stamp", "hi", env={"OLLAMA_HOST": server.url}).stdout
+    first = json.loads(stamped.splitlines()[1])["elapsed"]
+    known = json.loads(call("stats", "--json", stdin=stamped).stdout)
+    assert (known["time_to_first_token"], known["time_to_first_token_from"]) == (first, "client clock")
+    assert known["time_to_first_content"] == first
+    assert known["chunks"] == body_of("chat-stream").count(b"\n")
+
+
+def hang_up(exchange: Exchange) -> None:
+    exchange.connection.shutdown(socket.SHUT_RDWR)
+    exchange.close_connection = True
+
+
+def cut_inside(exchange: Exchange) -> None:
+    exchange.head(200, "application/x-ndjson")
+    exchange.chunk(A + B[:20])
+    exchange.cut()
+
+
+FAILURES: dict[str, tuple[Callable[[Exchange], Any], int | None, int, dict[str, Any]]] = {
+    # what the server does: the status in the request line, how many chunks, of the error line
+    "404": (
+        send_lines(b'{"error":"no such model"}', status=404, content_type="application/json"),
+        404,
+        0,
+        {"status_code": 404, "exit_status": 1},
+    ),
+    "503": (send_lines(b"", status=503), 503, 0, {"status_code": 503, "exit_status": 75}),
+    "hangs up": (hang_up, None, 0, {"exit_status": 3}),
+    "cut": (send_lines(A), 200, 1, {"exit_status": 3}),
+    "cut inside a line": (cut_inside, 200, 1, {"exit_status": 3, "partial": B[:20].decode()}),
+    "an error line": (send_lines(A, b'{"error":"boom"}\n'), 200, 1, {"error": "boom", "exit_status": 1}),
+    "garbage": (send_lines(A, b"what?\n"), 200, 1, {"exit_status": 1}),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_begins_with_the_request_ends_with_one_error_line_and_can_be_replayed(
+    name: str, tmp_path: Path
+) -> None:
+    respond, code, count, error = FAILURES[name]
+    status, (request, *chunks, last), stdout = send(respond)
+    assert (status, request["request"], request.get("status")) == (
+        last["exit_status"],
+        {"path": "/api/chat", "body": BODY},
+        code,
+    )
+    assert len(chunks) == count
+    assert all(list(chunk)[-1] == "elapsed" and "error" not in chunk for chunk in chunks)
+    assert error.items() <= last.items()
+    (tmp_path / "recording.ndjson").write_bytes(stdout)
+    replayed = sh("replay recording.ndjson -- python3 -m ostream send -m m hi", cwd=tmp_path)
+    again = json.loads(replayed.stdout.splitlines()[-1])
+    assert (replayed.stdout.count(b"\n"), again["exit_status"]) == (count + 1, status)
+
+
+def test_a_server_that_is_not_there() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    result = call("send", "-m", "m", "--stamp", "hi", env={"OLLAMA_HOST": f"127.0.0.1:{port}"})
+    first, last = map(json.loads, result.stdout.splitlines())
+    assert first == {"request": {"path": "/api/chat", "body": BODY}}
+    assert (result.returncode, last["exit_status"]) == (69, 69)
+
+
+def test_a_request_that_was_never_sent_is_not_recorded() -> None:
+    result = call("send", "--stamp", "hi")
+    assert (result.returncode, result.stdout.count(b"\n")) == (2, 1)
+    assert "request" not in json.loads(result.stdout)

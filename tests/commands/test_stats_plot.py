@@ -1,0 +1,156 @@
+"""stats over many responses: the sum, the failures, the plot; and numbers that others calculate the same."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ostream.metrics import CLIENT, CREATED
+from ostream.recording import request_line, stamp
+from tests.commands.test_stats import SUM, done
+from tests.process import Terminal, call
+from tests.server import body_of
+
+
+def chunk(text: str, **more: Any) -> bytes:
+    return json.dumps({"model": "m", "message": {"content": text}, "done": False, **more}).encode() + b"\n"
+
+
+STAMPED = [chunk("a", elapsed=1), chunk("b", elapsed=300_001), chunk("c", elapsed=1_500_001), done(elapsed=9_999_999)]
+FAILED = b'{"id":5,"error":"busy","exit_status":75}\n'
+
+
+def test_failures_are_counted_by_kind_and_not_as_responses() -> None:
+    stream = done(id="x") + FAILED + b"".join(STAMPED) + FAILED + chunk("cut")
+    result = call("stats", "--summary", "--json", stdin=stream)
+    known = json.loads(result.stdout)
+    assert result.returncode == 3
+    assert (known["responses"], known["complete"]) == (3, 2)
+    assert known["failures"] == {"try later": 2, "incomplete": 1}
+    assert "failures:                 2 try later, 1 incomplete\n" in call("stats", stdin=stream).stdout.decode()
+    ids = [json.loads(line).get("id") for line in call("stats", "--json", stdin=stream).stdout.splitlines()]
+    assert ids == ["x", None, None]
+
+
+def test_only_the_sum() -> None:
+    stream = body_of("chat-stream") * 2
+    assert call("stats", "--summary", stdin=stream).stdout.decode() == SUM
+    nothing = call("stats", "--summary", stdin=b"")
+    assert nothing.returncode == 3
+    assert nothing.stdout.decode().split() == ["responses:", "0", "complete:", "0", "failures:", "1", "incomplete"]
+
+
+def test_w_passes_the_stream_and_the_sum_goes_to_the_file(tmp_path: Path) -> None:
+    stream = body_of("chat-stream") * 2
+    result = call("stats", "--summary", "-w", tmp_path / "sum", stdin=stream)
+    assert (result.returncode, result.stdout, (tmp_path / "sum").read_text()) == (0, stream, SUM)
+
+
+def test_the_old_shape_with_context_and_metrics_on_every_chunk() -> None:
+    lines = [{"response": "a", "context": [1] * n, "eval_count": n, "eval_duration": 10**9} for n in (1, 2, 3)]
+    stream = b"".join(json.dumps({**line, "done": line is lines[-1]}).encode() + b"\n" for line in lines)
+    known = json.loads(call("stats", "--json", stdin=stream).stdout)
+    assert (known["chunks"], known["fragments"], known["eval_count"], known["eval_rate"]) == (3, 3, 3, 3.0)
+
+
+def test_a_prompt_as_long_as_a_context_window_is_noted() -> None:
+    note = "stats: prompt_eval_count is 4096, the size of a context window: the prompt may have been cut\n"
+    assert call("stats", stdin=done(prompt_eval_count=4096)).stderr.decode() == note
+    assert call("stats", "-q", stdin=done(prompt_eval_count=4096)).stderr == b""
+
+
+def test_a_name_in_several_lines_is_one_line() -> None:
+    stream = done(model="a\nresponses: 9")
+    assert call("stats", "--field", "model", stdin=stream).stdout == b"a responses: 9\n"
+    assert call("stats", stdin=stream).stdout.startswith(b"model:                    a responses: 9\n")
+
+
+PLOTS = [
+    # stream, first and last line, for 40 columns
+    (b"".join(STAMPED), "0ns to 100µs  0", "1.1ms to 1.2… 1 " + "█" * 23),
+    (
+        done(model="m", eval_count=2, eval_duration=10**9) + done(model="m", id="x"),
+        "m 0 2.00 tokens/s " + "█" * 21,
+        "m x       unknown",
+    ),
+]
+
+
+@pytest.mark.parametrize(("stream", "first", "last"), PLOTS)
+def test_a_plot_is_fitted_to_the_terminal_and_to_COLUMNS(stream: bytes, first: str, last: str) -> None:
+    piped = call("stats", "--plot", stdin=stream, env={"COLUMNS": "40"})
+    assert (piped.returncode, piped.stderr) == (0, b"")
+    shown = piped.stdout.decode().splitlines()
+    assert shown[0] == first and shown[-1] == last
+    assert Terminal("stats", "--plot", columns=40).communicate(stream) == (piped.stdout.decode(), "", "")
+    widths = {}
+    for columns in ("60", "80", "0", "", "-5", "99999", "x", "²"):
+        plot = call("stats", "--plot", stdin=stream, env={"COLUMNS": columns}).stdout.decode()
+        widths[columns] = max(map(len, plot.splitlines()))
+    assert 40 < widths.pop("60") < widths["80"] <= 80
+    assert set(widths.values()) == {widths["80"]}
+
+
+def test_nothing_to_plot_is_noted() -> None:
+    result = call("stats", "--plot", stdin=done())
+    assert (result.returncode, result.stdout) == (0, b"")
+    assert result.stderr == b"stats: nothing to plot: the times between the chunks are not known\n"
+    assert call("stats", "--plot", stdin=FAILED).stdout == b""
+
+
+@pytest.mark.parametrize("options", [["--plot"], [], ["--field", "model"], ["--plot", "--raw-terminal"]])
+def test_the_name_of_a_model_does_not_steer_the_terminal(options: list[str]) -> None:
+    shown = Terminal("stats", *options).communicate(done(model="\x1b[2J\x9b1m\x07", id="\x1bc") * 2)[0]
+    assert "^[[2J<9B>1m^G" in shown
+    assert not set(shown) & {"\x1b", "\x9b", "\x07"}
+
+
+JQ = r"""
+def ns($base): .created_at | split(".") | ((.[0] + "Z" | fromdate) - $base) * 1000000000
+  + ((.[1] | rtrimstr("Z")) + "000000000" | .[:9] | tonumber);
+def at($p): .[(length * $p / 100 | ceil) - 1];
+[.[] | select(has("request") | not)] as $chunks | $chunks[-1] as $last
+| [$chunks[] | select(((.message // .) | (.content // .response // "") + (.thinking // "")) != "")] as $said
+| ($chunks[0].created_at | split(".")[0] + "Z" | fromdate) as $base
+| [$said[] | .elapsed // ns($base)] as $times
+| ([range(1; $times | length) | $times[.] - $times[. - 1]] | sort) as $gaps
+| ($last.load_duration // 0) as $load
+| {model: $last.model, done_reason: $last.done_reason, chunks: ($chunks | length), fragments: ($said | length),
+  total_duration: $last.total_duration, load_duration: $last.load_duration,
+  time_to_first_token: ($said[0].elapsed // ($load + $last.prompt_eval_duration)),
+  time_to_first_content: ([$said[] | select(((.message // .) | .content // .response // "") != "")][0].elapsed),
+  prompt_eval_count: $last.prompt_eval_count, prompt_eval_duration: $last.prompt_eval_duration,
+  prompt_eval_rate: ($last.prompt_eval_count / $last.prompt_eval_duration * 1000000000),
+  eval_count: $last.eval_count, eval_duration: $last.eval_duration,
+  eval_rate: ($last.eval_count / $last.eval_duration * 1000000000),
+  time_per_output_token: ($last.eval_duration / $last.eval_count | round),
+  inter_chunk_p50: ($gaps | at(50)), inter_chunk_p90: ($gaps | at(90)), inter_chunk_p99: ($gaps | at(99)),
+  longest_stall: $gaps[-1]} | with_entries(select(.value != null))
+"""
+
+
+@pytest.mark.parametrize("stamped", [False, True])
+@pytest.mark.parametrize("name", ["chat-stream", "chat-think-true", "generate-stream"])
+def test_an_independent_calculation_agrees(name: str, stamped: bool) -> None:
+    jq = shutil.which("jq")
+    if not jq:
+        pytest.skip("needs jq, which calculates the same in its own way")
+    stream = body_of(name)
+    if stamped:
+        lines = enumerate(stream.splitlines(keepends=True))
+        stream = request_line("/api/chat", {}) + b"".join(stamp(line, 10**7 + n * n * 999) for n, line in lines)
+    expected = json.loads(subprocess.run([jq, "-s", JQ], input=stream, capture_output=True, check=True).stdout)
+    known = json.loads(call("stats", "--json", stdin=stream).stdout)
+    clock = CLIENT if stamped else CREATED
+    assert (known.pop("inter_chunk_from"), known.pop("time_to_first_token_from") == CLIENT) == (clock, stamped)
+    assert [*map(rounded, known.items())] == [*map(rounded, expected.items())]
+
+
+def rounded(item: tuple[str, Any]) -> tuple[str, Any]:
+    name, value = item
+    return name, round(value, 6) if name.endswith("_rate") else value
