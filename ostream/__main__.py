@@ -6,7 +6,8 @@ import sys
 
 from ostream import __version__
 from ostream.errors import RequestError
-from ostream.stdio import Messages, Output, guard
+from ostream.output import Output
+from ostream.stdio import Messages, guard
 
 # name: (kind, what it does). A source's failures are error lines on its stdout too.
 COMMANDS = {

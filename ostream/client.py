@@ -38,6 +38,8 @@ else:
 
 # The pauses between tries, in seconds: doubled each time, a random half of it taken off.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+# Who is asked to come back later than this is better told so.
+LONGEST_ASKED = 600.0
 
 
 class Client:
@@ -254,10 +256,11 @@ class Client:
             try:
                 return transport.post(self.host, path, body, self.headers, clocks, trust, watch)
             except OstreamError as error:
-                if not error.retryable or tries >= self.retry:
+                asked = _asked_pause(error)
+                if not error.retryable or tries >= self.retry or asked > LONGEST_ASKED:
                     raise
                 tries += 1
-                pause = max(_backoff(tries), _asked_pause(error))
+                pause = max(_backoff(tries), asked)
                 note(f"{error}; try {tries} of {self.retry} in {pause:.1f} s")
             clocks.pause(pause, watch)
 

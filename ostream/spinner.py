@@ -9,7 +9,7 @@ from ostream.wait import ReaderGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ostream.stdio import Output
+    from ostream.output import Output
 
 _FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 # Who is answered at once need not see it; slower than this it would not look alive.

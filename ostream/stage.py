@@ -8,7 +8,8 @@ import stat
 from ostream.errors import OK, IncompleteStream, InputError, NotNDJSON, OstreamError, OutputError, worst
 from ostream.failure import is_error, line_status, response_error, trusted_status
 from ostream.ndjson import decode_line, encode_line, is_torn, split_lines
-from ostream.stdio import Messages, Output, input_name, open_input, open_output, read_blocks
+from ostream.output import Output, open_output
+from ostream.stdio import Messages, input_name, open_input, read_blocks
 from ostream.wait import watchable
 
 TYPE_CHECKING = False

@@ -67,7 +67,7 @@ def dribbled(data: bytes) -> Callable[[socket.socket], None]:
 ENDLESS = b" " * DRIBBLE_BYTES
 ANSWER = HEAD + http_chunk(LINE) + http_chunk(DONE)
 
-BUSY = http_answer(503, b"", "Retry-After: 3600")
+BUSY = http_answer(503, b"", "Retry-After: 600")
 
 # what happens: the clock, the server, words of the message, how it is reached
 REAL = {
@@ -102,7 +102,7 @@ REAL = {
     ),
     "an error's body dribbles": (
         "max-time",
-        after_request(b"HTTP/1.1 503 Busy\r\nRetry-After: 3600\r\n\r\n", dribbled(ENDLESS)),
+        after_request(b"HTTP/1.1 503 Busy\r\nRetry-After: 600\r\n\r\n", dribbled(ENDLESS)),
         "waiting to try again",
         "http",
     ),

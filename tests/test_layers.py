@@ -43,10 +43,11 @@ ARROWS = {
     "page": "chunk metrics",
     "plot": "",
     "summary": "errors metrics",
-    "stdio": "errors ndjson page terminal wait",
-    "spinner": "errors stdio wait",
-    "stage": "errors failure ndjson page stdio wait",
-    "commands.arguments": "errors stdio",
+    "output": "errors page terminal wait",
+    "stdio": "errors ndjson output terminal wait",
+    "spinner": "errors output wait",
+    "stage": "errors failure ndjson output page stdio wait",
+    "commands.arguments": "errors output stdio",
     "commands.extract": "chunk commands.arguments errors extract ndjson stage stdio",
     "commands.extract_content": "commands.arguments commands.extract stdio",
     "commands.extract_thinking": "commands.arguments commands.extract stdio",
@@ -55,10 +56,10 @@ ARROWS = {
     "commands.render": "commands.arguments metrics page spinner stage stdio",
     "commands.ask": "errors request stdio",
     "commands.send": (
-        "client commands.arguments commands.ask errors failure ndjson recording request stdio transport wait"
+        "client commands.arguments commands.ask errors failure ndjson recording request output stdio transport wait"
     ),
-    "commands.replay": "commands.arguments errors loopback ndjson recording stdio wait",
-    "__main__": "errors stdio",
+    "commands.replay": "commands.arguments errors loopback ndjson output recording stdio wait",
+    "__main__": "errors output stdio",
 }
 
 # What reaches out of the process, and the only rooms that may.

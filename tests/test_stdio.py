@@ -15,7 +15,8 @@ from typing import IO, Any
 import pytest
 
 from ostream.errors import InputError, OutputError, RequestError
-from ostream.stdio import Messages, Output, open_output, read_blocks
+from ostream.output import Output, open_output
+from ostream.stdio import Messages, read_blocks
 from tests.process import FILTERS, call, run, start
 from tests.server import send_lines, serve
 

@@ -10,7 +10,8 @@ import argparse
 
 from ostream import __version__
 from ostream.errors import RequestError
-from ostream.stdio import Done, Messages, Output
+from ostream.output import Output
+from ostream.stdio import Done, Messages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

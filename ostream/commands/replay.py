@@ -13,8 +13,9 @@ from ostream.commands.arguments import Parser
 from ostream.errors import InputError, NotNDJSON, RequestError, reason
 from ostream.loopback import Exchange, Server
 from ostream.ndjson import split_lines
+from ostream.output import Output
 from ostream.recording import JSON, Recordings, parse
-from ostream.stdio import Messages, Output, die, input_name, open_input, read_blocks
+from ostream.stdio import Messages, die, input_name, open_input, read_blocks
 from ostream.wait import wait
 
 TYPE_CHECKING = False
@@ -159,8 +160,6 @@ def _in_foreground() -> bool:
         return False
     try:
         return os.tcgetpgrp(terminal) == os.getpgrp()
-    except OSError:
-        return False
     finally:
         os.close(terminal)
 

@@ -6,11 +6,12 @@ import os
 import stat
 
 from ostream.commands.arguments import Parser, count, positive
-from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError
+from ostream.errors import ClockError, IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError
 from ostream.failure import is_error, response_error
 from ostream.ndjson import decode_line, encode_line, is_torn, split_lines
+from ostream.output import Output
 from ostream.recording import request_line, stamp
-from ostream.stdio import Messages, Output
+from ostream.stdio import Messages
 from ostream.wait import watchable
 
 TYPE_CHECKING = False
@@ -176,7 +177,7 @@ def forward(response: Response, out: Output, fail_on_length: bool = False, stamp
                 failure = response_error(chunk)
                 break
             ready.append(line if line.endswith(b"\n") else line + b"\n")
-            if chunk is not None:
+            if chunk is not None and "request" not in chunk and "role" not in chunk:
                 begun = chunk.get("done") is not True
                 cut_by_limit = cut_by_limit or chunk.get("done_reason") == "length"
                 if not begun and not complete:
@@ -185,6 +186,8 @@ def forward(response: Response, out: Output, fail_on_length: bool = False, stamp
         write(ready)
         if failure:
             raise failure
+    if begun and complete and isinstance(response.failure, ClockError):
+        raise IncompleteStream("what came after done: true was cut off", advice="the answer before it is whole")
     if begun or not complete:
         raise response.failure or IncompleteStream(
             "the stream ended without done: true" if begun else "the answer is empty",

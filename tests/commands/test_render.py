@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ostream.output import Output
 from ostream.page import Page
-from ostream.stdio import Output
 from tests.process import Terminal, call, end_of, expect, sh, start
 from tests.server import body_of
 
