@@ -44,17 +44,17 @@ def silent_after(answer: bytes, read: bool) -> Any:
 
 
 def test_an_answer_that_comes_while_the_request_is_still_being_sent_is_heard() -> None:
-    with silent_after(http_answer(413, b'{"error":"too big"}'), read=False) as url:
-        with pytest.raises(ResponseError, match="too big") as caught:
-            Client(url).generate("m", "x" * 50_000_000)
+    answer = http_answer(413, b'{"error":"too big"}')
+    with silent_after(answer, read=False) as url, pytest.raises(ResponseError, match="too big") as caught:
+        Client(url).generate("m", "x" * 50_000_000)
     assert caught.value.status_code == 413
 
 
 def test_the_status_of_a_refusal_is_enough_when_its_text_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ostream.clocks.REFUSAL_S", 0.2)
-    with silent_after(b"HTTP/1.1 503 Busy\r\n\r\nbusy\n", read=True) as url:
-        with pytest.raises(ResponseError, match="busy") as caught:
-            Client(url).chat("m")
+    answer = b"HTTP/1.1 503 Busy\r\n\r\nbusy\n"
+    with silent_after(answer, read=True) as url, pytest.raises(ResponseError, match="busy") as caught:
+        Client(url).chat("m")
     assert caught.value.status_code == 503
 
 
