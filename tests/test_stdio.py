@@ -8,7 +8,6 @@ import pty
 import re
 import subprocess
 import threading
-import tty
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,7 +16,7 @@ import pytest
 from ostream.errors import InputError, OutputError, RequestError
 from ostream.output import Output, open_output
 from ostream.stdio import Messages, read_blocks
-from tests.process import FILTERS, call, run, start
+from tests.process import FILTERS, Terminal, call, run, start
 from tests.server import send_lines, serve
 
 EVIL = "a\x1b[31m\x07\r\x7f\x9b1m\u202e\tb\n"
@@ -26,33 +25,6 @@ CHUNK = (
     json.dumps({"message": {"content": EVIL, "thinking": EVIL}, "done": True}, ensure_ascii=False).encode() + b"\r\n"
 )
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
-
-
-class Terminal:
-    """A pseudo-terminal that changes nothing, for some of a command's descriptors."""
-
-    def __init__(self, command: str, *arguments: str, on: str = "stdout", **options: Any) -> None:
-        master, slave = pty.openpty()
-        tty.setraw(slave)
-        self.process = start(command, *arguments, **{on: slave}, **options)
-        os.close(slave)
-        self.screen = master
-
-    def communicate(self, stdin: bytes = b"") -> tuple[str, str, str]:
-        """What the terminal shows, and what came out of the other pipes."""
-        shown: list[bytes] = []
-        reader = threading.Thread(target=self._read, args=(shown,))
-        reader.start()
-        stdout, stderr = self.process.communicate(stdin, timeout=60)
-        reader.join()
-        os.close(self.screen)
-        return b"".join(shown).decode(), (stdout or b"").decode(), (stderr or b"").decode()
-
-    def _read(self, shown: list[bytes]) -> None:
-        try:
-            shown.extend(iter(lambda: os.read(self.screen, 1 << 16), b""))
-        except OSError:
-            pass  # EIO: Linux says so when the last writer has closed it
 
 
 TEXTS = [
