@@ -115,6 +115,7 @@ class Stage:
                 self.give_up(error)
         if self._extraction_failed is not None:
             self._pass(encode_line(self._extraction_failed.error_line()))
+        self.messages.trace(f"{self.complete:,} complete responses, status {self.status}")
         return self.status
 
     def _pass(self, lines: bytes) -> None:
@@ -136,6 +137,7 @@ class Stage:
 
     def _read(self, name: str) -> Iterator[list[Item]]:
         where = input_name(name)
+        self.messages.trace(f"reading {where}")
         fd = open_input(name)
         lineno = 0
         try:

@@ -278,3 +278,12 @@ def test_files_and_standard_input(
     ours = [line for line in passed.stdout.splitlines(keepends=True) if b'"exit_status"' in line]
     assert len(ours) == len(messages)
     assert b"".join(line for line in passed.stdout.splitlines(keepends=True) if line not in ours) == stream
+
+
+@pytest.mark.parametrize("command", FILTERS)
+def test_v_says_what_is_read_and_what_came_of_it(command: str) -> None:
+    done = call(command, "-v", "-", stdin=b'{"response":"a","done":true}\n')
+    assert done.stderr.decode().splitlines() == [
+        f"{command}: reading standard input",
+        f"{command}: 1 complete responses, status 0",
+    ]
