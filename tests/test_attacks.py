@@ -18,7 +18,7 @@ from ostream.request import Host, is_loopback
 from ostream.stdio import Messages, guard
 from ostream.transport import _Connection, _Handler, post
 from ostream.wire import Trust, Wire
-from tests.process import call, run, sh
+from tests.process import call, run, start
 from tests.server import http_answer, read_request, send_raw, serve, tcp
 
 DONE = b'{"message":{"content":"a"},"done":true}\n'
@@ -123,9 +123,11 @@ def test_a_server_that_goes_on_after_done_is_cut_off_and_that_is_said() -> None:
 
 def test_the_file_of_w_is_not_that_of_standard_output(tmp_path: Path) -> None:
     (tmp_path / "stream").write_bytes(DONE)
-    done = sh("stats -w out stream > out", cwd=tmp_path)
-    assert done.returncode == 2
-    assert b"out: is also standard output" in done.stderr
+    with (tmp_path / "out").open("wb") as out:
+        process = start("stats", "-w", "out", "stream", cwd=tmp_path, stdout=out)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert b"out: is also standard output" in stderr
 
 
 @pytest.mark.parametrize(
