@@ -50,7 +50,7 @@ ENDS = [
     (["--think-tags"], response("no tags"), "no tags\n"),
     (["--think-tags", "-x"], response("<think>```\nno\n```</think>```\nyes\n```"), "yes\n"),
     (["--think-tags"], response("<think>a</think>b") + response("<think>c</think>d"), "b\nd\n"),
-    (["-qv"], response("a"), "a\n"),
+    (["-nq"], response("a"), "a"),
 ]
 
 
