@@ -6,7 +6,6 @@ from ostream.errors import RequestError
 from ostream.failure import line_status
 from ostream.metrics import FIELDS, Metrics, show_duration
 from ostream.ndjson import encode_line
-from ostream.plot import bars, histogram
 from ostream.stage import Failed, Stage
 from ostream.summary import Summary
 from ostream.terminal import one_line
@@ -112,6 +111,8 @@ def _responses(stage: Stage) -> Iterator[tuple[Metrics | None, dict[str, Any], F
 
 def _plot(stage: Stage) -> int:
     """Bars: the times between the chunks of a single response, or the rates of several."""
+    from ostream.plot import bars, histogram  # which only this needs
+
     rows: list[tuple[str, float, str]] = []
     gaps: Sequence[int] = ()
     for response, identity, _ in _responses(stage):
