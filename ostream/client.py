@@ -8,7 +8,8 @@ import time
 
 from ostream.clocks import Clocks
 from ostream.errors import OstreamError, RequestError
-from ostream.request import CHAT, GENERATE, chat_body, check_header, encode_body, generate_body, parse_host
+from ostream.host import check_header, parse_host
+from ostream.request import CHAT, GENERATE, chat_body, encode_body, generate_body
 from ostream.stream import Stream
 
 TYPE_CHECKING = False

@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 
-from ostream.request import is_loopback
+from ostream.host import is_loopback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from ostream import __version__
 from ostream.clocks import Clocks
 from ostream.errors import BUSY_CODES, ConnectError, IncompleteStream, OstreamError, RequestError, ResponseError, reason
 from ostream.failure import refusal
-from ostream.request import Host, is_loopback, parse_host
+from ostream.host import Host, is_loopback, parse_host
 from ostream.wire import BLOCK, Trust, Wire, dial, start_tls
 
 TYPE_CHECKING = False

@@ -14,7 +14,7 @@ import pytest
 from ostream import Client, ConnectError, ResponseError
 from ostream.clocks import Clocks
 from ostream.failure import error_text
-from ostream.request import Host, is_loopback
+from ostream.host import Host, is_loopback
 from ostream.stdio import Messages, guard
 from ostream.transport import _Connection, _Handler, post
 from ostream.wire import Trust, Wire

@@ -1,13 +1,15 @@
-"""Where the server is: the grammar of OLLAMA_HOST."""
+"""Where the server is: the grammar of OLLAMA_HOST, and of headers."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostream.errors import RequestError
-from ostream.request import is_loopback, parse_host
+from ostream.host import check_header, is_loopback, parse_host
 
 HOSTS = [
     # OLLAMA_HOST, the address: Go's, but for what can't be dialled or is written in more than one way
@@ -130,3 +132,46 @@ def test_secrets_go_over_tls_or_stay_on_the_machine(name: str, loopback: bool) -
 )
 def test_a_bare_name_or_address_tells_whether_it_is_this_machine(name: str, loopback: bool) -> None:
     assert is_loopback(name) is loopback
+
+
+HEADERS = [
+    # name, value, is it one
+    ("Authorization", "Bearer x", True),
+    ("X-A_b.c~1", "a\tb c", True),
+    ("X", "", True),
+    ("", "x", False),
+    ("X Y", "x", False),
+    ("X:", "x", False),
+    ("X\n", "x", False),
+    ("Ü", "x", False),
+    ("X", "a\r\nY: b", False),
+    ("X", "a\nb", False),
+    ("X", "a\0", False),
+    ("X", "a\x7f", False),
+    ("X", "ü", False),
+    ("X", "a\n", False),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "fine"), HEADERS)
+def test_no_header_can_forge_another(name: str, value: str, fine: bool) -> None:
+    if fine:
+        check_header(name, value)
+        return
+    with pytest.raises(RequestError, match=r"^header ") as caught:
+        check_header(name, value)
+    assert not value or value not in str(caught.value)  # it may be a secret
+
+
+WRONG: list[tuple[Any, Any, str]] = [
+    ("X", 5, "^header X: its value must be text, not int$"),
+    ("X", None, "^header X: its value must be text, not NoneType$"),
+    ("X", b"y", "^header X: its value must be text, not bytes$"),
+    (b"X", "y", "^header b'X': not a header name$"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), WRONG)
+def test_a_header_is_text(name: Any, value: Any, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        check_header(name, value)
