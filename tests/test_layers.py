@@ -47,6 +47,7 @@ ARROWS = {
     "output": "errors page terminal wait",
     "stdio": "errors ndjson output terminal wait",
     "spinner": "errors output wait",
+    "files": "errors",
     "stage": "errors failure ndjson output page stdio wait",
     "commands.arguments": "errors output stdio",
     "commands.extract": "chunk commands.arguments errors extract ndjson stage stdio",
@@ -66,6 +67,7 @@ ARROWS = {
 # What reaches out of the process, and the only rooms that may.
 REACH = {
     "argparse": "commands.arguments",
+    "fcntl": "files",
     "http": "loopback transport",
     "select": "wait",
     "signal": "stdio commands.replay",
