@@ -17,6 +17,7 @@ COMMANDS = {
     "collect": ("filter", "fold each response into one complete object"),
     "stats": ("filter", "print counts, durations and rates"),
     "render": ("filter", "show thinking, answer and tool calls to a person"),
+    "run-tools": ("filter", "run the tools that an answer calls, and print message lines"),
     "replay": ("wrapper", "serve recordings as an Ollama server would, to a command or until interrupted"),
 }
 

@@ -116,3 +116,10 @@ def sync_folder(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def check_folder(path: str) -> None:
+    """Could the file be made, or replaced? Raises InputError."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: nothing can be written in {folder}")

@@ -1,4 +1,4 @@
-"""Chunks to the whole: the response that `stream: false` would have given, and the message to send back."""
+"""Chunks to the whole: the response that `stream: false` would have given, and the messages to send back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from ostream.chunk import content, thinking, tool_calls
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping
+
+# Answers to calls that can't be made, for the model to read.
+NO_SUCH_TOOL = "error: there is no such tool"
+NO_ARGUMENTS = "error: the arguments must be an object"
 
 
 class Accumulator:
@@ -82,3 +86,20 @@ class Accumulator:
             elif key not in ("thinking", "tool_calls"):
                 folded[key] = value
         return folded
+
+
+def asked(call: Mapping[str, Any]) -> tuple[str, Any]:
+    """The name and the arguments of a tool call; "" and None where they are missing."""
+    function = call.get("function")
+    if not isinstance(function, dict):
+        return "", None
+    name = function.get("name")
+    return name if isinstance(name, str) else "", function.get("arguments")
+
+
+def tool_message(call: Mapping[str, Any], content: str) -> dict[str, Any]:
+    """The message that answers a tool call."""
+    message = {"role": "tool", "content": content, "tool_name": asked(call)[0]}
+    if isinstance(call.get("id"), str):
+        message["tool_call_id"] = call["id"]
+    return message

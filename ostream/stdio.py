@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 
 from ostream import wait
 from ostream.errors import BUG, OK, InputError, OstreamError, OutputError, reason
@@ -60,6 +61,10 @@ def read_input(name: str) -> bytes:
     finally:
         if fd:
             os.close(fd)
+
+
+def is_pipe(fd: int) -> bool:
+    return stat.S_ISFIFO(os.fstat(fd).st_mode)
 
 
 def input_name(name: str) -> str:

@@ -9,6 +9,7 @@ import re
 import typing
 
 from ostream.chunk import tool_calls
+from ostream.message import NO_ARGUMENTS, NO_SUCH_TOOL, asked, tool_message
 
 if typing.TYPE_CHECKING:
     from typing import Any, Callable, Mapping
@@ -128,23 +129,17 @@ def run_tools(message: Mapping[str, Any], functions: Mapping[str, Callable[..., 
 
     A function that fails, or is not there, or is called with the wrong arguments, is an answer for the model too.
     """
-    answers = []
-    for call in tool_calls({"message": dict(message)}):
-        function = call.get("function")
-        name = function.get("name") if isinstance(function, dict) else None
-        answer = {"role": "tool", "content": _result(functions.get(name or ""), function), "tool_name": str(name)}
-        if isinstance(call.get("id"), str):
-            answer["tool_call_id"] = call["id"]
-        answers.append(answer)
-    return answers
+    return [
+        tool_message(call, _result(functions.get(asked(call)[0]), asked(call)[1]))
+        for call in tool_calls({"message": dict(message)})
+    ]
 
 
-def _result(function: Callable[..., Any] | None, call: Any) -> str:
-    arguments = call.get("arguments") if isinstance(call, dict) else None
+def _result(function: Callable[..., Any] | None, arguments: Any) -> str:
     if function is None:
-        return "error: there is no such tool"
+        return NO_SUCH_TOOL
     if not isinstance(arguments, dict):
-        return "error: the arguments must be an object"
+        return NO_ARGUMENTS
     try:
         inspect.signature(function).bind(**arguments)
     except TypeError as error:

@@ -37,9 +37,16 @@ def wait(
 
     `left_s` gives the seconds left (None: for ever) and may raise. Raises ReaderGone when the reader of `watch` left.
     """
+    return bool(wait_any({} if fd is None else {fd: events}, watch, left_s))
+
+
+def wait_any(
+    events: dict[int, int], watch: int | None = None, left_s: Callable[[], float | None] = lambda: None
+) -> list[int]:
+    """Those of several descriptors that are ready; none when the time is over. Otherwise as `wait`."""
     poll = select.poll()
-    if fd is not None:
-        poll.register(fd, events)
+    for fd, wanted in events.items():
+        poll.register(fd, wanted)
     if watch is not None:
         poll.register(watch, 0)
     while True:
@@ -48,10 +55,10 @@ def wait(
         seen = ready.get(watch, 0) if watch is not None else 0
         if seen & (select.POLLERR | select.POLLHUP):
             raise ReaderGone
-        if fd in ready:
-            return True
+        if ready.keys() & events.keys():
+            return [fd for fd in ready if fd in events]
         if left is not None and left <= 0:
-            return False
+            return []
         if seen & select.POLLNVAL and watch is not None:
             # Some systems cannot poll a device. A closed descriptor does not come here: it was filled at start.
             poll.unregister(watch)

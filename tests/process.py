@@ -7,6 +7,7 @@ import fcntl
 import os
 import pty
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -29,6 +30,20 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(_number, signal.SIG_DFL)
 
 FILTERS = [name for name, (kind, _) in COMMANDS.items() if kind == "filter"]
+TOOLS = ROOT / "tests" / "tools"
+# What a filter can't do without; `run`, `start` and `call` add it.
+_NEEDED = {"run-tools": ["-t", str(TOOLS)]}
+
+
+def words(command: str, *arguments: str | Path) -> list[str]:
+    """A command and its arguments, with those it can't do without."""
+    given = [str(argument) for argument in arguments]
+    return [command, *(_NEEDED.get(command, []) if "-t" not in given else []), *given]
+
+
+def quoted(command: str) -> str:
+    """The same for sh."""
+    return shlex.join(words(command))
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -50,7 +65,7 @@ def run(
     """Run one command; stdout and stderr are bytes. Keyword `env` adds to the environment."""
     env = environment(**options.pop("env", {}))
     return subprocess.run(
-        [sys.executable, "-m", "ostream", command, *map(str, arguments)],
+        [sys.executable, "-m", "ostream", *words(command, *arguments)],
         input=stdin,
         capture_output=True,
         timeout=timeout,
@@ -73,7 +88,7 @@ def start(command: str, *arguments: str | Path, **options: Any) -> subprocess.Po
     """Start one command, its three descriptors pipes unless `options` say otherwise."""
     env = environment(**options.pop("env", {}))
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return Process([sys.executable, "-m", "ostream", command, *map(str, arguments)], env=env, **{**pipes, **options})
+    return Process([sys.executable, "-m", "ostream", *words(command, *arguments)], env=env, **{**pipes, **options})
 
 
 def sh(
@@ -93,7 +108,7 @@ def call(
 
     Its three descriptors are files.
     """
-    argv = [command, *map(str, arguments)]
+    argv = words(command, *arguments)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         with _descriptors(stdin) as outputs, mock.patch.dict(os.environ, environment(**(env or {})), clear=True):

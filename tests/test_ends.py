@@ -16,7 +16,7 @@ from typing import Iterator
 import pytest
 
 from ostream.loopback import Exchange
-from tests.process import BIN, FILTERS, Process, end_of, environment, expect, start
+from tests.process import BIN, FILTERS, Process, end_of, environment, expect, quoted, start, words
 from tests.server import body_of, serve
 
 CHUNK = body_of("chat-stream").splitlines(keepends=True)[0]
@@ -127,7 +127,7 @@ def test_a_whole_pipe_ends_with_its_last_reader(command: str) -> None:
     """As `send | FILTER -w FILE | head -1` does, while the server is silent."""
     with silent(CHUNK) as (_, url):
         env = environment(OLLAMA_HOST=url)
-        script = f"{{ send -m m hi; echo send $? >&2; }} | {{ {command} -w /dev/null; echo filter $? >&2; }}"
+        script = f"{{ send -m m hi; echo send $? >&2; }} | {{ {quoted(command)} -w /dev/null; echo filter $? >&2; }}"
         if command == "send":
             script = "send -m m hi; echo send $? >&2"
         with Process(["sh", "-c", script], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -176,7 +176,7 @@ def waiting(tmp_path: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
     command = os.path.basename(argv[-1])
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     arguments = {"send": ["-m", "m", "hi"], "replay": ["-q", str(tmp_path / "recording")]}.get(
-        command, ["-w", "/dev/null"]
+        command, words(command, "-w", "/dev/null")[1:]
     )
     (tmp_path / "recording").write_bytes(CHUNK)
     with silent(CHUNK) as (_, url):

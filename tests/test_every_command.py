@@ -11,7 +11,7 @@ import pytest
 
 from ostream import __version__
 from ostream.__main__ import COMMANDS
-from tests.process import BIN, FILTERS, ROOT, call, environment, run, sh, start
+from tests.process import BIN, FILTERS, ROOT, call, environment, quoted, run, sh, start, words
 from tests.server import body_of, send_raw, serve
 
 STREAM = body_of("chat-stream")
@@ -27,7 +27,7 @@ def recording(tmp_path: Path) -> Path:
 
 def arguments_of(command: str, recording: Path) -> list[str]:
     """What makes a command write something."""
-    return {"send": ["-m", "m", "hi"], "replay": ["-q", str(recording)]}.get(command, [])
+    return {"send": ["-m", "m", "hi"], "replay": ["-q", str(recording)]}.get(command, words(command)[1:])
 
 
 def test_bin_the_modules_and_the_table_list_the_same_commands() -> None:
@@ -171,7 +171,7 @@ def test_all_three_may_be_closed(command: str, recording: Path) -> None:
 
 @pytest.mark.parametrize("command", [*FILTERS, "send"])
 def test_a_closed_stdin_is_a_file_that_cannot_be_read(command: str) -> None:
-    result = sh(f"{PYTHON} {command} {'-m m' if command == 'send' else ''} <&-")
+    result = sh(f"{PYTHON} {quoted(command)} {'-m m' if command == 'send' else ''} <&-")
     assert result.returncode == 2
     assert result.stderr.decode() == f"{command}: standard input: Bad file descriptor\n"
 

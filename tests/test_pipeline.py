@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator
 import pytest
 
 from ostream.loopback import Exchange
-from tests.process import FILTERS, Process, environment, expect, run, sh, start
+from tests.process import FILTERS, Process, environment, expect, quoted, run, sh, start
 from tests.server import body_of, send_lines, serve
 
 
@@ -46,8 +46,13 @@ PIPES = [
     ("extract-thinking --think-tags", chunk("<think>one "), "one ", "two\n"),
     ("render", chunk(thinking="one "), "Thinking:\n\none ", "\n\nAnswer:\n\ntwo\n"),
     ("render", chunk("one "), "one ", "two\n"),
-    *((f"{name} -w /dev/null | extract-content", chunk("one "), "one ", "two\n") for name in FILTERS),
-    (" | ".join(f"{name} -w /dev/null" for name in FILTERS) + " | extract-content", chunk("one "), "one ", "two\n"),
+    *((f"{quoted(name)} -w /dev/null | extract-content", chunk("one "), "one ", "two\n") for name in FILTERS),
+    (
+        " | ".join(f"{quoted(name)} -w /dev/null" for name in FILTERS) + " | extract-content",
+        chunk("one "),
+        "one ",
+        "two\n",
+    ),
 ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ostream.stage import Stage
 from ostream.stdio import Messages
-from tests.process import FILTERS, call, sh
+from tests.process import FILTERS, call, quoted, sh
 from tests.server import NAMES, body_of
 
 STREAM = body_of("chat-think-true")
@@ -130,7 +130,7 @@ def test_an_open_descriptor_is_written_to_as_it_is(command: str, file: str, redi
     if not os.path.exists(os.path.dirname(file)):
         pytest.skip(f"no {os.path.dirname(file)} on this system")
     (tmp_path / "log").write_bytes(b"before\n")
-    result = sh(f"python3 -m ostream {command} -w {file} {redirection}", cwd=tmp_path, stdin=STREAM)
+    result = sh(f"python3 -m ostream {quoted(command)} -w {file} {redirection}", cwd=tmp_path, stdin=STREAM)
     assert (result.returncode, result.stdout) == (0, STREAM)
     assert (tmp_path / "log").read_bytes() == b"before\n" + call(command, stdin=STREAM).stdout
 
@@ -157,7 +157,7 @@ UNUSABLE = [
 def test_a_file_that_fails_does_not_stop_the_stream(command: str, file: str, reason: str, ended: bool) -> None:
     stream = STREAM + OTHER if ended else (STREAM + OTHER)[:-1]
     if file == "/dev/stdin":
-        result = sh(f"cat | {command} -w /dev/stdin", stdin=stream)
+        result = sh(f"cat | {quoted(command)} -w /dev/stdin", stdin=stream)
     else:
         result = call(command, "-w", file, stdin=stream)
     message = f"{file}: {reason}"

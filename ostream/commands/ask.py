@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
+from ostream.context import read_context
+from ostream.conversation import parse_messages
 from ostream.errors import RequestError
+from ostream.files import check_folder, locked, read_all
 from ostream.request import (
     CHAT,
     GENERATE,
@@ -16,16 +19,33 @@ from ostream.request import (
     parse_options,
     parse_value,
 )
-from ostream.stdio import Messages, read_input
+from ostream.stdio import Messages, input_name, read_input
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from ostream.conversation import Conversation
+    from ostream.toolbox import Toolbox
+
 _LEVELS = {"true": True, "false": False, "low": "low", "medium": "medium", "high": "high", "max": "max"}
 
 
-def ask(messages: Messages, values: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+# What only one endpoint knows, and how to get to it.
+_ONLY = {
+    False: (("raw", "suffix", "template", "context"), GENERATE, "add -g"),
+    True: (("conversation", "messages", "tools"), CHAT, "leave out -g"),
+}
+
+_NOT_WITH_LOAD = ("system", "body", "conversation", "messages", "context")
+
+
+def ask(
+    messages: Messages,
+    values: dict[str, Any],
+    conversation: Conversation | None = None,
+    toolbox: Toolbox | None = None,
+) -> tuple[str, dict[str, Any]]:
     """The path and the body that a command line of send asks for. Raises RequestError; reads files and stdin."""
     if uses_of_stdin(values) > 1:
         raise RequestError(
@@ -50,39 +70,49 @@ def ask(messages: Messages, values: dict[str, Any]) -> tuple[str, dict[str, Any]
             template=_text(values["template"], "--template"),
             raw=values["raw"],
             images=images or None,
+            context=_context(values["context"], model),
             **fields,
         )
         return GENERATE, {**body, **ours, **_merged_options(body, ours)}
-    said = body.get("messages") or []
-    if not isinstance(said, list):
-        raise RequestError("--body: messages must be an array")
-    # What the body says already is sent as it stands.
+    # What was said already is sent as it stands.
+    said = _said(values, body, conversation)
     if system is not None:
-        said = [{"role": "system", "content": system}, *(said[1:] if _starts_with_system(said) else said)]
+        if conversation and said and _system_of(said) != system:
+            raise RequestError(
+                f"{conversation.path}: its system message is another one",
+                advice="leave out --system, change the first line, or begin another file",
+            )
+        said = [{"role": "system", "content": system}, *(said if _system_of(said) is None else said[1:])]
     if prompt is not None:
         said = [*said, {"role": "user", "content": prompt, **({"images": images} if images else {})}]
     elif images:
         raise RequestError("--image: needs a prompt to go with")
-    ours = {**chat_body(model, None, **fields), "messages": said}
+    elif values["messages"] and not said:
+        raise RequestError(f"{values['messages']}: no messages in it, and no prompt")
+    ours = {**chat_body(model, None, tools=_tools(values["tools"], toolbox), **fields), "messages": said}
     return CHAT, {**body, **ours, **_merged_options(body, ours)}
 
 
 def uses_of_stdin(values: dict[str, Any]) -> int:
     """How often a command line of send wants standard input."""
-    names = [*values["words"], *values["image"], *values["header_file"], values["body"]]
+    files = [values[option] for option in ("body", "messages", "tools")]
+    names = [*values["words"], *values["image"], *values["header_file"], *files]
     texts = [values["system"], values["template"], values["format"]]
-    needs_prompt = not (values["words"] or values["body"] or values["load"] or values["unload"])
+    needs_prompt = not any(values[option] for option in ("words", "body", "messages", "load", "unload"))
     return names.count("-") + texts.count("@-") + needs_prompt
 
 
 def _check_endpoint(generate: bool, values: dict[str, Any], body: dict[str, Any]) -> None:
-    if generate:
-        if values["generate"] and "messages" in body:
-            raise RequestError("--generate: the body has messages, which are for /api/chat")
-        return
-    for option in ("raw", "suffix", "template"):
+    if values["generate"] and "messages" in body:
+        raise RequestError("--generate: the body has messages, which are for /api/chat")
+    options, path, advice = _ONLY[generate]
+    for option in options:
         if values[option] is not None:
-            raise RequestError(f"--{option}: is for /api/generate", advice="add -g")
+            raise RequestError(f"--{option}: is for {path}", advice=advice)
+    if values["conversation"] and values["messages"]:
+        raise RequestError("--conversation, --messages: exclude each other")
+    if "-" in (values["conversation"], values["context"]):
+        raise RequestError("--conversation, --context: need a file, which is read and written")
 
 
 def _given_body(name: str | None) -> dict[str, Any]:
@@ -124,8 +154,45 @@ def _merged_options(body: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any
     return {}
 
 
-def _starts_with_system(said: list[Any]) -> bool:
-    return bool(said) and isinstance(said[0], dict) and said[0].get("role") == "system"
+def _said(values: dict[str, Any], body: dict[str, Any], conversation: Conversation | None) -> list[Any]:
+    """The messages that go before the prompt."""
+    if conversation:
+        conversation.read()
+        return conversation.messages
+    name = values["messages"]
+    if name is None:
+        said = body.get("messages") or []
+        if not isinstance(said, list):
+            raise RequestError("--body: messages must be an array")
+        return said
+    if not os.path.isfile(name):
+        return parse_messages(read_input(name), input_name(name))
+    with locked(name, os.O_RDONLY, shared=True) as fd:
+        return parse_messages(read_all(fd), name)
+
+
+def _system_of(said: list[Any]) -> Any:
+    """The system message that a conversation begins with, or None."""
+    first = said[0] if said and isinstance(said[0], dict) else {}
+    return first.get("content", "") if first.get("role") == "system" else None
+
+
+def _context(name: str | None, model: str) -> list[int] | None:
+    if name is None:
+        return None
+    check_folder(name)
+    return read_context(name, model)
+
+
+def _tools(name: str | None, toolbox: Toolbox | None) -> list[Any] | None:
+    if name is None:
+        return None
+    if toolbox:
+        return toolbox.schemas
+    tools = parse_json(read_input(name), f"--tools {name}")
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise RequestError(f"--tools {name}: must be a JSON array of tools, or a folder")
+    return tools
 
 
 def _prompt(messages: Messages, values: dict[str, Any]) -> str | None:
@@ -133,10 +200,13 @@ def _prompt(messages: Messages, values: dict[str, Any]) -> str | None:
     words = values["words"]
     if values["load"] or values["unload"]:
         # Any message would make it a question.
-        if words or values["body"] or values["system"] is not None or (values["load"] and values["unload"]):
-            raise RequestError("--load, --unload: take no prompt, --system or --body, and exclude each other")
+        others = [option for option in _NOT_WITH_LOAD if values[option] is not None]
+        if words or others or (values["load"] and values["unload"]):
+            raise RequestError(
+                f"--load, --unload: take no prompt, no --{', --'.join(_NOT_WITH_LOAD)}, and exclude each other"
+            )
         return None
-    if not words and values["body"]:
+    if not words and (values["body"] or values["messages"]):
         return None
     if not words and os.isatty(0):
         messages.note("reading the prompt from the terminal; end it with Ctrl-D")

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import os
-import stat
 
 from ostream.commands.arguments import Parser, count, positive
-from ostream.errors import ClockError, IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError
-from ostream.failure import is_error, response_error
-from ostream.ndjson import decode_line, encode_line, is_torn, split_lines
+from ostream.errors import RequestError
+from ostream.ndjson import encode_line
 from ostream.output import Output
-from ostream.recording import request_line, stamp
-from ostream.stdio import Messages
-from ostream.wait import watchable
+from ostream.stdio import Messages, is_pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
+    from typing import Any
 
     from ostream.client import Client
-    from ostream.transport import Response
 
-# After done, what still comes must come within this many seconds: the answer is complete.
-LINGER = 1.0
+MAX_TURNS = 8
 
 
 def parser() -> Parser:
@@ -58,7 +52,23 @@ def parser() -> Parser:
     add("--unload", action="store_true", help="no prompt: unload the model")
     add("--body", metavar="FILE", help="the request body as JSON; words are added to it, options override its fields")
     add("--dry-run", action="store_true", help="print the request, with secrets masked, and send nothing")
+    add = parser.add_argument_group("what was said before, and tools").add_argument
+    add(
+        "-c",
+        "--conversation",
+        metavar="FILE",
+        help="a chat: message lines, read first, appended to at the end",
+    )
+    add("--messages", metavar="FILE", help="messages that go before the prompt, if there is one; the file is only read")
+    add("-t", "--tools", metavar="FILE|DIR", help="offer tools: a JSON array, or a folder of NAME.json beside NAME")
+    add("--run-tools", action="store_true", help="run the tools that the model calls, until it answers")
+    add("--max-turns", metavar="N", type=count, default=MAX_TURNS, help=f"give up after N answers ({MAX_TURNS})")
     add = parser.add_argument_group("only with --generate").add_argument
+    add(
+        "--context",
+        metavar="FILE",
+        help="the context: read first if it is there, replaced at the end",
+    )
     add("--raw", action="store_true", default=None, help="use the prompt as it is, without the model's template")
     add("--suffix", metavar="TEXT", help="the text after the gap to fill in")
     add("--template", metavar="TEXT", help="a template instead of the model's; @FILE reads it")
@@ -83,17 +93,26 @@ def parser() -> Parser:
 
 def main(arguments: list[str], messages: Messages) -> int:
     values = parser().parse(arguments, messages)
-    return run(messages, **values)
+    return run(messages, values)
 
 
-def run(messages: Messages, **values: Any) -> int:
+def run(messages: Messages, values: dict[str, Any]) -> int:
     # The rest of the package is loaded now, so that --help and a wrong option answer at once.
     from ostream.client import Client
     from ostream.commands.ask import ask, headers, uses_of_stdin
+    from ostream.commands.turns import Turns
+    from ostream.context import write_context
+    from ostream.conversation import Conversation
     from ostream.request import encode_body
+    from ostream.toolbox import Toolbox
 
-    path, body = ask(messages, values)
-    data = encode_body(body)
+    name, folder = values["conversation"], values["tools"]
+    conversation = Conversation(name, messages.note) if name else None
+    toolbox = Toolbox(folder, messages.note) if folder and os.path.isdir(folder) else None
+    if values["run_tools"] and not toolbox:
+        raise RequestError("--run-tools: needs a folder of tools", advice="name it with -t")
+    path, body = ask(messages, values, conversation, toolbox)
+    encode_body(body)  # says what can't be sent before anything is
     client = Client(
         values["host"],
         headers=headers(values),
@@ -113,112 +132,24 @@ def run(messages: Messages, **values: Any) -> int:
         messages.note(f"OLLAMA_API_KEY is not sent over plain http to {client.host.url}; use https")
     if values["insecure"]:
         messages.note(f"{client.host.url}: the certificate is not verified; anybody could answer")
-    if values["words"] and not uses_of_stdin(values) and _is_pipe(0) and os.isatty(2):
+    if values["words"] and not uses_of_stdin(values) and is_pipe(0) and os.isatty(2):
         messages.note("standard input was not read; put - where it belongs")
-    messages.trace(f"POST {client.host.url}{path}, {len(data):,} bytes")
-    try:
-        response = client.post(path, data, watch=watchable(1), note=messages.note)
-    except OstreamError as error:
-        if values["stamp"]:
-            out.lines(request_line(path, body, getattr(error, "status_code", None)))
-        raise
-    messages.trace(f"{response.status} {response.getheader('Content-Type', 'without a type')}")
-    try:
-        if values["stamp"]:
-            out.lines(request_line(path, body, response.status, response.getheader("Content-Type")))
-        # If this fails, the filter behind us has an unfinished line of text on the terminal.
-        messages.mid_line = _is_pipe(1)
-        return forward(response, out, values["fail_on_length"], values["stamp"])
-    finally:
-        response.close()
+    turns = Turns(messages, client, out, values["stamp"], values["fail_on_length"])
+    if values["run_tools"] and toolbox:
+        turns.take_all(body, toolbox, values["max_turns"])
+    else:
+        turns.take(path, body, is_kept=bool(conversation or values["context"]))
+    if conversation:
+        conversation.append([*body["messages"], turns.answer.message])
+    if values["context"]:
+        context = turns.answer.response.get("context")
+        if context is None:
+            messages.note(f"{values['context']}: not changed; the answer has no context")
+        else:
+            write_context(values["context"], body["model"], context)
+    return 0
 
 
 def _request_line(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
     masked = dict.fromkeys(client.headers, "***")
     return {"request": {"url": client.host.url + path, "path": path, "headers": masked, "body": body}}
-
-
-def _is_pipe(fd: int) -> bool:
-    return stat.S_ISFIFO(os.fstat(fd).st_mode)
-
-
-def forward(response: Response, out: Output, fail_on_length: bool = False, stamped: bool = False) -> int:
-    """Write the lines of an answer as they come, whole lines only; the exit status, or the failure raised.
-
-    What came is written before a failure is raised. The first `done: true` completes the answer.
-    """
-
-    def write(lines: list[bytes]) -> None:
-        if stamped:
-            elapsed_ns = response.clocks.elapsed_ns()
-            lines = [stamp(line, elapsed_ns) for line in lines]
-        out.lines(b"".join(lines))
-
-    begun = False  # a response has begun, and its done has not come
-    complete = False
-    cut_by_limit = False
-    lineno = 0
-    for lines in _lines(response):
-        if _all_ordinary(lines):
-            begun = True
-            lineno += len(lines)
-            write(lines)
-            continue
-        ready: list[bytes] = []
-        failure: OstreamError | None = None
-        for line in lines:
-            lineno += 1
-            try:
-                chunk = decode_line(line)
-            except NotNDJSON as error:
-                failure = _damage(error, response, line, lineno)
-                break
-            if chunk is not None and is_error(chunk):
-                failure = response_error(chunk)
-                break
-            ready.append(line if line.endswith(b"\n") else line + b"\n")
-            if chunk is not None and "request" not in chunk and "role" not in chunk:
-                begun = chunk.get("done") is not True
-                cut_by_limit = cut_by_limit or chunk.get("done_reason") == "length"
-                if not begun and not complete:
-                    complete = True
-                    response.clocks.expire_in(LINGER)
-        write(ready)
-        if failure:
-            raise failure
-    if begun and complete and isinstance(response.failure, ClockError):
-        raise IncompleteStream("what came after done: true was cut off", advice="the answer before it is whole")
-    if begun or not complete:
-        raise response.failure or IncompleteStream(
-            "the stream ended without done: true" if begun else "the answer is empty",
-            advice="what came has been written; the answer is not whole" if begun else "",
-        )
-    if cut_by_limit and fail_on_length:
-        raise LengthError("the answer was cut by a limit (done_reason: length)", advice="raise num_predict or num_ctx")
-    return 0
-
-
-def _lines(response: Response) -> Iterator[list[bytes]]:
-    try:
-        yield from split_lines(response.blocks())
-    except NotNDJSON as error:
-        raise ResponseError(f"the answer: {error}", response.status) from None
-
-
-def _all_ordinary(lines: list[bytes]) -> bool:
-    """Are all these lines chunks before the last, to be passed on unread?
-
-    A last member `,"done":false}` stands at the top of the object: nothing can follow its brace.
-    """
-    return all(line.endswith(b',"done":false}\n') and b'"error"' not in line for line in lines)
-
-
-def _damage(error: NotNDJSON, response: Response, line: bytes, lineno: int) -> OstreamError:
-    """A line that does not decode: a tail that was cut off, or an answer that isn't NDJSON."""
-    failure: OstreamError
-    if is_torn(line):
-        failure = response.failure or IncompleteStream(f"the stream was cut inside line {lineno} of the answer")
-    else:
-        failure = ResponseError(f"line {lineno} of the answer: {error}", response.status)
-    failure.partial = line[: 1 << 20]
-    return failure

@@ -174,7 +174,10 @@ def test_a_given_body_and_what_is_added_to_it(
 
 TWICE = "standard input: wanted twice; it can be read once; put one of the inputs into a file"
 EMPTY = "the prompt is empty; --load and --unload ask for nothing on purpose"
-NO_PROMPT = "--load, --unload: take no prompt, --system or --body, and exclude each other"
+NO_PROMPT = (
+    "--load, --unload: take no prompt, no --system, --body, --conversation, --messages, --context, "
+    "and exclude each other"
+)
 WRONG = [
     ([""], EMPTY),
     ([], EMPTY),
