@@ -1,0 +1,300 @@
+"""send with a memory: -c, --messages and --context, on real servers, files and processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process import call, environment, run, sh, start
+from tests.server import body_of, send_lines, serve, tcp
+
+USER = {"role": "user", "content": "why?"}
+ANSWER = {"role": "assistant", "content": "because"}
+SYSTEM = {"role": "system", "content": "short"}
+STREAM = (
+    b'{"message":{"role":"assistant","content":"bec"},"done":false}\n',
+    b'{"message":{"role":"assistant","content":"ause"},"done":true}\n',
+)
+
+
+def lines(*messages: dict[str, Any]) -> bytes:
+    return b"".join(json.dumps(message, separators=(",", ":")).encode() + b"\n" for message in messages)
+
+
+def asked(server: Any) -> list[dict[str, Any]]:
+    return [json.loads(request.body) for request in server.requests]
+
+
+TURNS = [
+    # what the file holds, further arguments, the messages that are sent, the file afterwards
+    (None, ["why?"], [USER], [USER, ANSWER]),
+    (b"", ["why?"], [USER], [USER, ANSWER]),
+    (lines(USER, ANSWER), ["why?"], [USER, ANSWER, USER], [USER, ANSWER, USER, ANSWER]),
+    (None, ["-s", "short", "why?"], [SYSTEM, USER], [SYSTEM, USER, ANSWER]),
+    (lines(SYSTEM, USER), ["-s", "short", "why?"], [SYSTEM, USER, USER], [SYSTEM, USER, USER, ANSWER]),
+    (lines(SYSTEM, USER), ["why?"], [SYSTEM, USER, USER], [SYSTEM, USER, USER, ANSWER]),
+    (lines(USER), ["--no-stream", "why?"], [USER, USER], [USER, USER, ANSWER]),
+]
+
+
+@pytest.mark.parametrize(("held", "arguments", "sent", "kept"), TURNS)
+def test_a_conversation_goes_on(
+    tmp_path: Path, held: bytes | None, arguments: list[str], sent: list[Any], kept: list[Any]
+) -> None:
+    chat = tmp_path / "chat"
+    if held is not None:
+        chat.write_bytes(held)
+    with serve(send_lines(*STREAM)) as server:
+        result = call("send", "-m", "m", "--host", server.url, "-c", chat, *arguments)
+        assert asked(server)[0]["messages"] == sent
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"".join(STREAM), b"")
+    assert chat.read_bytes() == lines(*kept)
+
+
+REFUSED = [
+    # what the file holds, further arguments, the message
+    (lines(SYSTEM), ["-s", "long", "x"], "its system message is another one; leave out --system"),
+    (lines(USER), ["-s", "short", "x"], "its system message is another one; leave out --system"),
+    (b"[]", ["x"], "a JSON array can't be appended to; make lines of it: python3 -c"),
+    (b"nonsense\n", ["x"], "chat:1: not JSON"),
+    (b"", ["-g", "x"], "--conversation: is for /api/chat; leave out -g"),
+    (b"", ["--messages", "other", "x"], "--conversation, --messages: exclude each other"),
+    (b"", ["--load"], "take no prompt, no --system, --body, --conversation"),
+    (b"", [""], "the prompt is empty"),
+]
+
+
+@pytest.mark.parametrize(("held", "arguments", "message"), REFUSED)
+def test_what_cannot_go_on_is_refused_before_anything_is_sent(
+    tmp_path: Path, held: bytes, arguments: list[str], message: str
+) -> None:
+    chat = tmp_path / "chat"
+    chat.write_bytes(held)
+    with serve(send_lines(*STREAM)) as server:
+        result = call("send", "-m", "m", "--host", server.url, "-c", chat, *arguments)
+        assert asked(server) == []
+    assert result.returncode == 2
+    assert message in result.stderr.decode()
+    assert chat.read_bytes() == held
+
+
+@pytest.mark.parametrize("option", ["-c", "--context"])
+def test_standard_input_is_no_memory(option: str) -> None:
+    result = call("send", "-m", "m", *(["-g"] if option == "--context" else []), option, "-", "x")
+    assert result.returncode == 2
+    assert b"--conversation, --context: need a file, which is read and written" in result.stderr
+
+
+CUT = [
+    # what the server does, the status
+    (send_lines(STREAM[0]), 3),
+    (send_lines(STREAM[0], b'{"error":"boom"}\n'), 1),
+    (send_lines(STREAM[0], b'{"done":true,"done_reason":"length"}\n'), 4),
+    (send_lines(b'{"error":"no"}', status=404), 1),
+    (send_lines(), 3),
+]
+
+
+@pytest.mark.parametrize("option", ["-c", "--context"])
+@pytest.mark.parametrize(("respond", "status"), CUT)
+def test_an_answer_that_is_not_whole_changes_nothing(tmp_path: Path, option: str, respond: Any, status: int) -> None:
+    with serve(respond) as server:
+        endpoint = ["-g"] if option == "--context" else []
+        result = call(
+            "send", "-m", "m", "--host", server.url, "--fail-on-length", *endpoint, option, tmp_path / "f", "x"
+        )
+    assert result.returncode == status
+    assert not (tmp_path / "f").exists()
+
+
+def test_an_answer_with_tool_calls_and_thinking_is_kept_whole(tmp_path: Path) -> None:
+    with serve(send_lines(*body_of("chat-tools-think").splitlines(True))) as server:
+        assert call("send", "-m", "m", "--host", server.url, "-c", tmp_path / "chat", "why?").returncode == 0
+    user, answer = map(json.loads, (tmp_path / "chat").read_bytes().splitlines())
+    assert user == USER
+    assert answer["thinking"] == "I need the tool.\n"
+    assert [call["id"] for call in answer["tool_calls"]] == ["call_5a5r42z1"]
+
+
+def test_a_memory_that_cannot_be_written_is_a_failure_after_a_whole_answer(tmp_path: Path) -> None:
+    """The folder goes away while the server speaks."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+
+    def respond(exchange: Any) -> None:
+        folder.rename(tmp_path / "gone")
+        send_lines(*STREAM)(exchange)
+
+    with serve(respond) as server:
+        result = call("send", "-m", "m", "--host", server.url, "-c", folder / "chat", "why?")
+    assert result.returncode == 1
+    assert result.stdout.startswith(b"".join(STREAM))
+    assert json.loads(result.stdout.splitlines()[2])["exit_status"] == 1
+    assert b"chat: No such file or directory; the answer is whole" in result.stderr
+
+
+def test_two_hundred_at_once_lose_and_mix_nothing(tmp_path: Path) -> None:
+    """Each question is its own answer, so that pairs can be told."""
+
+    def respond(exchange: Any) -> None:
+        question = json.loads(exchange.body)["messages"][-1]["content"]
+        send_lines(json.dumps({"message": {"content": question * 500}, "done": True}).encode() + b"\n")(exchange)
+
+    with serve(respond) as server:
+        script = (
+            "import sys; from ostream.__main__ import main\n"
+            "for n in range(25): assert main(['send', '-m', 'm', '-c', 'chat', f'{sys.argv[1]}{n:02}']) == 0"
+        )
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", script, name],
+                cwd=tmp_path,
+                env=environment(OLLAMA_HOST=server.url),
+                stdout=subprocess.DEVNULL,
+            )
+            for name in "abcdefgh"
+        ]
+        assert [process.wait(120) for process in processes] == [0] * 8
+    held = [json.loads(line) for line in (tmp_path / "chat").read_bytes().splitlines()]
+    assert len(held) == 400
+    questions = [message["content"] for message in held[::2]]
+    assert sorted(questions) == sorted(f"{name}{n:02}" for name in "abcdefgh" for n in range(25))
+    assert [message["content"] for message in held[1::2]] == [question * 500 for question in questions]
+
+
+def test_killed_in_the_middle_of_an_answer_it_goes_on_from_before(tmp_path: Path) -> None:
+    chat = tmp_path / "chat"
+    chat.write_bytes(lines(USER, ANSWER))
+    silent = b"HTTP/1.1 200 OK\r\n\r\n" + STREAM[0]
+
+    def handle(connection: Any) -> None:
+        connection.sendall(silent)
+        connection.recv(1 << 20)
+        connection.recv(1)  # until the client is gone
+
+    with tcp(handle) as port:
+        process = start("send", "-m", "m", "--host", f"127.0.0.1:{port}", "-c", chat, "why?")
+        with process:
+            assert process.stdout
+            assert process.stdout.readline() == STREAM[0]
+            process.kill()
+    assert chat.read_bytes() == lines(USER, ANSWER)
+
+
+MESSAGES = [
+    # what the file holds, the words, the messages that are sent
+    (lines(SYSTEM, USER), [], [SYSTEM, USER]),
+    (lines(SYSTEM, USER), ["why?"], [SYSTEM, USER, USER]),
+    (json.dumps([USER]).encode(), ["-s", "short"], [SYSTEM, USER]),
+    (lines(SYSTEM, USER), ["-s", "long"], [{**SYSTEM, "content": "long"}, USER]),
+]
+
+
+@pytest.mark.parametrize("way", ["file", "stdin", "fifo"])
+@pytest.mark.parametrize(("held", "arguments", "sent"), MESSAGES)
+def test_messages_go_before_the_prompt(
+    tmp_path: Path, way: str, held: bytes, arguments: list[str], sent: list[Any]
+) -> None:
+    (tmp_path / "f").write_bytes(held)
+    with serve(send_lines(*STREAM)) as server:
+        send = f"send -m m --messages {'-' if way == 'stdin' else '/dev/fd/3' if way == 'fifo' else 'f'}"
+        words = " ".join(f"'{argument}'" for argument in arguments)
+        before = {"file": "", "stdin": "cat f |", "fifo": "cat f | { "}[way]
+        after = " 3<&0 < /dev/null; }" if way == "fifo" else ""
+        result = sh(f"{before} {send} {words} {after}", cwd=tmp_path, env={"OLLAMA_HOST": server.url})
+        assert (result.returncode, result.stderr) == (0, b"")
+        assert asked(server)[0]["messages"] == sent
+    assert (tmp_path / "f").read_bytes() == held
+
+
+NO_MESSAGES = [
+    (b"", [], "no messages in it, and no prompt"),
+    (b"x\n", [], "1: not JSON"),
+    (lines(USER), ["-g", "x"], "--messages: is for /api/chat"),
+    (lines(USER), ["--load"], "take no prompt"),
+    (lines(USER) + b'{"ro', ["x"], "2: not JSON"),
+    (lines(USER), ["-"], "standard input: wanted twice"),
+]
+
+
+@pytest.mark.parametrize(("held", "arguments", "message"), NO_MESSAGES)
+def test_messages_that_are_none_are_refused(held: bytes, arguments: list[str], message: str) -> None:
+    result = call("send", "-m", "m", "--messages", "-", *arguments, stdin=held)
+    assert result.returncode == 2
+    assert message in result.stderr.decode()
+
+
+def test_messages_override_those_of_a_body(tmp_path: Path) -> None:
+    (tmp_path / "body").write_text(json.dumps({"model": "m", "messages": [SYSTEM], "mine": 1}))
+    (tmp_path / "chat").write_bytes(lines(USER))
+    with serve(send_lines(*STREAM)) as server:
+        call("send", "--host", server.url, "--body", tmp_path / "body", "--messages", tmp_path / "chat")
+        call("send", "--host", server.url, "--body", tmp_path / "body", "-c", tmp_path / "chat")
+        first, second = asked(server)
+    assert (first["messages"], first["mine"]) == ([USER], 1)
+    assert (second["messages"], second["mine"]) == ([USER], 1)
+    assert (tmp_path / "chat").read_bytes() == lines(USER, ANSWER)
+
+
+def test_a_context_is_carried_from_turn_to_turn(tmp_path: Path) -> None:
+    """As the two recorded turns: what the first answer held is what the second request has."""
+    recorded = json.loads(
+        (Path(__file__).parent.parent / "streams" / "generate-stream-second-turn.req")
+        .read_bytes()
+        .partition(b"\r\n\r\n")[2]
+    )
+    answers = [body_of("generate-stream"), body_of("generate-stream-second-turn")]
+
+    def respond(exchange: Any) -> None:
+        send_lines(*answers[len(server.requests) - 1].splitlines(True))(exchange)  # type: ignore[attr-defined]
+
+    with serve(respond) as server:
+        for prompt in ("Why is the sky blue?", recorded["prompt"]):
+            result = call("send", "--host", server.url, "-m", "plain", "-g", "--context", tmp_path / "f", prompt)
+            assert (result.returncode, result.stderr) == (0, b"")
+        first, second = asked(server)
+    assert "context" not in first
+    assert second == {**recorded, "stream": True}
+    last = json.loads(answers[1].splitlines()[-1])
+    assert json.loads((tmp_path / "f").read_bytes()) == {"model": "plain", "context": last["context"]}
+
+
+def test_an_answer_without_a_context_changes_none_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"[1]")
+    with serve(send_lines(*body_of("generate-raw").splitlines(True))) as server:
+        result = call("send", "--host", server.url, "-m", "m", "-g", "--raw", "--context", tmp_path / "f", "x")
+        assert asked(server)[0]["context"] == [1]
+    assert result.returncode == 0
+    assert b"f: not changed; the answer has no context" in result.stderr
+    assert (tmp_path / "f").read_bytes() == b"[1]"
+
+
+NO_CONTEXT = [
+    (["x"], "--context: is for /api/generate; add -g"),
+    (["-g", "--load"], "take no prompt"),
+    (["-g", "x"], "the context is of other, not of m"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), NO_CONTEXT)
+def test_a_context_that_does_not_fit_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "f").write_bytes(b'{"model":"other","context":[1]}')
+    result = call("send", "-m", "m", "--host", "127.0.0.1:1", "--context", tmp_path / "f", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr.decode()
+
+
+def test_a_dry_run_shows_what_was_said_and_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "chat").write_bytes(lines(USER, ANSWER)[:-1])
+    result = run("send", "-m", "m", "--dry-run", "-c", tmp_path / "chat", "and?")
+    assert [m["content"] for m in json.loads(result.stdout)["request"]["body"]["messages"]] == [
+        "why?",
+        "because",
+        "and?",
+    ]
+    assert (tmp_path / "chat").read_bytes() == lines(USER, ANSWER)[:-1]
