@@ -54,9 +54,9 @@ def execute(path: str, stdin: bytes, time_s: float = TIME_S, limit: int = BYTES)
             handlers[number] = signal.signal(number, die_both)
     try:
         run = _Run(path, stdin)
-        for number in early:
-            die_both(number, None)
         try:
+            for number in early:
+                die_both(number, None)
             failure = run.follow(time_s, limit)
         finally:
             run.end()
