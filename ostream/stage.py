@@ -32,7 +32,8 @@ class Failed:
 
 
 class Stage:
-    """One filter at work.
+    """One filter at work. `with_messages`: it wants to know of message lines; `messages_suffice`: they are enough
+    for a success.
 
     `chunks()` gives a list for each block that was read: chunk lines as dicts, and a Failed for each failure. Write
     what comes of a list with one `text()` or `lines()`. At the end, `status` is what to exit with.
@@ -45,14 +46,16 @@ class Stage:
         write_to: str | None = None,
         raw_terminal: bool = False,
         with_messages: bool = False,
+        messages_suffice: bool = False,
     ) -> None:
         self.messages = messages
         self.files = files or ["-"]
         self.status = OK
         self.complete = 0
         self._with_messages = with_messages
-        self._messages_seen = False
+        self._messages_suffice = messages_suffice
         self._open = False  # a response has begun and not ended
+        self._suffices = False  # there was something else that is worth a success
         self._stdout = Output(1, "standard output", raw_terminal)
         self._passing = write_to is not None
         self._at_line_start = True
@@ -131,7 +134,7 @@ class Stage:
                 yield from self._read(name)
             except (InputError, NotNDJSON) as error:
                 yield [self._fail(error)]
-        if not self.complete and self.status == OK and not self._messages_seen:
+        if not self.complete and self.status == OK and not self._suffices:
             where = ", ".join(map(input_name, self.files))
             yield [self._fail(IncompleteStream(f"{where}: no response", advice="did the command before it fail?"))]
 
@@ -165,7 +168,7 @@ class Stage:
                     elif "role" in chunk:
                         if self._with_messages:
                             items.append(chunk)
-                            self._messages_seen = True
+                        self._suffices = self._messages_suffice
                     else:
                         items.append(chunk)
                         self._open = chunk.get("done") is not True

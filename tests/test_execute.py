@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -121,9 +122,10 @@ def test_it_sees_nothing_of_our_environment_but_what_it_needs(tmp_path: Path, mo
     assert {"PATH", "LANG"} <= names <= {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE"}
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"), [(b"", "Exec format"), (b"\0\0", "Exec format"), (b"#!/none\n", "No such file")]
-)
+NOT_STARTED = [(b"", "Exec format"), (b"\0\0", "Exec format"), (b"#!/none\n", "No such file")]
+
+
+@pytest.mark.parametrize(("content", "reason"), NOT_STARTED)
 def test_what_cannot_be_started_is_an_os_error(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "tool"
     path.write_bytes(content)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     View = Callable[[Dict[str, Any]], str]
 
+ONLY_CALLS = "the answer has no text but tool calls; 'collect' shows them"
 _VIEWS: dict[str, View] = {"content": content, "thinking": thinking}
 
 
@@ -56,7 +57,7 @@ def run(
     code: bool = False,
 ) -> int:
     """Write the `what` of each response; `end` is what follows it: "\\n" unless it has one, "\\0" always, or ""."""
-    stage = Stage(messages, files or [], write_to, raw_terminal)
+    stage = Stage(messages, files or [], write_to, raw_terminal, with_messages=what == "content" and not as_json)
     view, settle = _VIEWS[what], _nothing_held
     if think_tags or code:
         from ostream.extract import Shape
@@ -69,12 +70,16 @@ def run(
         view, settle = _without_nul(view, stage), _without_nul(settle, stage)
 
     begun = called = False
+    only_called = False  # the response before had no text
     last = ""  # the last fragment of this response that had any text
     for items in stage.chunks():
         out: list[str] = []
         for item in items:
             if isinstance(item, Failed):
                 over = begun
+            elif "role" in item:
+                only_called = False  # and the tools have answered
+                continue
             else:
                 begun = True
                 fragment = view(item)
@@ -85,16 +90,19 @@ def run(
                     called = bool(tool_calls(item))
                 over = item.get("done") is True
             if over:
+                if only_called:
+                    messages.note(ONLY_CALLS)
                 held = settle()
                 out.append(held)
                 last = held or last
                 if end == "\0" or (last and not last.endswith(end)):
                     out.append(end)
-                if called and not last and what == "content" and not code:
-                    messages.note("the answer has no text but tool calls; 'collect' shows them")
+                only_called = called and not last and what == "content" and not code
                 begun = called = False
                 last = ""
         stage.text(out)
+    if only_called:
+        messages.note(ONLY_CALLS)
     return stage.finish()
 
 

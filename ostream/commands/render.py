@@ -44,7 +44,7 @@ def run(
     raw_terminal: bool = False,
     stats: bool = False,
 ) -> int:
-    stage = Stage(messages, files or [], write_to, raw_terminal, with_messages=True)
+    stage = Stage(messages, files or [], write_to, raw_terminal, with_messages=True, messages_suffice=True)
     spinner = _start_spinner(stage)
     try:
         _show(stage, Page(headings=not stage.styled), spinner, stats)
@@ -56,6 +56,7 @@ def run(
 
 def _show(stage: Stage, page: Page, spinner: Spinner | None, stats: bool) -> None:
     metrics = Metrics()
+    shown = False  # of an answer, by its chunks
     for items in stage.chunks():
         parts: Parts = []
         for item in items:
@@ -63,8 +64,12 @@ def _show(stage: Stage, page: Page, spinner: Spinner | None, stats: bool) -> Non
                 parts += page.end()
                 metrics = Metrics()
             elif "role" in item:
-                parts += page.message(item)
+                # What the model said in the response before it is there already.
+                if not (shown and item["role"] == "assistant"):
+                    parts += page.message(item)
+                shown = False
             else:
+                shown = True
                 parts += page.chunk(item)
                 metrics.add(item)
                 if item.get("done") is True:
