@@ -112,10 +112,7 @@ def _tool(tool: Any) -> Any:
         return tool
     from ostream.tools import schema
 
-    try:
-        return schema(tool)
-    except TypeError as error:
-        raise RequestError(f"tools: {error}") from None
+    return schema(tool)
 
 
 def _message(message: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostream.chunk import content, thinking, tool_calls
-from ostream.message import Accumulator
+from ostream.message import Accumulator, asked, tool_message
 from ostream.request import chat_body
 
 
@@ -195,3 +195,21 @@ def test_nothing_is_lost_or_invented(messages: list[dict[str, Any]], chat: bool)
     assert content(response) == accumulator.content == "".join(map(content, chunks))
     assert thinking(response) == accumulator.thinking == "".join(map(thinking, chunks))
     assert tool_calls(response) == accumulator.tool_calls == [one for chunk in chunks for one in tool_calls(chunk)]
+
+
+CALLS: list[tuple[dict[str, Any], str, Any, dict[str, Any]]] = [
+    # a call, its name, its arguments, what answers it beside role and content
+    ({"function": {"name": "f", "arguments": {"a": 1}}}, "f", {"a": 1}, {"tool_name": "f"}),
+    ({"id": "c", "function": {"name": "f"}}, "f", None, {"tool_name": "f", "tool_call_id": "c"}),
+    ({"id": 5, "function": {"name": 5}}, "", None, {"tool_name": ""}),
+    ({"function": "f"}, "", None, {"tool_name": ""}),
+    ({}, "", None, {"tool_name": ""}),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "arguments", "rest"), CALLS)
+def test_a_call_is_answered_by_its_name_and_id(
+    call: dict[str, Any], name: str, arguments: Any, rest: dict[str, Any]
+) -> None:
+    assert asked(call) == (name, arguments)
+    assert tool_message(call, "x") == {"role": "tool", "content": "x", **rest}

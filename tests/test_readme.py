@@ -37,7 +37,9 @@ def test_a_block_does_what_it_shows(recordings: str, language: str, block: str, 
     else:
         script = f"set -e\n{block}"
     (tmp_path / "script").write_text(script, encoding="utf-8")
-    done = sh(f"git init -q .; exec replay {' '.join(names)} -- sh ../script 2>&1", cwd=work)
+    done = sh(
+        f"git init -q .; exec replay {' '.join(names)} -- sh ../script 2>&1", cwd=work, env={"OSTREAM": str(ROOT)}
+    )
     assert done.returncode == 0, done.stdout.decode()
     if language == "console":
         shown = [output for _, output in split_console(block)]

@@ -231,7 +231,6 @@ def untold(value: complex) -> None: ...
 WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: chat_body("m", [], options=["seed"]), "^options: must be a dict, not list$"),  # type: ignore[arg-type]
     (lambda: generate_body("m", "p", options="seed=1"), "^options: must be a dict, not str$"),  # type: ignore[arg-type]
-    (lambda: chat_body("m", [], tools=[untold]), "^tools: untold: parameter value: complex has no JSON schema$"),
     (lambda: chat_body("m", "hello"), "^messages: each must be a dict with a role, not str$"),
     (lambda: chat_body("m", [{"content": "hello"}]), "^messages: each must have a role"),
 ]
@@ -250,3 +249,8 @@ def test_any_mapping_will_do() -> None:
     assert encode_body(body) == b'{"model":"m","messages":[{"role":"user","content":"x"}],"options":{"seed":1}}'
     assert "options" not in chat_body("m", [], options=None)
     assert chat_body("m", [], options={})["options"] == {}
+
+
+def test_a_function_that_no_schema_describes_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="^untold: parameter value: complex has no JSON schema$"):
+        chat_body("m", [], tools=[untold])

@@ -143,3 +143,26 @@ def test_half_characters_of_two_fragments_do_not_depend_on_how_the_reads_fell() 
     """Two surrogates that would make a pair: each is a fragment of its own, and no character."""
     halves = b'{"response":"\\ud83d","done":false}\n{"response":"\\ude00","done":false}\n' + response("!")
     assert call("extract-content", stdin=halves).stdout.decode() == "\ufffd\ufffd!\n"
+
+
+CALL = b'{"message":{"content":"","tool_calls":[{"function":{"name":"f"}}]},"done":true}\n'
+TEXT = b'{"message":{"content":"a"},"done":true}\n'
+ANSWERED = b'{"role":"assistant","content":""}\n{"role":"tool","content":"x"}\n'
+NOTED = [
+    # the stream, how often it is said that an answer has only calls
+    (CALL, 1),
+    (CALL + TEXT, 1),
+    (CALL + CALL, 2),
+    (CALL + ANSWERED, 0),
+    (CALL + ANSWERED + TEXT, 0),
+    (CALL + ANSWERED + CALL, 1),
+    (TEXT + ANSWERED, 0),
+]
+
+
+@pytest.mark.parametrize(("stream", "times"), NOTED)
+def test_calls_that_nobody_answered_are_noted(stream: bytes, times: int) -> None:
+    result = call("extract-content", stdin=stream)
+    assert result.returncode == 0
+    note = "extract-content: the answer has no text but tool calls; 'collect' shows them\n"
+    assert result.stderr.decode() == note * times

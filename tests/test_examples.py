@@ -1,0 +1,148 @@
+"""The examples do what they say, on recordings, under plain sh."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process import ROOT, environment, expect, run, sh
+from tests.server import body_of, send_lines, serve
+
+EXAMPLES = ROOT / "examples"
+RECORDINGS = EXAMPLES / "recordings"
+TOOLS = EXAMPLES / "tools"
+
+
+def test_every_script_is_plain_sh() -> None:
+    for script in EXAMPLES.glob("*.sh"):
+        assert script.read_text().startswith("#!/bin/sh\n")
+        assert len(script.read_text().splitlines()) <= 40
+        assert sh(f"sh -n {script}").returncode == 0
+
+
+def test_a_chat_killed_in_the_middle_of_an_answer_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """Three turns; the second is killed with all its processes, and asked again."""
+    whole = body_of("chat-stream").splitlines(True)
+    text = "".join(json.loads(line)["message"]["content"] for line in whole)
+    first = json.loads(whole[0])["message"]["content"].encode()
+
+    def respond(exchange: Any) -> None:
+        if len(server.requests) == 2:  # type: ignore[attr-defined]
+            exchange.head(200, "application/x-ndjson")
+            exchange.chunk(whole[0])
+            exchange.rfile.read(1)  # until the client is gone
+        else:
+            send_lines(*whole)(exchange)
+
+    with serve(respond) as server:
+        env = environment(OLLAMA_HOST=server.url, OLLAMA_MODEL="m")
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        chat = ["sh", str(EXAMPLES / "chat.sh")]
+        with subprocess.Popen(chat, cwd=tmp_path, env=env, start_new_session=True, **pipes) as process:  # type: ignore[call-overload]
+            process.stdin.write(b"one\n")
+            process.stdin.flush()
+            expect(process.stdout, b"> " + text.encode() + b"\n> ")
+            process.stdin.write(b"two\n")
+            process.stdin.flush()
+            expect(process.stdout, first)
+            os.killpg(process.pid, signal.SIGKILL)
+        again = subprocess.run(chat, cwd=tmp_path, env=env, input=b"two\n- three\n", capture_output=True, check=True)
+        asked = [[m["content"] for m in json.loads(request.body)["messages"]] for request in server.requests]  # type: ignore[attr-defined]
+    assert again.stdout.count(text.encode()) == 3, "what was said before is shown first"
+    assert asked[1:] == [["one", text, "two"], ["one", text, "two"], ["one", text, "two", text, "- three"]]
+    held = [json.loads(line)["content"] for line in (tmp_path / "chat.ndjson").read_bytes().splitlines()]
+    assert held == ["one", text, "two", text, "- three", text]
+
+
+AGENTS = [
+    f"sh {EXAMPLES}/agent.sh What is 17 × 23?",
+    f"send --run-tools -t {TOOLS} What is 17 × 23? | render",
+]
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_an_agent_uses_its_tools(tmp_path: Path, agent: str) -> None:
+    (tmp_path / "notes").write_text("12345")
+    done = run("replay", RECORDINGS / "agent.ndjson", "--", "sh", "-c", agent.replace("?", r"\?"), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    shown = done.stdout.decode()
+    assert "tool calculate: 391" in shown
+    assert "tool list_files: notes 5" in shown
+    assert shown.endswith("17 × 23 is 391.\n")
+
+
+CALCULATIONS = [
+    ("17 * 23", "391"),
+    ("(1 + 2) / 2 - -1", "2.5"),
+    ("7 // 2 % 2 ** 2", "3"),
+    (" +1 ", "1"),
+]
+
+
+@pytest.mark.parametrize(("expression", "result"), CALCULATIONS)
+def test_the_calculator_calculates(expression: str, result: str) -> None:
+    done = use("calculate", {"expression": expression}, ROOT)
+    assert (done.returncode, done.stdout.decode()) == (0, f"{result}\n")
+
+
+NO_CALCULATIONS = [
+    *("__import__('os')", "a", "1/0", "9**9**9", "2**1000", "'a'*9", "(" * 500, "", "1;2", "1 if 1 else 2", "~1"),
+]
+
+
+@pytest.mark.parametrize("expression", NO_CALCULATIONS)
+def test_the_calculator_understands_nothing_else(expression: str) -> None:
+    done = use("calculate", {"expression": expression}, ROOT)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"calculate: ") and b"Traceback" not in done.stderr
+
+
+FOLDERS = [
+    # what is asked for, what is listed or the words of the refusal
+    ({}, "inside/\nnotes 5\nout 5\n"),
+    ({"folder": "."}, "inside/\nnotes 5\nout 5\n"),
+    ({"folder": "inside"}, ""),
+    ({"folder": "inside/.."}, "inside/\nnotes 5\nout 5\n"),
+    ({"folder": ".."}, "that is outside"),
+    ({"folder": "/etc"}, "that is outside"),
+    ({"folder": "out"}, "that is outside"),
+    ({"folder": "none"}, "No such file"),
+    ({"folder": "a\0b"}, "null"),
+    ([], "no attribute"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), FOLDERS)
+def test_the_lister_is_confined(tmp_path: Path, arguments: Any, expected: str) -> None:
+    (tmp_path / "notes").write_text("12345")
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "out").symlink_to("/etc/")
+    done = use("list_files", arguments, tmp_path)
+    if expected.endswith("\n") or not expected:
+        assert (done.returncode, done.stdout.decode()) == (0, expected)
+    else:
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.startswith(b"list_files: ") and expected.encode() in done.stderr
+
+
+def use(tool: str, arguments: Any, folder: Path) -> subprocess.CompletedProcess[bytes]:
+    stdin = json.dumps(arguments).encode()
+    return subprocess.run([TOOLS / tool], input=stdin, cwd=folder, env=environment(), capture_output=True, check=False)
+
+
+def test_the_commit_message_is_of_what_is_staged(tmp_path: Path) -> None:
+    script = "git init -q .; $SCRIPT; echo $?; echo hello > f; git add f; $SCRIPT"
+    env = {"SCRIPT": f"sh {EXAMPLES}/commit-message.sh", "OLLAMA_MODEL": "m"}
+    with serve(send_lines(*body_of("chat-stream").splitlines(True))) as server:
+        done = sh(script, cwd=tmp_path, env={**env, "OLLAMA_HOST": server.url})
+        (request,) = server.requests  # type: ignore[attr-defined]
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"1\n") and b"blue" in done.stdout
+    assert done.stderr == b"commit-message: nothing is staged; git add first\n"
+    assert "+hello" in json.loads(request.body)["messages"][0]["content"]
