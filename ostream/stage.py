@@ -56,6 +56,7 @@ class Stage:
         self._stdout = Output(1, "standard output", raw_terminal)
         self._passing = write_to is not None
         self._at_line_start = True
+        self._unsaid: list[OstreamError] = []  # failures whose messages wait for the text before them to be written
         self.extraction: Output | None = self._stdout
         self._extraction_failed: OutputError | None = None
         if write_to is not None:
@@ -83,6 +84,7 @@ class Stage:
             return
         try:
             write(self.extraction, *data)
+            self.messages.mid_line = self.extraction.mid_line
         except OutputError as error:
             self.give_up(error)
 
@@ -126,6 +128,12 @@ class Stage:
         self._at_line_start = lines.endswith(b"\n")
 
     def chunks(self) -> Iterator[list[Item]]:
+        for items in self._items():
+            yield items
+            while self._unsaid:
+                self.messages.error(self._unsaid.pop(0))
+
+    def _items(self) -> Iterator[list[Item]]:
         for name in self.files:
             try:
                 yield from self._read(name)
@@ -195,7 +203,7 @@ class Stage:
         status = line_status(chunk)
         self.status = worst(self.status, status)
         if trusted_status(chunk) is None:
-            self.messages.say(f"{where}: {response_error(chunk)}")
+            self._unsaid.append(OstreamError(f"{where}: {response_error(chunk)}"))
             chunk["exit_status"] = status
             line = encode_line(chunk)
         items.append(Failed(chunk))
@@ -204,7 +212,7 @@ class Stage:
     def _fail(self, error: OstreamError, passed: list[bytes] | None = None) -> Failed:
         """Account for a failure found here: message, status, and an error line for the stages to come."""
         self._open = False
-        self.messages.error(error)
+        self._unsaid.append(error)
         self.status = worst(self.status, error.exit_status)
         failed = Failed(error.error_line())
         if passed is not None:

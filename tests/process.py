@@ -139,7 +139,8 @@ def end_of(process: subprocess.Popen[bytes], timeout: float = 30) -> int:
 
 
 class Terminal:
-    """A pseudo-terminal that changes nothing, for some of a command's descriptors. `screen` is its other side."""
+    """A pseudo-terminal that changes nothing, for some of a command's descriptors: `on` names them, apart by spaces.
+    `screen` is its other side."""
 
     def __init__(
         self, command: str, *arguments: str | Path, on: str = "stdout", columns: int = 0, **options: Any
@@ -148,7 +149,7 @@ class Terminal:
         tty.setraw(self.slave)
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         env = {"TERM": "xterm", **options.pop("env", {})}
-        self.process = start(command, *arguments, env=env, **{on: self.slave}, **options)
+        self.process = start(command, *arguments, env=env, **{**options, **dict.fromkeys(on.split(), self.slave)})
 
     def communicate(self, stdin: bytes = b"") -> tuple[str, str, str]:
         """What the terminal shows, and what came out of the other pipes."""
