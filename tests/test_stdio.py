@@ -91,7 +91,7 @@ MIXED = [
     (["extract-thinking"], b'{"thinking":"a"}\n', "a\nextract-thinking: {CUT}\n"),
     (["render"], b'{"thinking":"a"}\n', "\x1b[2ma\x1b[22m\nrender: {CUT}\n"),
     (["render"], b'{"response":"a"}\n{"error":"b"}\n', "a\nrender: {TWO}\n"),
-    (["collect"], b'{"error":"b"}\n' * 2, '{"error":"b","exit_status":1}\n' * 2 + "collect: standard input:1: b\ncollect: {TWO}\n"),
+    (["collect"], b'\n{"error":"b"}\n', '{"error":"b","exit_status":1}\ncollect: {TWO}\n'),
     (["stats"], b'{"error":"b"}\n{"error":"b"}\n', "stats: standard input:1: b\nstats: {TWO}\n"),
 ]  # fmt: skip
 CUT = "standard input: the stream ended without done: true; what came has been written; the answer is not whole"
