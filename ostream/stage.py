@@ -146,12 +146,13 @@ class Stage:
     def _read(self, name: str) -> Iterator[list[Item]]:
         where = input_name(name)
         self.messages.trace(f"reading {where}")
-        fd = open_input(name)
+        watch = watchable(1)
+        fd = open_input(name, watch)
         lineno = 0
         try:
             # A regular file never makes us wait.
-            watch = None if stat.S_ISREG(os.fstat(fd).st_mode) else watchable(1)
-            for lines in split_lines(read_blocks(fd, where, watch)):
+            is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+            for lines in split_lines(read_blocks(fd, where, None if is_file else watch)):
                 items: list[Item] = []
                 passed: list[bytes] = []
                 failure: OstreamError | None = None
