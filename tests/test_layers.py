@@ -60,7 +60,7 @@ ARROWS = {
         "client commands.arguments commands.ask errors failure ndjson recording request output stdio transport wait"
     ),
     "commands.replay": "commands.arguments errors loopback ndjson output recording stdio wait",
-    "__main__": "errors output stdio",
+    "__main__": "errors output stdio wait",
 }
 
 # What reaches out of the process, and the only rooms that may.

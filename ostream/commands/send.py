@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 
 from ostream.commands.arguments import Parser, count, positive
 from ostream.errors import ClockError, IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError
@@ -12,7 +11,7 @@ from ostream.ndjson import decode_line, encode_line, is_torn, split_lines
 from ostream.output import Output
 from ostream.recording import request_line, stamp
 from ostream.stdio import Messages
-from ostream.wait import watchable
+from ostream.wait import is_pipe, watchable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def run(messages: Messages, **values: Any) -> int:
         messages.note(f"OLLAMA_API_KEY is not sent over plain http to {client.host.url}; use https")
     if values["insecure"]:
         messages.note(f"{client.host.url}: the certificate is not verified; anybody could answer")
-    if values["words"] and not uses_of_stdin(values) and _is_pipe(0) and os.isatty(2):
+    if values["words"] and not uses_of_stdin(values) and is_pipe(0) and os.isatty(2):
         messages.note("standard input was not read; put - where it belongs")
     messages.trace(f"POST {client.host.url}{path}, {len(data):,} bytes")
     try:
@@ -127,7 +126,7 @@ def run(messages: Messages, **values: Any) -> int:
         if values["stamp"]:
             out.lines(request_line(path, body, response.status, response.getheader("Content-Type")))
         # If this fails, the filter behind us has an unfinished line of text on the terminal.
-        messages.mid_line = _is_pipe(1)
+        messages.mid_line = is_pipe(1)
         return forward(response, out, values["fail_on_length"], values["stamp"])
     finally:
         response.close()
@@ -136,10 +135,6 @@ def run(messages: Messages, **values: Any) -> int:
 def _request_line(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
     masked = dict.fromkeys(client.headers, "***")
     return {"request": {"url": client.host.url + path, "path": path, "headers": masked, "body": body}}
-
-
-def _is_pipe(fd: int) -> bool:
-    return stat.S_ISFIFO(os.fstat(fd).st_mode)
 
 
 def forward(response: Response, out: Output, fail_on_length: bool = False, stamped: bool = False) -> int:
