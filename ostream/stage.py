@@ -166,7 +166,7 @@ class Stage:
                     if chunk is None:
                         pass
                     elif "error" in chunk and is_error(chunk):
-                        line = self._error_line(chunk, line, items, f"{where}:{lineno}")
+                        line = self._error_line(chunk, line, items, f"{where}:{lineno}", is_file)
                     elif "request" in chunk:
                         if self._open:
                             cut = f"{where}:{lineno}: the response before this one ended without done: true"
@@ -197,14 +197,15 @@ class Stage:
             if fd:
                 os.close(fd)
 
-    def _error_line(self, chunk: dict[str, Any], line: bytes, items: list[Item], where: str) -> bytes:
+    def _error_line(self, chunk: dict[str, Any], line: bytes, items: list[Item], where: str, saved: bool) -> bytes:
         """Account for an error line; gives the line to pass on. Who prints a failure marks it, so that it is printed
-        once in a pipe, whoever sent it."""
+        once in a pipe, whoever sent it. One saved in a file was printed when it came, and nobody in this pipe did."""
         self._open = False
         status = line_status(chunk)
         self.status = worst(self.status, status)
-        if trusted_status(chunk) is None:
+        if saved or trusted_status(chunk) is None:
             self._unsaid.append(OstreamError(f"{where}: {response_error(chunk)}"))
+        if trusted_status(chunk) is None:
             chunk["exit_status"] = status
             line = encode_line(chunk)
         items.append(Failed(chunk))

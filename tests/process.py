@@ -91,7 +91,7 @@ def call(
 ) -> subprocess.CompletedProcess[bytes]:
     """As `run`, but inside this process and so in no time: for what does not depend on being a process.
 
-    Its three descriptors are files.
+    Its stdin is a pipe, the other two descriptors are files.
     """
     argv = [command, *map(str, arguments)]
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -109,15 +109,23 @@ def call(
 @contextlib.contextmanager
 def _descriptors(stdin: bytes) -> Iterator[list[IO[bytes]]]:
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
-        files[0].write(stdin)
-        files[0].seek(0)
-        for fd, file in enumerate(files):
+        reader, writer = os.pipe()
+        feeder = threading.Thread(target=_feed, args=(writer, stdin))
+        stack.callback(feeder.join)  # after standard input is what it was: then nobody reads the pipe any more
+        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
+        for fd, new in enumerate((reader, *(file.fileno() for file in outputs))):
             saved = os.dup(fd)
             stack.callback(os.close, saved)
             stack.callback(os.dup2, saved, fd)
-            os.dup2(file.fileno(), fd)
-        yield files[1:]
+            os.dup2(new, fd)
+        os.close(reader)
+        feeder.start()
+        yield outputs
+
+
+def _feed(fd: int, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), open(fd, "wb") as pipe:
+        pipe.write(data)
 
 
 def expect(pipe: IO[bytes] | None, expected: bytes) -> None:
