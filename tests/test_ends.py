@@ -123,28 +123,6 @@ def test_a_filter_ends_with_its_reader_while_its_input_is_silent(command: str, o
 
 
 @pytest.mark.parametrize("command", ["send", *FILTERS])
-def test_a_command_ends_with_its_reader_while_nobody_writes_the_fifo_it_reads(command: str, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    process = start(command, *(["-m", "m", "--body"] if command == "send" else []), tmp_path / "fifo")
-    leave(process)
-    assert_silent_end(process, signal.SIGPIPE)
-
-
-@pytest.mark.parametrize("command", FILTERS)
-def test_a_fifo_is_read_from_its_first_writer_to_its_end(command: str, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    stream = body_of("chat-stream")
-    with start(command, "-w", "/dev/null", tmp_path / "fifo") as process:
-        with (tmp_path / "fifo").open("wb") as fifo:  # waits for a reader
-            for line in stream.splitlines(keepends=True):
-                fifo.write(line)
-                fifo.flush()
-                expect(process.stdout, line)
-        assert process.communicate(timeout=60) == (b"", b"")
-    assert process.returncode == 0
-
-
-@pytest.mark.parametrize("command", ["send", *FILTERS])
 def test_a_whole_pipe_ends_with_its_last_reader(command: str) -> None:
     """As `send | FILTER -w FILE | head -1` does, while the server is silent."""
     with silent(CHUNK) as (_, url):
