@@ -12,6 +12,9 @@ demo: ## the main job on recordings of a real server; needs nothing but python3
 test: $(TOOLS) ## run the tests
 	$(VENV)/bin/python -m pytest -q $(ARGS)
 
+fuzz: $(TOOLS) ## give the parsers many more inputs than the tests do
+	$(VENV)/bin/python -m pytest -q tests/fuzz --hypothesis-profile=fuzz $(ARGS)
+
 check: lint cover ## format, lint, types, tests, branch coverage
 
 lint: $(TOOLS)
@@ -37,4 +40,4 @@ $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
 	$(PYTHON) tests/bootstrap.py $(VENV) tests/requirements.txt
 	@touch $(TOOLS)
 
-.PHONY: help demo test check lint cover format clean
+.PHONY: help demo test fuzz check lint cover format clean

@@ -8,8 +8,9 @@ from ostream import __version__
 from ostream.errors import RequestError
 from ostream.output import Output
 from ostream.stdio import Messages, guard
+from ostream.wait import is_pipe
 
-# name: (kind, what it does). A source's failures are error lines on its stdout too.
+# name: (kind, what it does). A source's failures are error lines on its stdout too, and those of a filter with -w.
 COMMANDS = {
     "send": ("source", "send a prompt to an Ollama server and print its NDJSON, line by line"),
     "extract-content": ("filter", "print the answer's text"),
@@ -37,7 +38,23 @@ def main(argv: list[str] | None = None) -> int:
         status: int = module.main(arguments, messages)
         return status
 
-    return guard(messages, run, errors_on_stdout=COMMANDS[command][0] == "source")
+    kind = COMMANDS[command][0]
+    return guard(messages, run, errors_on_stdout=kind == "source" or (kind == "filter" and _passes_on(arguments)))
+
+
+def _passes_on(arguments: list[str]) -> bool:
+    """Is there a -w among these, and a pipe behind? Then stdout is NDJSON, and the next stage learns of a usage error
+    too. A file gets none: it may be the very input that -w was refused for.
+
+    Asked before the arguments are parsed, for they may be what is wrong.
+    """
+    if not is_pipe(1):
+        return False
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return any(
+        option.partition("=")[0] == "--write" if option[:2] == "--" else option[:1] == "-" and "w" in option
+        for option in options
+    )
 
 
 def _about(command: str) -> int:

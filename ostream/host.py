@@ -90,8 +90,11 @@ def parse_host(text: str | None) -> Host:
 
 def check_header(name: str, value: str) -> None:
     """Raises RequestError for what could forge another header, and for what is not text."""
-    if not isinstance(name, str) or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
-        raise RequestError(f"header {name!r}: not a header name", advice="write 'Name: value'")
+    if not isinstance(name, str):
+        raise RequestError(f"header: its name must be text, not {type(name).__name__}")
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+        # Where the colon was forgotten, the name goes on into the value: a secret, maybe.
+        raise RequestError(f"header {''.join(name.split()[:1])!r}: not a header name", advice="write 'Name: value'")
     if not isinstance(value, str):
         raise RequestError(f"header {name}: its value must be text, not {type(value).__name__}")
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value) or not value.isascii():

@@ -126,17 +126,26 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, respond: Callable[[Exchange], None]) -> None:
         super().__init__(("127.0.0.1", 0), Exchange)
         self.respond = respond
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._over = False
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
     def __enter__(self) -> Server:
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        self._thread.start()
         return self
 
+    def _serve(self) -> None:
+        # serve_forever would wake up all the time to see whether it is to stop.
+        while not self._over:
+            self.handle_request()
+
     def __exit__(self, *_: object) -> None:
-        self.shutdown()
+        self._over = True
+        socket.create_connection(("127.0.0.1", self.server_port)).close()  # a request more, for it to find out
+        self._thread.join()
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -29,9 +29,13 @@ class Output:
         self.shown = terminal and not raw_terminal
         # https://no-color.org; a dumb terminal has no escape sequences.
         self.styled = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+        self._terminal = terminal
+        self.mid_line = False  # text stands on the terminal, its line not ended
 
     def text(self, *fragments: str) -> None:
         """Fragments as one write."""
+        if self._terminal:
+            self._wrote("".join(fragments))
         if self.shown:
             fragments = tuple(map(visible, fragments))
         try:
@@ -43,10 +47,14 @@ class Output:
     def parts(self, parts: Parts) -> None:
         """Text of which some is said in passing: dim, where that can be shown."""
         if self.styled:
+            self._wrote("".join(text for text, _ in parts))
             # Switched on and off in one write, so that no signal leaves the terminal dim.
             self.bytes(b"".join(self._dim(text) if aside else self._shown(text) for text, aside in parts))
         else:
             self.text(*[text for text, _ in parts])
+
+    def _wrote(self, text: str) -> None:
+        self.mid_line = not text.endswith("\n") if text else self.mid_line
 
     def _dim(self, text: str) -> bytes:
         return b"\x1b[2m%b\x1b[22m" % self._shown(text)

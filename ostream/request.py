@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ostream.errors import RequestError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable, Sequence
+    from typing import Any, Sequence
 
 CHAT = "/api/chat"
 GENERATE = "/api/generate"
@@ -35,8 +35,8 @@ def chat_body(
     """A body for /api/chat; what is None is left out. Images in messages may be bytes or paths."""
     return _present(
         model=model,
-        messages=[_message(message) for message in messages or ()],
-        tools=[_tool(tool) for tool in tools] if tools is not None else None,
+        messages=[_message(message) for message in _list("messages", messages or ())],
+        tools=[_tool(tool) for tool in _list("tools", tools)] if tools is not None else None,
         stream=stream,
         think=think,
         logprobs=logprobs,
@@ -79,14 +79,14 @@ def generate_body(
         suffix=suffix,
         system=system,
         template=template,
-        context=list(context) if context is not None else None,
+        context=_list("context", context) if context is not None else None,
         stream=stream,
         think=think,
         logprobs=logprobs,
         top_logprobs=top_logprobs,
         raw=raw,
         format=format,
-        images=[encode_image(image) for image in images] if images is not None else None,
+        images=[encode_image(image) for image in _list("images", images)] if images is not None else None,
         options=_options(options),
         keep_alive=keep_alive,
         truncate=truncate,
@@ -99,6 +99,12 @@ def generate_body(
 
 def _present(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _list(what: str, items: Any) -> list[Any]:
+    if not isinstance(items, Iterable):
+        raise RequestError(f"{what}: must be a list, not {type(items).__name__}")
+    return list(items)
 
 
 def _options(options: Any) -> dict[str, Any] | None:
@@ -122,7 +128,7 @@ def _message(message: Any) -> dict[str, Any]:
         raise RequestError("messages: each must have a role: system, user, assistant or tool")
     fields = {key: value for key, value in message.items() if value is not None}
     if fields.get("images"):
-        fields["images"] = [encode_image(image) for image in fields["images"]]
+        fields["images"] = [encode_image(image) for image in _list("images", fields["images"])]
     return fields
 
 

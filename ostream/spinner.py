@@ -24,7 +24,10 @@ class Spinner:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._turn, daemon=True)
         self._turned = False
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # no thread to be had: no sign of life
+            self._stopped.set()
 
     def _turn(self) -> None:
         pause = DELAY

@@ -59,6 +59,7 @@ class Stage:
         self._stdout = Output(1, "standard output", raw_terminal)
         self._passing = write_to is not None
         self._at_line_start = True
+        self._unsaid: list[OstreamError] = []  # failures whose messages wait for the text before them to be written
         self.extraction: Output | None = self._stdout
         self._extraction_failed: OutputError | None = None
         if write_to is not None:
@@ -86,6 +87,7 @@ class Stage:
             return
         try:
             write(self.extraction, *data)
+            self.messages.mid_line = self.extraction.mid_line
         except OutputError as error:
             self.give_up(error)
 
@@ -129,6 +131,12 @@ class Stage:
         self._at_line_start = lines.endswith(b"\n")
 
     def chunks(self) -> Iterator[list[Item]]:
+        for items in self._items():
+            yield items
+            while self._unsaid:
+                self.messages.error(self._unsaid.pop(0))
+
+    def _items(self) -> Iterator[list[Item]]:
         for name in self.files:
             try:
                 yield from self._read(name)
@@ -141,12 +149,13 @@ class Stage:
     def _read(self, name: str) -> Iterator[list[Item]]:
         where = input_name(name)
         self.messages.trace(f"reading {where}")
-        fd = open_input(name)
+        watch = watchable(1)
+        fd = open_input(name, watch)
         lineno = 0
         try:
             # A regular file never makes us wait.
-            watch = None if stat.S_ISREG(os.fstat(fd).st_mode) else watchable(1)
-            for lines in split_lines(read_blocks(fd, where, watch)):
+            is_file = stat.S_ISREG(os.fstat(fd).st_mode)
+            for lines in split_lines(read_blocks(fd, where, None if is_file else watch)):
                 items: list[Item] = []
                 passed: list[bytes] = []
                 failure: OstreamError | None = None
@@ -160,7 +169,7 @@ class Stage:
                     if chunk is None:
                         pass
                     elif "error" in chunk and is_error(chunk):
-                        line = self._error_line(chunk, line, items, f"{where}:{lineno}")
+                        line = self._error_line(chunk, line, items, f"{where}:{lineno}", is_file)
                     elif "request" in chunk:
                         if self._open:
                             cut = f"{where}:{lineno}: the response before this one ended without done: true"
@@ -191,14 +200,15 @@ class Stage:
             if fd:
                 os.close(fd)
 
-    def _error_line(self, chunk: dict[str, Any], line: bytes, items: list[Item], where: str) -> bytes:
+    def _error_line(self, chunk: dict[str, Any], line: bytes, items: list[Item], where: str, saved: bool) -> bytes:
         """Account for an error line; gives the line to pass on. Who prints a failure marks it, so that it is printed
-        once in a pipe, whoever sent it."""
+        once in a pipe, whoever sent it. One saved in a file was printed when it came, and nobody in this pipe did."""
         self._open = False
         status = line_status(chunk)
         self.status = worst(self.status, status)
+        if saved or trusted_status(chunk) is None:
+            self._unsaid.append(OstreamError(f"{where}: {response_error(chunk)}"))
         if trusted_status(chunk) is None:
-            self.messages.say(f"{where}: {response_error(chunk)}")
             chunk["exit_status"] = status
             line = encode_line(chunk)
         items.append(Failed(chunk))
@@ -207,7 +217,7 @@ class Stage:
     def _fail(self, error: OstreamError, passed: list[bytes] | None = None) -> Failed:
         """Account for a failure found here: message, status, and an error line for the stages to come."""
         self._open = False
-        self.messages.error(error)
+        self._unsaid.append(error)
         self.status = worst(self.status, error.exit_status)
         failed = Failed(error.error_line())
         if passed is not None:

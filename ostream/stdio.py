@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import sys
 
 from ostream import wait
 from ostream.errors import BUG, OK, InputError, OstreamError, OutputError, reason
@@ -43,28 +44,32 @@ def read_blocks(fd: int, name: str, watch: int | None = None) -> Iterator[bytes]
         yield block
 
 
-def open_input(name: str) -> int:
-    """A descriptor to read `name` from; "-" is standard input."""
+def open_input(name: str, watch: int | None = None) -> int:
+    """A descriptor to read `name` from; "-" is standard input. Who opens a FIFO waits for its writer, and meanwhile
+    `watch` is watched."""
     if name == "-":
         return 0
     try:
-        return os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        # Elsewhere a poll takes a FIFO that had no writer yet for one that has none any more.
+        is_fifo = sys.platform == "linux" and stat.S_ISFIFO(os.stat(name).st_mode)
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if is_fifo else 0))
     except (OSError, ValueError) as error:
         raise InputError(f"{name}: {reason(error)}") from None
+    if is_fifo:
+        wait.wait(fd, wait.READABLE, watch)
+        os.set_blocking(fd, True)
+    return fd
 
 
 def read_input(name: str) -> bytes:
     """The whole of a file, or of standard input."""
-    fd = open_input(name)
+    watch = wait.watchable(1)
+    fd = open_input(name, watch)
     try:
-        return b"".join(read_blocks(fd, input_name(name), wait.watchable(1)))
+        return b"".join(read_blocks(fd, input_name(name), watch))
     finally:
         if fd:
             os.close(fd)
-
-
-def is_pipe(fd: int) -> bool:
-    return stat.S_ISFIFO(os.fstat(fd).st_mode)
 
 
 def input_name(name: str) -> str:

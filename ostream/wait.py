@@ -30,6 +30,14 @@ def watchable(fd: int) -> int | None:
     return fd if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd) else None
 
 
+def is_pipe(fd: int) -> bool:
+    """Is this an open pipe?"""
+    try:
+        return stat.S_ISFIFO(os.fstat(fd).st_mode)
+    except OSError:
+        return False
+
+
 def wait(
     fd: int | None, events: int, watch: int | None = None, left_s: Callable[[], float | None] = lambda: None
 ) -> bool:

@@ -186,15 +186,26 @@ def _look_up(name: str, port: int, clocks: Clocks, watch: int | None) -> list[An
 
         def ask_and_tell() -> None:
             ask()
+            if isinstance(answer[0], Exception):
+                try:  # without a descriptor to ask with, every name is unknown
+                    os.close(os.dup(there))
+                except OSError as error:
+                    answer[:] = [error]
             os.close(there)
 
-        threading.Thread(target=ask_and_tell, daemon=True).start()
+        try:
+            threading.Thread(target=ask_and_tell, daemon=True).start()
+        except RuntimeError as error:
+            os.close(there)
+            answer[:] = [error]
         try:
             wait(here, READABLE, watch, clocks.left)
         finally:
             os.close(here)
-    if isinstance(answer[0], Exception):
+    if isinstance(answer[0], (socket.gaierror, UnicodeError)):
         raise ConnectError(f"{name}: no such host ({answer[0].args[-1]})", advice="check OLLAMA_HOST")
+    if isinstance(answer[0], Exception):
+        raise ConnectError(f"{name}: can't be looked up: {reason(answer[0]).lower()}", advice="see ulimit -a")
     return answer
 
 

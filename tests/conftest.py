@@ -9,6 +9,7 @@ from hypothesis import settings
 
 # A busy machine is not a slow program.
 settings.register_profile("patient", deadline=None)
+settings.register_profile("fuzz", deadline=None, max_examples=1000)  # make fuzz
 settings.load_profile("patient")
 
 

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import resource
 import select
 import shlex
 import signal
@@ -106,7 +107,7 @@ def call(
 ) -> subprocess.CompletedProcess[bytes]:
     """As `run`, but inside this process and so in no time: for what does not depend on being a process.
 
-    Its three descriptors are files.
+    Its stdin is a pipe, the other two descriptors are files.
     """
     argv = words(command, *arguments)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
@@ -122,17 +123,36 @@ def call(
 
 
 @contextlib.contextmanager
+def small_files(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes: as on a full disk, a write is short, and the next one fails."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@contextlib.contextmanager
 def _descriptors(stdin: bytes) -> Iterator[list[IO[bytes]]]:
     with contextlib.ExitStack() as stack:
-        files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(3)]
-        files[0].write(stdin)
-        files[0].seek(0)
-        for fd, file in enumerate(files):
+        reader, writer = os.pipe()
+        feeder = threading.Thread(target=_feed, args=(writer, stdin))
+        stack.callback(feeder.join)  # after standard input is what it was: then nobody reads the pipe any more
+        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
+        for fd, new in enumerate((reader, *(file.fileno() for file in outputs))):
             saved = os.dup(fd)
             stack.callback(os.close, saved)
             stack.callback(os.dup2, saved, fd)
-            os.dup2(file.fileno(), fd)
-        yield files[1:]
+            os.dup2(new, fd)
+        os.close(reader)
+        feeder.start()
+        yield outputs
+
+
+def _feed(fd: int, data: bytes) -> None:
+    with contextlib.suppress(BrokenPipeError), open(fd, "wb") as pipe:
+        pipe.write(data)
 
 
 def expect(pipe: IO[bytes] | None, expected: bytes) -> None:
@@ -154,7 +174,8 @@ def end_of(process: subprocess.Popen[bytes], timeout: float = 30) -> int:
 
 
 class Terminal:
-    """A pseudo-terminal that changes nothing, for some of a command's descriptors. `screen` is its other side."""
+    """A pseudo-terminal that changes nothing, for some of a command's descriptors: `on` names them, apart by spaces.
+    `screen` is its other side."""
 
     def __init__(
         self, command: str, *arguments: str | Path, on: str = "stdout", columns: int = 0, **options: Any
@@ -163,7 +184,7 @@ class Terminal:
         tty.setraw(self.slave)
         fcntl.ioctl(self.slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         env = {"TERM": "xterm", **options.pop("env", {})}
-        self.process = start(command, *arguments, env=env, **{on: self.slave}, **options)
+        self.process = start(command, *arguments, env=env, **{**options, **dict.fromkeys(on.split(), self.slave)})
 
     def communicate(self, stdin: bytes = b"") -> tuple[str, str, str]:
         """What the terminal shows, and what came out of the other pipes."""

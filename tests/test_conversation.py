@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import resource
 from pathlib import Path
 from typing import Any, Callable
 
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from ostream.conversation import Conversation, parse_messages
 from ostream.errors import InputError, OstreamError, RequestError
+from tests.process import small_files
 
 USER = {"role": "user", "content": "why?"}
 ANSWER = {"role": "assistant", "content": "because ☂", "thinking": "hm"}
@@ -152,26 +152,18 @@ def test_a_system_message_comes_only_first(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     chat = Chat(tmp_path, lines(USER, ANSWER))
     chat.read()
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (len(lines(USER, ANSWER)) + 10, limits[1]))
-    try:
-        with pytest.raises(OstreamError, match="chat: File too large") as caught:
-            chat.append([USER, ANSWER, USER, ANSWER])
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with small_files(len(lines(USER, ANSWER)) + 10), pytest.raises(
+        OstreamError, match="chat: File too large"
+    ) as caught:
+        chat.append([USER, ANSWER, USER, ANSWER])
     assert caught.value.advice == "the answer is whole, but the conversation has not got it"
     assert chat.held == [USER, ANSWER]
 
 
 def test_a_disk_too_full_to_set_aside_is_an_input_error(tmp_path: Path) -> None:
     chat = Chat(tmp_path, b'{"a')
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
-    try:
-        with pytest.raises(InputError, match=r"chat.torn: File too large"):
-            chat.read()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with small_files(1), pytest.raises(InputError, match=r"chat.torn: File too large"):
+        chat.read()
     assert chat.file.read_bytes() == b'{"a'
 
 

@@ -217,6 +217,24 @@ def test_an_ignored_signal_stays_ignored(command: str, number: signal.Signals, t
         assert process.wait(30) == -signal.SIGVTALRM
 
 
+INTERRUPTED_EARLY = """
+import posix, sys
+def hook(event, arguments):
+    if event == "import" and arguments[0] != "_signal":
+        posix.kill(posix.getpid(), 2)
+path = sys.argv[1]
+code = compile(open(path).read(), path, "exec")
+sys.addaudithook(hook)
+exec(code, {"__file__": path, "__name__": "__main__"})
+"""
+
+
+def test_an_interrupt_during_the_first_import_is_silent() -> None:
+    argv = [sys.executable, "-I", "-S", "-c", INTERRUPTED_EARLY, str(BIN / "ostream"), "--version"]
+    result = subprocess.run(argv, capture_output=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, b"", b"")
+
+
 def as_process_1(*argv: str) -> list[str]:
     """What runs a command as process 1 of a PID namespace, as root or as a user who may have one."""
     for user in ([], ["--user", "--map-root-user"]):

@@ -68,10 +68,10 @@ ARROWS = {
     ),
     "commands.send": (
         "client commands.arguments commands.ask commands.turns context conversation errors ndjson output request stdio "
-        "toolbox"
+        "toolbox wait"
     ),
     "commands.replay": "commands.arguments errors loopback ndjson output recording stdio wait",
-    "__main__": "errors output stdio",
+    "__main__": "errors output stdio wait",
 }
 
 # What reaches out of the process, and the only rooms that may.

@@ -6,12 +6,14 @@ import contextlib
 import re
 import socket
 import threading
+import time
+from pathlib import Path
 from typing import Callable
 
 import pytest
 
 from ostream.loopback import WHOLE_LIMIT, Exchange, Server
-from tests.server import serve
+from tests.server import send_raw, serve
 
 LINES = [b'{"a":1}\n', b'{"b":2}\n']
 
@@ -230,3 +232,18 @@ def test_it_listens_on_this_machine_only() -> None:
     with serve(stream) as server:
         assert server.url == f"http://127.0.0.1:{server.server_port}"
         assert server.socket.getsockname()[0] == "127.0.0.1"
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc on this system")
+def test_a_server_that_nobody_asks_does_not_wake_up() -> None:
+    with serve(send_raw(b"")):
+        before = switches()
+        time.sleep(1)
+        # Twenty for a look every 50 ms; this thread sleeps and wakes once.
+        assert switches() - before < 10
+
+
+def switches() -> int:
+    """How often all threads of this process have waited for something."""
+    statuses = [path.read_text() for path in Path("/proc/self/task").glob("*/status")]
+    return sum(int(re.findall(r"\nvoluntary_ctxt_switches:\s+(\d+)", status)[0]) for status in statuses)

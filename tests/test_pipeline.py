@@ -203,7 +203,25 @@ def test_a_line_of_32_megabytes_is_a_line() -> None:
     assert json.loads(run("collect", stdin=sent.stdout).stdout)["message"]["content"] == text
 
 
-def test_a_stage_that_fails_to_start_leaves_a_message_and_no_answer() -> None:
-    result = sh("extract-thinking --bogus | extract-content", stdin=body_of("chat-stream"))
-    assert (result.returncode, result.stdout) == (3, b"")
-    assert result.stderr.count(b"\n") == 2
+MISUSED = [
+    # the stage that is called wrongly, status of the pipe, messages
+    ("extract-thinking --bogus", 3, 2),  # its stdout is text
+    ("extract-thinking --bogus -w thinking", 2, 1),
+    ("extract-thinking -w", 2, 1),
+    ("extract-thinking -w -", 2, 1),
+    ("extract-thinking -qw thinking -Z", 2, 1),
+    ("stats --write=numbers --field none", 2, 1),
+    ("stats --write numbers --fields model", 2, 1),
+    ("stats --bogus -- -w", 3, 2),
+    ("replay -w", 3, 2),  # no filter, and no such option
+    ("collect -w no-such-folder/file", 1, 1),  # it passes the stream all the same
+]
+
+
+@pytest.mark.parametrize(("stage", "status", "messages"), MISUSED)
+def test_a_stage_that_was_called_wrongly_is_told_once_where_it_can_be(
+    stage: str, status: int, messages: int, tmp_path: Path
+) -> None:
+    for behind in ("extract-content", "render -w /dev/null | extract-content"):
+        result = sh(f"{stage} | {behind}", stdin=body_of("chat-stream"), cwd=tmp_path)
+        assert (result.returncode, result.stderr.count(b"\n")) == (status, messages), result

@@ -83,6 +83,7 @@ def test_this_machine_is_never_reached_through_a_proxy(host: str, scheme: str, m
         ("*", True),
         ("other.test", False),
         ("ample.test", False),
+        ("127.0.0.0/8", False),
         ("", False),
     ],
 )
@@ -93,6 +94,28 @@ def test_an_exception_is_reached_directly(exceptions: str, direct: bool, monkeyp
         monkeypatch.setenv("http_proxy", f"127.0.0.1:{proxy_port}")
         monkeypatch.setenv("no_proxy", exceptions.format(port=port))
         Client(f"http://example.test:{port}").chat("m")
+    assert (len(server.requests), len(proxy.requests)) == ((1, 0) if direct else (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "direct"),
+    [
+        ("192.0.2.7", True),
+        ("192.0.2.7:{port}", True),
+        ("192.0.2.7:1", False),
+        ("192.0.2.0/24", False),
+        ("192.0.2", False),
+    ],
+)
+def test_an_exception_by_address_is_that_address_and_no_range(
+    exceptions: str, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, server = Answers(http_answer(200, DONE)), Answers(http_answer(200, DONE))
+    resolve(monkeypatch, **{"192_0_2_7": "127.0.0.1"})
+    with tcp(proxy) as proxy_port, tcp(server) as port:
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{proxy_port}")
+        monkeypatch.setenv("no_proxy", exceptions.format(port=port))
+        Client(f"http://192.0.2.7:{port}").chat("m")
     assert (len(server.requests), len(proxy.requests)) == ((1, 0) if direct else (0, 1))
 
 

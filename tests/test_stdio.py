@@ -82,6 +82,30 @@ def test_a_file_of_w_can_be_a_terminal_of_its_own() -> None:
     assert terminal.communicate(CHUNK) == (SHOWN, CHUNK.decode(), "")
 
 
+MIXED = [
+    # command and options, stream, what a terminal shows that is both stdout and stderr
+    (["extract-content"], b'{"response":"a"}\n', "a\nextract-content: {CUT}\n"),
+    (["extract-content", "-n"], b'{"response":"a"}\n', "a\nextract-content: {CUT}\n"),
+    (["extract-content", "-n"], b'{"response":"a","done":true}\n{"error":"b"}\n', "a\nextract-content: {TWO}\n"),
+    (["extract-content"], b'{"response":"a\\n"}\n{"error":"b"}\n', "a\nextract-content: {TWO}\n"),
+    (["extract-thinking"], b'{"thinking":"a"}\n', "a\nextract-thinking: {CUT}\n"),
+    (["render"], b'{"thinking":"a"}\n', "\x1b[2ma\x1b[22m\nrender: {CUT}\n"),
+    (["render"], b'{"response":"a"}\n{"error":"b"}\n', "a\nrender: {TWO}\n"),
+    (["collect"], b'\n{"error":"b"}\n', '{"error":"b","exit_status":1}\ncollect: {TWO}\n'),
+    (["stats"], b'{"error":"b"}\n{"error":"b"}\n', "stats: standard input:1: b\nstats: {TWO}\n"),
+]  # fmt: skip
+CUT = "standard input: the stream ended without done: true; what came has been written; the answer is not whole"
+
+
+@pytest.mark.parametrize(("argv", "stream", "shown"), MIXED)
+def test_on_one_terminal_a_message_stands_behind_the_text_on_a_line_of_its_own(
+    argv: list[str], stream: bytes, shown: str
+) -> None:
+    for words, text in (("{CUT}", CUT), ("{TWO}", "standard input:2: b")):
+        shown = shown.replace(words, text)
+    assert Terminal(*argv, on="stdout stderr").communicate(stream)[0] == shown
+
+
 @pytest.mark.parametrize("on", ["stderr", "stdout"])
 def test_messages_are_one_visible_line_wherever_they_go(on: str) -> None:
     stream = json.dumps({"error": f"two\n lines {EVIL}"}).encode()

@@ -8,7 +8,8 @@ from ostream.commands.arguments import Parser, count, positive
 from ostream.errors import RequestError
 from ostream.ndjson import encode_line
 from ostream.output import Output
-from ostream.stdio import Messages, is_pipe
+from ostream.stdio import Messages
+from ostream.wait import is_pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from ostream.message import Accumulator, asked
 from ostream.ndjson import encode_line
 from ostream.recording import request_line
 from ostream.request import CHAT, encode_body
-from ostream.stdio import is_pipe
-from ostream.wait import watchable
+from ostream.wait import is_pipe, watchable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,37 @@
+"""Any object is an error line or not, any error answer one ResponseError; its words are text, and its exit status is
+one that an error line may claim."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ostream.errors import TRUSTED_STATUSES
+from ostream.failure import is_error, line_status, refusal, response_error, trusted_status
+from ostream.ndjson import encode_line
+from tests.fuzz.given import LINES, OBJECT
+
+
+@given(OBJECT)
+def test_an_error_line(line: dict[str, Any]) -> None:
+    assert is_error(line) in (True, False)
+    assert trusted_status(line) in (None, *TRUSTED_STATUSES)
+    assert line_status(line) in TRUSTED_STATUSES
+    error = response_error(line)
+    assert error.error and isinstance(error.error, str) and isinstance(error.signin_url, str)
+    assert type(error.status_code) is int
+    again = error.error_line()
+    assert encode_line(again)
+    assert is_error(again)
+    assert trusted_status(again) == error.exit_status
+
+
+@given(LINES | st.binary() | st.text("<title>/ a\n").map(str.encode), st.integers(100, 599))
+def test_an_error_answer(body: bytes, status_code: int) -> None:
+    error = refusal(status_code, body)
+    assert error.status_code == status_code
+    assert error.error and isinstance(f"{error} {error.advice}", str)
+    assert error.exit_status in TRUSTED_STATUSES
+    assert encode_line(error.error_line())

@@ -1,0 +1,45 @@
+"""Any chunks have numbers that can be shown and written out: counts, ns and rates that are not negative, or None."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ostream.metrics import FIELDS, Metrics, show_duration, timestamp
+from ostream.ndjson import encode_line
+from ostream.page import footer
+from ostream.plot import bars, histogram
+from ostream.summary import Summary
+from tests.fuzz.given import JSON, OBJECT, TEXT
+
+
+@given(st.lists(st.lists(st.tuples(OBJECT, st.none() | st.integers()), max_size=4), max_size=3))
+def test_metrics(responses: list[list[tuple[dict[str, Any], Any]]]) -> None:
+    total = Summary()
+    for chunks in responses:
+        metrics = Metrics()
+        for chunk, elapsed in chunks:
+            metrics.add(chunk, elapsed)
+        measured = metrics.as_dict()
+        assert tuple(measured) == FIELDS
+        assert all(value >= 0 for value in measured.values() if isinstance(value, (int, float)))
+        assert encode_line(measured)
+        assert footer(measured)
+        assert metrics.warning is None or "prompt" in metrics.warning
+        assert all(gap >= 0 for gap in metrics.gaps)
+        total.add(measured, complete=True)
+    assert encode_line(total.as_dict())
+
+
+@given(TEXT | JSON | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"))
+def test_a_time_is_one_or_none(created_at: Any) -> None:
+    assert timestamp(created_at) is None or isinstance(created_at, str)
+
+
+@given(st.lists(st.integers(0, 2**63) | st.floats(0, 1e300), max_size=20), st.integers(-5, 300))
+def test_numbers_can_be_shown(values: list[float], width: int) -> None:
+    assert all(show_duration(value) for value in values)
+    assert sum(count for _, _, count in histogram(values)) == len(values)
+    assert bars([(str(value), value, str(value)) for value in values], width).count("\n") == len(values)

@@ -1,0 +1,38 @@
+"""Bytes cut anywhere give the same lines, and each line an object that can be written out again, nothing, or
+NotNDJSON."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ostream.errors import NotNDJSON
+from ostream.ndjson import decode_line, encode_line, is_torn, split_lines
+from tests.fuzz.given import blocks
+
+
+@given(blocks())
+def test_ndjson(cut: list[bytes]) -> None:
+    lines = [line for batch in split_lines(cut) for line in batch]
+    assert lines == [line for batch in split_lines([b"".join(cut)]) for line in batch]
+    assert b"".join(lines) == b"".join(cut)
+    for line in lines:
+        try:
+            chunk = decode_line(line)
+        except NotNDJSON as error:
+            assert error.line and str(error) and is_torn(line) in (True, False)
+        else:
+            assert chunk is None or decode_line(encode_line(chunk)) == chunk
+
+
+@given(blocks(), st.integers(1, 40))
+def test_a_limit_is_a_limit(cut: list[bytes], limit: int) -> None:
+    lines: list[bytes] = []
+    try:
+        for batch in split_lines(cut, limit):
+            lines += batch
+        assert b"".join(lines) == b"".join(cut)
+    except NotNDJSON as error:
+        assert max(map(len, b"".join(cut).splitlines(keepends=True))) > limit or len(error.line) > limit
+    assert all(len(line) <= limit for line in lines)
+    assert b"".join(cut).startswith(b"".join(lines))

@@ -1,0 +1,89 @@
+"""Whatever Python gives as fields of a request, or a command line as options, becomes bytes of JSON that say the same,
+or a RequestError that says what is wrong."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ostream.errors import OstreamError, RequestError
+from ostream.host import check_header, parse_host
+from ostream.request import chat_body, encode_body, encode_image, generate_body, parse_json, parse_options, parse_value
+from tests.fuzz.given import JSON, OBJECT, TEXT
+
+ODD = JSON | st.binary(max_size=4) | st.just(object()) | st.sets(st.integers(), max_size=2) | st.complex_numbers()
+FIELDS = st.dictionaries(
+    st.sampled_from([name for name in inspect.signature(generate_body).parameters if name not in ("model", "images")]),
+    ODD,
+    max_size=4,
+)
+
+
+@given(TEXT, st.lists(OBJECT | ODD, max_size=3), FIELDS, st.lists(ODD, max_size=2))
+def test_a_body(model: str, messages: list[Any], fields: dict[str, Any], images: list[Any]) -> None:
+    for make in (
+        lambda: chat_body(model, messages),
+        lambda: generate_body(model, **{"prompt": "", **fields}),
+        lambda: generate_body(model, "", images=images),
+    ):
+        try:
+            body = make()
+            data = encode_body(body)
+        except RequestError as error:
+            assert str(error)
+        else:
+            json.loads(data)
+            assert data.count(b"\n") == 0
+
+
+@given(st.lists(TEXT | st.tuples(TEXT, TEXT | JSON.map(json.dumps)).map("=".join), max_size=3))
+def test_options(pairs: list[str]) -> None:
+    try:
+        options = parse_options(pairs)
+        assert isinstance(options.get("stop", []), list)
+        assert json.loads(encode_body({"options": options}))
+    except RequestError as error:
+        assert str(error)
+
+
+@given(TEXT | st.binary() | JSON.map(json.dumps))
+def test_json(text: Any) -> None:
+    try:
+        parse_json(text, "--body x")
+    except RequestError as error:
+        assert str(error).startswith("--body x: ")
+    if isinstance(text, str):
+        parse_value(text)
+
+
+@given(TEXT | st.text("htps:/[]1.@?#%a \r\n\u0660\udcff"))
+def test_host(text: str) -> None:
+    try:
+        host = parse_host(text)
+    except RequestError as error:
+        assert str(error).startswith("host ")
+    else:
+        assert parse_host(host.url).url == host.url
+        assert host.keeps_secrets in (True, False)
+
+
+@given(TEXT | st.sampled_from(["X", "Authorization"]), TEXT | st.text("a \t\r\n\x7fé"))
+def test_header(name: str, value: str) -> None:
+    try:
+        check_header(name, value)
+    except RequestError as error:
+        assert str(error).startswith("header ")
+    else:
+        assert f"{name}: {value}".isascii() and len(f"{name}: {value}".splitlines()) <= 1
+
+
+@given(ODD)
+def test_image(image: Any) -> None:
+    try:
+        assert isinstance(encode_image(image), str)
+    except OstreamError as error:
+        assert isinstance(error, RequestError)

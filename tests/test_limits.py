@@ -1,0 +1,69 @@
+"""Where the system gives no more descriptors or threads, that is what the message says."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from typing import Iterator
+
+import pytest
+
+from ostream.clocks import Clocks
+from ostream.errors import ConnectError
+from ostream.output import Output
+from ostream.spinner import Spinner
+from ostream.wire import dial
+from tests.process import environment
+
+FEW_DESCRIPTORS = """
+import resource, sys
+import encodings.idna  # needs a descriptor, to be loaded
+import ostream.client, ostream.commands.ask, ostream.commands.send, ostream.commands.turns, ostream.toolbox
+import ostream.transport
+from ostream.__main__ import main
+usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), usual[1]))
+status = main(["send", "-m", "m", "--host", sys.argv[2], "hi"])
+resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("limit", [3, 4, 5])
+@pytest.mark.parametrize("host", ["localhost:1", "no-such-host.invalid:1"])
+def test_without_descriptors_that_is_the_reason_and_not_the_name(limit: int, host: str) -> None:
+    argv = [sys.executable, "-c", FEW_DESCRIPTORS, str(limit), host]
+    result = subprocess.run(
+        argv, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stdout.count(b"\n")) == (69, 1)
+    assert b"too many open files" in result.stderr.lower()
+    assert result.stderr.count(b"\n") == 1
+
+
+@pytest.fixture(name="no_threads")
+def _no_threads() -> Iterator[None]:
+    """No thread can be started: none gets a stack of that size."""
+    usual = threading.stack_size(1 << 60)
+    try:
+        with pytest.raises(RuntimeError):
+            threading.Thread(target=print).start()
+        yield
+    finally:
+        threading.stack_size(usual)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_without_threads_a_name_cannot_be_looked_up_and_an_address_needs_none() -> None:
+    with pytest.raises(ConnectError, match=r"^localhost: can't be looked up: can't start new thread$"):
+        dial("localhost", 1, Clocks(), None)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        dial("127.0.0.1", listener.getsockname()[1], Clocks(), None).close()
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_without_threads_there_is_no_sign_of_life(capfd: pytest.CaptureFixture[str]) -> None:
+    Spinner(Output(1, "standard output")).stop()
+    assert capfd.readouterr() == ("", "")
