@@ -277,3 +277,14 @@ def test_replay_passes_on_a_signal_that_comes_before_its_command(tmp_path: Path)
     argv = ["-c", SIGNALED_EARLY, str(tmp_path / "recording")]
     for python, status in (([sys.executable, *argv], -signal.SIGTERM), (as_process_1(*argv), 128 + signal.SIGTERM)):
         assert subprocess.run(python, env=environment(), timeout=60, check=False).returncode == status
+
+
+# The first sh leaves an orphan that has ended; COMMAND asks the kernel what became of it.
+ORPHAN = "sh -c 'sleep 0 & echo $!' > orphan; while kill -0 $(cat orphan) 2>&-; do sleep 0.05; done; exit 9"
+
+
+def test_process_1_buries_what_its_command_leaves_behind(tmp_path: Path) -> None:
+    """Nobody else can, and a container lives long."""
+    (tmp_path / "recording").write_bytes(CHUNK)
+    argv = as_process_1("-m", "ostream", "replay", str(tmp_path / "recording"), "--", "sh", "-c", ORPHAN)
+    assert subprocess.run(argv, env=environment(), cwd=tmp_path, timeout=60, check=False).returncode == 9

@@ -59,7 +59,8 @@ ARROWS = {
     "commands.send": (
         "client commands.arguments commands.ask errors failure ndjson recording request output stdio transport wait"
     ),
-    "commands.replay": "commands.arguments errors loopback ndjson output recording stdio wait",
+    "commands.wrapper": "errors output stdio wait",
+    "commands.replay": "commands.arguments commands.wrapper errors loopback ndjson recording stdio",
     "__main__": "errors output stdio",
 }
 
@@ -68,10 +69,10 @@ REACH = {
     "argparse": "commands.arguments",
     "http": "loopback transport",
     "select": "wait",
-    "signal": "stdio commands.replay",
+    "signal": "stdio commands.wrapper",
     "socket": "loopback wire",
     "ssl": "wire",
-    "subprocess": "commands.replay",
+    "subprocess": "commands.wrapper",
     "threading": "commands.replay loopback spinner wire",
     "urllib": "transport",
 }

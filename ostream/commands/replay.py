@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import threading
 import time
 
 from ostream.commands.arguments import Parser
-from ostream.errors import InputError, NotNDJSON, RequestError, reason
+from ostream.commands.wrapper import end_as, environment, run_command, serve
+from ostream.errors import InputError, NotNDJSON, RequestError
 from ostream.loopback import Exchange, Server
 from ostream.ndjson import split_lines
-from ostream.output import Output
 from ostream.recording import JSON, Recordings, parse
-from ostream.stdio import Messages, die, input_name, open_input, read_blocks
-from ostream.wait import wait
+from ostream.stdio import Messages, input_name, open_input, read_blocks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,11 +83,8 @@ def run(messages: Messages, files: list[str], command: list[str], speed: float =
 
     with Server(respond) as server:
         if command:
-            return _run_command(command, server.url, recordings.model)
-        messages.note(f"serving {len(recordings.exchanges)} recordings; end with Ctrl-C")
-        Output(1, "standard output").text(f"{server.url}\n")
-        while True:  # pragma: no cover - a signal ends the process
-            wait(None, 0)
+            return end_as(run_command(command, environment(server.url, recordings.model)))
+        return end_as(serve(server.url, f"serving {len(recordings.exchanges)} recordings", messages))
 
 
 def _load(name: str) -> list[recording.Exchange]:
@@ -150,49 +144,3 @@ def _send_default(exchange: Exchange) -> None:
         exchange.whole(404, JSON, json.dumps(error).encode())
     else:
         exchange.whole(404, "text/plain", b"404 page not found")
-
-
-def _in_foreground() -> bool:
-    """Does what is typed on the terminal signal our whole process group?"""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    finally:
-        os.close(terminal)
-
-
-def _run_command(command: list[str], url: str, model: str | None) -> int:
-    """Run COMMAND against the server; its exit status, or death by its signal."""
-    environment = {**os.environ, "OLLAMA_HOST": url}
-    if model and not environment.get("OLLAMA_MODEL"):
-        environment["OLLAMA_MODEL"] = model
-    for name in ("no_proxy", "NO_PROXY"):
-        environment[name] = ",".join(filter(None, (environment.get(name), "127.0.0.1")))
-    process: subprocess.Popen[bytes] | None = None
-    early: list[int] = []
-
-    def pass_on(number: int, _frame: object) -> None:
-        if number == signal.SIGINT and _in_foreground():
-            return  # the terminal's Ctrl-C has reached COMMAND by itself
-        if process is None:
-            early.append(number)
-        else:
-            process.send_signal(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, pass_on)
-    try:
-        # What we opened is not inheritable; what we were given is meant for COMMAND.
-        process = subprocess.Popen(command, env=environment, close_fds=False)
-    except OSError as error:
-        raise RequestError(f"{command[0]}: {reason(error)}") from None
-    for signaled in early:
-        process.send_signal(signaled)
-    status = process.wait()
-    if status < 0:
-        die(-status)
-    return status
