@@ -7,12 +7,14 @@ lines with it), refuses what a web page could send, and sends one line as one HT
 from __future__ import annotations
 
 import http.server
+import os
 import re
 import socket
 import struct
 import threading
 
 from ostream.host import is_loopback
+from ostream.wait import READABLE, ReaderGone, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,12 +134,24 @@ class Server(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def __enter__(self) -> Server:
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        self._running, watched = os.pipe()
+        self._thread = threading.Thread(target=self._accept, args=(watched,), daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.shutdown()
+        os.close(self._running)
+        self._thread.join()
         self.server_close()
+
+    def _accept(self, watched: int) -> None:
+        """As serve_forever, which would wake up again and again to see whether it should end."""
+        try:
+            while True:
+                wait(self.fileno(), READABLE, watched)
+                self.handle_request()
+        except ReaderGone:
+            os.close(watched)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that left is not an error."""

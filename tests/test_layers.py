@@ -40,7 +40,7 @@ ARROWS = {
     "types": "",
     "stream": "chunk errors failure message metrics ndjson transport wait",
     "client": "chunk clocks errors host request stream transport types wire",
-    "loopback": "host",
+    "loopback": "host wait",
     "page": "chunk metrics",
     "plot": "",
     "summary": "errors metrics",

@@ -54,6 +54,27 @@ def test_without_a_command_it_says_where_and_serves_until_interrupted(recording:
     assert process.returncode == -signal.SIGINT
 
 
+def switches(process: subprocess.Popen[bytes]) -> int:
+    """How often the threads of a process have gone to sleep so far."""
+    count = 0
+    for path in Path(f"/proc/{process.pid}/task").glob("*/status"):
+        count += int(path.read_text().partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return count
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells how often a thread has slept")
+def test_it_sleeps_until_it_is_asked(recording: Path) -> None:
+    with start("replay", recording) as process:
+        assert process.stdout
+        process.stdout.readline()
+        end = time.monotonic() + 30
+        before = -1
+        while before != (before := switches(process)):
+            assert time.monotonic() < end, "it wakes up again and again"
+            time.sleep(0.5)
+        process.terminate()
+
+
 def asked(name: str) -> tuple[str, dict[str, Any]] | None:
     """The path and the body of a recorded request, if send could have sent it."""
     head, _, body = (STREAMS / f"{name}.req").read_bytes().partition(b"\r\n\r\n")
