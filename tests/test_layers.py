@@ -36,10 +36,11 @@ ARROWS = {
     "recording": "errors failure ndjson request",
     "clocks": "errors wait",
     "wire": "clocks errors wait",
-    "transport": "clocks errors failure host wire",
+    "response": "clocks errors wire",
+    "transport": "clocks errors failure host response wire",
     "types": "",
-    "stream": "chunk errors failure message metrics ndjson transport wait",
-    "client": "chunk clocks errors host request stream transport types wire",
+    "stream": "chunk errors failure message metrics ndjson response wait",
+    "client": "chunk clocks errors host request response stream transport types wire",
     "loopback": "host wait",
     "page": "chunk metrics",
     "plot": "",
@@ -57,7 +58,7 @@ ARROWS = {
     "commands.render": "commands.arguments metrics page spinner stage stdio",
     "commands.ask": "errors request stdio",
     "commands.send": (
-        "client commands.arguments commands.ask errors failure ndjson recording request output stdio transport wait"
+        "client commands.arguments commands.ask errors failure ndjson recording request output response stdio wait"
     ),
     "commands.wrapper": "errors output stdio wait",
     "commands.replay": "commands.arguments commands.wrapper errors loopback ndjson recording stdio",
@@ -67,7 +68,7 @@ ARROWS = {
 # What reaches out of the process, and the only rooms that may.
 REACH = {
     "argparse": "commands.arguments",
-    "http": "loopback transport",
+    "http": "loopback response transport",
     "select": "wait",
     "signal": "stdio commands.wrapper",
     "socket": "loopback wire",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Iterator
 
     from ostream.client import Client
-    from ostream.transport import Response
+    from ostream.response import Response
 
 # After done, what still comes must come within this many seconds: the answer is complete.
 LINGER = 1.0
