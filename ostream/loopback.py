@@ -6,6 +6,7 @@ lines with it), refuses what a web page could send, and sends one line as one HT
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
 import re
@@ -18,7 +19,7 @@ from ostream.wait import READABLE, ReaderGone, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Iterator
 
 # No request is larger; what says so is not answered.
 BODY_LIMIT = 1 << 30
@@ -59,7 +60,32 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         host = self.headers.get("Host", "localhost")
         return "Origin" in self.headers or not is_loopback(re.sub(r":\d*\Z", "", host).strip("[]"))
 
-    def head(self, status: int, content_type: str | None, length: int | None = None, **headers: str) -> None:
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[int]:
+        """A descriptor to watch while something else is waited for: its reader goes when the client does.
+
+        As with the real server, a client that sends its end of file has left.
+        """
+        reader, writer = os.pipe()
+        thread = threading.Thread(target=self._watch, args=(reader,), daemon=True)
+        thread.start()
+        try:
+            yield writer
+        finally:
+            os.close(writer)
+            thread.join()
+
+    def _watch(self, reader: int) -> None:
+        """Close `reader` when the client leaves, or when nobody needs to know any more."""
+        try:
+            wait(self.connection.fileno(), READABLE, reader)
+            if self.connection.recv(1, socket.MSG_PEEK):
+                wait(None, 0, reader)  # not its end, but its next request
+        except (OSError, ReaderGone):
+            pass
+        os.close(reader)
+
+    def head(self, status: int, content_type: str | None, length: int | None = None, /, **headers: str) -> None:
         """Set the status line and the headers; they leave with the first bytes of the body. No length: HTTP chunks."""
         phrase = self.responses.get(status, ("",))[0]
         lines = [f"HTTP/1.1 {status} {phrase}"]
@@ -100,6 +126,11 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         self.close_connection = True
+
+    def hang_up(self) -> None:
+        """End the connection, whatever another thread does with it."""
+        with contextlib.suppress(OSError):  # the client may have been faster
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def whole(self, status: int, content_type: str | None, body: bytes) -> None:
         """A whole answer at once."""
@@ -157,5 +188,5 @@ class Server(http.server.ThreadingHTTPServer):
         """A client that left is not an error."""
         import sys
 
-        if not isinstance(sys.exc_info()[1], OSError):
+        if not isinstance(sys.exc_info()[1], (OSError, ReaderGone)):
             super().handle_error(request, client_address)
