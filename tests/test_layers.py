@@ -34,6 +34,7 @@ ARROWS = {
     "host": "errors",
     "request": "errors tools",
     "recording": "errors failure ndjson request",
+    "fault": "ndjson recording",
     "clocks": "errors wait",
     "wire": "clocks errors wait",
     "response": "clocks errors wire",
@@ -61,7 +62,7 @@ ARROWS = {
         "client commands.arguments commands.ask errors failure ndjson recording request output response stdio wait"
     ),
     "commands.wrapper": "errors output stdio wait",
-    "commands.replay": "commands.arguments commands.wrapper errors loopback ndjson recording stdio",
+    "commands.replay": "commands.arguments commands.wrapper errors fault loopback ndjson recording stdio wait",
     "__main__": "errors output stdio",
 }
 

@@ -10,10 +10,12 @@ import time
 from ostream.commands.arguments import Parser
 from ostream.commands.wrapper import end_as, environment, run_command, serve
 from ostream.errors import InputError, NotNDJSON, RequestError
+from ostream.fault import KINDS, Fault, fault
 from ostream.loopback import Exchange, Server
 from ostream.ndjson import split_lines
-from ostream.recording import JSON, Recordings, parse
+from ostream.recording import JSON, Recordings, decode_body, parse
 from ostream.stdio import Messages, input_name, open_input, read_blocks
+from ostream.wait import wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ LONGEST_SILENCE = 24 * 3600.0
 def parser() -> Parser:
     parser = Parser(
         "replay",
-        "[--speed S] FILE ... [-- COMMAND [ARGUMENT ...]]",
+        "[--speed S] [--fault KIND:K] FILE ... [-- COMMAND [ARGUMENT ...]]",
         "A wrapper: exits with COMMAND's status; memory: the recordings.",
         "Serve recordings on a loopback port as an Ollama server would: to COMMAND, with OLLAMA_HOST set, or until\n"
         "interrupted. A recording is what 'send' printed, or one with request lines.",
@@ -43,6 +45,7 @@ def parser() -> Parser:
         default=0,
         help="1: as recorded, 0.5: half as fast, 0: as fast as can be (0)",
     )
+    parser.add_argument("--fault", metavar="KIND:K", type=fault, help=f"inject a failure: {KINDS}")
     parser.add_argument("files", nargs="*", metavar="FILE", help="recordings; '-' is standard input")
     return parser
 
@@ -61,21 +64,22 @@ def main(arguments: list[str], messages: Messages) -> int:
     command_line = parser()
     values = command_line.parse(arguments, messages)
     files = values["files"][: len(values["files"]) - len(command_line.rest)]
-    return run(messages, files, command_line.rest, values["speed"])
+    return run(messages, files, command_line.rest, values["speed"], values["fault"])
 
 
-def run(messages: Messages, files: list[str], command: list[str], speed: float = 0) -> int:
+def run(messages: Messages, files: list[str], command: list[str], speed: float = 0, fault: Fault | None = None) -> int:
     if not files:
         raise RequestError("no recording", advice="write 'replay FILE ... -- COMMAND'")
     recordings = Recordings([exchange for name in files for exchange in _load(name)])
+    if fault:
+        for recorded in recordings.exchanges:
+            fault.inject(recorded)
     lock = threading.Lock()
 
     def respond(exchange: Exchange) -> None:
         messages.trace(f"{exchange.command} {exchange.path}")
-        found = None
-        if exchange.command == "POST":
-            with lock:
-                found = recordings.find(exchange.path.partition("?")[0], _json(exchange.body))
+        with lock:
+            found = recordings.find(exchange.path.partition("?")[0], decode_body(exchange.body), exchange.command)
         if found:
             _send(exchange, found, speed)
         else:
@@ -104,33 +108,37 @@ def _load(name: str) -> list[recording.Exchange]:
     return exchanges
 
 
-def _json(body: bytes) -> object:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _send(exchange: Exchange, found: recording.Exchange, speed: float) -> None:
     begin = time.monotonic()
+    with exchange.watched() as client:
 
-    def keep_time(elapsed_ns: int) -> None:
-        if speed:
-            time.sleep(min(max(0.0, begin + elapsed_ns / 1e9 / speed - time.monotonic()), LONGEST_SILENCE))
+        def keep_time(elapsed_ns: int) -> None:
+            if speed:
+                end = min(begin + elapsed_ns / 1e9 / speed, begin + LONGEST_SILENCE)
+                wait(None, 0, client, lambda: end - time.monotonic())
 
-    if found.content_type.startswith("application/json") and not found.cut:
-        keep_time(found.lines[-1][1] if found.lines else 0)
-        body = b"".join(line for line, _ in found.lines)
-        exchange.whole(found.status, found.content_type, body[:-1] if body.endswith(b"\n") else body)
-        return
-    exchange.head(found.status, found.content_type)
-    for line, elapsed_ns in found.lines:
-        keep_time(elapsed_ns)
-        exchange.chunk(line)
-    if found.cut:
+        if exchange.command == "HEAD" or found.status in (204, 304):
+            exchange.whole(found.status, found.content_type, b"")
+        elif found.ending == "end" and found.content_type.startswith("application/json"):
+            keep_time(found.elapsed_ns)
+            body = b"".join(line for line, _ in found.lines)
+            is_line = body.endswith(b"\n") and not found.is_text
+            exchange.whole(found.status, found.content_type, body[:-1] if is_line else body)
+        else:
+            # Headers come with the first line: a server that was killed before it has sent none.
+            if found.lines or found.ending == "end":
+                exchange.head(found.status, found.content_type)
+            for line, elapsed_ns in found.lines:
+                keep_time(elapsed_ns)
+                exchange.chunk(line)
+            if found.ending == "end":
+                exchange.end()
+            elif found.ending == "stall":
+                wait(None, 0, client)
+    if found.ending == "cut":
         exchange.cut()
-    else:
-        exchange.end()
+    elif found.ending == "reset":
+        exchange.reset()
 
 
 def _send_default(exchange: Exchange) -> None:
