@@ -26,6 +26,7 @@ class Response(http.client.HTTPResponse):
 
     clocks: Clocks
     failure: OstreamError | None = None
+    is_whole = False  # its framing came to its end, or it has none; what it says may still be cut
 
     def _read_status(self) -> tuple[str, int, str]:
         """http.client skips 100 only; every 1xx but 101 says that the answer is still to come."""
@@ -57,10 +58,11 @@ class Response(http.client.HTTPResponse):
         while self.fp and (left is None or left > 0):
             block = self.fp.read1(BLOCK if left is None else min(BLOCK, left))
             if not block:
-                return
+                break
             if left is not None:
                 left -= len(block)
             yield block
+        self.is_whole = not left
 
     def _chunked_blocks(self) -> Iterator[bytes]:
         """All of what one read gave of several HTTP chunks as one block; http.client's own way costs four times the
@@ -103,4 +105,5 @@ class Response(http.client.HTTPResponse):
             if ending == "damaged" or len(size_line) > SIZE_LINE_LIMIT:
                 raise IncompleteStream("the HTTP framing of the answer is damaged")
             if ending:
+                self.is_whole = True
                 return

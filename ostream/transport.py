@@ -1,4 +1,4 @@
-"""One POST and its answer: the only user of urllib.
+"""One request and its answer: the only user of urllib.
 
 Nothing is followed, and nothing loopback goes through a proxy: an opener of our own with neither.
 """
@@ -104,6 +104,36 @@ def _proxies(host: Host) -> dict[str, str]:
     return {host.scheme: f"http://{credentials}{at}{parsed.url[len('http://') :]}"}
 
 
+def request(
+    host: Host,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    clocks: Clocks,
+    trust: Trust,
+    watch: int | None = None,
+) -> Response:
+    """Send one request and give the answer, whatever it says, once its headers are there.
+
+    Raises ConnectError, ClockError, ResponseError for what is not HTTP, IncompleteStream when the server hangs up
+    without an answer, and ReaderGone.
+    """
+    opener = urllib.request.OpenerDirector()
+    proxies = _proxies(host)
+    opener.add_handler(urllib.request.ProxyHandler(proxies))
+    secret = any(name.lower() == "authorization" for name in headers)
+    opener.add_handler(_Handler(clocks, watch, trust, secret))
+    asked = urllib.request.Request(host.url + path, body, {"User-Agent": _AGENT, **headers}, method=method)
+    clocks.start("connect")
+    try:
+        response: Response = opener.open(asked)
+    except (OSError, http.client.HTTPException) as error:
+        raise _no_answer(error, host, "".join(proxies.values()).rpartition("@")[2].rpartition("/")[2]) from None
+    response.clocks = clocks
+    return response
+
+
 def post(
     host: Host,
     path: str,
@@ -113,23 +143,11 @@ def post(
     trust: Trust,
     watch: int | None = None,
 ) -> Response:
-    """Send one request and give the answer, once its headers are there and it is one of ours.
+    """Send one request to /api/chat or /api/generate, and give the answer if it is one of ours.
 
-    Raises ConnectError, ClockError, ResponseError (any status that is not 2xx, an HTML page, compression),
-    IncompleteStream when the server hangs up without an answer, and ReaderGone.
+    Raises what `request` raises, and ResponseError for any status that is not 2xx, an HTML page, and compression.
     """
-    opener = urllib.request.OpenerDirector()
-    proxies = _proxies(host)
-    opener.add_handler(urllib.request.ProxyHandler(proxies))
-    secret = any(name.lower() == "authorization" for name in headers)
-    opener.add_handler(_Handler(clocks, watch, trust, secret))
-    request = urllib.request.Request(host.url + path, body, {**_HEADERS, **headers}, method="POST")
-    clocks.start("connect")
-    try:
-        response: Response = opener.open(request)
-    except (OSError, http.client.HTTPException) as error:
-        raise _no_answer(error, host, "".join(proxies.values()).rpartition("@")[2].rpartition("/")[2]) from None
-    response.clocks = clocks
+    response = request(host, "POST", path, body, {**_HEADERS, **headers}, clocks, trust, watch)
     try:
         _accept(response, host)
     except BaseException:
@@ -138,11 +156,11 @@ def post(
     return response
 
 
+_AGENT = f"ostream/{__version__}"
 _HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/x-ndjson, application/json",
     "Accept-Encoding": "identity",
-    "User-Agent": f"ostream/{__version__}",
 }
 
 
