@@ -17,6 +17,7 @@ COMMANDS = {
     "collect": ("filter", "fold each response into one complete object"),
     "stats": ("filter", "print counts, durations and rates"),
     "render": ("filter", "show thinking, answer and tool calls to a person"),
+    "record": ("wrapper", "write down what a command and the server say to each other"),
     "replay": ("wrapper", "serve recordings as an Ollama server would, to a command or until interrupted"),
 }
 

@@ -16,7 +16,7 @@ from typing import Iterator
 import pytest
 
 from ostream.loopback import Exchange
-from tests.process import BIN, FILTERS, Process, end_of, environment, expect, start
+from tests.process import BIN, FILTERS, WRAPPERS, Process, end_of, environment, expect, start
 from tests.server import body_of, serve
 
 CHUNK = body_of("chat-stream").splitlines(keepends=True)[0]
@@ -175,14 +175,13 @@ def waiting(tmp_path: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
     """A command, the last word of argv, that has begun its work and waits."""
     command = os.path.basename(argv[-1])
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    arguments = {"send": ["-m", "m", "hi"], "replay": ["-q", str(tmp_path / "recording")]}.get(
-        command, ["-w", "/dev/null"]
-    )
+    wrapped = {"replay": ["-q", str(tmp_path / "recording")], "record": ["-q", "-a", str(tmp_path / "recording")]}
+    arguments = {"send": ["-m", "m", "hi"], **wrapped}.get(command, ["-w", "/dev/null"])
     (tmp_path / "recording").write_bytes(CHUNK)
     with silent(CHUNK) as (_, url):
         process = subprocess.Popen([*argv, *arguments], env=environment(OLLAMA_HOST=url), **pipes)
         assert process.stdin
-        if command == "replay":
+        if command in WRAPPERS:
             expect(process.stdout, b"http://127.0.0.1:")
         else:
             process.stdin.write(CHUNK)
@@ -196,7 +195,7 @@ def waiting(tmp_path: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("command", ["send", "replay", *FILTERS])
+@pytest.mark.parametrize("command", ["send", *WRAPPERS, *FILTERS])
 def test_a_signal_ends_a_waiting_command_by_that_signal(command: str, number: signal.Signals, tmp_path: Path) -> None:
     with waiting(tmp_path, str(BIN / command)) as process:
         process.send_signal(number)
@@ -206,7 +205,7 @@ def test_a_signal_ends_a_waiting_command_by_that_signal(command: str, number: si
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("command", ["send", "replay", "stats"])
+@pytest.mark.parametrize("command", ["send", *WRAPPERS, "stats"])
 def test_an_ignored_signal_stays_ignored(command: str, number: signal.Signals, tmp_path: Path) -> None:
     """As under nohup, or behind the & of a plain sh. By a launcher: coverage would take SIGTERM for itself."""
     ignored = f"trap '' {number.name[3:]}; exec \"$@\""
@@ -228,7 +227,7 @@ def as_process_1(*argv: str) -> list[str]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("command", ["send", "replay", "extract-content"])
+@pytest.mark.parametrize("command", ["send", *WRAPPERS, "extract-content"])
 def test_process_1_exits_with_the_status_of_the_signal(command: str, number: signal.Signals, tmp_path: Path) -> None:
     """The kernel protects process 1 of a container from the default action of a signal."""
     with waiting(tmp_path, *as_process_1("-m", "ostream", command)) as process:

@@ -43,6 +43,7 @@ ARROWS = {
     "stream": "chunk errors failure message metrics ndjson response wait",
     "client": "chunk clocks errors host request response stream transport types wire",
     "loopback": "host wait",
+    "proxy": "clocks errors host loopback ndjson recording response transport wait wire",
     "page": "chunk metrics",
     "plot": "",
     "summary": "errors metrics",
@@ -63,6 +64,7 @@ ARROWS = {
     ),
     "commands.wrapper": "errors output stdio wait",
     "commands.replay": "commands.arguments commands.wrapper errors fault loopback ndjson recording stdio wait",
+    "commands.record": "commands.arguments commands.wrapper errors host loopback output proxy stdio wait",
     "__main__": "errors output stdio",
 }
 
@@ -75,7 +77,7 @@ REACH = {
     "socket": "loopback wire",
     "ssl": "wire",
     "subprocess": "commands.wrapper",
-    "threading": "commands.replay loopback spinner wire",
+    "threading": "commands.replay loopback proxy spinner wire",
     "urllib": "transport",
 }
 
