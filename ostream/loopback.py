@@ -19,7 +19,7 @@ from ostream.wait import READABLE, ReaderGone, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator
+    from typing import Any, Callable, Iterable, Iterator
 
 # No request is larger; what says so is not answered.
 BODY_LIMIT = 1 << 30
@@ -85,14 +85,23 @@ class Exchange(http.server.BaseHTTPRequestHandler):
             pass
         os.close(reader)
 
-    def head(self, status: int, content_type: str | None, length: int | None = None, /, **headers: str) -> None:
-        """Set the status line and the headers; they leave with the first bytes of the body. No length: HTTP chunks."""
+    def head(
+        self,
+        status: int,
+        content_type: str | None,
+        length: int | None = None,
+        more: Iterable[tuple[str, str]] = (),
+        **headers: str,
+    ) -> None:
+        """Set the status line and the headers, with `more` as they are; they leave with the first bytes of the body.
+        No length: HTTP chunks."""
         phrase = self.responses.get(status, ("",))[0]
         lines = [f"HTTP/1.1 {status} {phrase}"]
         if content_type:
             lines.append(f"Content-Type: {content_type}")
         lines.append(f"Date: {self.date_time_string()}")
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        lines += [f"{name}: {value}" for name, value in more]
         self._chunked = length is None and self.request_version != "HTTP/1.0"
         if length is not None:
             lines.append(f"Content-Length: {length}")

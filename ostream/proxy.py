@@ -152,7 +152,7 @@ class Proxy:
     def _answer(self, exchange: Exchange, response: Response, note: Note) -> None:
         note.begin(response.status, response.getheader("Content-Type"))
         length = response.length
-        exchange.head(response.status, None, length, **dict(_passed_on(response.headers)))
+        exchange.head(response.status, None, length, _passed_on(response.headers))
         exchange.raw(b"")  # the headers are passed on as they come, too
         encoding = response.getheader("Content-Encoding", "").strip().lower()
         if encoding not in ("", "identity"):
