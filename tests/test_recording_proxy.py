@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from typing import Any, Iterator
 
 import pytest
@@ -205,10 +206,19 @@ def test_headers_from_end_to_end_are_passed_on_and_no_others() -> None:
     answer = http_answer(
         429, b"{}", "Retry-After: 7", "Status: 429 Slow", "Length: 3", "Keep-Alive: 1", "Connection: X-Hip", "X-Hip: 1"
     )
-    sent = ["X-Mine: 1", "X-Hop: 1", "TE: trailers", "Proxy-Authorization: x", "Accept-Encoding: gzip", "X-Bad: \x01"]
-    seen, said, tape = forwarded(answer, *sent, "Accept: a", "Accept: b")
+    sent = [
+        "X-Mine: 1",
+        "X-Hop: 1",
+        "TE: trailers",
+        "Proxy-Authorization: x",
+        "Accept-Encoding: gzip",
+        "X-Bad: \x01",
+        "X-Ä: ä",
+        "X-U: ü",
+    ]
+    seen, said, tape = forwarded(answer, *sent, "X-U: ü", "Accept: a", "Accept: b")
     assert {"x-mine": "1", "accept-encoding": "identity", "connection": "close"}.items() <= seen.items()
-    assert not {"x-hop", "te", "proxy-authorization", "x-bad"} & set(seen)
+    assert not {"x-hop", "te", "proxy-authorization", "x-bad", "x-u"} & set(seen)
     assert seen["host"].startswith("127.0.0.1:")
     head, _, body = said.partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
@@ -283,6 +293,8 @@ def test_what_is_not_http_is_a_502() -> None:
 def test_after_the_end_nothing_is_asked_any_more() -> None:
     with serve(send_lines(B)) as upstream, asking(upstream.url, post()) as (client, tape):
         read_to(client, b"0\r\n\r\n")
+        while tape.proxy._under_way:
+            time.sleep(0.01)
         tape.proxy.finish()
         client.sendall(post())
         assert client.recv(1) == b""
@@ -301,3 +313,19 @@ def test_what_cannot_be_recorded_is_passed_on_all_the_same(name: str) -> None:
     _, said, tape = forwarded(answer)
     assert said.partition(b"\r\n\r\n")[2] == answer.partition(b"\r\n\r\n")[2]
     assert tape.missing == [f"POST /api/chat: {why}"]
+
+
+def test_a_client_that_leaves_at_the_very_end_is_written_down_once() -> None:
+    kept: list[Note] = []
+
+    def keep(note: Note) -> None:
+        kept.append(note)
+        note._exchange.hang_up()
+
+    with serve(send_lines(A, B)) as upstream:
+        proxy = Proxy(parse_host(upstream.url), keep, str)
+        with Server(proxy) as server, connected(server, post()) as client:
+            while client.recv(1 << 16):
+                pass
+            proxy.finish()
+    assert len(kept) == 1

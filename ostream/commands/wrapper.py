@@ -73,8 +73,8 @@ def serve(url: str, what: str, messages: Messages) -> int:
             signal.signal(each, signal.SIG_DFL)  # who asks a second time does not want to wait
         raise _Ended(number)
 
-    if os.getpid() == 1:
-        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the orphans of the container then vanish by themselves
+    # We have no children but, as process 1, the orphans of the container: they vanish by themselves.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         for number in _heeded():
             signal.signal(number, end)

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import shlex
 import shutil
 import stat
+import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import pytest
 
+from ostream.commands.record import File
 from ostream.loopback import Exchange
+from ostream.proxy import SPOOL_SIZE
+from ostream.stdio import Messages
 from tests.commands.test_replay import ASKED
 from tests.process import call, run, sh, start
-from tests.server import NAMES, STREAMS, raw_of, send_lines, send_raw, serve
+from tests.server import NAMES, STREAMS, Answers, http_answer, raw_of, send_lines, send_raw, serve, tcp
 
 A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
 B = b'{"message":{"role":"assistant","content":"b"},"done":true,"done_reason":"stop"}\n'
+
+# Not a launcher, which coverage does not see into.
+PYTHON = "python3 -m ostream"
 
 
 def record_and_replay(
@@ -28,8 +37,8 @@ def record_and_replay(
 ) -> tuple[bytes, int, bytes]:
     """The recording of a script, and the status and stdout that it had, the same under replay."""
     with serve(respond) as server:
-        recorded = sh(f"record r.ndjson -- {script}", cwd=tmp_path, env={"OLLAMA_HOST": server.url, **env})
-    replayed = sh(f"replay r.ndjson -- {script}", cwd=tmp_path, env=env)
+        recorded = sh(f"{PYTHON} record r.ndjson -- {script}", cwd=tmp_path, env={"OLLAMA_HOST": server.url, **env})
+    replayed = sh(f"{PYTHON} replay r.ndjson -- {script}", cwd=tmp_path, env=env)
     assert recorded.stderr == replayed.stderr
     assert (recorded.returncode, recorded.stdout) == (replayed.returncode, replayed.stdout)
     return (tmp_path / "r.ndjson").read_bytes(), recorded.returncode, recorded.stdout
@@ -204,7 +213,7 @@ def test_a_server_that_hangs_up(tmp_path: Path) -> None:
 def test_a_server_that_is_not_there_is_a_502(tmp_path: Path) -> None:
     script = "sh -c 'curl -s -d {} -w %{http_code} $OLLAMA_HOST/api/chat'"
     env = {"OLLAMA_HOST": "127.0.0.1:1"}
-    recorded = sh(f"record r.ndjson -- {script}", cwd=tmp_path, env=env)
+    recorded = sh(f"{PYTHON} record r.ndjson -- {script}", cwd=tmp_path, env=env)
     replayed = sh(f"replay r.ndjson -- {script}", cwd=tmp_path)
     assert recorded.stdout == replayed.stdout == b'{"error":"127.0.0.1:1: connection refused"}502'
     assert recorded.stderr == b""
@@ -294,22 +303,54 @@ def test_a_full_disk_does_not_disturb_the_command(status: int, expected: int, ur
     assert result.stderr.decode() == "record: /dev/full: No space left on device; what follows is not recorded\n"
 
 
-LIMITED = """
-import resource, signal, sys
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
-from ostream.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_half_an_exchange_is_taken_back(url: str, tmp_path: Path) -> None:
-    script = f"{sys.executable} -c '{LIMITED}' record r -- sh -c 'send -m m hi; send -m m hi' >&2"
-    result = sh(script, cwd=tmp_path, env={"OLLAMA_HOST": url})
-    assert result.returncode == 1
-    assert b"record: r: File too large; what follows is not recorded\n" in result.stderr
-    assert result.stderr.count(b'"done"') == 4
-    assert len(exchanges_of((tmp_path / "r").read_bytes())) == 1
+TWICE = "for n in 1 2; do curl -s -d {} $OLLAMA_HOST/api/chat > /dev/null || exit; done"
+
+
+@pytest.mark.parametrize(
+    ("filler", "failed", "kept"), [(b"x" * 300, "r", 1), (b"x" * (SPOOL_SIZE + 9), "a temporary file", 0)]
+)
+def test_half_an_exchange_is_taken_back(
+    filler: bytes, failed: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    respond = send_lines(b'{"response":"%b"}\n' % filler, B)
+    with serve(respond) as server, largest_file(1000 if kept else SPOOL_SIZE):
+        result = call("record", "r", "--", "sh", "-c", TWICE, env={"OLLAMA_HOST": server.url})
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert result.stderr.decode() == f"record: {failed}: File too large; what follows is not recorded\n"
+    assert len(exchanges_of((tmp_path / "r").read_bytes())) == kept
+
+
+def test_an_answer_that_cannot_be_recorded_is_told(tmp_path: Path) -> None:
+    gzip = http_answer(200, b"\x1f\x8b", "Content-Encoding: gzip")
+    with tcp(Answers(gzip)) as port:
+        command = ["curl", "-s", "-d", "{}", f"127.0.0.1:{port}/api/chat"]
+        script = "curl -s -d {} $OLLAMA_HOST/api/chat"
+        direct = subprocess.run(command, capture_output=True, check=True).stdout
+        result = call("record", tmp_path / "r", "--", "sh", "-c", script, env={"OLLAMA_HOST": f"127.0.0.1:{port}"})
+    assert (result.returncode, result.stdout) == (1, direct)
+    why = "the answer is compressed (gzip), unasked; this exchange is not recorded"
+    assert result.stderr.decode() == f"record: POST /api/chat: {why}\n"
+
+
+def test_a_file_that_fails_when_it_is_closed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    file = File(str(tmp_path / "r"), False, Messages("record"))
+    assert file._out
+    os.close(file._out.fd)
+    file.close()
+    assert file.has_failed
+    message = f"record: {tmp_path}/r: Bad file descriptor; what follows is not recorded\n"
+    assert capfd.readouterr().err == message
 
 
 def test_a_reader_of_the_recording_that_leaves_ends_only_the_recording(url: str) -> None:

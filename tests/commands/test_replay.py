@@ -136,6 +136,14 @@ def ask(url: str, method: str, path: str, body: bytes = b"", **headers: str) -> 
         connection.close()
 
 
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("DELETE", 304)])
+def test_an_answer_without_a_body_has_none(method: str, status: int, tmp_path: Path) -> None:
+    line = {"request": {"method": method, "path": "/x", "body": {}}, "status": status, "content_type": "text/plain"}
+    (tmp_path / "recording").write_text(json.dumps(line))
+    with replaying(tmp_path / "recording") as url:
+        assert ask(url, method, "/x") == (status, "text/plain", b"")
+
+
 NDJSON, JSON = "application/x-ndjson", "application/json; charset=utf-8"
 REQUESTS = [
     # method, path, body, headers, status, type, body of the answer
