@@ -209,14 +209,13 @@ def test_headers_from_end_to_end_are_passed_on_and_no_others() -> None:
     sent = [
         "X-Mine: 1",
         "X-Hop: 1",
-        "TE: trailers",
+        "TE: x",
         "Proxy-Authorization: x",
         "Accept-Encoding: gzip",
         "X-Bad: \x01",
-        "X-Ä: ä",
-        "X-U: ü",
+        "X-U: à",
     ]
-    seen, said, tape = forwarded(answer, *sent, "X-U: ü", "Accept: a", "Accept: b")
+    seen, said, tape = forwarded(answer, *sent, "Accept: a", "Accept: b")
     assert {"x-mine": "1", "accept-encoding": "identity", "connection": "close"}.items() <= seen.items()
     assert not {"x-hop", "te", "proxy-authorization", "x-bad", "x-u"} & set(seen)
     assert seen["host"].startswith("127.0.0.1:")
