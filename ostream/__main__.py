@@ -19,6 +19,7 @@ COMMANDS = {
     "stats": ("filter", "print counts, durations and rates"),
     "render": ("filter", "show thinking, answer and tool calls to a person"),
     "run-tools": ("filter", "run the tools that an answer calls, and print message lines"),
+    "record": ("wrapper", "write down what a command and the server say to each other"),
     "replay": ("wrapper", "serve recordings as an Ollama server would, to a command or until interrupted"),
 }
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ostream.chunk import Chunk
-    from ostream.transport import Response
+    from ostream.response import Response
     from ostream.types import (
         ChatFields,
         Format,

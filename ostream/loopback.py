@@ -6,17 +6,20 @@ lines with it), refuses what a web page could send, and sends one line as one HT
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import os
 import re
 import socket
 import struct
 import threading
 
 from ostream.host import is_loopback
+from ostream.wait import READABLE, ReaderGone, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Iterable, Iterator
 
 # No request is larger; what says so is not answered.
 BODY_LIMIT = 1 << 30
@@ -57,14 +60,48 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         host = self.headers.get("Host", "localhost")
         return "Origin" in self.headers or not is_loopback(re.sub(r":\d*\Z", "", host).strip("[]"))
 
-    def head(self, status: int, content_type: str | None, length: int | None = None, **headers: str) -> None:
-        """Set the status line and the headers; they leave with the first bytes of the body. No length: HTTP chunks."""
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[int]:
+        """A descriptor to watch while something else is waited for: its reader goes when the client does.
+
+        As with the real server, a client that sends its end of file has left.
+        """
+        reader, writer = os.pipe()
+        thread = threading.Thread(target=self._watch, args=(reader,), daemon=True)
+        thread.start()
+        try:
+            yield writer
+        finally:
+            os.close(writer)
+            thread.join()
+
+    def _watch(self, reader: int) -> None:
+        """Close `reader` when the client leaves, or when nobody needs to know any more."""
+        try:
+            wait(self.connection.fileno(), READABLE, reader)
+            if self.connection.recv(1, socket.MSG_PEEK):
+                wait(None, 0, reader)  # not its end, but its next request
+        except (OSError, ReaderGone):
+            pass
+        os.close(reader)
+
+    def head(
+        self,
+        status: int,
+        content_type: str | None,
+        length: int | None = None,
+        more: Iterable[tuple[str, str]] = (),
+        **headers: str,
+    ) -> None:
+        """Set the status line and the headers, with `more` as they are; they leave with the first bytes of the body.
+        No length: HTTP chunks."""
         phrase = self.responses.get(status, ("",))[0]
         lines = [f"HTTP/1.1 {status} {phrase}"]
         if content_type:
             lines.append(f"Content-Type: {content_type}")
         lines.append(f"Date: {self.date_time_string()}")
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        lines += [f"{name}: {value}" for name, value in more]
         self._chunked = length is None and self.request_version != "HTTP/1.0"
         if length is not None:
             lines.append(f"Content-Length: {length}")
@@ -99,6 +136,11 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         self.connection.close()
         self.close_connection = True
 
+    def hang_up(self) -> None:
+        """End the connection, whatever another thread does with it."""
+        with contextlib.suppress(OSError):  # the client may have been faster
+            self.connection.shutdown(socket.SHUT_RDWR)
+
     def whole(self, status: int, content_type: str | None, body: bytes) -> None:
         """A whole answer at once."""
         if self.command == "HEAD":
@@ -126,31 +168,34 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self, respond: Callable[[Exchange], None]) -> None:
         super().__init__(("127.0.0.1", 0), Exchange)
         self.respond = respond
-        self._thread = threading.Thread(target=self._serve, daemon=True)
-        self._over = False
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
     def __enter__(self) -> Server:
+        self._running, watched = os.pipe()
+        self._thread = threading.Thread(target=self._accept, args=(watched,), daemon=True)
         self._thread.start()
         return self
 
-    def _serve(self) -> None:
-        # serve_forever would wake up all the time to see whether it is to stop.
-        while not self._over:
-            self.handle_request()
-
     def __exit__(self, *_: object) -> None:
-        self._over = True
-        socket.create_connection(("127.0.0.1", self.server_port)).close()  # a request more, for it to find out
+        os.close(self._running)
         self._thread.join()
         self.server_close()
+
+    def _accept(self, watched: int) -> None:
+        """As serve_forever, which would wake up again and again to see whether it should end."""
+        try:
+            while True:
+                wait(self.fileno(), READABLE, watched)
+                self.handle_request()
+        except ReaderGone:
+            os.close(watched)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that left is not an error."""
         import sys
 
-        if not isinstance(sys.exc_info()[1], OSError):
+        if not isinstance(sys.exc_info()[1], (OSError, ReaderGone)):
             super().handle_error(request, client_address)

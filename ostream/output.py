@@ -105,24 +105,25 @@ def encode_text(text: str) -> bytes:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def open_output(name: str, inputs: list[str], raw_terminal: bool = False) -> Output:
-    """FILE of `-w FILE`, emptied; a name of an open descriptor means that descriptor, never a second opening.
+def open_output(name: str, inputs: list[str], raw_terminal: bool = False, append: bool = False) -> Output:
+    """FILE of `-w FILE`, emptied unless it is to be appended to. A name of an open descriptor means that descriptor,
+    never a second opening.
 
     Raises RequestError when FILE is also one of the inputs, OutputError when it can't be opened.
     """
     if name == "-":
         raise RequestError("-w -: two things would go to standard output; say /dev/stdout if that is meant")
     try:
-        given = _descriptor(name)
+        given = given_descriptor(name)
         # Not O_TRUNC: first see that it is not an input.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else 0)
         fd = os.open(name, flags, 0o666) if given is None else os.dup(given)
         if stat.S_ISREG(os.fstat(fd).st_mode):
             if _is_input(fd, inputs):
                 raise RequestError(f"{name}: is also an input; write to another file")
             if given is None and os.path.samestat(os.fstat(fd), os.fstat(1)):
                 raise RequestError(f"{name}: is also standard output; write to another file, or say /dev/stdout")
-            if given is None:
+            if given is None and not append:
                 os.ftruncate(fd, 0)
         return Output(fd, name, raw_terminal)
     except OstreamError:
@@ -131,7 +132,8 @@ def open_output(name: str, inputs: list[str], raw_terminal: bool = False) -> Out
         raise OutputError(f"{name}: {reason(error)}") from None
 
 
-def _descriptor(name: str) -> int | None:
+def given_descriptor(name: str) -> int | None:
+    """The open descriptor that this name means, if it is that kind of name."""
     standard = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
     if name in standard:
         return standard[name]

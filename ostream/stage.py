@@ -56,6 +56,7 @@ class Stage:
         self._messages_suffice = messages_suffice
         self._open = False  # a response has begun and not ended
         self._suffices = False  # there was something else that is worth a success
+        self._elsewhere = False  # the recorded lines that come are no responses
         self._stdout = Output(1, "standard output", raw_terminal)
         self._passing = write_to is not None
         self._at_line_start = True
@@ -151,6 +152,7 @@ class Stage:
         self.messages.trace(f"reading {where}")
         watch = watchable(1)
         fd = open_input(name, watch)
+        self._elsewhere = False
         lineno = 0
         try:
             # A regular file never makes us wait.
@@ -166,7 +168,7 @@ class Stage:
                     except NotNDJSON as error:
                         failure = _damage(error, line, where, lineno)
                         break
-                    if chunk is None:
+                    if chunk is None or (self._elsewhere and "elapsed" in chunk):
                         pass
                     elif "error" in chunk and is_error(chunk):
                         line = self._error_line(chunk, line, items, f"{where}:{lineno}", is_file)
@@ -174,6 +176,7 @@ class Stage:
                         if self._open:
                             cut = f"{where}:{lineno}: the response before this one ended without done: true"
                             items.append(self._fail(IncompleteStream(cut), passed))
+                        self._elsewhere = _is_elsewhere(chunk["request"])
                     elif "role" in chunk:
                         if self._with_messages:
                             items.append(chunk)
@@ -225,6 +228,15 @@ class Stage:
         elif self._passing:
             self._pass(encode_line(failed.line))
         return failed
+
+
+def _is_elsewhere(request: Any) -> bool:
+    """Did this request of a recording, such as GET /api/tags, ask for something else than a response?
+
+    Only lines that the recorder stamped are then left out: an error line that `send` wrote counts wherever it stands.
+    """
+    path = request.get("path") if isinstance(request, dict) else None
+    return isinstance(path, str) and path not in ("/api/chat", "/api/generate")
 
 
 def _damage(error: NotNDJSON, line: bytes, where: str, lineno: int) -> OstreamError:

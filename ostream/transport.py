@@ -1,8 +1,6 @@
-"""One POST and its answer: the only user of urllib.
+"""One request and its answer: the only user of urllib.
 
-- Nothing is followed, and nothing loopback goes through a proxy: an opener of our own with neither.
-- A read gives what is there and never waits for more.
-- How a body ended proves nothing: several failures of a server end it properly. Only `done` does.
+Nothing is followed, and nothing loopback goes through a proxy: an opener of our own with neither.
 """
 
 from __future__ import annotations
@@ -16,102 +14,15 @@ from ostream.clocks import Clocks
 from ostream.errors import BUSY_CODES, ConnectError, IncompleteStream, OstreamError, RequestError, ResponseError, reason
 from ostream.failure import refusal
 from ostream.host import Host, is_loopback, parse_host
-from ostream.wire import BLOCK, Trust, Wire, dial, start_tls
+from ostream.response import Response
+from ostream.wire import Trust, Wire, dial, start_tls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator, Mapping
+    from typing import Any, Mapping
 
-# An HTTP chunk's size with its extensions; http.client allows 64 KiB for a header line.
-SIZE_LINE_LIMIT = 4 << 10
-HEX_DIGITS = b"0123456789abcdefABCDEF"
 # An error's text is short; a page of ten megabytes says no more than its beginning.
 REFUSAL_LIMIT = 256 << 10
-
-
-class Response(http.client.HTTPResponse):
-    """The answer to a POST; `blocks()` is its body."""
-
-    clocks: Clocks
-    failure: OstreamError | None = None
-
-    def _read_status(self) -> tuple[str, int, str]:
-        """http.client skips 100 only; every 1xx but 101 says that the answer is still to come."""
-        version, status, phrase = super()._read_status()  # type: ignore[misc]
-        return version, (100 if 101 < status < 200 else status), phrase
-
-    def blocks(self) -> Iterator[bytes]:
-        """The body without its framing, in blocks as they come, to wherever it ends.
-
-        `failure` says then what ended it: a broken connection, damaged framing or a clock; None if it seemed proper.
-        It is not raised here, so that a reader gets the last unfinished line too. ReaderGone is raised.
-        """
-        # An answer that has no body, by its status, has none whatever its headers say.
-        chunked = self.chunked and self.length is None
-        self.clocks.received = 0
-        try:
-            for block in self._chunked_blocks() if chunked else self._plain_blocks():
-                if self.clocks.clock == "first-byte":
-                    self.clocks.start("idle")
-                self.clocks.received += len(block)
-                yield block
-        except OstreamError as error:
-            self.failure = error
-        except OSError as error:
-            self.failure = IncompleteStream(f"the connection broke: {reason(error)}")
-
-    def _plain_blocks(self) -> Iterator[bytes]:
-        left = self.length  # None: to the end of the connection
-        while self.fp and (left is None or left > 0):
-            block = self.fp.read1(BLOCK if left is None else min(BLOCK, left))
-            if not block:
-                return
-            if left is not None:
-                left -= len(block)
-            yield block
-
-    def _chunked_blocks(self) -> Iterator[bytes]:
-        """All of what one read gave of several HTTP chunks as one block; http.client's own way costs four times the
-        time, and hides how a body ended."""
-        left = 0  # of the HTTP chunk that has begun
-        size_line = b""  # of the next one, as far as it has come
-        while True:
-            data = size_line + self.fp.read1(BLOCK)
-            if len(data) == len(size_line):
-                return
-            size_line = b""
-            parts = []
-            position = 0
-            ending = ""
-            while position < len(data):
-                if left:
-                    part = data[position : position + left]
-                    parts.append(part)
-                    position += len(part)
-                    left -= len(part)
-                    continue
-                end = data.find(b"\n", position)
-                line = data[position:] if end < 0 else data[position:end]
-                if end < 0 or len(line) > SIZE_LINE_LIMIT:
-                    size_line = line
-                    break
-                position = end + 1
-                size = line.partition(b";")[0].strip()
-                if not size:
-                    continue  # the line end behind the data of a chunk
-                if len(size) > 16 or size.strip(HEX_DIGITS):
-                    ending = "damaged"
-                    break
-                left = int(size, 16)
-                if not left:
-                    ending = "proper"
-                    break
-            if parts:
-                yield b"".join(parts)
-            if ending == "damaged" or len(size_line) > SIZE_LINE_LIMIT:
-                raise IncompleteStream("the HTTP framing of the answer is damaged")
-            if ending:
-                return
 
 
 class _Connection(http.client.HTTPConnection):
@@ -193,6 +104,36 @@ def _proxies(host: Host) -> dict[str, str]:
     return {host.scheme: f"http://{credentials}{at}{parsed.url[len('http://') :]}"}
 
 
+def request(
+    host: Host,
+    method: str,
+    path: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    clocks: Clocks,
+    trust: Trust,
+    watch: int | None = None,
+) -> Response:
+    """Send one request and give the answer, whatever it says, once its headers are there.
+
+    Raises ConnectError, ClockError, ResponseError for what is not HTTP, IncompleteStream when the server hangs up
+    without an answer, and ReaderGone.
+    """
+    opener = urllib.request.OpenerDirector()
+    proxies = _proxies(host)
+    opener.add_handler(urllib.request.ProxyHandler(proxies))
+    secret = any(name.lower() == "authorization" for name in headers)
+    opener.add_handler(_Handler(clocks, watch, trust, secret))
+    asked = urllib.request.Request(host.url + path, body, {"User-Agent": _AGENT, **headers}, method=method)
+    clocks.start("connect")
+    try:
+        response: Response = opener.open(asked)
+    except (OSError, http.client.HTTPException) as error:
+        raise _no_answer(error, host, "".join(proxies.values()).rpartition("@")[2].rpartition("/")[2]) from None
+    response.clocks = clocks
+    return response
+
+
 def post(
     host: Host,
     path: str,
@@ -202,23 +143,11 @@ def post(
     trust: Trust,
     watch: int | None = None,
 ) -> Response:
-    """Send one request and give the answer, once its headers are there and it is one of ours.
+    """Send one request to /api/chat or /api/generate, and give the answer if it is one of ours.
 
-    Raises ConnectError, ClockError, ResponseError (any status that is not 2xx, an HTML page, compression),
-    IncompleteStream when the server hangs up without an answer, and ReaderGone.
+    Raises what `request` raises, and ResponseError for any status that is not 2xx, an HTML page, and compression.
     """
-    opener = urllib.request.OpenerDirector()
-    proxies = _proxies(host)
-    opener.add_handler(urllib.request.ProxyHandler(proxies))
-    secret = any(name.lower() == "authorization" for name in headers)
-    opener.add_handler(_Handler(clocks, watch, trust, secret))
-    request = urllib.request.Request(host.url + path, body, {**_HEADERS, **headers}, method="POST")
-    clocks.start("connect")
-    try:
-        response: Response = opener.open(request)
-    except (OSError, http.client.HTTPException) as error:
-        raise _no_answer(error, host, "".join(proxies.values()).rpartition("@")[2].rpartition("/")[2]) from None
-    response.clocks = clocks
+    response = request(host, "POST", path, body, {**_HEADERS, **headers}, clocks, trust, watch)
     try:
         _accept(response, host)
     except BaseException:
@@ -227,11 +156,11 @@ def post(
     return response
 
 
+_AGENT = f"ostream/{__version__}"
 _HEADERS = {
     "Content-Type": "application/json",
     "Accept": "application/x-ndjson, application/json",
     "Accept-Encoding": "identity",
-    "User-Agent": f"ostream/{__version__}",
 }
 
 

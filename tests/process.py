@@ -30,6 +30,7 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.SIG_DFL)
 
+WRAPPERS = [name for name, (kind, _) in COMMANDS.items() if kind == "wrapper"]
 FILTERS = [name for name, (kind, _) in COMMANDS.items() if kind == "filter"]
 TOOLS = ROOT / "tests" / "tools"
 # What a filter can't do without; `run`, `start` and `call` add it.

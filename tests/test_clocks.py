@@ -15,7 +15,7 @@ import pytest
 from ostream import Client, ClockError
 from ostream.clocks import Clocks
 from ostream.errors import TRY_LATER
-from ostream.transport import Response
+from ostream.response import Response
 from ostream.wait import ReaderGone
 from ostream.wire import Wire
 from tests.server import http_answer, read_request, resolve, tcp

@@ -16,7 +16,7 @@ from typing import Iterator
 import pytest
 
 from ostream.loopback import Exchange
-from tests.process import BIN, FILTERS, Process, end_of, environment, expect, quoted, start, words
+from tests.process import BIN, FILTERS, WRAPPERS, Process, end_of, environment, expect, quoted, start, words
 from tests.server import body_of, serve
 
 CHUNK = body_of("chat-stream").splitlines(keepends=True)[0]
@@ -175,14 +175,13 @@ def waiting(tmp_path: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
     """A command, the last word of argv, that has begun its work and waits."""
     command = os.path.basename(argv[-1])
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    arguments = {"send": ["-m", "m", "hi"], "replay": ["-q", str(tmp_path / "recording")]}.get(
-        command, words(command, "-w", "/dev/null")[1:]
-    )
+    wrapped = {"replay": ["-q", str(tmp_path / "recording")], "record": ["-q", "-a", str(tmp_path / "recording")]}
+    arguments = {"send": ["-m", "m", "hi"], **wrapped}.get(command, words(command, "-w", "/dev/null")[1:])
     (tmp_path / "recording").write_bytes(CHUNK)
     with silent(CHUNK) as (_, url):
         process = subprocess.Popen([*argv, *arguments], env=environment(OLLAMA_HOST=url), **pipes)
         assert process.stdin
-        if command == "replay":
+        if command in WRAPPERS:
             expect(process.stdout, b"http://127.0.0.1:")
         else:
             process.stdin.write(CHUNK)
@@ -196,7 +195,7 @@ def waiting(tmp_path: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("command", ["send", "replay", *FILTERS])
+@pytest.mark.parametrize("command", ["send", *WRAPPERS, *FILTERS])
 def test_a_signal_ends_a_waiting_command_by_that_signal(command: str, number: signal.Signals, tmp_path: Path) -> None:
     with waiting(tmp_path, str(BIN / command)) as process:
         process.send_signal(number)
@@ -206,7 +205,7 @@ def test_a_signal_ends_a_waiting_command_by_that_signal(command: str, number: si
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("command", ["send", "replay", "stats"])
+@pytest.mark.parametrize("command", ["send", *WRAPPERS, "stats"])
 def test_an_ignored_signal_stays_ignored(command: str, number: signal.Signals, tmp_path: Path) -> None:
     """As under nohup, or behind the & of a plain sh. By a launcher: coverage would take SIGTERM for itself."""
     ignored = f"trap '' {number.name[3:]}; exec \"$@\""
@@ -246,7 +245,7 @@ def as_process_1(*argv: str) -> list[str]:
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("command", ["send", "replay", "extract-content"])
+@pytest.mark.parametrize("command", ["send", *WRAPPERS, "extract-content"])
 def test_process_1_exits_with_the_status_of_the_signal(command: str, number: signal.Signals, tmp_path: Path) -> None:
     """The kernel protects process 1 of a container from the default action of a signal."""
     with waiting(tmp_path, *as_process_1("-m", "ostream", command)) as process:
@@ -295,3 +294,14 @@ def test_replay_passes_on_a_signal_that_comes_before_its_command(tmp_path: Path)
     argv = ["-c", SIGNALED_EARLY, str(tmp_path / "recording")]
     for python, status in (([sys.executable, *argv], -signal.SIGTERM), (as_process_1(*argv), 128 + signal.SIGTERM)):
         assert subprocess.run(python, env=environment(), timeout=60, check=False).returncode == status
+
+
+# The first sh leaves an orphan that has ended; COMMAND asks the kernel what became of it.
+ORPHAN = "sh -c 'sleep 0 & echo $!' > orphan; while kill -0 $(cat orphan) 2>&-; do sleep 0.05; done; exit 9"
+
+
+def test_process_1_buries_what_its_command_leaves_behind(tmp_path: Path) -> None:
+    """Nobody else can, and a container lives long."""
+    (tmp_path / "recording").write_bytes(CHUNK)
+    argv = as_process_1("-m", "ostream", "replay", str(tmp_path / "recording"), "--", "sh", "-c", ORPHAN)
+    assert subprocess.run(argv, env=environment(), cwd=tmp_path, timeout=60, check=False).returncode == 9

@@ -11,7 +11,7 @@ import pytest
 
 from ostream import __version__
 from ostream.__main__ import COMMANDS
-from tests.process import BIN, FILTERS, ROOT, call, environment, quoted, run, sh, start, words
+from tests.process import BIN, FILTERS, ROOT, WRAPPERS, call, environment, quoted, run, sh, start, words
 from tests.server import body_of, send_raw, serve
 
 STREAM = body_of("chat-stream")
@@ -27,7 +27,8 @@ def recording(tmp_path: Path) -> Path:
 
 def arguments_of(command: str, recording: Path) -> list[str]:
     """What makes a command write something."""
-    return {"send": ["-m", "m", "hi"], "replay": ["-q", str(recording)]}.get(command, words(command)[1:])
+    wrapped = {"replay": ["-q", str(recording)], "record": ["-q", "-a", str(recording)]}
+    return {"send": ["-m", "m", "hi"], **wrapped}.get(command, words(command)[1:])
 
 
 def test_bin_the_modules_and_the_table_list_the_same_commands() -> None:
@@ -180,8 +181,8 @@ def test_a_closed_stdin_is_a_file_that_cannot_be_read(command: str) -> None:
 def test_a_closed_stderr_only_silences(command: str, recording: Path) -> None:
     with serve(send_raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n" + STREAM)) as server:
         command_line = " ".join([PYTHON, command, *arguments_of(command, recording)])
-        if command == "replay":
-            command_line += " -- send hi"
+        if command in WRAPPERS:
+            command_line += " -- send -m m hi"
         env = {"OLLAMA_HOST": server.url}
         open_, closed = (sh(command_line + end, stdin=STREAM, env=env) for end in ("", " 2>&-"))
     assert (closed.returncode, closed.stdout) == (0, open_.stdout)
@@ -221,7 +222,9 @@ def test_a_failure_on_a_full_disk_is_two_failures() -> None:
 
 @every_command
 def test_quiet_and_verbose_are_options_of_every_command(command: str, recording: Path) -> None:
-    arguments = ["no-such-file.ndjson"] if command != "send" else ["-m", "m", "--host", "http://127.0.0.1:1", "hi"]
+    arguments = (
+        ["no-such-directory/file.ndjson"] if command != "send" else ["-m", "m", "--host", "http://127.0.0.1:1", "hi"]
+    )
     loud, quiet, verbose = (call(command, *options, *arguments) for options in ([], ["-q"], ["-v"]))
     assert loud.returncode == quiet.returncode == verbose.returncode != 0
     assert loud.stderr == quiet.stderr != b""

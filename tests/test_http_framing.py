@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostream.clocks import Clocks
-from ostream.transport import SIZE_LINE_LIMIT, Response
+from ostream.response import SIZE_LINE_LIMIT, Response
 from ostream.wire import Wire
 from tests.server import NAMES, body_of, raw_of
 

@@ -34,13 +34,16 @@ ARROWS = {
     "host": "errors",
     "request": "errors tools",
     "recording": "errors failure ndjson request",
+    "fault": "ndjson recording",
     "clocks": "errors wait",
     "wire": "clocks errors wait",
-    "transport": "clocks errors failure host wire",
+    "response": "clocks errors wire",
+    "transport": "clocks errors failure host response wire",
     "types": "",
-    "stream": "chunk errors failure message metrics ndjson transport wait",
-    "client": "chunk clocks errors host request stream transport types wire",
-    "loopback": "host",
+    "stream": "chunk errors failure message metrics ndjson response wait",
+    "client": "chunk clocks errors host request response stream transport types wire",
+    "loopback": "host wait",
+    "proxy": "clocks errors host loopback ndjson recording response transport wait wire",
     "page": "chunk metrics",
     "plot": "",
     "summary": "errors metrics",
@@ -62,7 +65,7 @@ ARROWS = {
     "commands.render": "commands.arguments metrics page spinner stage stdio",
     "commands.run_tools": ("chunk commands.arguments errors execute message ndjson output stage stdio toolbox wait"),
     "commands.ask": "context conversation errors files request stdio toolbox",
-    "commands.forward": "errors failure message ndjson output recording transport",
+    "commands.forward": "errors failure message ndjson output recording response",
     "commands.turns": (
         "chunk client commands.forward errors message ndjson output recording request stdio toolbox wait"
     ),
@@ -70,7 +73,9 @@ ARROWS = {
         "client commands.arguments commands.ask commands.turns context conversation errors ndjson output request stdio "
         "toolbox wait"
     ),
-    "commands.replay": "commands.arguments errors loopback ndjson output recording stdio wait",
+    "commands.wrapper": "errors output stdio wait",
+    "commands.replay": "commands.arguments commands.wrapper errors fault loopback ndjson recording stdio wait",
+    "commands.record": "commands.arguments commands.wrapper errors host loopback output proxy stdio wait",
     "__main__": "errors output stdio wait",
 }
 
@@ -78,13 +83,13 @@ ARROWS = {
 REACH = {
     "argparse": "commands.arguments",
     "fcntl": "files",
-    "http": "loopback transport",
+    "http": "loopback response transport",
     "select": "wait",
-    "signal": "commands.replay execute stdio",
+    "signal": "commands.wrapper execute stdio",
     "socket": "loopback wire",
     "ssl": "wire",
-    "subprocess": "commands.replay execute",
-    "threading": "commands.replay execute loopback spinner wire",
+    "subprocess": "commands.wrapper execute",
+    "threading": "commands.replay execute loopback proxy spinner wire",
     "urllib": "transport",
 }
 

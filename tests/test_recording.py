@@ -118,7 +118,7 @@ def test_lines_are_answered_byte_for_byte_each_at_its_time() -> None:
         (b'{"a":2}\n', 3000),
         (b'{"a":3}', 3000),
     ]
-    assert not exchange.cut
+    assert exchange.ending == "end"
 
 
 GONE_LATE, BUSY_LATE = b'{"error":"gone","StatusCode":404}\n', b'{"error":"busy","StatusCode":503}\n'
@@ -140,10 +140,15 @@ FAILURES = [
 @pytest.mark.parametrize(("error", "alone", "behind"), FAILURES, ids=[str(row[0]) for row in FAILURES])
 def test_a_failure_that_send_wrote_stands_for_what_the_server_did(error: Any, alone: Any, behind: Any) -> None:
     (exchange,) = read(error.error_line())
-    assert (exchange.status, exchange.content_type, [line for line, _ in exchange.lines], exchange.cut) == alone
+    assert (
+        exchange.status,
+        exchange.content_type,
+        [line for line, _ in exchange.lines],
+        exchange.ending == "cut",
+    ) == alone
     if behind:
         (exchange,) = read(CHAT, error.error_line())
-        assert (exchange.status, [line for line, _ in exchange.lines[1:]], exchange.cut) == behind
+        assert (exchange.status, [line for line, _ in exchange.lines[1:]], exchange.ending == "cut") == behind
 
 
 def test_a_partial_line_that_no_utf8_can_say_is_cut_as_well() -> None:
@@ -154,12 +159,12 @@ def test_a_partial_line_that_no_utf8_can_say_is_cut_as_well() -> None:
 def test_an_answer_that_was_cut_by_a_limit_was_whole_for_the_server() -> None:
     (exchange,) = read(CHAT, CHAT_END, LengthError("cut by a limit").error_line())
     assert len(exchange.lines) == 2
-    assert not exchange.cut
+    assert exchange.ending == "end"
 
 
 def test_an_answer_after_one_that_was_cut_is_an_exchange_of_its_own() -> None:
     cut, whole = read(CHAT, IncompleteStream("cut", b'{"mess').error_line(), CHAT, CHAT_END)
-    assert cut.cut
+    assert cut.ending == "cut"
     assert len(whole.lines) == 2
 
 
@@ -271,5 +276,5 @@ def test_the_model_is_the_one_first_asked_for_or_answered_by(lines: list[Any], m
 @pytest.mark.parametrize(("name", "path"), [("chat-stream", "/api/chat"), ("generate-nostream", "/api/generate")])
 def test_what_a_real_server_sent_is_a_recording_of_one_exchange(name: str, path: str) -> None:
     (seen,) = parse(body_of(name).splitlines(keepends=True), name)
-    assert (seen.path, seen.body, seen.model, seen.cut) == (path, None, "plain", False)
+    assert (seen.path, seen.body, seen.model, seen.ending) == (path, None, "plain", "end")
     assert b"".join(line for line, _ in seen.lines) == body_of(name)

@@ -257,5 +257,5 @@ def test_any_mapping_will_do() -> None:
 
 
 def test_a_function_that_no_schema_describes_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="^untold: parameter value: complex has no JSON schema$"):
+    with pytest.raises(TypeError, match=r"^untold: parameter value: complex has no JSON schema$"):
         chat_body("m", [], tools=[untold])

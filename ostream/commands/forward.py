@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ostream.message import Accumulator
     from ostream.output import Output
-    from ostream.transport import Response
+    from ostream.response import Response
 
 # After done, what still comes must come within this many seconds: the answer is complete.
 LINGER = 1.0

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import threading
 import time
 
 from ostream.commands.arguments import Parser
-from ostream.errors import InputError, NotNDJSON, RequestError, reason
+from ostream.commands.wrapper import end_as, environment, run_command, serve
+from ostream.errors import InputError, NotNDJSON, RequestError
+from ostream.fault import KINDS, Fault, fault
 from ostream.loopback import Exchange, Server
 from ostream.ndjson import split_lines
-from ostream.output import Output
-from ostream.recording import JSON, Recordings, parse
-from ostream.stdio import Messages, die, input_name, open_input, read_blocks
+from ostream.recording import JSON, Recordings, decode_body, parse
+from ostream.stdio import Messages, input_name, open_input, read_blocks
 from ostream.wait import wait
 
 TYPE_CHECKING = False
@@ -30,7 +29,7 @@ LONGEST_SILENCE = 24 * 3600.0
 def parser() -> Parser:
     parser = Parser(
         "replay",
-        "[--speed S] FILE ... [-- COMMAND [ARGUMENT ...]]",
+        "[--speed S] [--fault KIND:K] FILE ... [-- COMMAND [ARGUMENT ...]]",
         "A wrapper: exits with COMMAND's status; memory: the recordings.",
         "Serve recordings on a loopback port as an Ollama server would: to COMMAND, with OLLAMA_HOST set, or until\n"
         "interrupted. A recording is what 'send' printed, or one with request lines.",
@@ -46,6 +45,7 @@ def parser() -> Parser:
         default=0,
         help="1: as recorded, 0.5: half as fast, 0: as fast as can be (0)",
     )
+    parser.add_argument("--fault", metavar="KIND:K", type=fault, help=f"inject a failure: {KINDS}")
     parser.add_argument("files", nargs="*", metavar="FILE", help="recordings; '-' is standard input")
     return parser
 
@@ -64,21 +64,22 @@ def main(arguments: list[str], messages: Messages) -> int:
     command_line = parser()
     values = command_line.parse(arguments, messages)
     files = values["files"][: len(values["files"]) - len(command_line.rest)]
-    return run(messages, files, command_line.rest, values["speed"])
+    return run(messages, files, command_line.rest, values["speed"], values["fault"])
 
 
-def run(messages: Messages, files: list[str], command: list[str], speed: float = 0) -> int:
+def run(messages: Messages, files: list[str], command: list[str], speed: float = 0, fault: Fault | None = None) -> int:
     if not files:
         raise RequestError("no recording", advice="write 'replay FILE ... -- COMMAND'")
     recordings = Recordings([exchange for name in files for exchange in _load(name)])
+    if fault:
+        for recorded in recordings.exchanges:
+            fault.inject(recorded)
     lock = threading.Lock()
 
     def respond(exchange: Exchange) -> None:
         messages.trace(f"{exchange.command} {exchange.path}")
-        found = None
-        if exchange.command == "POST":
-            with lock:
-                found = recordings.find(exchange.path.partition("?")[0], _json(exchange.body))
+        with lock:
+            found = recordings.find(exchange.path.partition("?")[0], decode_body(exchange.body), exchange.command)
         if found:
             _send(exchange, found, speed)
         else:
@@ -86,11 +87,8 @@ def run(messages: Messages, files: list[str], command: list[str], speed: float =
 
     with Server(respond) as server:
         if command:
-            return _run_command(command, server.url, recordings.model)
-        messages.note(f"serving {len(recordings.exchanges)} recordings; end with Ctrl-C")
-        Output(1, "standard output").text(f"{server.url}\n")
-        while True:  # pragma: no cover - a signal ends the process
-            wait(None, 0)
+            return end_as(run_command(command, environment(server.url, recordings.model)))
+        return end_as(serve(server.url, f"serving {len(recordings.exchanges)} recordings", messages))
 
 
 def _load(name: str) -> list[recording.Exchange]:
@@ -110,33 +108,37 @@ def _load(name: str) -> list[recording.Exchange]:
     return exchanges
 
 
-def _json(body: bytes) -> object:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _send(exchange: Exchange, found: recording.Exchange, speed: float) -> None:
     begin = time.monotonic()
+    with exchange.watched() as client:
 
-    def keep_time(elapsed_ns: int) -> None:
-        if speed:
-            time.sleep(min(max(0.0, begin + elapsed_ns / 1e9 / speed - time.monotonic()), LONGEST_SILENCE))
+        def keep_time(elapsed_ns: int) -> None:
+            if speed:
+                end = min(begin + elapsed_ns / 1e9 / speed, begin + LONGEST_SILENCE)
+                wait(None, 0, client, lambda: end - time.monotonic())
 
-    if found.content_type.startswith("application/json") and not found.cut:
-        keep_time(found.lines[-1][1] if found.lines else 0)
-        body = b"".join(line for line, _ in found.lines)
-        exchange.whole(found.status, found.content_type, body[:-1] if body.endswith(b"\n") else body)
-        return
-    exchange.head(found.status, found.content_type)
-    for line, elapsed_ns in found.lines:
-        keep_time(elapsed_ns)
-        exchange.chunk(line)
-    if found.cut:
+        if exchange.command == "HEAD" or found.status in (204, 304):
+            exchange.whole(found.status, found.content_type, b"")
+        elif found.ending == "end" and found.content_type.startswith("application/json"):
+            keep_time(found.elapsed_ns)
+            body = b"".join(line for line, _ in found.lines)
+            is_line = body.endswith(b"\n") and not found.is_text
+            exchange.whole(found.status, found.content_type, body[:-1] if is_line else body)
+        else:
+            # Headers come with the first line: a server that was killed before it has sent none.
+            if found.lines or found.ending == "end":
+                exchange.head(found.status, found.content_type)
+            for line, elapsed_ns in found.lines:
+                keep_time(elapsed_ns)
+                exchange.chunk(line)
+            if found.ending == "end":
+                exchange.end()
+            elif found.ending == "stall":
+                wait(None, 0, client)
+    if found.ending == "cut":
         exchange.cut()
-    else:
-        exchange.end()
+    elif found.ending == "reset":
+        exchange.reset()
 
 
 def _send_default(exchange: Exchange) -> None:
@@ -150,49 +152,3 @@ def _send_default(exchange: Exchange) -> None:
         exchange.whole(404, JSON, json.dumps(error).encode())
     else:
         exchange.whole(404, "text/plain", b"404 page not found")
-
-
-def _in_foreground() -> bool:
-    """Does what is typed on the terminal signal our whole process group?"""
-    try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return os.tcgetpgrp(terminal) == os.getpgrp()
-    finally:
-        os.close(terminal)
-
-
-def _run_command(command: list[str], url: str, model: str | None) -> int:
-    """Run COMMAND against the server; its exit status, or death by its signal."""
-    environment = {**os.environ, "OLLAMA_HOST": url}
-    if model and not environment.get("OLLAMA_MODEL"):
-        environment["OLLAMA_MODEL"] = model
-    for name in ("no_proxy", "NO_PROXY"):
-        environment[name] = ",".join(filter(None, (environment.get(name), "127.0.0.1")))
-    process: subprocess.Popen[bytes] | None = None
-    early: list[int] = []
-
-    def pass_on(number: int, _frame: object) -> None:
-        if number == signal.SIGINT and _in_foreground():
-            return  # the terminal's Ctrl-C has reached COMMAND by itself
-        if process is None:
-            early.append(number)
-        else:
-            process.send_signal(number)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, pass_on)
-    try:
-        # What we opened is not inheritable; what we were given is meant for COMMAND.
-        process = subprocess.Popen(command, env=environment, close_fds=False)
-    except OSError as error:
-        raise RequestError(f"{command[0]}: {reason(error)}") from None
-    for signaled in early:
-        process.send_signal(signaled)
-    status = process.wait()
-    if status < 0:
-        die(-status)
-    return status

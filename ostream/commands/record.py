@@ -1,0 +1,132 @@
+"""record: a command's exchanges with the server, written down as they pass."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from ostream.commands.arguments import Parser
+from ostream.commands.wrapper import end_as, environment, run_command, serve
+from ostream.errors import REFUSED, OutputError, RequestError, reason
+from ostream.host import parse_host
+from ostream.loopback import Server
+from ostream.output import Output, given_descriptor, open_output
+from ostream.stdio import BLOCK, Messages, open_input
+from ostream.wait import ReaderGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ostream.loopback import Exchange
+    from ostream.proxy import Note
+
+
+def parser() -> Parser:
+    parser = Parser(
+        "record",
+        "[-a] FILE [-- COMMAND [ARGUMENT ...]]",
+        "A wrapper: exits with COMMAND's status; memory: one line of each exchange under way.",
+        "Run COMMAND with OLLAMA_HOST set to a loopback port that passes everything on to the server of OLLAMA_HOST,\n"
+        "and write each exchange to FILE when it is over; without COMMAND, until interrupted. FILE is what 'replay'\n"
+        "serves and the filters read; it holds prompts and answers, and no credentials. Clients send Authorization\n"
+        "through it to an https or loopback server only.",
+        [
+            "record answers.ndjson -- send -m qwen3 'Why is the sky blue?'",
+            "record -a answers.ndjson -- python3 my_script.py; replay answers.ndjson -- python3 my_script.py",
+        ],
+    )
+    parser.add_argument("-a", "--append", action="store_true", help="add to FILE, which else must be new or empty")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="where the recording goes")
+    return parser
+
+
+def main(arguments: list[str], messages: Messages) -> int:
+    command_line = parser()
+    values = command_line.parse(arguments, messages)
+    files = values["files"][: len(values["files"]) - len(command_line.rest)]
+    if len(files) != 1:
+        what = "which FILE?" if not files else f"{files[1]}: one FILE only"
+        raise RequestError(what, advice="write 'record FILE -- COMMAND'")
+    return run(messages, files[0], command_line.rest, values["append"])
+
+
+def run(messages: Messages, name: str, command: list[str], append: bool = False) -> int:
+    # The rest of the package is loaded now, so that --help and a wrong option answer at once.
+    from ostream.proxy import Proxy
+
+    host = parse_host(os.environ.get("OLLAMA_HOST"))
+    file = File(name, append, messages)
+    proxy = Proxy(host, file.keep, messages.note)
+
+    def respond(exchange: Exchange) -> None:
+        messages.trace(f"{exchange.command} {exchange.path}")
+        proxy(exchange)
+
+    with Server(respond) as server:
+        try:
+            if command:
+                status = run_command(command, environment(server.url))
+            else:
+                status = serve(server.url, f"recording what {host.url} says", messages)
+        finally:
+            proxy.finish()
+    file.close()
+    return end_as(status) or (REFUSED if file.has_failed else 0)
+
+
+class File:
+    """The recording, to which whole exchanges are added."""
+
+    def __init__(self, name: str, append: bool, messages: Messages) -> None:
+        self.has_failed = False
+        self._messages = messages
+        if name == "-":
+            raise RequestError("-: COMMAND writes there", advice="say /dev/stdout if that is meant")
+        self._out: Output | None = open_output(name, [], append=True)
+        self._is_ours = given_descriptor(name) is None and stat.S_ISREG(os.fstat(self._out.fd).st_mode)
+        size = os.fstat(self._out.fd).st_size if self._is_ours else 0
+        if size and not append:
+            # To write 'record' for 'replay' is easy.
+            raise RequestError(f"{name}: holds something already", advice="-a adds to it; or remove it first")
+        if size and not _ends_with_newline(name, size):
+            self._out.bytes(b"\n")
+
+    def keep(self, note: Note) -> None:
+        """Add an exchange. When that fails, say so once, and let the traffic go on."""
+        if self._out is None:
+            return
+        if note.missing:
+            self._messages.say(f"{note.missing}; this exchange is not recorded")
+            self.has_failed = True
+            return
+        size = os.fstat(self._out.fd).st_size
+        try:
+            if note.failure:
+                raise OutputError(f"a temporary file: {reason(note.failure)}")
+            note.spool.seek(0)
+            for block in iter(lambda: note.spool.read(BLOCK), b""):
+                self._out.bytes(block)
+        except (OSError, OutputError, ReaderGone) as error:
+            if self._is_ours:
+                os.ftruncate(self._out.fd, size)  # half an exchange would spoil the others
+            self._give_up(error)
+
+    def close(self) -> None:
+        if self._out is not None:
+            try:
+                self._out.close()
+            except OutputError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        text = str(error) if isinstance(error, OutputError) else "standard output: Broken pipe"
+        self._messages.say(f"{text}; what follows is not recorded")
+        self.has_failed = True
+        self._out = None
+
+
+def _ends_with_newline(name: str, size: int) -> bool:
+    fd = open_input(name)
+    try:
+        return os.pread(fd, 1, size - 1) == b"\n"
+    finally:
+        os.close(fd)
