@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ostream.loopback import Exchange
-from tests.process import FILTERS, sh, start
+from tests.process import FILTERS, quoted, sh, start
 from tests.server import send_lines, serve
 from tests.test_pipeline import drain, peak_kib
 
@@ -84,9 +84,9 @@ def test_the_file_of_w_may_fail_anywhere_and_the_stream_goes_on(command: str, tm
     lines = b"".join(
         json.dumps({"response": "x" * 90, "thinking": "x" * 90, "done": True}).encode() + b"\n" for _ in "x" * 400
     )
-    result = sh(f"{LIMIT}{command} -w out | extract-content -n > /dev/null", stdin=lines, cwd=tmp_path)
+    result = sh(f"{LIMIT}{quoted(command)} -w out | extract-content -n > /dev/null", stdin=lines, cwd=tmp_path)
     assert (result.returncode, result.stderr.decode()) == (1, f"{command}: out: File too large\n")
-    passed = sh(f"{LIMIT}{command} -w out", stdin=lines, cwd=tmp_path).stdout
+    passed = sh(f"{LIMIT}{quoted(command)} -w out", stdin=lines, cwd=tmp_path).stdout
     assert passed.startswith(lines)
     assert json.loads(passed[len(lines) :]) == {"error": "out: File too large", "exit_status": 1}
 
