@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 from pathlib import Path
@@ -90,6 +91,12 @@ def tcp(handle: Callable[[socket.socket], None], listener: socket.socket | None 
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
+
+
+def reset(connection: socket.socket) -> None:
+    """Tear a connection down, as a server does that was killed with something left to read."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def read_request(connection: socket.socket) -> tuple[str, dict[str, str], bytes]:
