@@ -175,6 +175,7 @@ def test_a_pause_is_asked_for_in_seconds_or_by_a_date(
 @settings(max_examples=200)
 @given(st.text(st.characters(max_codepoint=255), max_size=40))
 @example("Fri, 31 Dec 9999 23:59:59 GMT")
+@example("0\x1f")  # a space to strip(), and none to float()
 def test_whatever_is_asked_for_is_a_pause(asked: str) -> None:
     assert asked_pause(asked) >= 0
 
