@@ -28,6 +28,9 @@ cover: $(TOOLS)
 	$(VENV)/bin/coverage combine -q
 	$(VENV)/bin/coverage report --fail-under=100
 
+torture: $(TOOLS) ## every fault against every way to ask; makes docs/torture.md
+	$(VENV)/bin/python -m tests.torture
+
 format: $(TOOLS) ## put the sources into the house style
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
@@ -40,4 +43,4 @@ $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
 	$(PYTHON) tests/bootstrap.py $(VENV) tests/requirements.txt
 	@touch $(TOOLS)
 
-.PHONY: help demo test fuzz check lint cover format clean
+.PHONY: help demo test fuzz check lint cover torture format clean

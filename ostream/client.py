@@ -273,10 +273,10 @@ def _backoff(tries: int) -> float:
 
 def _asked_pause(error: OstreamError) -> float:
     """Seconds that a Retry-After asks for: a number, or a date."""
-    asked = getattr(error, "retry_after", None)
+    asked = (getattr(error, "retry_after", None) or "").strip()
     if not asked:
         return 0
-    if asked.strip().isdecimal():
+    if asked.isdecimal():
         return float(asked)
     from email.utils import parsedate_to_datetime
 

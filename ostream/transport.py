@@ -5,6 +5,7 @@ Nothing is followed, and nothing loopback goes through a proxy: an opener of our
 
 from __future__ import annotations
 
+import errno
 import http.client
 import urllib.error
 import urllib.request
@@ -181,7 +182,7 @@ def _failure(error: Exception, host: Host) -> OstreamError:
         error = error.reason
     if isinstance(error, OstreamError):
         return error
-    if isinstance(error, (ConnectionError, http.client.RemoteDisconnected)):
+    if isinstance(error, ConnectionError) or getattr(error, "errno", None) == errno.ENOTCONN:
         silent = IncompleteStream(f"{host.url}: the server hung up without an answer")
         silent.retryable = True
         return silent

@@ -167,7 +167,9 @@ def _connect(sock: socket.socket, address: Any, left_s: Callable[[], float | Non
         return code
     if not wait(sock.fileno(), WRITABLE, watch, left_s):
         return errno.ETIMEDOUT
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    # A reset comes from a connection that stood: the server hung up, whether that is seen now or a moment later.
+    return 0 if code == errno.ECONNRESET else code
 
 
 def _look_up(name: str, port: int, clocks: Clocks, watch: int | None) -> list[Any]:
@@ -235,6 +237,7 @@ def start_tls(wire: Wire, name: str, port: int, trust: Trust) -> None:
     """TLS over a connected wire, by the clocks."""
     context = trust.context()
     try:
+        wire.sock.getpeername()  # raises if the connection is gone already; ssl would raise too, and leave it open
         wire.sock = tls = context.wrap_socket(wire.sock, server_hostname=name, do_handshake_on_connect=False)
         wire.attempt(tls.do_handshake, READABLE)
     except OstreamError:
@@ -248,6 +251,8 @@ def _tls_error(error: Exception, where: str) -> ConnectError:
         return ConnectError(
             f"{where}: TLS: {error.verify_message}", advice="--cacert FILE trusts an authority of your own"
         )
+    if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
+        error = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))  # that is what became of it
     failure = getattr(error, "reason", None) or reason(error)
     if failure in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
         return ConnectError(f"{where}: TLS: the server does not speak it on this port", advice="try http://")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
+import struct
 import subprocess
 import threading
 from pathlib import Path
@@ -90,6 +91,30 @@ def tcp(handle: Callable[[socket.socket], None], listener: socket.socket | None 
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[int]:
+    """A port that accepts no connection and refuses none: its backlog is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(16):
+            filler = stack.enter_context(socket.socket())
+            filler.settimeout(0.2)
+            try:
+                filler.connect(listener.getsockname())
+            except OSError:
+                yield listener.getsockname()[1]
+                return
+        pytest.skip("the backlog of this system does not fill")
+
+
+def reset(connection: socket.socket) -> None:
+    """Tear a connection down, as a server does that was killed with something left to read."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 def read_request(connection: socket.socket) -> tuple[str, dict[str, str], bytes]:

@@ -18,7 +18,7 @@ from ostream.errors import TRY_LATER
 from ostream.response import Response
 from ostream.wait import ReaderGone
 from ostream.wire import Wire
-from tests.server import http_answer, read_request, resolve, tcp
+from tests.server import black_hole, http_answer, read_request, resolve, tcp
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LINE = b'{"message":{"content":"hi"},"done":false}\n'
@@ -164,24 +164,6 @@ def test_a_name_server_that_is_silent_is_not_waited_for(monkeypatch: pytest.Monk
     finally:
         silent.set()
     assert caught.value.clock == "connect"
-
-
-@contextlib.contextmanager
-def black_hole() -> Iterator[int]:
-    """A port that accepts no connection and refuses none: its backlog is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(16):
-            filler = stack.enter_context(socket.socket())
-            filler.settimeout(0.2)
-            try:
-                filler.connect(listener.getsockname())
-            except OSError:
-                yield listener.getsockname()[1]
-                return
-        pytest.skip("the backlog of this system does not fill")
 
 
 def test_an_address_that_swallows_everything_is_not_waited_for() -> None:

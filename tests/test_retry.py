@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import socket
+import time
 from typing import Any, Callable
 
 import pytest
@@ -15,7 +16,9 @@ from ostream import Client, ClockError, ConnectError, IncompleteStream, OstreamE
 from ostream.client import FIRST_PAUSE, LONGEST_PAUSE, _asked_pause, _backoff
 from ostream.clocks import Clocks
 from ostream.loopback import Exchange
+from ostream.wait import wait
 from tests.server import Answers, http_answer, send_lines, send_raw, serve, tcp
+from tests.server import reset as tear_down
 
 DONE = b'{"message":{"role":"assistant","content":"hi"},"done":true}\n'
 PART = b'{"message":{"role":"assistant","content":"hi"},"done":false}\n'
@@ -172,6 +175,7 @@ def test_a_pause_is_asked_for_in_seconds_or_by_a_date(
 @settings(max_examples=200)
 @given(st.text(st.characters(max_codepoint=255), max_size=40))
 @example("Fri, 31 Dec 9999 23:59:59 GMT")
+@example("0\x1f")  # a space to strip(), and none to float()
 def test_whatever_is_asked_for_is_a_pause(asked: str) -> None:
     assert asked_pause(asked) >= 0
 
@@ -204,3 +208,25 @@ def test_the_clocks_begin_anew_with_each_try() -> None:
         Client(server.url, retry=1, first_byte_timeout=30, idle_timeout=0.1).chat("m")
     assert caught.value.clock == "idle"
     assert f": {len(PART)} bytes of the answer had come" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["", "secret"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_reset_that_is_seen_while_connecting_is_the_same_as_one_a_moment_later(
+    scheme: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait_too_long(*arguments: Any) -> bool:
+        ready = wait(*arguments)
+        time.sleep(0.2)
+        return ready
+
+    monkeypatch.setenv("OLLAMA_API_KEY", key)
+    ends = []
+    for seen_late in (False, True):
+        if seen_late:
+            monkeypatch.setattr("ostream.wire.wait", wait_too_long)
+        with tcp(tear_down) as port, pytest.raises(OstreamError) as caught:
+            Client(f"{scheme}://127.0.0.1:{port}").chat("m")
+        ends.append((type(caught.value), str(caught.value).replace(str(port), "PORT"), caught.value.retryable))
+    assert ends[0] == ends[1]
+    assert ends[0][2]

@@ -43,15 +43,14 @@ def forward(
     cut_by_limit = False
     lineno = 0
     for lines in _lines(response):
-        if answer is None and _all_ordinary(lines):
-            begun = True
-            lineno += len(lines)
-            write(lines)
-            continue
         ready: list[bytes] = []
         failure: OstreamError | None = None
         for line in lines:
             lineno += 1
+            if answer is None and _is_ordinary(line):
+                begun = True
+                ready.append(line)
+                continue
             try:
                 chunk = decode_line(line)
             except NotNDJSON as error:
@@ -90,12 +89,12 @@ def _lines(response: Response) -> Iterator[list[bytes]]:
         raise ResponseError(f"the answer: {error}", response.status) from None
 
 
-def _all_ordinary(lines: list[bytes]) -> bool:
-    """Are all these lines chunks before the last, to be passed on unread?
+def _is_ordinary(line: bytes) -> bool:
+    """Is this line a chunk before the last, to be passed on unread? The line alone says so, whatever came with it.
 
     A last member `,"done":false}` stands at the top of the object: nothing can follow its brace.
     """
-    return all(line.endswith(b',"done":false}\n') and b'"error"' not in line for line in lines)
+    return line.startswith(b"{") and line.endswith(b',"done":false}\n') and b'"error"' not in line
 
 
 def _damage(error: NotNDJSON, response: Response, line: bytes, lineno: int) -> OstreamError:

@@ -18,6 +18,8 @@ A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
 B = b'{"message":{"role":"assistant","content":"b"},"done":true,"done_reason":"stop"}\n'
 LENGTH = B.replace(b"stop", b"length")
 QUOTED = A.replace(b'"a"', b'"\\"error\\""')
+# Passed on unread, also when the last chunk comes with it: a filter tells.
+LOOKS_ORDINARY = A.replace(b'"a"', b"NaN")
 UNSURE = {"error": "the stream ended without done: true", "exit_status": 3}
 
 
@@ -85,6 +87,7 @@ ANSWERS: dict[str, tuple[list[bytes], bytes, dict[str, Any] | None]] = {
     "an error to sign in": ([b'{"error":"x","signin_url":"u"}\n'], b"", refused("x", signin_url="u")),
     "garbage": ([A, b"what?\n", B], A, not_ndjson(2, "not JSON: Expecting value at column 1", "what?\n")),
     "an array": ([b"[1]\n"], b"", not_ndjson(1, "not a JSON object but an array", "[1]\n")),
+    "a damaged line that looks like any other": ([A + LOOKS_ORDINARY + B], A + LOOKS_ORDINARY + B, None),
     "a line over the limit": (
         [A, HUGE],
         A,
