@@ -57,8 +57,10 @@ ARROWS = {
     "commands.stats": "commands.arguments errors failure metrics ndjson plot stage stdio summary terminal",
     "commands.render": "commands.arguments metrics page spinner stage stdio",
     "commands.ask": "errors request stdio",
+    "commands.asking": "client commands.arguments errors stdio",
     "commands.send": (
-        "client commands.arguments commands.ask errors failure ndjson recording request output stdio transport wait"
+        "client commands.arguments commands.ask commands.asking errors failure ndjson recording request output stdio "
+        "transport wait"
     ),
     "commands.replay": "commands.arguments errors loopback ndjson output recording stdio wait",
     "__main__": "errors output stdio",

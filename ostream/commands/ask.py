@@ -36,35 +36,35 @@ def ask(messages: Messages, values: dict[str, Any]) -> tuple[str, dict[str, Any]
     _check_endpoint(generate, values, body)
     prompt = _prompt(messages, values)
     images = [_image(name) for name in values["image"]]
-    fields = _fields(values)
+    known = fields(values)
     model = values["model"] or body.get("model") or os.environ.get("OLLAMA_MODEL")
     if not model:
         raise RequestError("no model", advice="name one with -m or OLLAMA_MODEL; 'ollama list' shows those there are")
-    system = _text(values["system"], "--system")
+    system = text(values["system"], "--system")
     if generate:
         ours = generate_body(
             model,
             prompt,
             values["suffix"],
             system=system,
-            template=_text(values["template"], "--template"),
+            template=text(values["template"], "--template"),
             raw=values["raw"],
             images=images or None,
-            **fields,
+            **known,
         )
-        return GENERATE, {**body, **ours, **_merged_options(body, ours)}
+        return GENERATE, {**body, **ours, **merged_options(body, ours)}
     said = body.get("messages") or []
     if not isinstance(said, list):
         raise RequestError("--body: messages must be an array")
     # What the body says already is sent as it stands.
     if system is not None:
-        said = [{"role": "system", "content": system}, *(said[1:] if _starts_with_system(said) else said)]
+        said = [{"role": "system", "content": system}, *(said[1:] if starts_with_system(said) else said)]
     if prompt is not None:
         said = [*said, {"role": "user", "content": prompt, **({"images": images} if images else {})}]
     elif images:
         raise RequestError("--image: needs a prompt to go with")
-    ours = {**chat_body(model, None, **fields), "messages": said}
-    return CHAT, {**body, **ours, **_merged_options(body, ours)}
+    ours = {**chat_body(model, None, **known), "messages": said}
+    return CHAT, {**body, **ours, **merged_options(body, ours)}
 
 
 def uses_of_stdin(values: dict[str, Any]) -> int:
@@ -94,7 +94,7 @@ def _given_body(name: str | None) -> dict[str, Any]:
     return body
 
 
-def _fields(values: dict[str, Any]) -> dict[str, Any]:
+def fields(values: dict[str, Any]) -> dict[str, Any]:
     """The options that both endpoints know."""
     think = values["think"]
     if think is not None and think not in _LEVELS:
@@ -118,13 +118,13 @@ def _fields(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _merged_options(body: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+def merged_options(body: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
     if isinstance(body.get("options"), dict) and "options" in ours:
         return {"options": {**body["options"], **ours["options"]}}
     return {}
 
 
-def _starts_with_system(said: list[Any]) -> bool:
+def starts_with_system(said: list[Any]) -> bool:
     return bool(said) and isinstance(said[0], dict) and said[0].get("role") == "system"
 
 
@@ -169,7 +169,7 @@ def _stdin_text(messages: Messages) -> str:
     return text[:-1] if text.endswith("\n") else text
 
 
-def _text(value: str | None, option: str) -> str | None:
+def text(value: str | None, option: str) -> str | None:
     """TEXT, or @FILE, or @@ for a literal @."""
     if value is None or not value.startswith("@"):
         return value
@@ -199,18 +199,3 @@ def _image(name: str) -> str:
     if not looks_like_image(data):
         raise RequestError(f"--image {name}: not an image", advice="PNG, JPEG, GIF, WebP, BMP and TIFF are known")
     return encode_image(data)
-
-
-def headers(values: dict[str, Any]) -> dict[str, str]:
-    """The headers of --header-file and --header; the later one wins."""
-    lines: list[str] = []
-    for name in values["header_file"]:
-        lines += read_input(name).decode("utf-8", "replace").splitlines()
-    headers = {}
-    for line in [*lines, *values["header"]]:
-        name, colon, value = line.partition(":")
-        if line.strip():
-            if not colon:
-                raise RequestError("header without a colon", advice="write 'Name: value'")
-            headers[name.strip()] = value.strip()
-    return headers
