@@ -155,6 +155,20 @@ def encode_image(image: Any) -> str:
     return image
 
 
+def override(body: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """A body with fields of ours in the place of its own; its options are kept, but for those that are ours too."""
+    merged = {**body, **ours}
+    if isinstance(body.get("options"), dict) and "options" in ours:
+        merged["options"] = {**body["options"], **ours["options"]}
+    return merged
+
+
+def with_system(messages: list[Any], system: str) -> list[Any]:
+    """Messages that begin with this system message, in the place of the one they may have."""
+    begins = bool(messages) and isinstance(messages[0], dict) and messages[0].get("role") == "system"
+    return [{"role": "system", "content": system}, *(messages[1:] if begins else messages)]
+
+
 _IMAGES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*", re.DOTALL)
 
 

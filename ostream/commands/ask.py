@@ -12,9 +12,11 @@ from ostream.request import (
     encode_image,
     generate_body,
     looks_like_image,
+    override,
     parse_json,
     parse_options,
     parse_value,
+    with_system,
 )
 from ostream.stdio import Messages, read_input
 
@@ -52,19 +54,19 @@ def ask(messages: Messages, values: dict[str, Any]) -> tuple[str, dict[str, Any]
             images=images or None,
             **known,
         )
-        return GENERATE, {**body, **ours, **merged_options(body, ours)}
+        return GENERATE, override(body, ours)
     said = body.get("messages") or []
     if not isinstance(said, list):
         raise RequestError("--body: messages must be an array")
     # What the body says already is sent as it stands.
     if system is not None:
-        said = [{"role": "system", "content": system}, *(said[1:] if starts_with_system(said) else said)]
+        said = with_system(said, system)
     if prompt is not None:
         said = [*said, {"role": "user", "content": prompt, **({"images": images} if images else {})}]
     elif images:
         raise RequestError("--image: needs a prompt to go with")
     ours = {**chat_body(model, None, **known), "messages": said}
-    return CHAT, {**body, **ours, **merged_options(body, ours)}
+    return CHAT, override(body, ours)
 
 
 def uses_of_stdin(values: dict[str, Any]) -> int:
@@ -116,16 +118,6 @@ def fields(values: dict[str, Any]) -> dict[str, Any]:
         "truncate": values["truncate"],
         "shift": values["shift"],
     }
-
-
-def merged_options(body: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(body.get("options"), dict) and "options" in ours:
-        return {"options": {**body["options"], **ours["options"]}}
-    return {}
-
-
-def starts_with_system(said: list[Any]) -> bool:
-    return bool(said) and isinstance(said[0], dict) and said[0].get("role") == "system"
 
 
 def _prompt(messages: Messages, values: dict[str, Any]) -> str | None:
