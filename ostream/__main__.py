@@ -9,9 +9,10 @@ from ostream.errors import RequestError
 from ostream.output import Output
 from ostream.stdio import Messages, guard
 
-# name: (kind, what it does). A source's failures are error lines on its stdout too.
+# name: (kind, what it does). A source writes the server's NDJSON; its failures are error lines on its stdout too.
 COMMANDS = {
     "send": ("source", "send a prompt to an Ollama server and print its NDJSON, line by line"),
+    "batch": ("source", "send many requests, some at a time, and print one answer line for each"),
     "extract-content": ("filter", "print the answer's text"),
     "extract-thinking": ("filter", "print the reasoning's text"),
     "collect": ("filter", "fold each response into one complete object"),

@@ -29,6 +29,7 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(_number, signal.SIG_DFL)
 
 FILTERS = [name for name, (kind, _) in COMMANDS.items() if kind == "filter"]
+SOURCES = [name for name, (kind, _) in COMMANDS.items() if kind == "source"]
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -47,8 +47,12 @@ ARROWS = {
     "summary": "errors metrics",
     "output": "errors page terminal wait",
     "stdio": "errors ndjson output terminal wait",
+    "batch": "errors failure message ndjson request",
     "spinner": "errors output wait",
     "files": "errors",
+    "answers": "batch errors files ndjson output stdio",
+    "pool": "clocks errors",
+    "progress": "errors metrics output stdio summary wait",
     "stage": "errors failure ndjson output page stdio wait",
     "commands.arguments": "errors output stdio",
     "commands.extract": "chunk commands.arguments errors extract ndjson stage stdio",
@@ -63,6 +67,10 @@ ARROWS = {
         "client commands.arguments commands.ask commands.asking errors failure ndjson recording request output stdio "
         "transport wait"
     ),
+    "commands.working": ("answers batch client clocks errors ndjson pool progress stdio transport wait"),
+    "commands.batch": (
+        "answers batch commands.arguments commands.ask commands.asking commands.working errors output progress stdio"
+    ),
     "commands.replay": "commands.arguments errors loopback ndjson output recording stdio wait",
     "__main__": "errors output stdio",
 }
@@ -73,11 +81,11 @@ REACH = {
     "fcntl": "files",
     "http": "loopback transport",
     "select": "wait",
-    "signal": "stdio commands.replay",
+    "signal": "stdio commands.batch commands.replay commands.working",
     "socket": "loopback wire",
     "ssl": "wire",
     "subprocess": "commands.replay",
-    "threading": "commands.replay loopback spinner wire",
+    "threading": "commands.replay loopback pool progress spinner wire",
     "urllib": "transport",
 }
 
