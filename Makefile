@@ -25,6 +25,9 @@ cover: $(TOOLS)
 	$(VENV)/bin/coverage combine -q
 	$(VENV)/bin/coverage report --fail-under=100
 
+kill: $(TOOLS) ## kill batch a thousand times, and see that nothing is lost
+	KILLS=1000 $(VENV)/bin/python -m pytest -q tests/commands/test_batch_resume.py -k killed
+
 format: $(TOOLS) ## put the sources into the house style
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
@@ -37,4 +40,4 @@ $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
 	$(PYTHON) tests/bootstrap.py $(VENV) tests/requirements.txt
 	@touch $(TOOLS)
 
-.PHONY: help demo test check lint cover format clean
+.PHONY: help demo test check lint cover kill format clean

@@ -118,18 +118,27 @@ class Pool:
 
     def _finish(self, number: int, result: Any) -> None:
         with self._output:
-            if self._window is None:
-                self._hand_over(result)
-                self._handed_over += 1
-            else:
-                self._waiting[number] = result
-                while self._handed_over in self._waiting:
-                    self._hand_over(self._waiting.pop(self._handed_over))
-                    self._handed_over += 1
+            if self._failure:
+                return  # the run is ending: nobody begins what may not come to its end
+            try:
+                self._give(number, result)
+            except BaseException as error:
+                self._failure = error
+                raise
         with self._state:
             self._running -= 1
             if self._window is not None:
                 self._state.notify()
+
+    def _give(self, number: int, result: Any) -> None:
+        """Hand over a result, or all whose turn has come."""
+        if self._window is None:
+            self._hand_over(result)
+            return
+        self._waiting[number] = result
+        while self._handed_over in self._waiting:
+            self._hand_over(self._waiting.pop(self._handed_over))
+            self._handed_over += 1
 
 
 class Hold:

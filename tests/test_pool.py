@@ -160,6 +160,26 @@ def test_an_error_of_the_work_ends_it_at_once(where: str, error: Exception) -> N
     never.set()
 
 
+def test_after_an_error_nothing_more_is_handed_over() -> None:
+    handed_over: list[int] = []
+    all_done = threading.Barrier(4)
+
+    def do(job: int) -> int:
+        all_done.wait(30)
+        return job
+
+    def hand_over(result: int) -> None:
+        handed_over.append(result)
+        raise ZeroDivisionError
+
+    pool = Pool(iter(range(4)), do, hand_over, 4)
+    with pytest.raises(ZeroDivisionError):
+        pool.run(nothing)
+    while pool._alive:
+        time.sleep(0.01)
+    assert len(handed_over) == 1
+
+
 def test_an_error_of_the_jobs_ends_it_when_what_runs_is_done() -> None:
     done: list[int] = []
     asked = threading.Event()

@@ -194,7 +194,8 @@ def test_answers_come_as_they_are_done_or_with_k_in_order(in_order: bool) -> Non
         stdin = asked(*map(str, range(8)))
         done = call("batch", "-m", "m", "-j2", *["-k"] * in_order, "--host", server.url, stdin=stdin)
     order = [line["id"] for line in lines_of(done.stdout)]
-    assert order == list(range(8)) if in_order else order[-1] == 0
+    # When the last of the others was asked for, those before it had been written.
+    assert order == list(range(8)) if in_order else order.index(0) >= 6
 
 
 def test_an_answer_is_written_when_it_is_there_and_the_input_read_as_it_is_needed() -> None:
