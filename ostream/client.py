@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Think,
         Tool,
     )
+    from ostream.wire import Trust
 else:
 
     def overload(function):  # as typing's, which takes longer to load than all of this
@@ -66,6 +67,7 @@ class Client:
         self.retry = retry
         self.cacert = cacert
         self.insecure = insecure
+        self._trust: Trust | None = None
         self.headers = dict(headers or {})
         for name, value in self.headers.items():
             check_header(name, value)
@@ -246,7 +248,8 @@ class Client:
         from ostream.wire import Trust
 
         clocks = Clocks(*self._limits)
-        trust = Trust(self.cacert, self.insecure)
+        # What TLS believes takes longer to load than a short answer to come: once is enough.
+        self._trust = trust = self._trust or Trust(self.cacert, self.insecure)
         tries = 0
         while True:
             try:
