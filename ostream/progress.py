@@ -25,7 +25,6 @@ class Progress:
 
     def __init__(self, messages: Messages, total: int | None = None, every: float | None = None) -> None:
         self.total = total
-        self.done = 0  # of the input: answered now or before, or failed
         self.summary = Summary(percentiles=False)
         self._messages = messages
         self._every = every
@@ -34,6 +33,8 @@ class Progress:
         self._shown = 0  # columns
         self._lock = threading.Lock()
         self._begin = self._last = time.monotonic()
+        # Two counts, for two threads may count at once.
+        self._skipped = 0
         self._asked = 0  # answered or failed in this run
         self._tokens: float = 0  # of this run
 
@@ -45,26 +46,29 @@ class Progress:
     def failures(self) -> int:
         return sum(self.summary.failures.values())
 
+    @property
+    def done(self) -> int:
+        """Lines of the input that are answered, now or before, or have failed, or ask nothing."""
+        return self._skipped + self._asked
+
     def known(self, answer: Mapping[str, Any]) -> None:
         """An answer that was there before."""
         self.summary.add(_measured(answer), complete=True)
 
     def skip(self) -> None:
-        """A request that has been answered before."""
-        self.done += 1
+        """A request that has been answered before, or a blank line."""
+        self._skipped += 1
 
     def add(self, answer: Mapping[str, Any]) -> None:
         measured = _measured(answer)
         self.summary.add(measured, complete=True)
         self._tokens += measured["eval_count"] or 0
         self._asked += 1
-        self.done += 1
 
     def fail(self, error: OstreamError, where: str = "") -> None:
         """A failure, which is also said; `where` stands in front of it."""
         self.summary.fail(error.exit_status)
         self._asked += 1
-        self.done += 1
         with self._lock:
             self._clear()
             advice = f"; {error.advice}" if error.advice else ""
@@ -74,6 +78,11 @@ class Progress:
         with self._lock:
             self._clear()
             self._messages.note(text)
+
+    def trace(self, text: str) -> None:
+        with self._lock:
+            self._clear()
+            self._messages.trace(text)
 
     def tick(self) -> None:
         now = time.monotonic()

@@ -126,7 +126,10 @@ def _count(files: list[str]) -> int | None:
             with open(os.dup(0) if name == "-" else name, "rb", buffering=0) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or file.tell():
                     return None
-                total += sum(block.count(b"\n") for block in iter(lambda: file.read(32 * BLOCK), b""))
+                block = b"\n"
+                for block in iter(lambda: file.read(32 * BLOCK), b""):
+                    total += block.count(b"\n")
+                total += not block.endswith(b"\n")
                 file.seek(0)
         except (OSError, ValueError):
             return None

@@ -96,6 +96,7 @@ class Work:
                     job = job_of(line, number, self._settings, self._as_text)
                     number += 1
                     if job is None:
+                        self._progress.skip()
                         continue
                     self._seen = True
                     if job.failure:
@@ -139,6 +140,7 @@ class Work:
             if job.failure:
                 raise job.failure
             self._hold.wait(Clocks())
+            self._progress.trace(f"id {job.key.decode()}: POST {job.path}, {len(job.body):,} bytes")
             response = self._client.post(
                 job.path, job.body, watch=self._watch, note=self._progress.note, hold=self._hold.extend
             )

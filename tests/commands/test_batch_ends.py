@@ -272,8 +272,9 @@ def test_requests_may_be_typed() -> None:
 
 
 def test_the_total_is_known_for_files_alone(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"1\n2\n")
-    assert _count([str(tmp_path / "a")] * 2) == 4
+    for data, lines in ((b"1\n2\n", 2), (b"1\n2", 2), (b"", 0), (b"\n", 1)):
+        (tmp_path / "a").write_bytes(data)
+        assert _count([str(tmp_path / "a")] * 2) == 2 * lines
     assert _count([str(tmp_path / "none")]) is None
     screen, terminal = pty.openpty()
     assert _count([os.ttyname(terminal)]) is None

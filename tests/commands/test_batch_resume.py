@@ -259,3 +259,9 @@ def test_a_torn_last_line_is_repaired_by_the_command_too(answers: Path) -> None:
         assert run("batch", "-m", "m", "-o", answers, "--resume", stdin=asked("one", "two"), env=env).returncode == 0
         assert len(server.requests) == 3  # type: ignore[attr-defined]
     assert sorted(line["id"] for line in lines_of(answers.read_bytes())) == [0, 1]
+
+
+def test_what_is_sent_is_said_if_asked_for() -> None:
+    with serve(reply) as server:
+        done = call("batch", "-v", "-m", "m", "--host", server.url, stdin=asked({"id": "a", "prompt": "hi"}))
+    assert done.stderr == b'batch: id "a": POST /api/generate, 42 bytes\n'
