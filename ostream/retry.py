@@ -30,10 +30,11 @@ def backoff(tries: int) -> float:
 
 def asked_pause(error: OstreamError) -> float:
     """Seconds that a Retry-After asks for: a number, or a date."""
-    asked = getattr(error, "retry_after", None)
+    # What str.strip takes for space, float does not always.
+    asked = (getattr(error, "retry_after", None) or "").strip()
     if not asked:
         return 0
-    if asked.strip().isdecimal():
+    if asked.isdecimal():
         return float(asked)
     from email.utils import parsedate_to_datetime
 
