@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import resource
 import select
 import signal
 import struct
@@ -131,6 +132,20 @@ def expect(pipe: IO[bytes] | None, expected: bytes) -> None:
         assert block, f"the end after {received!r}"
         received += block
     assert received == expected
+
+
+@contextlib.contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """No file may grow beyond `size` bytes: as on a full disk, a write is short, and the next one fails.
+
+    To be entered in a test, not around it: pytest's own output may be a file.
+    """
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def end_of(process: subprocess.Popen[bytes], timeout: float = 30) -> int:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import resource
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from ostream.answers import BUCKETS, ENTRY, Answered, Lines, open_answers
 from ostream.errors import OstreamError, OutputError, RequestError
 from ostream.files import locked
 from ostream.output import Output
+from tests.process import file_size_limit
 
 
 def sha(text: str) -> str:
@@ -192,36 +192,27 @@ def test_what_a_killed_compaction_left_goes_away(tmp_path: Path) -> None:
         assert sorted(os.listdir(tmp_path)) == ["answers", "answers.lock"]
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 300 bytes: as on a full disk, a write is short, and the next one fails."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-@pytest.mark.usefixtures("small_files")
 def test_an_answer_that_does_not_fit_is_not_added_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "answers"
-    with pytest.raises(OutputError, match="answers: File too large"), open_answers(str(path), True, []) as answers:
-        for _ in range(2):
-            answers.write(A)
-        with pytest.raises(OutputError):
+    with file_size_limit(300):
+        path = tmp_path / "answers"
+        with pytest.raises(OutputError, match="answers: File too large"), open_answers(str(path), True, []) as answers:
+            for _ in range(2):
+                answers.write(A)
+            with pytest.raises(OutputError):
+                answers.write(b"x" * 200)
             answers.write(b"x" * 200)
-        answers.write(b"x" * 200)
-    assert path.read_bytes() == A + A
+        assert path.read_bytes() == A + A
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_newline_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "answers"
-    line = b'{"x":"%b",' % (b"x" * (300 - len(A) - 6)) + A[1:-1]
-    assert len(line) == 300
-    path.write_bytes(line)
-    with pytest.raises(OutputError, match="answers: File too large"), open_answers(str(path), True, []):
-        pass
-    assert path.read_bytes() == line
+    with file_size_limit(300):
+        path = tmp_path / "answers"
+        line = b'{"x":"%b",' % (b"x" * (300 - len(A) - 6)) + A[1:-1]
+        assert len(line) == 300
+        path.write_bytes(line)
+        with pytest.raises(OutputError, match="answers: File too large"), open_answers(str(path), True, []):
+            pass
+        assert path.read_bytes() == line
 
 
 def test_standard_output_is_made_durable_where_that_means_something(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -17,7 +16,7 @@ import pytest
 from ostream import files
 from ostream.errors import InputError, OutputError
 from ostream.files import append, locked, read_all, replace, write_all
-from tests.process import ROOT
+from tests.process import ROOT, file_size_limit
 
 READ = os.O_RDWR
 MAKE = os.O_RDWR | os.O_CREAT
@@ -122,32 +121,23 @@ def test_processes_that_append_at_once_never_mix(tmp_path: Path) -> None:
     assert sorted(lines) == sorted(b"%s %d" % (name * 5000, n) for name in (b"a", b"b", b"c", b"d") for n in range(50))
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """No file may grow beyond 1,000 bytes: as on a full disk, a write is short, and the next one fails."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-@pytest.mark.usefixtures("small_files")
 def test_what_does_not_fit_is_not_appended_at_all(tmp_path: Path) -> None:
-    with locked(str(tmp_path / "f"), MAKE) as fd:
-        append(fd, b"a" * 900)
-        with pytest.raises(OSError, match="too large"):
-            append(fd, b"b" * 200)
-        append(fd, b"c" * 100)
-    assert (tmp_path / "f").read_bytes() == b"a" * 900 + b"c" * 100
+    with file_size_limit(1000):
+        with locked(str(tmp_path / "f"), MAKE) as fd:
+            append(fd, b"a" * 900)
+            with pytest.raises(OSError, match="too large"):
+                append(fd, b"b" * 200)
+            append(fd, b"c" * 100)
+        assert (tmp_path / "f").read_bytes() == b"a" * 900 + b"c" * 100
 
 
-@pytest.mark.usefixtures("small_files")
 def test_what_does_not_fit_replaces_nothing(tmp_path: Path) -> None:
-    (tmp_path / "f").write_bytes(b"old")
-    with pytest.raises(OutputError, match="too large"):
-        replace(str(tmp_path / "f"), [b"a" * 900, b"b" * 200])
-    assert (tmp_path / "f").read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["f"]
+    with file_size_limit(1000):
+        (tmp_path / "f").write_bytes(b"old")
+        with pytest.raises(OutputError, match="too large"):
+            replace(str(tmp_path / "f"), [b"a" * 900, b"b" * 200])
+        assert (tmp_path / "f").read_bytes() == b"old"
+        assert os.listdir(tmp_path) == ["f"]
 
 
 def test_an_interrupted_replacement_replaces_nothing(tmp_path: Path) -> None:
