@@ -131,7 +131,7 @@ def memory(lines: int = 10_000_000) -> None:
             for number in range(count):
                 file.write(f'{{"id":{number}}}\n')
             file.flush()
-            batch = [str(ROOT / "bin" / "batch"), "-m", "m"]
+            batch = [str(ROOT / "bin" / "batch"), "-m", "m", "-j", "1"]
             wall, _, peak = measure(
                 ["sh", "-c", '"$@" 2> /dev/null; true', "sh", *batch], Path(file.name), {**os.environ}
             )
