@@ -110,7 +110,7 @@ def _sync(fd: int, name: str) -> None:
 
 @contextlib.contextmanager
 def open_answers(
-    path: str, resume: bool, inputs: list[str], each: Callable[[dict[str, Any]], None] = lambda answer: None
+    path: str, resume: bool, inputs: list[str], each: Callable[[dict[str, Any]], None] | None = None
 ) -> Iterator[Answers]:
     """The file of `-o FILE`, made if it isn't there, repaired and freed of failures; `each` is given its answers.
 
@@ -167,7 +167,7 @@ def _lines(fd: int, path: str) -> Iterator[bytes]:
         yield from lines
 
 
-def _load(fd: int, path: str, each: Callable[[dict[str, Any]], None]) -> tuple[Answered, bytearray]:
+def _load(fd: int, path: str, each: Callable[[dict[str, Any]], None] | None) -> tuple[Answered, bytearray]:
     """What is answered, and for each line a 1 if it is to be kept; the last line is repaired if it was torn."""
     known, kept = Answered(), bytearray()
     position = 0
@@ -184,7 +184,7 @@ def _load(fd: int, path: str, each: Callable[[dict[str, Any]], None]) -> tuple[A
         except ValueError as error:
             raise RequestError(f"{path}:{lineno}: {error}", advice="name the file that batch wrote") from None
         kept.append(new)
-        if new and answer:
+        if new and answer and each:
             each(answer)
         position += len(line)
         if not line.endswith(b"\n"):

@@ -114,7 +114,8 @@ def _answers(values: dict[str, Any], files: list[str], progress: Progress) -> Co
     from ostream.answers import Lines, open_answers
 
     if values["output"] is not None:
-        return open_answers(values["output"], values["resume"], files, progress.known)
+        each = progress.known if progress.is_shown else None  # for the sum at the end
+        return open_answers(values["output"], values["resume"], files, each)
     return contextlib.nullcontext(Lines(Output(1, "standard output", values["raw_terminal"])))
 
 
