@@ -31,6 +31,9 @@ cover: $(TOOLS)
 torture: $(TOOLS) ## every fault against every way to ask; makes docs/torture.md
 	$(VENV)/bin/python -m tests.torture
 
+kill: $(TOOLS) ## kill batch a thousand times, and see that nothing is lost
+	KILLS=1000 $(VENV)/bin/python -m pytest -q tests/commands/test_batch_resume.py -k killed
+
 format: $(TOOLS) ## put the sources into the house style
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
@@ -43,4 +46,4 @@ $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
 	$(PYTHON) tests/bootstrap.py $(VENV) tests/requirements.txt
 	@touch $(TOOLS)
 
-.PHONY: help demo test fuzz check lint cover torture format clean
+.PHONY: help demo test fuzz check lint cover torture kill format clean

@@ -13,6 +13,7 @@ from ostream.wait import is_pipe
 # name: (kind, what it does). A source's failures are error lines on its stdout too, and those of a filter with -w.
 COMMANDS = {
     "send": ("source", "send a prompt to an Ollama server and print its NDJSON, line by line"),
+    "batch": ("source", "send many requests, some at a time, and print one answer line for each"),
     "extract-content": ("filter", "print the answer's text"),
     "extract-thinking": ("filter", "print the reasoning's text"),
     "collect": ("filter", "fold each response into one complete object"),

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
-import time
 
 from ostream.clocks import Clocks
 from ostream.errors import OstreamError, RequestError
 from ostream.host import check_header, parse_host
 from ostream.request import CHAT, GENERATE, chat_body, encode_body, generate_body
+from ostream.retry import pause_before
 from ostream.stream import Stream
 
 TYPE_CHECKING = False
@@ -31,16 +30,11 @@ if TYPE_CHECKING:
         Think,
         Tool,
     )
+    from ostream.wire import Trust
 else:
 
     def overload(function):  # as typing's, which takes longer to load than all of this
         return function
-
-
-# The pauses between tries, in seconds: doubled each time, a random half of it taken off.
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-# Who is asked to come back later than this is better told so.
-LONGEST_ASKED = 600.0
 
 
 class Client:
@@ -73,6 +67,7 @@ class Client:
         self.retry = retry
         self.cacert = cacert
         self.insecure = insecure
+        self._trust: Trust | None = None
         self.headers = dict(headers or {})
         for name, value in self.headers.items():
             check_header(name, value)
@@ -242,48 +237,33 @@ class Client:
         *,
         watch: int | None = None,
         note: Callable[[str], None] = lambda text: None,
+        hold: Callable[[float, Clocks], None] | None = None,
     ) -> Response:
         """Send one request, again if it must be, and give the answer to read blocks from.
 
         `watch` is a descriptor whose reader is watched meanwhile; `note` is told about each new try.
+        `hold` waits before a new try, where others have to wait as well.
         """
         from ostream import transport
         from ostream.wire import Trust
 
         clocks = Clocks(*self._limits)
-        trust = Trust(self.cacert, self.insecure)
+        # What TLS believes takes longer to load than a short answer to come: once is enough.
+        self._trust = trust = self._trust or Trust(self.cacert, self.insecure)
         tries = 0
         while True:
             try:
                 return transport.post(self.host, path, body, self.headers, clocks, trust, watch)
             except OstreamError as error:
-                asked = _asked_pause(error)
-                if not error.retryable or tries >= self.retry or asked > LONGEST_ASKED:
+                pause = pause_before(error, tries, self.retry)
+                if pause is None:
                     raise
                 tries += 1
-                pause = max(_backoff(tries), asked)
                 note(f"{error}; try {tries} of {self.retry} in {pause:.1f} s")
-            clocks.pause(pause, watch)
-
-
-def _backoff(tries: int) -> float:
-    pause: float = min(FIRST_PAUSE * 2 ** min(tries - 1, 16), LONGEST_PAUSE)
-    return pause * random.uniform(0.5, 1)
-
-
-def _asked_pause(error: OstreamError) -> float:
-    """Seconds that a Retry-After asks for: a number, or a date."""
-    asked = (getattr(error, "retry_after", None) or "").strip()
-    if not asked:
-        return 0
-    if asked.isdecimal():
-        return float(asked)
-    from email.utils import parsedate_to_datetime
-
-    try:
-        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
-    except (TypeError, ValueError, IndexError, OverflowError):  # what is no date raises any of them
-        return 0
+            if hold is None:
+                clocks.pause(pause, watch)
+            else:
+                hold(pause, clocks)
 
 
 class _Anywhere(Client):

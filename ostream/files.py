@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import stat
 
 from ostream.errors import InputError, OutputError, reason
@@ -20,12 +21,14 @@ BLOCK = 1 << 20
 
 
 @contextlib.contextmanager
-def locked(path: str, flags: int, shared: bool = False) -> Iterator[int]:
+def locked(path: str, flags: int, shared: bool = False, wait: bool = True) -> Iterator[int]:
     """A descriptor of the regular file at `path`, which nobody else who locks it has meanwhile. Waits for its turn.
 
     `flags` are those of os.open. Raises FileNotFoundError for a file that isn't there, unless they create it, and
-    InputError for what can't be opened, is not a regular file, or is on a file system without locks.
+    InputError for what can't be opened, is not a regular file, or is on a file system without locks; without `wait`
+    BlockingIOError when somebody has it.
     """
+    operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     while True:
         try:
             # Without O_NONBLOCK, opening a FIFO would wait for its other end.
@@ -38,7 +41,9 @@ def locked(path: str, flags: int, shared: bool = False) -> Iterator[int]:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise InputError(f"{path}: not a regular file")
             try:
-                fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+                fcntl.flock(fd, operation)
+            except BlockingIOError:
+                raise
             except OSError as error:
                 raise InputError(f"{path}: can't be locked: {reason(error)}") from None
             if _is_at(fd, path):
@@ -107,6 +112,14 @@ def replace(path: str, blocks: Iterable[bytes]) -> None:
         sync_folder(path)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: {reason(error)}") from None
+
+
+def remove_unfinished(path: str) -> None:
+    """Remove what replacements of this file left behind when they were killed; none may be under way."""
+    folder, name = os.path.split(os.path.realpath(path))
+    for found in os.listdir(folder):
+        if re.fullmatch(re.escape(name) + r"\.[0-9a-f]{8}\.new", found):
+            os.unlink(os.path.join(folder, found))
 
 
 def sync_folder(path: str) -> None:

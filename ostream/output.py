@@ -119,7 +119,7 @@ def open_output(name: str, inputs: list[str], raw_terminal: bool = False, append
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else 0)
         fd = os.open(name, flags, 0o666) if given is None else os.dup(given)
         if stat.S_ISREG(os.fstat(fd).st_mode):
-            if _is_input(fd, inputs):
+            if is_input(fd, inputs):
                 raise RequestError(f"{name}: is also an input; write to another file")
             if given is None and os.path.samestat(os.fstat(fd), os.fstat(1)):
                 raise RequestError(f"{name}: is also standard output; write to another file, or say /dev/stdout")
@@ -143,7 +143,8 @@ def given_descriptor(name: str) -> int | None:
     return min(int(number), 0x7FFFFFFF)  # a C int; none so high is open
 
 
-def _is_input(fd: int, inputs: list[str]) -> bool:
+def is_input(fd: int, inputs: list[str]) -> bool:
+    """Is this open file also one of the inputs?"""
     ours = os.fstat(fd)
     for name in inputs:
         try:

@@ -158,6 +158,25 @@ def encode_image(image: Any) -> str:
     return image
 
 
+def override(body: Mapping[str, Any], ours: Mapping[str, Any]) -> dict[str, Any]:
+    """A body with fields of ours in the place of its own; its options are kept, but for those that are ours too."""
+    merged = {**body, **ours}
+    if isinstance(body.get("options"), dict) and "options" in ours:
+        merged["options"] = {**body["options"], **ours["options"]}
+    return merged
+
+
+def system_of(messages: list[Any]) -> Any:
+    """The system message that messages begin with, or None."""
+    first = messages[0] if messages and isinstance(messages[0], dict) else {}
+    return first.get("content", "") if first.get("role") == "system" else None
+
+
+def with_system(messages: list[Any], system: str) -> list[Any]:
+    """Messages that begin with this system message, in the place of the one they may have."""
+    return [{"role": "system", "content": system}, *(messages if system_of(messages) is None else messages[1:])]
+
+
 _IMAGES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*", re.DOTALL)
 
 

@@ -24,9 +24,9 @@ _SPREADS = ("time_to_first_token", "total_duration", "eval_rate")
 
 
 class Summary:
-    """Adds up responses; keeps three numbers for each."""
+    """Adds up responses; keeps three numbers for each, for the percentiles."""
 
-    def __init__(self) -> None:
+    def __init__(self, percentiles: bool = True) -> None:
         self.responses = 0
         self.complete = 0
         self.failures: dict[str, int] = {}
@@ -34,7 +34,7 @@ class Summary:
         self._rated: float = 0  # tokens of the responses that have a rate, and what they took
         self._rated_ns: float = 0
         self._first_from: set[str] = set()
-        self._spreads = {name: array("d") for name in _SPREADS}
+        self._spreads = {name: array("d") for name in _SPREADS if percentiles}
 
     def add(self, measured: Mapping[str, Any], complete: bool) -> None:
         """Count one response with its metrics."""
@@ -49,9 +49,9 @@ class Summary:
             self._rated_ns += measured["eval_duration"]
         if measured["time_to_first_token"] is not None:
             self._first_from.add(measured["time_to_first_token_from"])
-        for name in _SPREADS:
+        for name, values in self._spreads.items():
             if measured[name] is not None:
-                self._spreads[name].append(measured[name])
+                values.append(measured[name])
 
     def fail(self, status: int) -> None:
         """Count one failure."""

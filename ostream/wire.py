@@ -217,8 +217,15 @@ class Trust:
     def __init__(self, cacert: str | None = None, insecure: bool = False) -> None:
         self.cacert = cacert
         self.insecure = insecure
+        self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
+        """Made once, and used by all threads."""
+        if self._context is None:
+            self._context = self._new_context()
+        return self._context
+
+    def _new_context(self) -> ssl.SSLContext:
         if ssl is None:
             raise ConnectError(
                 "https: this python3 has no ssl module", advice="use an http address, or another python3"

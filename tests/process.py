@@ -32,6 +32,7 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
 
 WRAPPERS = [name for name, (kind, _) in COMMANDS.items() if kind == "wrapper"]
 FILTERS = [name for name, (kind, _) in COMMANDS.items() if kind == "filter"]
+SOURCES = [name for name, (kind, _) in COMMANDS.items() if kind == "source"]
 TOOLS = ROOT / "tests" / "tools"
 # What a filter can't do without; `run`, `start` and `call` add it.
 _NEEDED = {"run-tools": ["-t", str(TOOLS)]}
@@ -125,7 +126,10 @@ def call(
 
 @contextlib.contextmanager
 def small_files(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes: as on a full disk, a write is short, and the next one fails."""
+    """No file may grow beyond `size` bytes: as on a full disk, a write is short, and the next one fails.
+
+    To be entered in a test, not around it: pytest's own output may be a file.
+    """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:

@@ -11,7 +11,7 @@ import pytest
 
 from ostream import __version__
 from ostream.__main__ import COMMANDS
-from tests.process import BIN, FILTERS, ROOT, WRAPPERS, call, environment, quoted, run, sh, start, words
+from tests.process import BIN, FILTERS, ROOT, SOURCES, WRAPPERS, call, environment, quoted, run, sh, start, words
 from tests.server import body_of, send_raw, serve
 
 STREAM = body_of("chat-stream")
@@ -27,8 +27,13 @@ def recording(tmp_path: Path) -> Path:
 
 def arguments_of(command: str, recording: Path) -> list[str]:
     """What makes a command write something."""
-    wrapped = {"replay": ["-q", str(recording)], "record": ["-q", "-a", str(recording)]}
-    return {"send": ["-m", "m", "hi"], **wrapped}.get(command, words(command)[1:])
+    of = {
+        "send": ["-m", "m", "hi"],
+        "batch": ["-km", "m", "--lines", str(recording)],
+        "replay": ["-q", str(recording)],
+        "record": ["-q", "-a", str(recording)],
+    }
+    return of.get(command, words(command)[1:])
 
 
 def test_bin_the_modules_and_the_table_list_the_same_commands() -> None:
@@ -95,7 +100,7 @@ def test_a_wrong_option_is_refused_and_never_a_word(command: str, arguments: lis
     assert result.stderr.startswith(f"{command}: {named}: ".encode())
     assert f"see '{command} --help'".encode() in result.stderr
     assert result.stderr.count(b"\n") == 1
-    assert result.stdout.count(b"\n") == (1 if command == "send" else 0)
+    assert result.stdout.count(b"\n") == (1 if COMMANDS[command][0] == "source" else 0)
 
 
 WAYS = {
@@ -170,9 +175,9 @@ def test_all_three_may_be_closed(command: str, recording: Path) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (1, b"", b"")
 
 
-@pytest.mark.parametrize("command", [*FILTERS, "send"])
+@pytest.mark.parametrize("command", [*FILTERS, *SOURCES])
 def test_a_closed_stdin_is_a_file_that_cannot_be_read(command: str) -> None:
-    result = sh(f"{PYTHON} {quoted(command)} {'-m m' if command == 'send' else ''} <&-")
+    result = sh(f"{PYTHON} {quoted(command)} {'-m m' if command in SOURCES else ''} <&-")
     assert result.returncode == 2
     assert result.stderr.decode() == f"{command}: standard input: Bad file descriptor\n"
 

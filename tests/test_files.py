@@ -195,3 +195,20 @@ def test_a_short_write_is_gone_on_with() -> None:
     thread.join()
     os.close(reader)
     assert received == data
+
+
+def test_who_does_not_wait_is_told_that_another_has_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "f")
+    with locked(path, MAKE), pytest.raises(BlockingIOError), locked(path, MAKE, wait=False):
+        pass
+    with locked(path, MAKE, wait=False) as fd:
+        assert read_all(fd) == b""
+
+
+def test_what_a_killed_replacement_left_is_removed(tmp_path: Path) -> None:
+    kept = ["f", "f.new", "f.0123456.new", "f.0123456g.new", "g.01234567.new", "f.01234567.newer"]
+    for name in [*kept, "f.01234567.new", "f.89abcdef.new"]:
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "link").symlink_to("f")
+    files.remove_unfinished(str(tmp_path / "link"))
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "link"])

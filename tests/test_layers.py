@@ -33,6 +33,7 @@ ARROWS = {
     "tools": "chunk message",
     "host": "errors",
     "request": "errors tools",
+    "retry": "errors",
     "recording": "errors failure ndjson request",
     "fault": "ndjson recording",
     "clocks": "errors wait",
@@ -41,7 +42,7 @@ ARROWS = {
     "transport": "clocks errors failure host response wire",
     "types": "",
     "stream": "chunk errors failure message metrics ndjson response wait",
-    "client": "chunk clocks errors host request response stream transport types wire",
+    "client": "chunk clocks errors host request response retry stream transport types wire",
     "loopback": "host wait",
     "proxy": "clocks errors host loopback ndjson recording response transport wait wire",
     "page": "chunk metrics",
@@ -49,12 +50,16 @@ ARROWS = {
     "summary": "errors metrics",
     "output": "errors page terminal wait",
     "stdio": "errors ndjson output terminal wait",
+    "batch": "errors failure message ndjson request",
     "spinner": "errors output wait",
     "files": "errors",
     "conversation": "errors files ndjson request",
     "context": "errors files ndjson request",
     "execute": "stdio wait",
     "toolbox": "errors execute message ndjson request",
+    "answers": "batch errors files ndjson output stdio",
+    "pool": "clocks errors",
+    "progress": "errors metrics output stdio summary wait",
     "stage": "errors failure ndjson output page stdio wait",
     "commands.arguments": "errors output stdio",
     "commands.extract": "chunk commands.arguments errors extract ndjson stage stdio",
@@ -64,14 +69,19 @@ ARROWS = {
     "commands.stats": "commands.arguments errors failure metrics ndjson plot stage stdio summary terminal",
     "commands.render": "commands.arguments metrics page spinner stage stdio",
     "commands.run_tools": ("chunk commands.arguments errors execute message ndjson output stage stdio toolbox wait"),
+    "commands.asking": "client commands.arguments errors stdio",
     "commands.ask": "context conversation errors files request stdio toolbox",
     "commands.forward": "errors failure message ndjson output recording response",
     "commands.turns": (
         "chunk client commands.forward errors message ndjson output recording request stdio toolbox wait"
     ),
+    "commands.working": "answers batch client clocks errors ndjson pool progress response stdio wait",
+    "commands.batch": (
+        "answers batch commands.arguments commands.ask commands.asking commands.working errors output progress stdio"
+    ),
     "commands.send": (
-        "client commands.arguments commands.ask commands.turns context conversation errors ndjson output request stdio "
-        "toolbox wait"
+        "client commands.arguments commands.ask commands.asking commands.turns context conversation errors ndjson "
+        "output request stdio toolbox wait"
     ),
     "commands.wrapper": "errors output stdio wait",
     "commands.replay": "commands.arguments commands.wrapper errors fault loopback ndjson recording stdio wait",
@@ -85,11 +95,11 @@ REACH = {
     "fcntl": "files",
     "http": "loopback response transport",
     "select": "wait",
-    "signal": "commands.wrapper execute stdio",
+    "signal": "commands.batch commands.working commands.wrapper execute stdio",
     "socket": "loopback wire",
     "ssl": "wire",
     "subprocess": "commands.wrapper execute",
-    "threading": "commands.replay execute loopback proxy spinner wire",
+    "threading": "commands.replay execute loopback pool progress proxy spinner wire",
     "urllib": "transport",
 }
 

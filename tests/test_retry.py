@@ -13,9 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ostream import Client, ClockError, ConnectError, IncompleteStream, OstreamError, ResponseError
-from ostream.client import FIRST_PAUSE, LONGEST_PAUSE, _asked_pause, _backoff
 from ostream.clocks import Clocks
 from ostream.loopback import Exchange
+from ostream.retry import FIRST_PAUSE, LONGEST_PAUSE, backoff
+from ostream.retry import asked_pause as asked_pause_of
 from ostream.wait import wait
 from tests.server import Answers, http_answer, send_lines, send_raw, serve, tcp
 from tests.server import reset as tear_down
@@ -142,7 +143,7 @@ def test_the_server_may_ask_for_a_longer_pause(
 def asked_pause(retry_after: str | None) -> float:
     error = ResponseError("busy", 503)
     error.retry_after = retry_after
-    return _asked_pause(error)
+    return asked_pause_of(error)
 
 
 NOW = 1_700_000_000.0
@@ -157,6 +158,8 @@ NOW = 1_700_000_000.0
         ("9" * 400, float("inf")),
         ("²", 0),
         ("-5", 0),
+        ("5\x1f", 5.0),
+        ("\x1f", 0),
         ("1.5", 0),
         ("", 0),
         (None, 0),
@@ -183,7 +186,7 @@ def test_whatever_is_asked_for_is_a_pause(asked: str) -> None:
 @pytest.mark.parametrize("tries", [1, 2, 3, 7, 50, 5000])
 def test_pauses_double_up_to_a_limit_less_a_random_part(tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     full = min(FIRST_PAUSE * 2.0 ** min(tries - 1, 100), LONGEST_PAUSE)
-    drawn = {_backoff(tries) for _ in range(50)}
+    drawn = {backoff(tries) for _ in range(50)}
     assert len(drawn) > 1
     assert all(full / 2 <= pause <= full for pause in drawn)
 

@@ -67,3 +67,11 @@ def test_every_status_an_error_line_can_stand_for_has_a_kind() -> None:
     from ostream.errors import TRUSTED_STATUSES
 
     assert set(KINDS) == TRUSTED_STATUSES
+
+
+def test_without_percentiles_nothing_is_kept_for_each() -> None:
+    summary = Summary(percentiles=False)
+    summary.add(measured(eval_count=10, eval_duration=10**9, total_duration=5, eval_rate=10.0), complete=True)
+    known = summary.as_dict()
+    assert (known["responses"], known["eval_count"], known["eval_rate"]) == (1, 10, 10.0)
+    assert not [name for name in known if name.endswith(("_p50", "_p90", "_p99"))]

@@ -71,6 +71,15 @@ def test_a_certificate_must_be_known_and_good_for_this_host_now(
     assert answers.requests == []
 
 
+def test_what_is_believed_is_read_once(pems: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "pem").write_bytes(pems["good"].read_bytes())
+    with tcp(Answers(http_answer(200, DONE), tls=server_context(pems["good"]))) as port:
+        client = Client(f"https://127.0.0.1:{port}", cacert=str(tmp_path / "pem"))
+        assert client.chat("m").done
+        (tmp_path / "pem").unlink()
+        assert client.chat("m").done
+
+
 def test_a_command_ends_with_the_status_of_no_connection_and_says_loudly_what_it_does_not_verify(
     pems: dict[str, Path],
 ) -> None:

@@ -15,9 +15,12 @@ from ostream.request import (
     encode_image,
     generate_body,
     looks_like_image,
+    override,
     parse_json,
     parse_options,
     parse_value,
+    system_of,
+    with_system,
 )
 from ostream.stdio import Messages, input_name, read_input
 
@@ -56,41 +59,41 @@ def ask(
     _check_endpoint(generate, values, body)
     prompt = _prompt(messages, values)
     images = [_image(name) for name in values["image"]]
-    fields = _fields(values)
+    known = fields(values)
     model = values["model"] or body.get("model") or os.environ.get("OLLAMA_MODEL")
     if not model:
         raise RequestError("no model", advice="name one with -m or OLLAMA_MODEL; 'ollama list' shows those there are")
-    system = _text(values["system"], "--system")
+    system = text(values["system"], "--system")
     if generate:
         ours = generate_body(
             model,
             prompt,
             values["suffix"],
             system=system,
-            template=_text(values["template"], "--template"),
+            template=text(values["template"], "--template"),
             raw=values["raw"],
             images=images or None,
             context=_context(values["context"], model),
-            **fields,
+            **known,
         )
-        return GENERATE, {**body, **ours, **_merged_options(body, ours)}
+        return GENERATE, override(body, ours)
     # What was said already is sent as it stands.
     said = _said(values, body, conversation)
     if system is not None:
-        if conversation and said and _system_of(said) != system:
+        if conversation and said and system_of(said) != system:
             raise RequestError(
                 f"{conversation.path}: its system message is another one",
                 advice="leave out --system, change the first line, or begin another file",
             )
-        said = [{"role": "system", "content": system}, *(said if _system_of(said) is None else said[1:])]
+        said = with_system(said, system)
     if prompt is not None:
         said = [*said, {"role": "user", "content": prompt, **({"images": images} if images else {})}]
     elif images:
         raise RequestError("--image: needs a prompt to go with")
     elif values["messages"] and not said:
         raise RequestError(f"{values['messages']}: no messages in it, and no prompt")
-    ours = {**chat_body(model, None, tools=_tools(values["tools"], toolbox), **fields), "messages": said}
-    return CHAT, {**body, **ours, **_merged_options(body, ours)}
+    ours = {**chat_body(model, None, tools=_tools(values["tools"], toolbox), **known), "messages": said}
+    return CHAT, override(body, ours)
 
 
 def uses_of_stdin(values: dict[str, Any]) -> int:
@@ -124,7 +127,7 @@ def _given_body(name: str | None) -> dict[str, Any]:
     return body
 
 
-def _fields(values: dict[str, Any]) -> dict[str, Any]:
+def fields(values: dict[str, Any]) -> dict[str, Any]:
     """The options that both endpoints know."""
     think = values["think"]
     if think is not None and think not in _LEVELS:
@@ -148,12 +151,6 @@ def _fields(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _merged_options(body: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(body.get("options"), dict) and "options" in ours:
-        return {"options": {**body["options"], **ours["options"]}}
-    return {}
-
-
 def _said(values: dict[str, Any], body: dict[str, Any], conversation: Conversation | None) -> list[Any]:
     """The messages that go before the prompt."""
     if conversation:
@@ -169,12 +166,6 @@ def _said(values: dict[str, Any], body: dict[str, Any], conversation: Conversati
         return parse_messages(read_input(name), input_name(name))
     with locked(name, os.O_RDONLY, shared=True) as fd:
         return parse_messages(read_all(fd), name)
-
-
-def _system_of(said: list[Any]) -> Any:
-    """The system message that a conversation begins with, or None."""
-    first = said[0] if said and isinstance(said[0], dict) else {}
-    return first.get("content", "") if first.get("role") == "system" else None
 
 
 def _context(name: str | None, model: str) -> list[int] | None:
@@ -239,7 +230,7 @@ def _stdin_text(messages: Messages) -> str:
     return text[:-1] if text.endswith("\n") else text
 
 
-def _text(value: str | None, option: str) -> str | None:
+def text(value: str | None, option: str) -> str | None:
     """TEXT, or @FILE, or @@ for a literal @."""
     if value is None or not value.startswith("@"):
         return value
@@ -269,18 +260,3 @@ def _image(name: str) -> str:
     if not looks_like_image(data):
         raise RequestError(f"--image {name}: not an image", advice="PNG, JPEG, GIF, WebP, BMP and TIFF are known")
     return encode_image(data)
-
-
-def headers(values: dict[str, Any]) -> dict[str, str]:
-    """The headers of --header-file and --header; the later one wins."""
-    lines: list[str] = []
-    for name in values["header_file"]:
-        lines += read_input(name).decode("utf-8", "replace").splitlines()
-    headers = {}
-    for line in [*lines, *values["header"]]:
-        name, colon, value = line.partition(":")
-        if line.strip():
-            if not colon:
-                raise RequestError("header without a colon", advice="write 'Name: value'")
-            headers[name.strip()] = value.strip()
-    return headers

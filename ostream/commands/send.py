@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 
-from ostream.commands.arguments import Parser, count, positive
+from ostream.commands.arguments import Parser, count
+from ostream.commands.asking import (
+    add_connection_arguments,
+    add_request_arguments,
+    client_of,
+    say_what_is_unusual,
+)
 from ostream.errors import RequestError
 from ostream.ndjson import encode_line
 from ostream.output import Output
@@ -33,22 +39,9 @@ def parser() -> Parser:
             "git diff | send -m qwen3 'Write a commit message:' - | extract-content",
         ],
     )
-    parser.optional["--think"] = "true"
-    add = parser.add_argument_group("the request").add_argument
-    add("-m", "--model", metavar="NAME", help="the model; else OLLAMA_MODEL")
-    add("-g", "--generate", action="store_true", help="use /api/generate instead of /api/chat")
-    add("-s", "--system", metavar="TEXT", help="the system message; @FILE reads it from a file (@@ for a literal @)")
-    add("-o", "--option", metavar="KEY=VALUE", action="append", default=[], help="a model option; may be repeated")
-    add("-f", "--format", metavar="json|@FILE|JSON", help="answer in JSON, or by a JSON schema")
+    add = add_request_arguments(parser, "-o", "--option").add_argument
     add("-i", "--image", metavar="FILE", action="append", default=[], help="an image; may be repeated; '-' is stdin")
-    add("--think", metavar="LEVEL", help="think: true (without a LEVEL), false, low, medium, high or max")
-    add("--no-think", dest="think", action="store_const", const="false", help="do not think")
     add("--no-stream", dest="stream", action="store_false", default=None, help="one object, when the answer is whole")
-    add("--keep-alive", metavar="DURATION", help="how long the model stays in memory: 5m, 0, -1")
-    add("--logprobs", action="store_true", default=None, help="ask for log-probabilities")
-    add("--top-logprobs", metavar="N", type=count, help="and for N alternatives of each")
-    add("--no-truncate", dest="truncate", action="store_false", default=None, help="fail on an over-long prompt")
-    add("--no-shift", dest="shift", action="store_false", default=None, help="stop at the end of the context window")
     add("--load", action="store_true", help="no prompt: load the model")
     add("--unload", action="store_true", help="no prompt: unload the model")
     add("--body", metavar="FILE", help="the request body as JSON; words are added to it, options override its fields")
@@ -73,17 +66,7 @@ def parser() -> Parser:
     add("--raw", action="store_true", default=None, help="use the prompt as it is, without the model's template")
     add("--suffix", metavar="TEXT", help="the text after the gap to fill in")
     add("--template", metavar="TEXT", help="a template instead of the model's; @FILE reads it")
-    add = parser.add_argument_group("the connection").add_argument
-    add("--host", metavar="URL", help="the server; else OLLAMA_HOST")
-    add("--header", metavar="'K: V'", action="append", default=[], help="another header; may be repeated")
-    add("--header-file", metavar="FILE", action="append", default=[], help="headers from a file, one on each line")
-    add("--connect-timeout", metavar="S", type=positive, default=10, help="name, connection, proxy and TLS (10)")
-    add("--first-byte-timeout", metavar="S", type=positive, help="from connected to the first byte (none)")
-    add("--idle-timeout", metavar="S", type=positive, help="the longest silence after it (none)")
-    add("--max-time", metavar="S", type=positive, help="all of it, retries included (none)")
-    add("--retry", metavar="N", type=count, default=0, help="try again N times: 429, 502, 503, 504, refused, reset (0)")
-    add("--cacert", metavar="FILE", help="trust the authorities in this PEM file")
-    add("--insecure", action="store_true", help="do not verify the server's certificate")
+    add_connection_arguments(parser)
     add = parser.add_argument_group("the answer").add_argument
     add("--stamp", action="store_true", help="record: a request line first, and elapsed (ns since then) on each line")
     add("--fail-on-length", action="store_true", help="an answer cut by a limit is a failure: status 4")
@@ -99,8 +82,7 @@ def main(arguments: list[str], messages: Messages) -> int:
 
 def run(messages: Messages, values: dict[str, Any]) -> int:
     # The rest of the package is loaded now, so that --help and a wrong option answer at once.
-    from ostream.client import Client
-    from ostream.commands.ask import ask, headers, uses_of_stdin
+    from ostream.commands.ask import ask, uses_of_stdin
     from ostream.commands.turns import Turns
     from ostream.context import write_context
     from ostream.conversation import Conversation
@@ -114,25 +96,12 @@ def run(messages: Messages, values: dict[str, Any]) -> int:
         raise RequestError("--run-tools: needs a folder of tools", advice="name it with -t")
     path, body = ask(messages, values, conversation, toolbox)
     encode_body(body)  # says what can't be sent before anything is
-    client = Client(
-        values["host"],
-        headers=headers(values),
-        connect_timeout=values["connect_timeout"],
-        first_byte_timeout=values["first_byte_timeout"],
-        idle_timeout=values["idle_timeout"],
-        max_time=values["max_time"],
-        retry=values["retry"],
-        cacert=values["cacert"],
-        insecure=values["insecure"],
-    )
+    client = client_of(values)
     out = Output(1, "standard output", values["raw_terminal"])
     if values["dry_run"]:
         out.lines(encode_line(_request_line(client, path, body)))
         return 0
-    if client.key_withheld:
-        messages.note(f"OLLAMA_API_KEY is not sent over plain http to {client.host.url}; use https")
-    if values["insecure"]:
-        messages.note(f"{client.host.url}: the certificate is not verified; anybody could answer")
+    say_what_is_unusual(client, messages)
     if values["words"] and not uses_of_stdin(values) and is_pipe(0) and os.isatty(2):
         messages.note("standard input was not read; put - where it belongs")
     turns = Turns(messages, client, out, values["stamp"], values["fail_on_length"])

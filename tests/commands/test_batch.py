@@ -1,0 +1,297 @@
+"""batch: requests in, answers out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+
+from ostream.commands import working
+from ostream.loopback import Exchange
+from tests.process import call, run, sh, start
+from tests.server import body_of, send_lines, serve
+
+JSON = "application/json; charset=utf-8"
+
+
+def reply(exchange: Exchange) -> None:
+    """Answer with what was asked; `fail` asks for a failure, and others for something odd."""
+    body = json.loads(exchange.body)
+    prompt = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+    if prompt.startswith("fail"):
+        exchange.whole(int(prompt[4:] or 404), JSON, b'{"error":"no such thing"}')
+        return
+    metrics = '"done_reason":"stop","eval_count":10,"eval_duration":2000000'
+    if exchange.path.startswith("/v1"):
+        answer = json.dumps({"id": "theirs", "choices": [{"text": prompt}], "usage": {"completion_tokens": 2}})
+    elif exchange.path == "/api/chat":
+        message = json.dumps({"role": "assistant", "content": prompt})
+        answer = f'{{"model":"m","message":{message},"done":{json.dumps(prompt != "cut")},{metrics}}}'
+    else:
+        answer = f'{{"model":"m","response":{json.dumps(prompt)},"done":true,{metrics}}}'
+    exchange.whole(200, JSON, answer.encode())
+
+
+def lines_of(data: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def asked(*requests: Any) -> bytes:
+    return b"".join(json.dumps(request).encode() + b"\n" for request in requests)
+
+
+def test_each_request_is_answered_by_its_id() -> None:
+    stdin = asked("one", {"id": "b", "prompt": "two"}, {"messages": [{"role": "user", "content": "three"}]})
+    with serve(reply) as server:
+        done = call("batch", "-m", "m", "--host", server.url, stdin=stdin + b'\n"four"')
+        bodies = {json.loads(exchange.body)["model"]: exchange.body for exchange in server.requests}  # type: ignore[attr-defined]
+        hashes = {hashlib.sha256(exchange.body).hexdigest() for exchange in server.requests}  # type: ignore[attr-defined]
+        assert all(json.loads(exchange.body)["stream"] is False for exchange in server.requests)  # type: ignore[attr-defined]
+    assert (done.returncode, done.stderr) == (0, b"")
+    answers = {line["id"]: line for line in lines_of(done.stdout)}
+    texts = {id: line["message"]["content"] if "message" in line else line["response"] for id, line in answers.items()}
+    # A blank line is counted, so that an id is the number of a line.
+    assert texts == {0: "one", "b": "two", 2: "three", 4: "four"}
+    assert {line["body_sha256"] for line in answers.values()} == hashes
+    assert list(bodies) == ["m"]
+    assert b',"eval_duration":2000000,"id":' in done.stdout
+
+
+def test_options_of_the_request_are_those_of_send(tmp_path: Path) -> None:
+    (tmp_path / "system").write_text("S\n")
+    options = ["-s", f"@{tmp_path}/system", "--option", "seed=1", "-f", "json", "--think=low", "--keep-alive", "0"]
+    with serve(reply) as server:
+        env = {"OLLAMA_HOST": server.url, "OLLAMA_MODEL": "e"}
+        assert call("batch", *options, stdin=b'"hi"\n', env=env).returncode == 0
+        assert call("batch", "-g", "--lines", "--header", "X-Mine: 1", stdin=b"hi\n", env=env).returncode == 0
+        first, second = server.requests  # type: ignore[attr-defined]
+    assert json.loads(first.body) == {
+        "messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "hi"}],
+        "model": "e",
+        "stream": False,
+        "think": "low",
+        "format": "json",
+        "options": {"seed": 1},
+        "keep_alive": 0,
+    }
+    assert (second.path, second.headers["X-Mine"]) == ("/api/generate", "1")
+    assert json.loads(second.body) == {"prompt": "hi", "model": "e", "stream": False}
+
+
+def test_a_failure_is_an_error_line_with_its_id_and_the_others_go_on() -> None:
+    stdin = asked("one", {"id": "x", "prompt": "fail"}, "cut") + b"what?\n" + asked("two")
+    with serve(reply) as server:
+        done = call("batch", "-k", "-m", "m", "--host", server.url, stdin=stdin)
+    one, refused, cut, bad, two = lines_of(done.stdout)
+    assert (done.returncode, one["id"], two["id"]) == (2, 0, 4)
+    assert (refused["error"], refused["status_code"], refused["exit_status"], refused["id"]) == (
+        *("no such thing", 404, 1),
+        "x",
+    )
+    assert (cut["exit_status"], cut["id"]) == (3, 2)
+    assert json.loads(cut["partial"])["message"]["content"] == "cut"
+    assert (bad["error"], bad["exit_status"], bad["id"]) == (
+        "standard input:4: not JSON: Expecting value at column 1",
+        2,
+        3,
+    )
+    first, *others = done.stderr.decode().splitlines()
+    assert first.startswith('batch: id "x": no such thing (status code: 404); ')
+    assert others == [
+        "batch: id 2: the answer is without done: true",
+        "batch: standard input:4: not JSON: Expecting value at column 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "status"),
+    [
+        (["hi"], 0),
+        (["hi", "fail404"], 1),
+        (["hi", "cut"], 3),
+        (["hi", "fail503"], 75),
+        (["fail503", "cut"], 3),
+        (["cut", "fail500"], 1),
+    ],
+)
+def test_the_status_is_the_worst_and_filters_find_it_too(prompts: list[str], status: int) -> None:
+    with serve(reply) as server:
+        done = sh("batch -q -m m --retry 0 | stats", stdin=asked(*prompts), env={"OLLAMA_HOST": server.url})
+        alone = call("batch", "-m", "m", "--retry", "0", "--host", server.url, stdin=asked(*prompts))
+    assert (done.returncode, alone.returncode) == (status, status)
+    # Who finds a failure prints it; the filter behind does not again.
+    assert done.stderr.count(b"\n") == len([prompt for prompt in prompts if prompt != "hi"])
+
+
+def test_answers_keep_their_ids_in_the_filters() -> None:
+    with serve(reply) as server:
+        script = "batch -k -m m | extract-content --json"
+        done = sh(script, stdin=asked({"id": "a", "prompt": "A"}, "B"), env={"OLLAMA_HOST": server.url})
+    assert done.stdout == b'{"id":"a","content":"A"}\n{"id":1,"content":"B"}\n'
+
+
+def test_records_of_openai_are_answered_as_records() -> None:
+    def record(id: str, url: str, **body: Any) -> dict[str, Any]:
+        return {"custom_id": id, "method": "POST", "url": url, "body": {"model": "m", **body}}
+
+    stdin = asked(
+        record("a", "/v1/chat/completions", messages=[{"content": "A"}]),
+        record("b", "/api/generate", prompt="B"),
+        record("c", "/v1/completions", prompt="fail500"),
+        record("d", "http://evil.test/", prompt="D"),
+    )
+    with serve(reply) as server:
+        done = call("batch", "-k", "--host", server.url, stdin=stdin)
+        assert sorted(exchange.path for exchange in server.requests) == [  # type: ignore[attr-defined]
+            *("/api/generate", "/v1/chat/completions", "/v1/completions")
+        ]
+    a, b, c, d = lines_of(done.stdout)
+    assert done.returncode == 2
+    assert [line["custom_id"] for line in (a, b, c, d)] == ["a", "b", "c", "d"]
+    assert a["response"]["body"] == {"id": "theirs", "choices": [{"text": "A"}], "usage": {"completion_tokens": 2}}
+    assert a["response"]["status_code"] == 200
+    assert b["response"]["body"]["response"] == "B"
+    assert c["response"]["status_code"] == 500
+    assert (a["error"], c["error"]["code"], d["error"]["code"]) == (None, "500", "2")
+
+
+@pytest.mark.parametrize("jobs", [1, 4, 32])
+def test_so_many_requests_are_under_way_at_once(jobs: int) -> None:
+    """No answer comes before that many are asked for, and never are there more."""
+    together = threading.Barrier(jobs)
+    running: list[int] = []
+
+    def respond(exchange: Exchange) -> None:
+        running.append(1)
+        assert len(running) <= jobs
+        together.wait(30)
+        running.pop()
+        together.wait(30)
+        reply(exchange)
+
+    with serve(respond) as server:
+        done = run("batch", "-m", "m", "-j", str(jobs), "--host", server.url, stdin=asked(*["hi"] * jobs * 3))
+    assert (done.returncode, done.stdout.count(b"\n")) == (0, 3 * jobs)
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+def test_answers_come_as_they_are_done_or_with_k_in_order(in_order: bool) -> None:
+    """The first answer comes when the others are done."""
+    others = threading.Semaphore(0)
+
+    def respond(exchange: Exchange) -> None:
+        if b'"0"' in exchange.body:
+            for _ in range(7):
+                assert others.acquire(timeout=30)
+        reply(exchange)
+        others.release()
+
+    with serve(respond) as server:
+        stdin = asked(*map(str, range(8)))
+        done = call("batch", "-m", "m", "-j2", *["-k"] * in_order, "--host", server.url, stdin=stdin)
+    order = [line["id"] for line in lines_of(done.stdout)]
+    # When the last of the others was asked for, those before it had been written.
+    assert order == list(range(8)) if in_order else order.index(0) >= 6
+
+
+def test_an_answer_is_written_when_it_is_there_and_the_input_read_as_it_is_needed() -> None:
+    with serve(reply) as server:
+        process = start("batch", "-m", "m", "--host", server.url)
+        with process:
+            assert process.stdin and process.stdout
+            for word in ("one", "two"):
+                process.stdin.write(asked(word))
+                process.stdin.flush()
+                assert json.loads(process.stdout.readline())["message"]["content"] == word
+            process.stdin.close()
+            assert process.wait(30) == 0
+
+
+def test_several_inputs_count_their_lines_on(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"one\ntwo")
+    (tmp_path / "b").write_bytes(b"three\n")
+    with serve(reply) as server:
+        arguments = ["-k", "-m", "m", "--lines", "--host", server.url]
+        done = call("batch", *arguments, tmp_path / "a", tmp_path / "none", "-", tmp_path / "b", stdin=b"x\n")
+    *_, missing = sorted(lines_of(done.stdout), key=lambda line: "error" in line)
+    texts = [line["message"]["content"] for line in lines_of(done.stdout) if "error" not in line]
+    assert texts == ["one", "two", "x", "three"]
+    assert [line["id"] for line in lines_of(done.stdout) if "error" not in line] == [0, 1, 2, 3]
+    assert missing == {"error": f"{tmp_path}/none: No such file or directory", "exit_status": 2}
+    assert (done.returncode, done.stderr.decode()) == (2, f"batch: {tmp_path}/none: No such file or directory\n")
+
+
+@pytest.mark.parametrize("stdin", [b"", b"\n\n"])
+def test_no_request_is_no_success(stdin: bytes) -> None:
+    done = call("batch", "-m", "m", stdin=stdin)
+    assert done.returncode == 3
+    assert lines_of(done.stdout) == [{"error": "standard input: no request in it", "exit_status": 3}]
+
+
+def test_a_line_without_an_end_in_sight_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = working.split_lines
+    monkeypatch.setattr(working, "split_lines", lambda blocks: split(blocks, 100))
+    with serve(reply) as server:
+        done = call("batch", "-k", "-m", "m", "--host", server.url, stdin=asked("hi", "x" * 200, "ho"))
+    assert [line.get("id") for line in lines_of(done.stdout)] == [0, None]
+    assert (done.returncode, done.stderr) == (2, b"batch: standard input: a line of more than 100 bytes\n")
+
+
+def test_an_answer_without_an_end_in_sight_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(working, "LINE_LIMIT", 1000)
+    with serve(reply) as server:
+        done = call("batch", "-km", "m", "--host", server.url, stdin=asked("x" * 1000, "hi"))
+    assert [line.get("error") for line in lines_of(done.stdout)] == ["an answer of more than 1,000 bytes", None]
+    assert done.returncode == 1
+
+
+def cut(exchange: Exchange) -> None:
+    exchange.head(200, JSON, 10_000)
+    exchange.raw(body_of("chat-nostream"))
+    exchange.cut()
+
+
+def broken(exchange: Exchange) -> None:
+    exchange.head(200, JSON)
+    exchange.chunk(body_of("chat-nostream")[:-20])
+    exchange.reset()
+
+
+@pytest.mark.parametrize(
+    ("respond", "status", "words"),
+    [
+        (send_lines(body_of("chat-stream")), 0, None),  # a server that streams unasked
+        (cut, 0, None),  # only done counts, not how a body ended
+        (broken, 3, "the connection broke: "),
+        (send_lines(b'{"message":{"content":"a"},'), 3, "the answer was cut"),
+        (send_lines(b'{"error":"boom"}\n'), 1, "boom"),
+        (send_lines(), 3, "the answer is empty"),
+        (send_lines(b"<html>", content_type="text/html"), 1, "<html>"),
+    ],
+)
+def test_only_a_whole_answer_is_one(respond: Callable[[Exchange], None], status: int, words: str | None) -> None:
+    with serve(respond) as server:
+        done = call("batch", "-m", "m", "--host", server.url, stdin=b'"hi"\n')
+    (line,) = lines_of(done.stdout)
+    assert (done.returncode, line["id"]) == (status, 0)
+    assert (line.get("error") or "").startswith(words or "")
+
+
+WRONG = [
+    (["--resume"], "--resume: needs the file of the answers; add -o FILE"),
+    (["-j", "0"], "-j/--jobs: invalid number from 1 to 1000 value: '0'; see 'batch --help'"),
+    (["-j", "1001"], "-j/--jobs: invalid number from 1 to 1000 value: '1001'; see 'batch --help'"),
+    (["--think=much"], "--think=much: no such level; there are true, false, low, medium, high, max"),
+    (["--cacert"], "--cacert: needs a value; see 'batch --help'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_wrong_usage(arguments: list[str], message: str) -> None:
+    done = call("batch", *arguments)
+    assert (done.returncode, done.stderr.decode()) == (2, f"batch: {message}\n")
+    assert len(lines_of(done.stdout)) == 1
