@@ -4,7 +4,7 @@ VENV = .venv
 TOOLS = $(VENV)/tools
 
 help:
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z.]*\):.*## /\1\t/p' Makefile | expand -t 13
 
 demo: ## the main job on recordings of a real server; needs nothing but python3
 	@sh examples/demo.sh
@@ -38,8 +38,11 @@ format: $(TOOLS) ## put the sources into the house style
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
+ostream.pyz: scripts/pyz.py bin/ostream LICENSE $(wildcard ostream/*.py ostream/*/*.py) ## the whole program as one file
+	$(PYTHON) scripts/pyz.py $@
+
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info ostream.pyz
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     if command not in COMMANDS:
         command, *arguments = arguments or [""]
         if command not in COMMANDS:
-            return _about(command)
+            return _about(name, command, arguments)
     messages = Messages(command)
 
     def run() -> int:
@@ -59,14 +59,22 @@ def _passes_on(arguments: list[str]) -> bool:
     )
 
 
-def _about(command: str) -> int:
+def _about(program: str, command: str, arguments: list[str]) -> int:
     messages = Messages("ostream")
+    option, equals, value = command.partition("=")
+    words = [value, *arguments] if equals else arguments
 
     def run() -> int:
         if command in ("-h", "--help"):
             Output(1, "standard output").text(_help())
         elif command == "--version":
             Output(1, "standard output").text(f"ostream {__version__}\n")
+        elif option == "--install":
+            from ostream.install import install
+
+            note = install(program, _one(words, "--install", "DIR"), ["ostream", *COMMANDS])
+            if note:
+                messages.note(note)
         elif not command:
             raise RequestError("no command; see 'ostream --help'")
         else:
@@ -76,12 +84,20 @@ def _about(command: str) -> int:
     return guard(messages, run)
 
 
+def _one(words: list[str], option: str, what: str) -> str:
+    if len(words) != 1 or not words[0]:
+        raise RequestError(f"{option}: needs one {what}", advice="see 'ostream --help'")
+    return words[0]
+
+
 def _help() -> str:
     rows = "".join(f"  {name:<18}{kind:<9}{what}\n" for name, (kind, what) in COMMANDS.items())
     return (
-        "usage: ostream COMMAND [ARGUMENT ...]\n\n"
+        "usage: ostream COMMAND [ARGUMENT ...]\n"
+        "       ostream --install DIR\n\n"
         "Stream from Ollama through Unix pipes, and learn the truth about a failed stream.\n\n"
         f"{rows}\n"
+        "  --install DIR     link the commands under these names in DIR\n\n"
         "'ostream COMMAND --help' says more. Exit statuses: 0 every response is complete, 1 refused,\n"
         "2 usage or input, 3 incomplete or nothing, 4 cut by a limit, 69 no connection, 75 try later.\n\n"
         "examples:\n"

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.process import ROOT
 
 # A busy machine is not a slow program.
 settings.register_profile("patient", deadline=None)
@@ -19,3 +24,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if os.environ.get("CI") and skipped:
         reporter.write_line(f"{len(skipped)} skipped, and CI allows none", red=True)
         session.exitstatus = 1
+
+
+@pytest.fixture(scope="session")
+def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The whole program as one file."""
+    path = tmp_path_factory.mktemp("pyz") / "ostream.pyz"
+    subprocess.run([sys.executable, "scripts/pyz.py", path], cwd=ROOT, check=True, timeout=60)
+    return path

@@ -86,7 +86,8 @@ ARROWS = {
     "commands.wrapper": "errors output stdio wait",
     "commands.replay": "commands.arguments commands.wrapper errors fault loopback ndjson recording stdio wait",
     "commands.record": "commands.arguments commands.wrapper errors host loopback output proxy stdio wait",
-    "__main__": "errors output stdio wait",
+    "install": "errors",
+    "__main__": "errors install output stdio wait",
 }
 
 # What reaches out of the process, and the only rooms that may.
