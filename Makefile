@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV = .venv
 TOOLS = $(VENV)/tools
+PREFIX ?= /usr/local
+INTO = $(DESTDIR)$(PREFIX)
 
 help:
 	@sed -n 's/^\([a-z.]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -41,6 +43,19 @@ format: $(TOOLS) ## put the sources into the house style
 ostream.pyz: scripts/pyz.py bin/ostream LICENSE $(wildcard ostream/*.py ostream/*/*.py) ## the whole program as one file
 	$(PYTHON) scripts/pyz.py $@
 
+# The package with its bytecode, and only one name on PATH: ostream --install links the others.
+install: uninstall ## into PREFIX (/usr/local), below DESTDIR
+	mkdir -p "$(INTO)/lib/ostream/bin" "$(INTO)/lib/ostream/ostream/commands" "$(INTO)/bin"
+	install -m 755 bin/ostream "$(INTO)/lib/ostream/bin/ostream"
+	install -m 644 ostream/*.py "$(INTO)/lib/ostream/ostream"
+	install -m 644 ostream/commands/*.py "$(INTO)/lib/ostream/ostream/commands"
+	$(PYTHON) -m compileall -q -d "$(PREFIX)/lib/ostream" "$(INTO)/lib/ostream"
+	ln -s ../lib/ostream/bin/ostream "$(INTO)/bin/ostream"
+
+uninstall: ## take it out again
+	rm -rf "$(INTO)/lib/ostream"
+	if [ "$$(readlink "$(INTO)/bin/ostream")" = ../lib/ostream/bin/ostream ]; then rm "$(INTO)/bin/ostream"; fi
+
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info ostream.pyz
 	find . -name __pycache__ -prune -exec rm -rf {} +
@@ -49,4 +64,4 @@ $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
 	$(PYTHON) tests/bootstrap.py $(VENV) tests/requirements.txt
 	@touch $(TOOLS)
 
-.PHONY: help demo test fuzz check lint cover torture kill format clean
+.PHONY: help demo test fuzz check lint cover torture kill format install uninstall clean
