@@ -24,6 +24,9 @@ COMMANDS = {
     "replay": ("wrapper", "serve recordings as an Ollama server would, to a command or until interrupted"),
 }
 
+# Options of ostream itself, and what their value is.
+OPTIONS = {"--help": "", "--version": "", "--install": "DIR", "--completion": "bash zsh fish"}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command that argv[0], or else argv[1], names; gives the exit status."""
@@ -75,6 +78,18 @@ def _about(program: str, command: str, arguments: list[str]) -> int:
             note = install(program, _one(words, "--install", "DIR"), ["ostream", *COMMANDS])
             if note:
                 messages.note(note)
+        elif option == "--completion":
+            from ostream.shells import SHELLS, script
+
+            shell = _one(words, "--completion", "SHELL")
+            if shell not in SHELLS:
+                raise RequestError(f"--completion: {shell}: no such shell", advice=f"there are {', '.join(SHELLS)}")
+            Output(1, "standard output").text(script(shell, list(COMMANDS)))
+        elif command == "--complete":
+            from ostream.completion import complete
+
+            found = complete(arguments, COMMANDS, OPTIONS)
+            Output(1, "standard output").text("".join(f"{line}\n" for line in found))
         elif not command:
             raise RequestError("no command; see 'ostream --help'")
         else:
@@ -94,10 +109,11 @@ def _help() -> str:
     rows = "".join(f"  {name:<18}{kind:<9}{what}\n" for name, (kind, what) in COMMANDS.items())
     return (
         "usage: ostream COMMAND [ARGUMENT ...]\n"
-        "       ostream --install DIR\n\n"
+        "       ostream --install DIR | --completion SHELL\n\n"
         "Stream from Ollama through Unix pipes, and learn the truth about a failed stream.\n\n"
         f"{rows}\n"
-        "  --install DIR     link the commands under these names in DIR\n\n"
+        "  --install DIR       link the commands under these names in DIR\n"
+        "  --completion SHELL  print what bash, zsh or fish needs to complete command lines\n\n"
         "'ostream COMMAND --help' says more. Exit statuses: 0 every response is complete, 1 refused,\n"
         "2 usage or input, 3 incomplete or nothing, 4 cut by a limit, 69 no connection, 75 try later.\n\n"
         "examples:\n"

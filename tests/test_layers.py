@@ -86,8 +86,10 @@ ARROWS = {
     "commands.wrapper": "errors output stdio wait",
     "commands.replay": "commands.arguments commands.wrapper errors fault loopback ndjson recording stdio wait",
     "commands.record": "commands.arguments commands.wrapper errors host loopback output proxy stdio wait",
+    "completion": "client clocks commands.arguments errors transport wait wire",
     "install": "errors",
-    "__main__": "errors install output stdio wait",
+    "shells": "",
+    "__main__": "completion errors install output shells stdio wait",
 }
 
 # What reaches out of the process, and the only rooms that may.

@@ -39,6 +39,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.optional: dict[str, str] = {}
+        self.choices: dict[str, tuple[str, ...]] = {}  # of an option's values, those that a shell can offer
         self.color = False  # Python 3.14 would load a module to ask the terminal
         self.add_argument("-h", "--help", action="store_true", help="show this help")
         self.add_argument("--version", action="store_true", help="show the version")
@@ -62,7 +63,7 @@ class Parser(argparse.ArgumentParser):
         Sets the manner of `messages`. Raises Done after --help and --version, RequestError for bad usage. Words
         behind "--" are also in `rest`.
         """
-        options, words, rest = self._sort(arguments)
+        options, words, rest = self.sort(arguments)
         values = vars(super().parse_args(options))
         messages.quiet, messages.verbose = values.pop("quiet"), values.pop("verbose")
         if values.pop("help") or values.pop("version"):
@@ -74,7 +75,7 @@ class Parser(argparse.ArgumentParser):
         self.rest = rest
         return values
 
-    def _sort(self, arguments: list[str]) -> tuple[list[str], list[str], list[str]]:
+    def sort(self, arguments: list[str]) -> tuple[list[str], list[str], list[str]]:
         """Arguments as getopt_long would see them: options as --name or --name=value, words, words behind "--"."""
         options: list[str] = []
         words: list[str] = []
@@ -116,6 +117,13 @@ class Parser(argparse.ArgumentParser):
             else:
                 words.append(argument)
         return options, words, []
+
+    def actions(self) -> dict[str, argparse.Action]:
+        """Every option, by each of its names."""
+        return self._option_string_actions
+
+    def takes_files(self) -> bool:
+        return any(action.metavar == "FILE" for action in self._get_positional_actions())
 
     def _value(self, name: str, queue: list[str]) -> str:
         if not queue:

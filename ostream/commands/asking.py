@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def add_request_arguments(parser: Parser, *option: str) -> Any:
     """Options that go into the body, in a group of their own, which is given back; `option` names --option."""
     parser.optional["--think"] = "true"
+    parser.choices["--think"] = ("true", "false", "low", "medium", "high", "max")
     group = parser.add_argument_group("the request")
     add = group.add_argument
     add("-m", "--model", metavar="NAME", help="the model; else OLLAMA_MODEL")

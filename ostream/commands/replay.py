@@ -46,6 +46,7 @@ def parser() -> Parser:
         help="1: as recorded, 0.5: half as fast, 0: as fast as can be (0)",
     )
     parser.add_argument("--fault", metavar="KIND:K", type=fault, help=f"inject a failure: {KINDS}")
+    parser.choices["--fault"] = ("eof:", "reset:", "error:", "stall:", "status:")
     parser.add_argument("files", nargs="*", metavar="FILE", help="recordings; '-' is standard input")
     return parser
 

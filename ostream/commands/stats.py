@@ -36,6 +36,7 @@ def parser() -> Parser:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", dest="as_json", action="store_true", help="one object per response; durations in ns")
     form.add_argument("--field", metavar="NAME", help=f"only this value, one line per response: {', '.join(FIELDS)}")
+    parser.choices["--field"] = FIELDS
     form.add_argument(
         "--plot", action="store_true", help="bars: of one response the times between its chunks, of several their rates"
     )
