@@ -108,8 +108,8 @@ def test_from_a_zipapp_in_the_same_directory_the_links_move_with_it(pyz: Path, t
 
 def test_the_program_may_be_called_ostream_and_stand_there(pyz: Path, tmp_path: Path) -> None:
     shutil.copy(pyz, tmp_path / "ostream")
-    result = sh("./ostream --install .", cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    for result in (call(f"{tmp_path}/ostream", "--install", str(tmp_path)), sh("./ostream --install .", cwd=tmp_path)):
+        assert result.returncode == 0, result.stderr
     assert not (tmp_path / "ostream").is_symlink()
     assert {os.readlink(tmp_path / name) for name in COMMANDS} == {"ostream"}
     assert run_at(tmp_path / "send") == f"send (ostream) {__version__}\n"
@@ -129,6 +129,8 @@ def test_the_program_may_be_reached_in_another_way(pyz: Path, tmp_path: Path) ->
 def test_python3_m_ostream_of_a_checkout_links_to_its_launcher(tmp_path: Path) -> None:
     assert sh("python3 -m ostream --install .", cwd=tmp_path).returncode == 0
     assert os.readlink(tmp_path / "send") == PROGRAM
+    assert call(f"{ROOT}/ostream/__main__.py", "--install", str(tmp_path / "too")).returncode == 0
+    assert os.readlink(tmp_path / "too" / "send") == PROGRAM
 
 
 def test_what_is_no_program_is_not_linked_to(pyz: Path, tmp_path: Path) -> None:
