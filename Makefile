@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV = .venv
 TOOLS = $(VENV)/tools
 PREFIX ?= /usr/local
+COMMANDS = $(filter-out ostream,$(notdir $(wildcard bin/*)))
 INTO = $(DESTDIR)$(PREFIX)
 
 help:
@@ -43,6 +44,9 @@ format: $(TOOLS) ## put the sources into the house style
 ostream.pyz: scripts/pyz.py bin/ostream LICENSE $(wildcard ostream/*.py ostream/*/*.py) ## the whole program as one file
 	$(PYTHON) scripts/pyz.py $@
 
+man: ## the manual, in build/man
+	$(PYTHON) scripts/manual.py build/man
+
 # The package with its bytecode, and only one name on PATH: ostream --install links the others.
 install: uninstall ## into PREFIX (/usr/local), below DESTDIR
 	mkdir -p "$(INTO)/lib/ostream/bin" "$(INTO)/lib/ostream/ostream/commands" "$(INTO)/bin"
@@ -51,9 +55,19 @@ install: uninstall ## into PREFIX (/usr/local), below DESTDIR
 	install -m 644 ostream/commands/*.py "$(INTO)/lib/ostream/ostream/commands"
 	$(PYTHON) -m compileall -q -d "$(PREFIX)/lib/ostream" "$(INTO)/lib/ostream"
 	ln -s ../lib/ostream/bin/ostream "$(INTO)/bin/ostream"
+	$(PYTHON) scripts/manual.py "$(INTO)/share/man"
+	mkdir -p "$(INTO)/share/bash-completion/completions" "$(INTO)/share/zsh/site-functions" \
+		"$(INTO)/share/fish/vendor_completions.d"
+	$(PYTHON) -m ostream --completion bash > "$(INTO)/share/bash-completion/completions/ostream"
+	$(PYTHON) -m ostream --completion zsh > "$(INTO)/share/zsh/site-functions/_ostream"
+	$(PYTHON) -m ostream --completion fish > "$(INTO)/share/fish/vendor_completions.d/ostream.fish"
 
 uninstall: ## take it out again
 	rm -rf "$(INTO)/lib/ostream"
+	rm -f $(foreach command,$(COMMANDS),"$(INTO)/share/man/man1/ostream-$(command).1") \
+		"$(INTO)/share/man/man1/ostream.1" "$(INTO)/share/man/man7/ostream.7" \
+		"$(INTO)/share/bash-completion/completions/ostream" "$(INTO)/share/zsh/site-functions/_ostream" \
+		"$(INTO)/share/fish/vendor_completions.d/ostream.fish"
 	if [ "$$(readlink "$(INTO)/bin/ostream")" = ../lib/ostream/bin/ostream ]; then rm "$(INTO)/bin/ostream"; fi
 
 clean: ## remove what the other targets made
@@ -64,4 +78,4 @@ $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
 	$(PYTHON) tests/bootstrap.py $(VENV) tests/requirements.txt
 	@touch $(TOOLS)
 
-.PHONY: help demo test fuzz check lint cover torture kill format install uninstall clean
+.PHONY: help demo test fuzz check lint cover torture kill format man install uninstall clean

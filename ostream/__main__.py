@@ -24,6 +24,8 @@ COMMANDS = {
     "replay": ("wrapper", "serve recordings as an Ollama server would, to a command or until interrupted"),
 }
 
+SUMMARY = "Stream from Ollama through Unix pipes, and learn the truth about a failed stream."
+
 # Options of ostream itself, and what their value is.
 OPTIONS = {"--help": "", "--version": "", "--install": "DIR", "--completion": "bash zsh fish"}
 
@@ -110,7 +112,7 @@ def _help() -> str:
     return (
         "usage: ostream COMMAND [ARGUMENT ...]\n"
         "       ostream --install DIR | --completion SHELL\n\n"
-        "Stream from Ollama through Unix pipes, and learn the truth about a failed stream.\n\n"
+        f"{SUMMARY}\n\n"
         f"{rows}\n"
         "  --install DIR       link the commands under these names in DIR\n"
         "  --completion SHELL  print what bash, zsh or fish needs to complete command lines\n\n"

@@ -142,6 +142,8 @@ def test_what_is_no_program_is_not_linked_to(pyz: Path, tmp_path: Path) -> None:
     advice = "make it executable, or run an installed ostream"
     assert result.stderr.decode() == f"ostream: {plain}: is no program to link to; {advice}\n"
     assert not (tmp_path / "bin").exists()
+    folder = call(f"{ROOT}/ostream", "--install", str(tmp_path / "bin"))
+    assert folder.stderr.decode() == f"ostream: {ROOT}/ostream: is no program to link to; {advice}\n"
 
 
 def test_every_name_of_the_checkout_is_installed() -> None:

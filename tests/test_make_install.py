@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ostream import __version__
+from ostream.__main__ import COMMANDS
 from tests.process import ROOT, call, environment
 from tests.server import body_of
 
@@ -60,6 +61,17 @@ def test_the_bytecode_names_the_place_where_it_will_be(tree: Path) -> None:
     for path in (tree / "lib/ostream").rglob("*.pyc"):
         assert b"/opt/a b/lib/ostream/" in path.read_bytes()
         assert b"stage/opt" not in path.read_bytes()
+
+
+def test_the_manual_and_the_completions_go_where_they_are_looked_for(tree: Path) -> None:
+    shells = {
+        "bash-completion/completions/ostream",
+        "zsh/site-functions/_ostream",
+        "fish/vendor_completions.d/ostream.fish",
+    }
+    pages = {"man/man1/ostream.1", "man/man7/ostream.7", *(f"man/man1/ostream-{name}.1" for name in COMMANDS)}
+    assert files(tree / "share") == shells | pages
+    assert "_ostream" in (tree / "share" / "bash-completion/completions/ostream").read_text()
 
 
 def test_its_links_work(tree: Path) -> None:

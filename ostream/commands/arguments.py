@@ -122,6 +122,12 @@ class Parser(argparse.ArgumentParser):
         """Every option, by each of its names."""
         return self._option_string_actions
 
+    def groups(self) -> list[tuple[str, list[argparse.Action]]]:
+        """Words and options in the order of the help; a group that has a title of its own, under it."""
+        usual = (self._positionals, self._optionals)
+        groups = [("" if group in usual else str(group.title), group._group_actions) for group in self._action_groups]
+        return [(title, actions) for title, actions in groups if actions]
+
     def takes_files(self) -> bool:
         return any(action.metavar == "FILE" for action in self._get_positional_actions())
 

@@ -1,0 +1,214 @@
+"""Write the manual: manual.py DIRECTORY makes man1/ostream.1, man1/ostream-COMMAND.1 and man7/ostream.7 in it.
+
+Everything is taken from where it is said already: the commands from their parsers (not from --help, which every Python
+lays out in its own way), the grammar and the statuses from the README. So there is nothing to keep up to date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import textwrap
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, ROOT)
+
+from ostream import __version__  # noqa: E402
+from ostream.__main__ import COMMANDS, OPTIONS, SUMMARY  # noqa: E402
+
+# The sections of the README that a page of section 7 is made of.
+SECTIONS = ("What travels on the pipe", "Exit status", "Limits")
+
+ENVIRONMENT = {
+    "OLLAMA_HOST": "the server; http://127.0.0.1:11434 without",
+    "OLLAMA_MODEL": "the model of send and batch, where -m names none",
+    "OLLAMA_API_KEY": "sent as a Bearer header to the server of OLLAMA_HOST or --host, over https or loopback only",
+    "NO_COLOR": "nothing is dim, and nothing moves",
+    "http_proxy, https_proxy, all_proxy, no_proxy": "the way to a server that is not this machine",
+}
+
+
+def main(directory: str) -> None:
+    pages = {"man1/ostream.1": overview(), "man7/ostream.7": grammar()}
+    for name, (_, what) in COMMANDS.items():
+        pages[f"man1/ostream-{name}.1"] = command_page(name, what)
+    for name, lines in pages.items():
+        path = os.path.join(directory, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="ascii") as file:
+            # A section begins a paragraph by itself.
+            file.write(re.sub(r"^(\.S[HS] .*\n)\.PP\n", r"\1", "\n".join(lines) + "\n", flags=re.MULTILINE))
+
+
+def overview() -> list[str]:
+    others = [f"ostream-{name}(1)" for name in COMMANDS]
+    return [
+        *head("ostream", 1, "stream from Ollama through Unix pipes"),
+        *section("Synopsis"),
+        f"{bold('ostream')} {italic('COMMAND')} [{italic('ARGUMENT')} ...]",
+        *[line for name, value in OPTIONS.items() for line in (".br", synopsis(name, value))],
+        *section("Description"),
+        *paragraphs(SUMMARY),
+        *section("Commands"),
+        *terms([(name, "", f"{what} ({kind})") for name, (kind, what) in COMMANDS.items()]),
+        *section("Environment"),
+        *terms([(name, "", what) for name, what in ENVIRONMENT.items()]),
+        *section("Exit status"),
+        *paragraphs("See ostream(7)."),
+        *section("See also"),
+        *paragraphs(", ".join([*others, "ostream(7)"])),
+    ]
+
+
+def synopsis(option: str, value: str) -> str:
+    shown = "SHELL" if " " in value else value
+    return f"{bold('ostream')} {bold(option)} {italic(shown)}".rstrip()
+
+
+def command_page(name: str, what: str) -> list[str]:
+    module = __import__(f"ostream.commands.{name.replace('-', '_')}", fromlist=["parser"])
+    parser = module.parser()
+    page = [
+        *head(f"ostream-{name}", 1, what),
+        *section("Synopsis"),
+        *[f"{bold(f'ostream {name}')}", *wrapped(parser.usage[len(name) + 1 :])],
+        *section("Description"),
+        *paragraphs(parser.description),
+        *section("Options"),
+    ]
+    for title, actions in parser.groups():
+        page += [f".SS {quoted(title[0].upper() + title[1:])}"] if title else []
+        page += terms([(*names_of(action, parser.optional), action.help) for action in actions])
+    *_, examples = parser.epilog.partition("\n")
+    return [
+        *page,
+        *section("Exit status"),
+        *paragraphs("See ostream(7)."),
+        *section("Examples"),
+        *literal([line.strip() for line in examples.splitlines()]),
+        *section("See also"),
+        *paragraphs("ostream(1), ostream(7)"),
+    ]
+
+
+def names_of(action: argparse.Action, optional: dict[str, str]) -> tuple[str, str]:
+    """How an option is written, and its value."""
+    names, value = action.option_strings, action.metavar
+    if not names:
+        return "", f"{value} ..."
+    if action.nargs == 0:
+        return ", ".join(names), ""
+    return ", ".join(names), f"[={value}]" if names[-1] in optional else str(value)
+
+
+def grammar() -> list[str]:
+    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
+        readme = file.read()
+    page = head("ostream", 7, "what travels on the pipe, and exit statuses")
+    for title in SECTIONS:
+        found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL)
+        if not found:
+            sys.exit(f"manual.py: README.md: no section {title!r}")
+        page += [*section(title), *markdown(found[1])]
+    return [*page, *section("See also"), *paragraphs("ostream(1)")]
+
+
+def markdown(text: str) -> list[str]:
+    """The little of it that those sections use: paragraphs, lists, a table of two columns."""
+    lines = []
+    for block in re.split(r"\n\s*\n|\n(?=\d+\. |- )", text.strip()):
+        if block.startswith("|"):
+            rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in block.splitlines()]
+            lines += terms([(cells[0], "", cells[1]) for cells in rows[2:]])
+            continue
+        item = re.match(r"(\d+\.|-) ", block)
+        if item:
+            mark = r"\(bu" if item[1] == "-" else item[1]
+            lines += [f".IP {mark} 4", *wrapped(block[item.end() :])]
+        else:
+            lines += paragraphs(block)
+    return lines
+
+
+def head(name: str, number: int, what: str) -> list[str]:
+    return [
+        f'.TH {name.upper()} {number} "{released()}" "ostream {__version__}"',
+        *section("Name"),
+        *textwrap.wrap(f"{plain(name)} \\- {plain(what)}", 78, break_on_hyphens=False),
+    ]
+
+
+def released() -> str:
+    """The day of this version, or nothing: a page is the same whenever it is made."""
+    with open(os.path.join(ROOT, "CHANGELOG.md"), encoding="utf-8") as file:
+        found = re.search(rf"^## \[?{re.escape(__version__)}\]? - (\d{{4}}-\d\d-\d\d)$", file.read(), re.MULTILINE)
+    return found[1] if found else ""
+
+
+def section(title: str) -> list[str]:
+    return [f".SH {quoted(title.upper())}"]
+
+
+def paragraphs(text: str) -> list[str]:
+    lines = []
+    for paragraph in re.split(r"\n\s*\n", text.strip()):
+        lines += [".PP", *wrapped(paragraph)]
+    return lines
+
+
+def terms(rows: list[tuple[str, str, str]]) -> list[str]:
+    lines = []
+    for name, value, what in rows:
+        joint = "" if not name or value.startswith("[=") else " "
+        lines += [".TP", (bold(name) + joint + italic(value)).strip(), *wrapped(what)]
+    return lines
+
+
+def literal(lines: list[str]) -> list[str]:
+    return [".PP", ".nf", *[rf"\&    {plain(line)}" for line in lines], ".fi"]
+
+
+def wrapped(text: str) -> list[str]:
+    """Text with the marks of Markdown, in short lines; none of them begins as a request would."""
+    # Split first, and marked then: a mark may go over the end of a line.
+    words = re.split(r"(`[^`]*`|\*\*[^*]*\*\*|\*[^*]*\*|\[[^]]*\]\([^)]*\))", " ".join(text.split()))
+    marked = "".join(map(mark, words))
+    lines = textwrap.wrap(marked, 78, break_long_words=False, break_on_hyphens=False)
+    return [rf"\&{line}" if line[0] in ".'" else line for line in lines]
+
+
+def mark(text: str) -> str:
+    if text.startswith("`"):
+        return bold(text.strip("`"))
+    if text.startswith("**"):
+        return bold(text.strip("*"))
+    if text.startswith("*") and text.endswith("*") and len(text) > 2:
+        return italic(text.strip("*"))
+    link = re.fullmatch(r"\[([^]]*)\]\(([^)]*)\)", text)
+    return plain(link[1] if link else text)
+
+
+def bold(text: str) -> str:
+    return rf"\fB{plain(text)}\fR" if text else ""
+
+
+def italic(text: str) -> str:
+    return rf"\fI{plain(text)}\fR" if text else ""
+
+
+def quoted(text: str) -> str:
+    return '"' + plain(text).replace('"', r"\(dq") + '"'
+
+
+_ESCAPES = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti"}
+
+
+def plain(text: str) -> str:
+    """Text as it is, whatever a formatter would make of its characters, in ASCII."""
+    return "".join(_ESCAPES.get(c) or (c if c.isascii() else rf"\[u{ord(c):04X}]") for c in text)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
