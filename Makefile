@@ -44,6 +44,9 @@ format: $(TOOLS) ## put the sources into the house style
 ostream.pyz: scripts/pyz.py bin/ostream LICENSE $(wildcard ostream/*.py ostream/*/*.py) ## the whole program as one file
 	$(PYTHON) scripts/pyz.py $@
 
+release: $(TOOLS) ## see that this commit is fit to be released, and fill dist; publishes nothing
+	scripts/release.sh "$(CURDIR)/$(VENV)/bin/python"
+
 man: ## the manual, in build/man
 	$(PYTHON) scripts/manual.py build/man
 
@@ -78,4 +81,4 @@ $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
 	$(PYTHON) tests/bootstrap.py $(VENV) tests/requirements.txt
 	@touch $(TOOLS)
 
-.PHONY: help demo test fuzz check lint cover torture kill format man install uninstall clean
+.PHONY: help demo test fuzz check lint cover torture kill format release man install uninstall clean

@@ -1,0 +1,57 @@
+#!/bin/sh
+# See that this commit is fit to be released, and leave in dist/ what there is to publish; publish nothing.
+# release.sh PYTHON: one that has `build` and `flit_core`. CHECK is what must pass first.
+set -eu
+python=$1
+check=${CHECK:-make check demo torture}
+cd "$(dirname "$0")/.."
+
+fail() {
+    printf 'release: %s\n' "$1" >&2
+    exit 1
+}
+clean() {
+    [ -z "$(git status --porcelain)" ] || fail "$1"
+}
+
+version=$(bin/ostream --version | sed 's/^ostream //')
+clean 'the tree is not clean; commit or remove what "git status" shows'
+grep -Eq "^## \[?$version\]? - [0-9]{4}-[0-9]{2}-[0-9]{2}\$" CHANGELOG.md ||
+    fail "CHANGELOG.md: has no line '## $version - YYYY-MM-DD'"
+! git rev-parse -q --verify "refs/tags/v$version" > /dev/null || fail "v$version: is released already; raise __version__"
+
+$check
+clean 'the checks have changed files; commit them and try again'
+
+# Twice, from two clean copies of the commit that stand in different places.
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+export SOURCE_DATE_EPOCH
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+for copy in "$scratch/a" "$scratch/another place"; do
+    mkdir -p "$copy/source" "$copy/dist"
+    git archive HEAD | tar -x -C "$copy/source"
+    "$python" "$copy/source/scripts/pyz.py" "$copy/dist/ostream.pyz"
+    "$python" -m build --no-isolation --outdir "$copy/dist" "$copy/source" > "$scratch/log" 2>&1 || {
+        cat "$scratch/log" >&2
+        fail 'the package can not be built'
+    }
+done
+diff -r "$scratch/a/dist" "$scratch/another place/dist" || fail 'two builds of one commit differ'
+
+# What was built works without the checkout.
+work=$scratch/work
+mkdir "$work"
+tar -xzf "$scratch/a/dist/ollama_ostream-$version.tar.gz" -C "$work"
+make -C "$work/ollama_ostream-$version" demo > /dev/null
+"$python" -m venv --without-pip "$work/venv"
+"$python" -m pip --python "$work/venv/bin/python" install -q --no-index --no-deps --disable-pip-version-check \
+    "$scratch/a/dist/ollama_ostream-$version-py3-none-any.whl"
+for program in "$work/venv/bin/ostream" "$scratch/a/dist/ostream.pyz"; do
+    [ "$(cd "$work" && "$program" --version)" = "ostream $version" ] || fail "$program: is not version $version"
+done
+
+rm -rf dist
+cp -R "$scratch/a/dist" dist
+(cd dist && sha256sum -- *)
+echo "release: v$version is ready in dist/: tag it, and publish these files"
