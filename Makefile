@@ -34,16 +34,23 @@ torture: $(TOOLS) ## every fault against every way to ask; makes docs/torture.md
 kill: $(TOOLS) ## kill batch a thousand times, and see that nothing is lost
 	KILLS=1000 $(VENV)/bin/python -m pytest -q tests/commands/test_batch_resume.py -k killed
 
+spark: .spark/tools ## answer a thousand requests in a Spark job; fetches Spark, 400 MB, and needs java
+	.spark/bin/python -m pytest -q tests/spark.py
+
 format: $(TOOLS) ## put the sources into the house style
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) .spark .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
 	$(PYTHON) tests/bootstrap.py $(VENV) tests/requirements.txt
 	@touch $(TOOLS)
 
-.PHONY: help demo test fuzz check lint cover torture kill format clean
+.spark/tools: tests/requirements-spark.txt tests/bootstrap.py
+	$(PYTHON) tests/bootstrap.py .spark tests/requirements-spark.txt
+	@touch .spark/tools
+
+.PHONY: help demo test fuzz check lint cover torture kill spark format clean
