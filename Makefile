@@ -34,6 +34,9 @@ torture: $(TOOLS) ## every fault against every way to ask; makes docs/torture.md
 kill: $(TOOLS) ## kill batch a thousand times, and see that nothing is lost
 	KILLS=1000 $(VENV)/bin/python -m pytest -q tests/commands/test_batch_resume.py -k killed
 
+picture: $(TOOLS) ## run the demo on a terminal and draw it: docs/demo.svg
+	$(VENV)/bin/python docs/picture.py
+
 spark: .spark/tools ## answer a thousand requests in a Spark job; fetches Spark, 400 MB, and needs java
 	.spark/bin/python -m pytest -q tests/spark.py
 
@@ -53,4 +56,4 @@ $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
 	$(PYTHON) tests/bootstrap.py .spark tests/requirements-spark.txt
 	@touch .spark/tools
 
-.PHONY: help demo test fuzz check lint cover torture kill spark format clean
+.PHONY: help demo test fuzz check lint cover torture kill picture spark format clean

@@ -4,6 +4,7 @@ output is the one shown."""
 from __future__ import annotations
 
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,11 @@ def test_the_table_of_exit_statuses_is_that_of_the_code() -> None:
     rows = {int(row) for row in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
     statuses = {value for name, value in vars(errors).items() if name.isupper() and isinstance(value, int)}
     assert rows == statuses
+
+
+def test_the_picture_shows_each_command_of_the_demo() -> None:
+    """If not, `make picture` draws it again."""
+    commands = re.findall(r"^ {4}'(.*)'$|^show '' '(.*)'$", (ROOT / "examples" / "demo.sh").read_text(), re.MULTILINE)
+    assert len(commands) == 6
+    drawn = unescape((ROOT / "docs" / "demo.svg").read_text(encoding="utf-8"))
+    assert [command for pair in commands for command in pair if f"$ {command}" not in drawn and command] == []
