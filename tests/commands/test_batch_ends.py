@@ -276,6 +276,8 @@ def test_the_total_is_known_for_files_alone(tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(data)
         assert _count([str(tmp_path / "a")] * 2) == 2 * lines
     assert _count([str(tmp_path / "none")]) is None
+    os.mkfifo(tmp_path / "fifo")
+    assert _count([str(tmp_path / "fifo")]) is None  # it would wait for a writer, and then leave him
     screen, terminal = pty.openpty()
     assert _count([os.ttyname(terminal)]) is None
     os.close(screen)
