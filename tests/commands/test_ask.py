@@ -199,6 +199,8 @@ WRONG = [
     (["--suffix", "", "hi"], "--suffix: is for /api/generate; add -g"),
     (["--template", "t", "hi"], "--template: is for /api/generate; add -g"),
     (["-g", "--body", "chat.json"], "--generate: the body has messages, which are for /api/chat"),
+    (["-c", "new", "--body", "chat.json", "hi"], "--conversation, --body: need words, and a body without messages"),
+    (["-c", "new", "--body", "bare.json"], "--conversation, --body: need words, and a body without messages"),
     (["--body", "missing"], "missing: No such file or directory"),
     (["--body", "list.json"], "--body list.json: must be a JSON object"),
     (["--body", "broken.json"], "--body broken.json: not JSON: "),
