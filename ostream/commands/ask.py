@@ -116,7 +116,7 @@ def _check_endpoint(generate: bool, values: dict[str, Any], body: dict[str, Any]
         raise RequestError("--conversation, --messages: exclude each other")
     if values["conversation"] and values["body"] and ("messages" in body or not values["words"]):
         raise RequestError("--conversation, --body: need words, and a body without messages")
-    if "-" in (values["conversation"], values["context"]):
+    if {"-", ""} & {values["conversation"], values["context"]}:
         raise RequestError("--conversation, --context: need a file, which is read and written")
 
 
