@@ -93,8 +93,8 @@ def run(messages: Messages, **values: Any) -> int:
         try:
             status = work.run(messages)
         finally:
-            progress.clear()
-            answers.sync()
+            with progress.cleared():
+                answers.sync()
         progress.end()
     if work.interrupted:
         die(signal.SIGINT)
