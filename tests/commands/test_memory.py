@@ -241,8 +241,12 @@ def test_messages_override_those_of_a_body(tmp_path: Path) -> None:
     (tmp_path / "body").write_text(json.dumps({"model": "m", "messages": [SYSTEM], "mine": 1}))
     (tmp_path / "chat").write_bytes(lines(USER))
     with serve(send_lines(*STREAM)) as server:
-        call("send", "--host", server.url, "--body", tmp_path / "body", "--messages", tmp_path / "chat")
-        call("send", "--host", server.url, "--body", tmp_path / "body", "-c", tmp_path / "chat")
+        for option in ("--messages", "-c"):
+            result = call("send", "--host", server.url, "--body", tmp_path / "body", option, tmp_path / "chat")
+            assert result.stderr.decode() == (
+                f"send: --body {tmp_path}/body: its messages are not sent, "
+                f"those of {tmp_path}/chat stand in their place\n"
+            )
         first, second = asked(server)
     assert (first["messages"], first["mine"]) == ([USER], 1)
     assert (second["messages"], second["mine"]) == ([USER], 1)
