@@ -37,6 +37,12 @@ torture: $(TOOLS) ## every fault against every way to ask; makes docs/torture.md
 kill: $(TOOLS) ## kill batch a thousand times, and see that nothing is lost
 	KILLS=1000 $(VENV)/bin/python -m pytest -q tests/commands/test_batch_resume.py -k killed
 
+picture: $(TOOLS) ## run the demo on a terminal and draw it: docs/demo.svg
+	$(VENV)/bin/python docs/picture.py
+
+spark: .spark/tools ## answer a thousand requests in a Spark job; fetches Spark, 400 MB, and needs java
+	.spark/bin/python -m pytest -q tests/spark.py
+
 format: $(TOOLS) ## put the sources into the house style
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
@@ -74,11 +80,15 @@ uninstall: ## take it out again
 	if [ "$$(readlink "$(INTO)/bin/ostream")" = ../lib/ostream/bin/ostream ]; then rm "$(INTO)/bin/ostream"; fi
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info ostream.pyz
+	rm -rf $(VENV) .spark .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ostream.pyz
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
 	$(PYTHON) tests/bootstrap.py $(VENV) tests/requirements.txt
 	@touch $(TOOLS)
 
-.PHONY: help demo test fuzz check lint cover torture kill format release man install uninstall clean
+.spark/tools: tests/requirements-spark.txt tests/bootstrap.py
+	$(PYTHON) tests/bootstrap.py .spark tests/requirements-spark.txt
+	@touch .spark/tools
+
+.PHONY: help demo test fuzz check lint cover torture kill picture spark format release man install uninstall clean

@@ -11,7 +11,7 @@ from ostream.batch import entry_of
 from ostream.errors import NotNDJSON, OutputError, RequestError, reason
 from ostream.files import locked, remove_unfinished, replace, sync_folder, write_all
 from ostream.ndjson import LINE_LIMIT, decode_line, is_torn, split_lines
-from ostream.output import Output, is_input
+from ostream.output import Output, given_descriptor, is_input
 from ostream.stdio import read_blocks
 
 TYPE_CHECKING = False
@@ -116,17 +116,21 @@ def open_answers(
 
     Raises RequestError when another run has it, when it is no file of ours, or holds something without `resume`.
     """
+    if path == "-" or given_descriptor(path) is not None:
+        raise _not_a_file(path)
     real = os.path.realpath(path)
     lock = f"{real}.lock"
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(locked(lock, os.O_RDWR | os.O_CREAT, wait=False))
+            held = stack.enter_context(locked(lock, os.O_RDWR | os.O_CREAT, wait=False))
         except BlockingIOError:
             raise RequestError(f"{path}: another run is writing it", advice="one file, one run") from None
         except FileNotFoundError as error:
             raise OutputError(f"{path}: {reason(error)}") from None
+        if os.fstat(held).st_size:
+            raise RequestError(f"{lock}: is no lock of ours; it holds something", advice="write to another file")
         # Whoever waited for the lock sees that the file has gone, and makes it anew.
-        stack.callback(os.unlink, lock)
+        stack.callback(_unlink, lock)
         fd = _open(real, path)
         stack.callback(os.close, fd)
         if is_input(fd, inputs):
@@ -156,9 +160,18 @@ def _open(real: str, path: str) -> int:
         raise OutputError(f"{path}: {reason(error)}") from None
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise RequestError(f"{path}: not a regular file", advice="without -o, the answers go to standard output")
+        raise _not_a_file(path)
     sync_folder(real)
     return fd
+
+
+def _not_a_file(path: str) -> RequestError:
+    return RequestError(f"{path}: not a regular file", advice="without -o, the answers go to standard output")
+
+
+def _unlink(lock: str) -> None:
+    with contextlib.suppress(FileNotFoundError):  # somebody took it for a leftover
+        os.unlink(lock)
 
 
 def _lines(fd: int, path: str) -> Iterator[bytes]:

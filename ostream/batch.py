@@ -91,7 +91,7 @@ def _text(line: bytes) -> str:
 
 
 def _value(line: bytes) -> dict[str, Any] | str:
-    text = line.decode("utf-8", "replace").strip()
+    text = line.decode("utf-8", "replace").lstrip("\ufeff").strip()
     if text.startswith('"'):
         try:
             value: str = strict.decode(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ostream.errors import InputError, OstreamError, OutputError, RequestError, reason
 from ostream.files import replace
 from ostream.ndjson import encode_line
@@ -18,6 +20,8 @@ def read_context(path: str, model: str) -> list[int] | None:
     The file is what `write_context` wrote, the last chunk of an answer, or a bare array. Raises InputError,
     RequestError; also for the context of another model, to which the numbers would mean other words.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(f"{path}: not a regular file")  # a FIFO would be waited for
     try:
         with open(path, "rb") as file:
             value: Any = parse_json(file.read(), path)

@@ -42,9 +42,11 @@ class Conversation:
             check_folder(self.path)
             return
         if data.lstrip().startswith(b"["):
+            from shlex import quote
+
             raise RequestError(
                 f"{self.path}: a JSON array can't be appended to",
-                advice=f"make lines of it: python3 -c '{_TO_LINES}' < {self.path} > NEW",
+                advice=f"make lines of it: python3 -c '{_TO_LINES}' < {quote(self.path)} > NEW",
             )
         self.messages = parse_messages(data, self.path)
 

@@ -133,6 +133,8 @@ def sync_folder(path: str) -> None:
 
 def check_folder(path: str) -> None:
     """Could the file be made, or replaced? Raises InputError."""
+    if path.endswith("/"):
+        raise InputError(f"{path}: not the name of a file")
     folder = os.path.dirname(os.path.realpath(path))
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{path}: nothing can be written in {folder}")

@@ -59,7 +59,9 @@ class Accumulator:
     @property
     def message(self) -> dict[str, Any]:
         """The assistant's message, ready to append to the messages of the next request."""
-        return self._fold({"role": "assistant", **self._message}, "content")
+        # Whatever a server calls itself: with another role, or none that is text, a conversation would be spoilt.
+        rest = {key: value for key, value in self._message.items() if key != "role"}
+        return self._fold({"role": "assistant", **rest}, "content")
 
     @property
     def response(self) -> dict[str, Any]:

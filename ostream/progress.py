@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 
@@ -13,7 +14,7 @@ from ostream.wait import ReaderGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Mapping
+    from typing import Any, Iterator, Mapping
 
     from ostream.errors import OstreamError
     from ostream.stdio import Messages
@@ -69,19 +70,16 @@ class Progress:
         """A failure, which is also said; `where` stands in front of it."""
         self.summary.fail(error.exit_status)
         self._asked += 1
-        with self._lock:
-            self._clear()
+        with self.cleared():
             advice = f"; {error.advice}" if error.advice else ""
             self._messages.say(f"{where}{error}{advice}")
 
     def note(self, text: str) -> None:
-        with self._lock:
-            self._clear()
+        with self.cleared():
             self._messages.note(text)
 
     def trace(self, text: str) -> None:
-        with self._lock:
-            self._clear()
+        with self.cleared():
             self._messages.trace(text)
 
     def tick(self) -> None:
@@ -95,14 +93,15 @@ class Progress:
                 self._last = now
                 self._messages.say(self._line(now))
 
-    def clear(self) -> None:
-        """Take the line off the terminal."""
+    @contextlib.contextmanager
+    def cleared(self) -> Iterator[None]:
+        """The line is off the terminal, and stays off meanwhile."""
         with self._lock:
             self._clear()
+            yield
 
     def end(self) -> None:
         """Say the sum, where progress was shown."""
-        self.clear()
         if self.is_shown:
             self._messages.say(self._sum())
 

@@ -123,6 +123,8 @@ def prepare() -> bool:
         if signal.getsignal(number) is not signal.SIG_IGN:
             # The kernel does not let a default action end process 1.
             signal.signal(number, die if os.getpid() == 1 else signal.SIG_DFL)
+    # Whoever started us may ignore this one; then nobody could tell how a command or a tool of ours has ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return stdout_open
 
 

@@ -144,6 +144,8 @@ def _result(function: Callable[..., Any] | None, arguments: Any) -> str:
         inspect.signature(function).bind(**arguments)
     except TypeError as error:
         return f"error: {error}"
+    except ValueError:
+        pass  # a function of C's, which has no signature to be read
     try:
         result = function(**arguments)
         return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)

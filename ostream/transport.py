@@ -94,12 +94,14 @@ def _proxies(host: Host) -> dict[str, str]:
     kind, separator, rest = proxy.partition("://")
     if separator and kind.lower() != "http":
         raise RequestError(f"proxy {kind}://...: only http proxies can be used", advice="set no_proxy for this host")
-    credentials, at, address = (rest if separator else proxy).partition("/")[0].rpartition("@")
+    authority, _, path = (rest if separator else proxy).partition("/")
+    credentials, at, address = authority.rpartition("@")
     try:
         parsed = parse_host(f"http://{address}")
     except RequestError:
         parsed = None
-    if not parsed or not address or address.endswith(":"):
+    # A password with a / in it would begin a path, and what stands before it would be taken for the host.
+    if not parsed or not address or address.endswith(":") or "@" in path:
         # Its value may hold a password.
         raise RequestError(f"{host.scheme}_proxy or all_proxy: not a host and a port")
     return {host.scheme: f"http://{credentials}{at}{parsed.url[len('http://') :]}"}

@@ -158,6 +158,7 @@ CANNOT: dict[str, tuple[str, type[OstreamError], str]] = {
     "no such folder": ("none/answers", OutputError, "none/answers: No such file"),
     "a folder": ("folder", OutputError, "folder: Is a directory"),
     "a FIFO": ("fifo", RequestError, "fifo: not a regular file"),
+    "a file beside its lock": ("Cargo", RequestError, "Cargo.lock: is no lock of ours; it holds something"),
 }
 
 
@@ -166,9 +167,19 @@ def test_a_file_that_cannot_be_one(name: str, tmp_path: Path) -> None:
     path, kind, words = CANNOT[name]
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "Cargo.lock").write_text("mine")
     with pytest.raises(kind, match=words), open_answers(f"{tmp_path}/{path}", True, []):
         pass
-    assert sorted(os.listdir(tmp_path)) == ["fifo", "folder"]
+    assert sorted(os.listdir(tmp_path)) == ["Cargo.lock", "fifo", "folder"]
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_standard_output_is_no_file_of_its_own(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match=f"{name}: not a regular file") as caught, open_answers(name, True, []):
+        pass
+    assert caught.value.advice == "without -o, the answers go to standard output"
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_second_run_is_kept_out(tmp_path: Path) -> None:
@@ -182,7 +193,7 @@ def test_a_second_run_is_kept_out(tmp_path: Path) -> None:
     with locked(f"{path}.lock", os.O_RDWR | os.O_CREAT), pytest.raises(RequestError), open_answers(path, True, []):
         pass
     with open_answers(path, True, []):  # a lock file that a killed run left is none
-        pass
+        os.unlink(f"{path}.lock")  # and who takes one that is held for that breaks nothing
 
 
 def test_what_a_killed_compaction_left_goes_away(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ JOBS: dict[str, tuple[Any, Settings, bool, Any, str, dict[str, Any]]] = {
     "never streaming": ({"prompt": "hi", "stream": True}, M, False, 7, "/api/generate", generate()),
     "unknown fields": ({"prompt": "hi", "new": [1]}, M, False, 7, "/api/generate", generate(new=[1])),
     "a string": ("hi", M, False, 7, "/api/chat", chat(USER)),
+    "a string behind a byte order mark": (b'\xef\xbb\xbf"hi"\n', M, False, 7, "/api/chat", chat(USER)),
     "a string that looks like JSON": ('{"a":1}', M, False, 7, "/api/chat", chat({**USER, "content": '{"a":1}'})),
     "-g": ("hi", Settings("m", generate=True), False, 7, "/api/generate", generate()),
     "--lines": (b"hi\n", M, True, 7, "/api/chat", chat(USER)),

@@ -55,9 +55,19 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert read_context(path, "m") == NUMBERS
 
 
-@pytest.mark.parametrize(("name", "words"), [(".", "Is a directory"), ("f/f", "Not a directory"), ("a\0", "null")])
+UNREADABLE = [
+    (".", "not a regular file"),
+    ("fifo", "not a regular file"),
+    ("f/f", "Not a directory"),
+    ("a" * 300, "File name too long"),
+    ("a\0", "null"),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), UNREADABLE)
 def test_what_cannot_be_read_is_an_input_error(tmp_path: Path, name: str, words: str) -> None:
     (tmp_path / "f").touch()
+    os.mkfifo(tmp_path / "fifo")
     with pytest.raises(InputError, match=words):
         read_context(str(tmp_path / name), "m")
 

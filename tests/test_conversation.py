@@ -88,6 +88,7 @@ def test_what_is_no_conversation_is_refused_and_left_alone(tmp_path: Path, held:
 
 def test_the_line_that_converts_an_array_does(tmp_path: Path) -> None:
     chat = Chat(tmp_path, json.dumps([USER, ANSWER]).encode())
+    chat.path = str(chat.file.rename(tmp_path / "it's $1; a chat"))
     with pytest.raises(RequestError) as caught:
         chat.read()
     command = caught.value.advice.partition(": ")[2].replace("NEW", str(tmp_path / "new"))

@@ -17,7 +17,9 @@ from tests.process import ROOT, environment
 from tests.server import body_of
 
 NAME = f"ollama_ostream-{__version__}"
-JUNK = shutil.ignore_patterns(".git", ".venv", ".*_cache", ".hypothesis", ".coverage*", "__pycache__", "*.pyz", "build")
+JUNK = shutil.ignore_patterns(
+    *(".git", ".venv", ".spark", ".*_cache", ".hypothesis", ".coverage*", "__pycache__", "*.pyz", "build", "dist")
+)
 
 
 @pytest.fixture(scope="module", name="checkout")

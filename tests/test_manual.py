@@ -68,7 +68,9 @@ def test_a_page_says_what_the_help_says(command: str, manual: Path) -> None:
     for line in examples.splitlines():
         assert " ".join(line.split()) in page
     missing = [
-        word for word in body.split()[2:] if word.strip(",") not in page and word not in ("positional", "optional", "arguments:")
+        word
+        for word in body.split()[2:]
+        if word.strip(",") not in page and word not in ("positional", "optional", "arguments:")
     ]
     assert [word for word in missing if not word.endswith(":")] == []
     assert page.startswith(f"OSTREAM-{command.upper()}(1)")

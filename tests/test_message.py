@@ -152,6 +152,11 @@ def test_the_message_of_a_generated_response_has_its_role() -> None:
     }
 
 
+@pytest.mark.parametrize("role", ["system", 5, None])
+def test_an_answer_is_the_assistants_whatever_its_role(role: Any) -> None:
+    assert fold(said(role=role, content="a")).message == {"role": "assistant", "content": "a"}
+
+
 def test_before_any_chunk_there_is_nothing() -> None:
     nothing = Accumulator()
     assert (nothing.chunks, nothing.done, nothing.content, nothing.thinking, nothing.tool_calls) == (

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ostream.loopback import Exchange
-from tests.process import FILTERS, quoted, sh, start
+from tests.process import BIN, FILTERS, quoted, sh, start
 from tests.server import send_lines, serve
 from tests.test_pipeline import drain, peak_kib
 
@@ -62,15 +62,15 @@ def test_a_pipe_that_does_not_block_loses_nothing(command: str) -> None:
     assert process.returncode == 0
 
 
-# In blocks of 512 bytes; Python ignores SIGXFSZ.
-LIMIT = "ulimit -f 16; "
+# In blocks of 512 bytes; Python ignores SIGXFSZ. -B: it would cut its own bytecode, too, and never start again.
+LIMIT = f"ulimit -f 16; python3 -BIS {BIN}/"
 
 
 @pytest.mark.parametrize("command", ["send", "extract-content", "collect", "render"])
 def test_a_file_that_may_not_grow_any_more_is_an_error_wherever_that_is(command: str, tmp_path: Path) -> None:
     lines = [LINE[:100] + b'"}\n'] * 200
     with serve(send_lines(*lines, DONE)) as server:
-        # The launchers: coverage would write a file of its own.
+        # The launchers, without site-packages: coverage would write a file of its own.
         script = f"{LIMIT}{command} {'-m m hi' if command == 'send' else ''} > out"
         stdin = (b"".join(lines) + DONE) * 10
         result = sh(script, stdin=stdin, cwd=tmp_path, env={"OLLAMA_HOST": server.url})

@@ -66,7 +66,8 @@ def test_in_a_pipe_nothing_is_shown_unasked(capfd: pytest.CaptureFixture[str]) -
     progress.add(ANSWER)
     progress.tick()
     progress.note("a note")
-    progress.clear()
+    with progress.cleared():
+        pass
     progress.end()
     assert capfd.readouterr().err == "batch: a note\n"
 

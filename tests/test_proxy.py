@@ -133,6 +133,8 @@ def test_an_exception_by_address_is_that_address_and_no_range(
         ("http://a b:1", "not a host and a port"),
         ("http://me:secret@", "not a host and a port"),
         ("http://[::1", "not a host and a port"),
+        ("http://me:12/secret@127.0.0.1:1", "not a host and a port"),
+        ("http://127.0.0.1:1/secret@127.0.0.1:1", "not a host and a port"),
     ],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])

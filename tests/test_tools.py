@@ -149,6 +149,8 @@ ANSWERS = [
     (call("double", {"m": 2}), "error: missing a required argument: 'n'"),
     (call("double", {}), "error: missing a required argument: 'n'"),
     (call("double", "not JSON"), "error: the arguments must be an object"),
+    (call("int", {}), "0"),
+    (call("int", {"n": 1}), "error: TypeError: "),
     (call("nothing", {}), "error: there is no such tool"),
     (call(None, {}), "error: there is no such tool"),
     ({"function": None}, "error: there is no such tool"),
@@ -157,10 +159,11 @@ ANSWERS = [
 
 @pytest.mark.parametrize(("asked", "answer"), ANSWERS)
 def test_a_call_has_an_answer_whatever_happens(asked: Any, answer: str) -> None:
-    functions: Dict[str, Callable[..., Any]] = {"double": double, "fail": fail, "say": lambda what: what}
+    functions: Dict[str, Callable[..., Any]] = {"double": double, "fail": fail, "int": int, "say": lambda what: what}
     (message,) = run_tools(asking(asked), functions)
     assert message["role"] == "tool"
-    assert message["content"] == answer
+    # What Python says of a wrong call of its own functions is not the same in every version.
+    assert message["content"].startswith(answer) if answer.endswith(": ") else message["content"] == answer
 
 
 def test_answers_keep_the_order_and_the_ids_of_the_calls() -> None:

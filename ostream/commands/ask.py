@@ -77,6 +77,9 @@ def ask(
             **known,
         )
         return GENERATE, override(body, ours)
+    kept_in = values["conversation"] or values["messages"]
+    if kept_in and body.get("messages"):
+        messages.note(f"--body {values['body']}: its messages are not sent, those of {kept_in} stand in their place")
     # What was said already is sent as it stands.
     said = _said(values, body, conversation)
     if system is not None:
@@ -90,8 +93,8 @@ def ask(
         said = [*said, {"role": "user", "content": prompt, **({"images": images} if images else {})}]
     elif images:
         raise RequestError("--image: needs a prompt to go with")
-    elif values["messages"] and not said:
-        raise RequestError(f"{values['messages']}: no messages in it, and no prompt")
+    elif kept_in and not said:
+        raise RequestError(f"{kept_in}: no messages in it, and no prompt")
     ours = {**chat_body(model, None, tools=_tools(values["tools"], toolbox), **known), "messages": said}
     return CHAT, override(body, ours)
 
@@ -114,7 +117,7 @@ def _check_endpoint(generate: bool, values: dict[str, Any], body: dict[str, Any]
             raise RequestError(f"--{option}: is for {path}", advice=advice)
     if values["conversation"] and values["messages"]:
         raise RequestError("--conversation, --messages: exclude each other")
-    if "-" in (values["conversation"], values["context"]):
+    if {"-", ""} & {values["conversation"], values["context"]}:
         raise RequestError("--conversation, --context: need a file, which is read and written")
 
 

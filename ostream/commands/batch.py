@@ -93,8 +93,8 @@ def run(messages: Messages, **values: Any) -> int:
         try:
             status = work.run(messages)
         finally:
-            progress.clear()
-            answers.sync()
+            with progress.cleared():
+                answers.sync()
         progress.end()
     if work.interrupted:
         die(signal.SIGINT)
@@ -124,8 +124,11 @@ def _count(files: list[str]) -> int | None:
     total = 0
     for name in files:
         try:
+            # Not even opened, or who writes into a FIFO would see its reader leave.
+            if not stat.S_ISREG(os.stat(0 if name == "-" else name).st_mode):
+                return None
             with open(os.dup(0) if name == "-" else name, "rb", buffering=0) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode) or file.tell():
+                if file.tell():
                     return None
                 block = b"\n"
                 for block in iter(lambda: file.read(32 * BLOCK), b""):

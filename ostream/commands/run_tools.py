@@ -100,8 +100,9 @@ def _asker() -> Callable[[dict[str, Any]], bool]:
         raise RequestError(f"--approve: no terminal to ask on: {reason(error)}") from None
 
     def ask(call: dict[str, Any]) -> bool:
-        name, arguments = asked(call)
-        Output(terminal, "/dev/tty").text(f"{name} {json.dumps(arguments, ensure_ascii=False)}\nrun it? [y/N] ")
+        # As JSON also the name, which could hold a line that looks like another question.
+        name, arguments = (json.dumps(value, ensure_ascii=False) for value in asked(call))
+        Output(terminal, "/dev/tty").text(f"{name[1:-1]} {arguments}\nrun it? [y/N] ")
         line = b""
         while not line.endswith(b"\n"):
             wait(terminal, READABLE, watchable(1))

@@ -11,9 +11,9 @@ from ostream.commands.asking import (
     client_of,
     say_what_is_unusual,
 )
-from ostream.errors import RequestError
+from ostream.errors import OutputError, RequestError
 from ostream.ndjson import encode_line
-from ostream.output import Output
+from ostream.output import Output, is_input
 from ostream.stdio import Messages
 from ostream.wait import is_pipe
 
@@ -90,6 +90,9 @@ def run(messages: Messages, values: dict[str, Any]) -> int:
     from ostream.toolbox import Toolbox
 
     name, folder = values["conversation"], values["tools"]
+    if name and is_input(1, [name]):
+        # An OutputError is the one that leaves standard output as it is.
+        raise OutputError(f"{name}: is also standard output", advice="what is said is added to it without that")
     conversation = Conversation(name, messages.note) if name else None
     toolbox = Toolbox(folder, messages.note) if folder and os.path.isdir(folder) else None
     if values["run_tools"] and not toolbox:

@@ -52,6 +52,7 @@ class Work:
         self._seen = False  # there was a request
         # With a file of their own nobody reads the answers meanwhile.
         self._watch = None if values["output"] is not None else watchable(1)
+        self._on_terminal = self._watch is not None and os.isatty(1)
         self._hold = Hold(self._watch)
         self._pool = Pool(self._jobs(), self._ask, self._write, values["jobs"], values["keep_order"])
 
@@ -155,7 +156,11 @@ class Work:
 
     def _write(self, result: Result) -> None:
         job, line, answer = result
-        self._answers.write(line)
+        if self._on_terminal:
+            with self._progress.cleared():
+                self._answers.write(line)
+        else:
+            self._answers.write(line)
         if not isinstance(answer, OstreamError):
             self._progress.add(answer)
             return

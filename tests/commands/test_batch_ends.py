@@ -247,6 +247,18 @@ def test_a_terminal_sees_how_far_it_is(tmp_path: Path) -> None:
     assert "\x1b" not in shown
 
 
+def test_on_one_terminal_an_answer_has_a_line_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "requests").write_bytes(asked("one", "two"))
+    gate = Gate()
+    with serve(gate) as server:
+        arguments = ["-km", "m", "--host", server.url, str(tmp_path / "requests")]
+        terminal = Terminal("batch", *arguments, on="stdout stderr")
+        begin = terminal.show(b"0/2, 0 failed, 0.0 tokens/s").decode()
+        gate.go.set()
+        shown = begin + terminal.communicate()[0]
+    assert [json.loads(line.rpartition("\r")[2])["id"] for line in shown.split("\n")[:2]] == [0, 1]
+
+
 @pytest.mark.parametrize(("options", "env"), [([], {"TERM": "dumb"}), ([], {"NO_COLOR": "1"}), (["-q"], {})])
 def test_who_wants_no_progress_sees_none(options: list[str], env: dict[str, str]) -> None:
     with serve(reply) as server:
@@ -276,6 +288,8 @@ def test_the_total_is_known_for_files_alone(tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(data)
         assert _count([str(tmp_path / "a")] * 2) == 2 * lines
     assert _count([str(tmp_path / "none")]) is None
+    os.mkfifo(tmp_path / "fifo")
+    assert _count([str(tmp_path / "fifo")]) is None  # it would wait for a writer, and then leave him
     screen, terminal = pty.openpty()
     assert _count([os.ttyname(terminal)]) is None
     os.close(screen)

@@ -19,7 +19,7 @@ import pytest
 
 from ostream.loopback import Exchange
 from tests.commands.test_batch import JSON, asked, lines_of, reply
-from tests.process import call, run, sh, start
+from tests.process import BIN, call, run, sh, start
 from tests.server import Answers, http_answer, serve, tcp
 
 # How many runs are killed; `make kill` asks for a thousand.
@@ -193,8 +193,8 @@ def test_killed_at_any_instant_each_is_answered_once_in_the_end(answers: Path) -
 def test_a_full_disk_ends_the_run_and_with_room_again_it_goes_on(answers: Path) -> None:
     requests = asked(*map(str, range(30)))
     with serve(reply) as server:
-        # By the launcher, which coverage does not see into: its own files would be cut, too.
-        command = f"batch -m m -o {answers} --resume --host {server.url}"
+        # By the launcher, which coverage does not see into, and without bytecode: those files would be cut, too.
+        command = f"python3 -BIS {BIN}/batch -m m -o {answers} --resume --host {server.url}"
         for blocks in (1, 3, 5):
             full = sh(f"ulimit -f {blocks}; {command}", stdin=requests)
             assert full.returncode == 1

@@ -112,6 +112,14 @@ def test_an_answer_that_is_not_whole_changes_nothing(tmp_path: Path, option: str
     assert not (tmp_path / "f").exists()
 
 
+def test_a_conversation_is_not_written_over_by_the_stream(tmp_path: Path) -> None:
+    (tmp_path / "chat").write_bytes(lines(USER, ANSWER))
+    result = sh("send -m m --host 127.0.0.1:1 -c chat hi >> chat", cwd=tmp_path)
+    message = b"send: chat: is also standard output; what is said is added to it without that\n"
+    assert (result.returncode, result.stderr) == (1, message)
+    assert (tmp_path / "chat").read_bytes() == lines(USER, ANSWER)
+
+
 def test_an_answer_with_tool_calls_and_thinking_is_kept_whole(tmp_path: Path) -> None:
     with serve(send_lines(*body_of("chat-tools-think").splitlines(True))) as server:
         assert call("send", "-m", "m", "--host", server.url, "-c", tmp_path / "chat", "why?").returncode == 0
@@ -233,8 +241,12 @@ def test_messages_override_those_of_a_body(tmp_path: Path) -> None:
     (tmp_path / "body").write_text(json.dumps({"model": "m", "messages": [SYSTEM], "mine": 1}))
     (tmp_path / "chat").write_bytes(lines(USER))
     with serve(send_lines(*STREAM)) as server:
-        call("send", "--host", server.url, "--body", tmp_path / "body", "--messages", tmp_path / "chat")
-        call("send", "--host", server.url, "--body", tmp_path / "body", "-c", tmp_path / "chat")
+        for option in ("--messages", "-c"):
+            result = call("send", "--host", server.url, "--body", tmp_path / "body", option, tmp_path / "chat")
+            assert result.stderr.decode() == (
+                f"send: --body {tmp_path}/body: its messages are not sent, "
+                f"those of {tmp_path}/chat stand in their place\n"
+            )
         first, second = asked(server)
     assert (first["messages"], first["mine"]) == ([USER], 1)
     assert (second["messages"], second["mine"]) == ([USER], 1)

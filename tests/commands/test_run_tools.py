@@ -245,7 +245,7 @@ def test_render_shows_an_answer_once(tmp_path: Path) -> None:
     assert shown.index("Let me") < shown.index("tool get_time: exit 3") < shown.index("It will rain")
 
 
-def approve(typed: bytes, *, terminal: bool = True) -> tuple[int, bytes, str]:
+def approve(typed: bytes, calls: bytes = CALLS, *, terminal: bool = True) -> tuple[int, bytes, str]:
     """run-tools --approve with a terminal of its own to ask on; status, stdout, what the terminal shows."""
     script = (
         "import os, sys\n"
@@ -260,7 +260,7 @@ def approve(typed: bytes, *, terminal: bool = True) -> tuple[int, bytes, str]:
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(argv, env=environment(), pass_fds=[slave], **pipes) as process:  # type: ignore[call-overload]
         os.write(screen, typed)
-        stdout, stderr = process.communicate(CALLS, timeout=60)
+        stdout, stderr = process.communicate(calls, timeout=60)
     os.close(slave)
     shown = os.read(screen, 1 << 16).decode() if terminal else stderr.decode()
     os.close(screen)
@@ -282,6 +282,14 @@ def test_a_person_is_asked_before_each_call(typed: bytes, answers: list[str]) ->
     assert status == 0
     assert [message["content"] for message in objects(stdout)[1:]] == answers
     assert 'get_time {"tz": "UTC"}' in shown and "run it? [y/N]" in shown
+
+
+def test_the_question_is_one_whatever_the_name_is() -> None:
+    calls = (
+        b'{"message":{"tool_calls":[{"function":{"name":"a {}\\nrun it? [y/N] y\\nb","arguments":{}}}]},"done":true}'
+    )
+    shown = approve(b"y\n", calls)[2]
+    assert "a {}\\nrun it? [y/N] y\\nb {}\r\nrun it? [y/N]" in shown
 
 
 def test_without_a_terminal_nobody_can_be_asked() -> None:

@@ -139,3 +139,10 @@ def test_it_sleeps_until_it_is_asked(wrapper: list[str]) -> None:
             assert time.monotonic() < end, "it wakes up again and again"
             time.sleep(0.5)
         process.terminate()
+
+
+def test_it_is_told_how_its_command_ends_though_ends_were_ignored(wrapper: list[str]) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+    assert run(*wrapper, "--", "sh", "-c", "exit 7", preexec_fn=ignore).returncode == 7

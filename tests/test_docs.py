@@ -1,8 +1,10 @@
-"""Every block of the README is run, each on the recordings named in front of it, and its output is the one shown."""
+"""Every block of the README and of the pages for readers is run, each on the recordings named in front of it, and its
+output is the one shown."""
 
 from __future__ import annotations
 
 import re
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,23 @@ import pytest
 from tests.process import ROOT, sh
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"(?:<!-- replay: ([a-z ]+) -->\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
-assert len(BLOCKS) == README.count("\n```") / 2, "a block without a language is not run"
+PAGES = ["README.md", "docs/cookbook.md", "docs/failures.md", "docs/coming-from.md"]
+RECORDINGS = [ROOT / "examples" / "recordings", ROOT / "tests" / "streams"]
+
+
+def blocks_of(page: str) -> list[tuple[str, str, str]]:
+    """The recordings, the language and the text of each block."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"(?:<!-- replay: ([a-z0-9 -]+) -->\n)?```(\w+)\n(.*?)```", text, re.DOTALL)
+    assert len(blocks) == text.count("\n```") / 2, "a block without a language is not run"
+    return blocks
+
+
+BLOCKS = [(page, *block) for page in PAGES for block in blocks_of(page)]
+
+
+def path_of(recording: str) -> Path:
+    return next(path for folder in RECORDINGS if (path := folder / f"{recording}.ndjson").exists())
 
 
 def split_console(block: str) -> list[tuple[str, str]]:
@@ -20,8 +37,8 @@ def split_console(block: str) -> list[tuple[str, str]]:
     return [(turn.partition("\n")[0], turn.partition("\n")[2]) for turn in turns]
 
 
-@pytest.mark.parametrize(("recordings", "language", "block"), BLOCKS)
-def test_a_block_does_what_it_shows(recordings: str, language: str, block: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("page", "recordings", "language", "block"), BLOCKS)
+def test_a_block_does_what_it_shows(page: str, recordings: str, language: str, block: str, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
     if language == "sh" and not recordings:
@@ -29,7 +46,7 @@ def test_a_block_does_what_it_shows(recordings: str, language: str, block: str, 
         assert done.returncode == 0, done.stderr
         assert str(ROOT).encode() in done.stdout
         return
-    names = [str(ROOT / "examples" / "recordings" / f"{name}.ndjson") for name in recordings.split()]
+    names = [str(path_of(name)) for name in recordings.split()]
     if language == "console":
         script = "".join(f"{command}\nprintf '\\0'\n" for command, _ in split_console(block))
     elif language == "python":
@@ -61,3 +78,11 @@ def test_the_table_of_exit_statuses_is_that_of_the_code() -> None:
     rows = {int(row) for row in re.findall(r"^\| (\d+) \|", README, re.MULTILINE)}
     statuses = {value for name, value in vars(errors).items() if name.isupper() and isinstance(value, int)}
     assert rows == statuses
+
+
+def test_the_picture_shows_each_command_of_the_demo() -> None:
+    """If not, `make picture` draws it again."""
+    commands = re.findall(r"^ {4}'(.*)'$|^show '' '(.*)'$", (ROOT / "examples" / "demo.sh").read_text(), re.MULTILINE)
+    assert len(commands) == 6
+    drawn = unescape((ROOT / "docs" / "demo.svg").read_text(encoding="utf-8"))
+    assert [command for pair in commands for command in pair if f"$ {command}" not in drawn and command] == []
