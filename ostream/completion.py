@@ -31,8 +31,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
 
 _TYPED = "\0"  # stands for the word that is being typed: no argument holds one
 
-COMMAND_LINES = "\tcommands"
-
 
 def complete(words: list[str], commands: Mapping[str, tuple[str, str]], options: Mapping[str, str]) -> list[str]:
     """The lines for what may take the place of the last of `words`, which stand behind the name of the program.
@@ -82,7 +80,7 @@ def _of_wrapped(
 ) -> list[str]:
     """What may stand in the command of a wrapper, which may be one of ours."""
     if not before:
-        return [*(f"{name}\t{what}" for name, (_, what) in commands.items() if name.startswith(current)), COMMAND_LINES]
+        return [*(f"{name}\t{what}" for name, (_, what) in commands.items() if name.startswith(current)), "\tcommands"]
     name = before[0].rpartition("/")[2]
     if name in commands or name == "ostream":
         return complete([*(before[1:] if name == "ostream" else [name, *before[1:]]), current], commands, options)

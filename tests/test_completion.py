@@ -10,7 +10,8 @@ import time
 import pytest
 
 from ostream import completion
-from ostream.__main__ import COMMANDS, OPTIONS
+from ostream.__main__ import COMMANDS
+from ostream.about import OPTIONS
 from ostream.commands import ask
 from ostream.commands.asking import add_request_arguments
 from ostream.fault import fault

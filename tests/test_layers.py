@@ -89,7 +89,8 @@ ARROWS = {
     "completion": "client clocks commands.arguments errors transport wait wire",
     "install": "errors",
     "shells": "",
-    "__main__": "completion errors install output shells stdio wait",
+    "about": "completion errors install output shells stdio",
+    "__main__": "about stdio wait",
 }
 
 # What reaches out of the process, and the only rooms that may.

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from ostream import __version__
-from ostream.__main__ import COMMANDS, OPTIONS
+from ostream.__main__ import COMMANDS
+from ostream.about import OPTIONS
 from tests.process import ROOT, call, environment
 
 every_command = pytest.mark.parametrize("command", COMMANDS)
