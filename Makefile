@@ -38,7 +38,7 @@ kill: $(TOOLS) ## kill batch a thousand times, and see that nothing is lost
 	KILLS=1000 $(VENV)/bin/python -m pytest -q tests/commands/test_batch_resume.py -k killed
 
 picture: $(TOOLS) ## run the demo on a terminal and draw it: docs/demo.svg
-	$(VENV)/bin/python docs/picture.py
+	$(VENV)/bin/python scripts/picture.py
 
 spark: .spark/tools ## answer a thousand requests in a Spark job; fetches Spark, 400 MB, and needs java
 	.spark/bin/python -m pytest -q tests/spark.py
