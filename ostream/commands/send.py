@@ -87,11 +87,14 @@ def run(messages: Messages, values: dict[str, Any]) -> int:
     from ostream.context import write_context
     from ostream.conversation import Conversation
     from ostream.request import encode_body
-    from ostream.toolbox import Toolbox
 
     name, folder = values["conversation"], values["tools"]
     conversation = Conversation(name, messages.note) if name else None
-    toolbox = Toolbox(folder, messages.note) if folder and os.path.isdir(folder) else None
+    toolbox = None
+    if folder and os.path.isdir(folder):
+        from ostream.toolbox import Toolbox
+
+        toolbox = Toolbox(folder, messages.note)
     if values["run_tools"] and not toolbox:
         raise RequestError("--run-tools: needs a folder of tools", advice="name it with -t")
     path, body = ask(messages, values, conversation, toolbox)
