@@ -27,7 +27,7 @@ def shown(row: Row) -> list[str]:
         low, high = measured.spread(name, row.field)
         median = measured.median(name, row.field)
         lines.append(
-            f"| {name} | {median * row.scale:.3g} {row.unit} | {low * row.scale:.3g} to {high * row.scale:.3g} |"
+            f"| {cell(name)} | {median * row.scale:.3g} {row.unit} | {low * row.scale:.3g} to {high * row.scale:.3g} |"
         )
     lines.append("")
     for ratio in row.ratios:
@@ -39,6 +39,10 @@ def shown(row: Row) -> list[str]:
             + (f"; CPU {cpu:.2f}" if ratio.field == "wall_s" else "")
         )
     return [*lines, ""]
+
+
+def cell(name: str) -> str:
+    return name.replace("|", "\\|")
 
 
 def verdict(value: float, goal: float, met: bool, at_least: bool = False) -> str:
@@ -69,7 +73,7 @@ def latency_lines(python: Python, host: str, turns: int) -> list[str]:
     for rate in (50, 1000):
         found = latency(python, host, rate, turns)
         for name, (p50, p99) in found.items():
-            lines.append(f"| {name}, {rate:,} chunks/s | {p50:.2f} ms | {p99:.2f} ms |")
+            lines.append(f"| {cell(name)}, {rate:,} chunks/s | {p50:.2f} ms | {p99:.2f} ms |")
         ours, theirs = found[PIPELINE], found[CURL_JQ_UNBUFFERED]
         for index, quantile in enumerate(("p50", "p99") if rate == 1000 else ("p50",)):
             value = ours[index] / theirs[index]

@@ -37,8 +37,9 @@ def whole(body: bytes) -> bytes:
 
 
 MODELS = ["fast-1", "fast-100000"]
-TAGS = {"models": [{"name": name, "model": name, "details": {"family": "m", "families": ["m"]}} for name in MODELS]}
-SHOW = {"capabilities": ["completion"], "details": TAGS["models"][0]["details"], "model_info": {}}
+DETAILS = {"family": "m", "families": ["m"]}
+TAGS = {"models": [{"name": name, "model": name, "digest": name * 12, "details": DETAILS} for name in MODELS]}
+SHOW = {"capabilities": ["completion"], "details": DETAILS, "model_info": {}}
 
 
 class Server(asyncio.Protocol):
