@@ -152,7 +152,8 @@ class Message(Object):
 
     def __init__(self, *args: Any, **items: Any) -> None:
         super().__init__(*args, **items)
-        _dress(self, "tool_calls", ToolCall)
+        if "tool_calls" in self:
+            _dress(self, "tool_calls", ToolCall)
 
 
 @_answers(
@@ -192,8 +193,10 @@ class Chunk(Object):
     def __init__(self, *args: Any, **items: Any) -> None:
         super().__init__(*args, **items)
         _dress(self, "message", Message)
-        _dress(self, "tool_calls", ToolCall)
-        _dress(self, "logprobs", Logprob)
+        if "tool_calls" in self:
+            _dress(self, "tool_calls", ToolCall)
+        if "logprobs" in self:
+            _dress(self, "logprobs", Logprob)
 
     @property
     def message(self) -> Message:

@@ -33,16 +33,21 @@ class Accumulator:
     def add(self, chunk: Mapping[str, Any]) -> None:
         self.chunks += 1
         self.done = chunk.get("done") is True
+        self._rest.update(chunk)
         self._content.append(content(chunk))
-        self._thinking.append(thinking(chunk))
-        self._tool_calls += tool_calls(chunk)
-        logprobs = chunk.get("logprobs")
-        if isinstance(logprobs, list):
-            self._logprobs += logprobs
         message = chunk.get("message")
         if isinstance(message, dict):
             self._message.update(message)
-        self._rest.update(chunk)
+        else:
+            message = chunk
+        # Most chunks have none of these.
+        if "thinking" in message:
+            self._thinking.append(thinking(chunk))
+        if "tool_calls" in message:
+            self._tool_calls += tool_calls(chunk)
+        logprobs = chunk.get("logprobs")
+        if isinstance(logprobs, list):
+            self._logprobs += logprobs
 
     @property
     def content(self) -> str:

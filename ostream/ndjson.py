@@ -96,11 +96,36 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
         if not bare:
             return None
         if bare != text:
-            return decode_line(bare.encode())
+            try:
+                return decode_line(bare.encode())
+            except NotNDJSON as damage:
+                damage.line = line
+                raise
         raise NotNDJSON(_what_is_wrong(bare, error), line) from None
     if not isinstance(value, dict):
         raise NotNDJSON(f"not a JSON object but {_SHAPES[type(value)]}", line)
     return value
+
+
+def decode_lines(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotNDJSON | None]:
+    """`decode_line` for each line, up to one that is damaged, and the damage.
+
+    In one loop, without a call of ours for each line: that would take a quarter of the time.
+    """
+    values: list[dict[str, Any] | None] = []
+    scan = strict.scan_once  # type: ignore[attr-defined]
+    for line in lines:
+        try:
+            text = line.decode()
+            value, end = scan(text, 0)
+            is_object = text[end:] == "\n" and type(value) is dict
+        except (ValueError, StopIteration, RecursionError):
+            is_object = False
+        try:
+            values.append(value if is_object else decode_line(line))
+        except NotNDJSON as damage:
+            return values, damage
+    return values, None
 
 
 def is_torn(line: bytes) -> bool:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import http.client
+from functools import lru_cache
 
 from ostream.clocks import Clocks
 from ostream.errors import IncompleteStream, OstreamError, reason
@@ -78,32 +79,39 @@ class Response(http.client.HTTPResponse):
             position = 0
             ending = ""
             while position < len(data):
-                if left:
-                    part = data[position : position + left]
-                    parts.append(part)
-                    position += len(part)
-                    left -= len(part)
-                    continue
-                end = data.find(b"\n", position)
-                line = data[position:] if end < 0 else data[position:end]
-                if end < 0 or len(line) > SIZE_LINE_LIMIT:
-                    size_line = line
-                    break
-                position = end + 1
-                size = line.partition(b";")[0].strip()
-                if not size:
-                    continue  # the line end behind the data of a chunk
-                if len(size) > 16 or size.strip(HEX_DIGITS):
-                    ending = "damaged"
-                    break
-                left = int(size, 16)
                 if not left:
-                    ending = "proper"
-                    break
-            if parts:
-                yield b"".join(parts)
+                    end = data.find(b"\n", position)
+                    if end < 0 or end - position > SIZE_LINE_LIMIT:
+                        size_line = data[position:] if end < 0 else data[position:end]
+                        break
+                    size = _size(data[position:end])
+                    position = end + 1
+                    if size is None:
+                        continue
+                    if size <= 0:
+                        ending = "damaged" if size else "proper"
+                        break
+                    left = size
+                part = data[position : position + left]
+                parts.append(part)
+                position += len(part)
+                left -= len(part)
+                if data.startswith(b"\r\n", position):
+                    position += 2
+            block = b"".join(parts)
+            if block:
+                yield block
             if ending == "damaged" or len(size_line) > SIZE_LINE_LIMIT:
                 raise IncompleteStream("the HTTP framing of the answer is damaged")
             if ending:
                 self.is_whole = True
                 return
+
+
+@lru_cache(maxsize=1024)  # the chunks of an answer have few sizes
+def _size(line: bytes) -> int | None:
+    """The size that a line of the framing says, -1 if it is damaged; None for the line end behind the data."""
+    size = line.partition(b";")[0].strip()
+    if not size:
+        return None
+    return -1 if len(size) > 16 or size.strip(HEX_DIGITS) else int(size, 16)

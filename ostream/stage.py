@@ -7,7 +7,7 @@ import stat
 
 from ostream.errors import OK, IncompleteStream, InputError, NotNDJSON, OstreamError, OutputError, worst
 from ostream.failure import is_error, line_status, response_error, trusted_status
-from ostream.ndjson import decode_line, encode_line, is_torn, split_lines
+from ostream.ndjson import decode_lines, encode_line, is_torn, split_lines
 from ostream.output import Output, open_output
 from ostream.stdio import Messages, input_name, open_input, read_blocks
 from ostream.wait import watchable
@@ -36,7 +36,9 @@ class Stage:
     for a success.
 
     `chunks()` gives a list for each block that was read: chunk lines as dicts, and a Failed for each failure. Write
-    what comes of a list with one `text()` or `lines()`. At the end, `status` is what to exit with.
+    what comes of a list with one `text()` or `lines()`. `runs()` gives the same list in pieces, which end where
+    something ends: only the last item of a run may be done, a Failed or a message line. At the end, `status` is what
+    to exit with.
     """
 
     def __init__(
@@ -56,7 +58,6 @@ class Stage:
         self._messages_suffice = messages_suffice
         self._open = False  # a response has begun and not ended
         self._suffices = False  # there was something else that is worth a success
-        self._elsewhere = False  # the recorded lines that come are no responses
         self._stdout = Output(1, "standard output", raw_terminal)
         self._passing = write_to is not None
         self._at_line_start = True
@@ -132,80 +133,86 @@ class Stage:
         self._at_line_start = lines.endswith(b"\n")
 
     def chunks(self) -> Iterator[list[Item]]:
-        for items in self._items():
-            yield items
+        for runs in self.runs():
+            yield [item for run in runs for item in run]
+
+    def runs(self) -> Iterator[list[list[Item]]]:
+        for runs in self._inputs():
+            yield runs
             while self._unsaid:
                 self.messages.error(self._unsaid.pop(0))
 
-    def _items(self) -> Iterator[list[Item]]:
+    def _inputs(self) -> Iterator[list[list[Item]]]:
         for name in self.files:
             try:
                 yield from self._read(name)
             except (InputError, NotNDJSON) as error:
-                yield [self._fail(error)]
+                yield [[self._fail(error)]]
         if not self.complete and self.status == OK and not self._suffices:
             where = ", ".join(map(input_name, self.files))
-            yield [self._fail(IncompleteStream(f"{where}: no response", advice="did the command before it fail?"))]
+            yield [[self._fail(IncompleteStream(f"{where}: no response", advice="did the command before it fail?"))]]
 
-    def _read(self, name: str) -> Iterator[list[Item]]:
+    def _read(self, name: str) -> Iterator[list[list[Item]]]:
         where = input_name(name)
         self.messages.trace(f"reading {where}")
         watch = watchable(1)
         fd = open_input(name, watch)
-        self._elsewhere = False
+        elsewhere = False  # the recorded lines that come are no responses
         lineno = 0
         try:
             # A regular file never makes us wait.
             is_file = stat.S_ISREG(os.fstat(fd).st_mode)
             for lines in split_lines(read_blocks(fd, where, None if is_file else watch)):
-                items: list[Item] = []
+                runs: list[list[Item]] = [[]]
                 passed: list[bytes] = []
-                failure: OstreamError | None = None
-                for line in lines:
+                chunks, damage = decode_lines(lines)
+                for line, chunk in zip(lines, chunks):
                     lineno += 1
-                    try:
-                        chunk = decode_line(line)
-                    except NotNDJSON as error:
-                        failure = _damage(error, line, where, lineno)
-                        break
-                    if chunk is None or (self._elsewhere and "elapsed" in chunk):
+                    if chunk is None or (elsewhere and "elapsed" in chunk):
                         pass
                     elif "error" in chunk and is_error(chunk):
-                        line = self._error_line(chunk, line, items, f"{where}:{lineno}", is_file)
+                        failed, line = self._error_line(chunk, line, f"{where}:{lineno}", is_file)
+                        _end(runs, failed)
                     elif "request" in chunk:
                         if self._open:
                             cut = f"{where}:{lineno}: the response before this one ended without done: true"
-                            items.append(self._fail(IncompleteStream(cut), passed))
-                        self._elsewhere = _is_elsewhere(chunk["request"])
+                            _end(runs, self._fail(IncompleteStream(cut), passed))
+                        elsewhere = _is_elsewhere(chunk["request"])
                     elif "role" in chunk:
                         if self._with_messages:
-                            items.append(chunk)
+                            _end(runs, chunk)
                         self._suffices = self._messages_suffice
+                    elif chunk.get("done") is True:
+                        self._open = False
+                        self.complete += 1
+                        _end(runs, chunk)
                     else:
-                        items.append(chunk)
-                        self._open = chunk.get("done") is not True
-                        if not self._open:
-                            self.complete += 1
+                        self._open = True
+                        runs[-1].append(chunk)
                     passed.append(line)
                 if self._passing:
                     self._pass(b"".join(passed))
-                if items:
-                    yield items
-                if failure:
-                    yield [self._fail(failure)]
+                runs = [run for run in runs if run]
+                if runs:
+                    yield runs
+                if damage:
+                    yield [[self._fail(_damage(damage, where, lineno + 1))]]
                     return
             if self._open:
                 advice = "what came has been written; the answer is not whole"
-                yield [self._fail(IncompleteStream(f"{where}: the stream ended without done: true", advice=advice))]
+                yield [[self._fail(IncompleteStream(f"{where}: the stream ended without done: true", advice=advice))]]
         except NotNDJSON as error:
             raise NotNDJSON(f"{where}:{lineno + 1}: {error}", error.line, lineno + 1) from None
         finally:
             if fd:
                 os.close(fd)
 
-    def _error_line(self, chunk: dict[str, Any], line: bytes, items: list[Item], where: str, saved: bool) -> bytes:
-        """Account for an error line; gives the line to pass on. Who prints a failure marks it, so that it is printed
-        once in a pipe, whoever sent it. One saved in a file was printed when it came, and nobody in this pipe did."""
+    def _error_line(self, chunk: dict[str, Any], line: bytes, where: str, saved: bool) -> tuple[Failed, bytes]:
+        """Account for an error line; gives the failure, and the line to pass on.
+
+        Who prints a failure marks it, so that it is printed once in a pipe, whoever sent it. One saved in a file was
+        printed when it came, and nobody in this pipe did.
+        """
         self._open = False
         status = line_status(chunk)
         self.status = worst(self.status, status)
@@ -214,8 +221,7 @@ class Stage:
         if trusted_status(chunk) is None:
             chunk["exit_status"] = status
             line = encode_line(chunk)
-        items.append(Failed(chunk))
-        return line
+        return Failed(chunk), line
 
     def _fail(self, error: OstreamError, passed: list[bytes] | None = None) -> Failed:
         """Account for a failure found here: message, status, and an error line for the stages to come."""
@@ -230,6 +236,12 @@ class Stage:
         return failed
 
 
+def _end(runs: list[list[Item]], item: Item) -> None:
+    """The last of a run; what comes next begins another."""
+    runs[-1].append(item)
+    runs.append([])
+
+
 def _is_elsewhere(request: Any) -> bool:
     """Did this request of a recording, such as GET /api/tags, ask for something else than a response?
 
@@ -239,8 +251,8 @@ def _is_elsewhere(request: Any) -> bool:
     return isinstance(path, str) and path not in ("/api/chat", "/api/generate")
 
 
-def _damage(error: NotNDJSON, line: bytes, where: str, lineno: int) -> OstreamError:
+def _damage(error: NotNDJSON, where: str, lineno: int) -> OstreamError:
     """A line that is not an object: a stream cut inside a line, or something that was never NDJSON."""
-    if is_torn(line):
-        return IncompleteStream(f"{where}:{lineno}: the stream was cut inside this line", line)
-    return NotNDJSON(f"{where}:{lineno}: {error}", line, lineno)
+    if is_torn(error.line):
+        return IncompleteStream(f"{where}:{lineno}: the stream was cut inside this line", error.line)
+    return NotNDJSON(f"{where}:{lineno}: {error}", error.line, lineno)

@@ -9,7 +9,7 @@ from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamErr
 from ostream.failure import is_error, response_error
 from ostream.message import Accumulator
 from ostream.metrics import Metrics
-from ostream.ndjson import decode_line, is_torn, split_lines
+from ostream.ndjson import decode_lines, is_torn, split_lines
 from ostream.wait import ReaderGone
 
 TYPE_CHECKING = False
@@ -121,20 +121,19 @@ class _Reading:
         lineno = 0
         for lines in split_lines(response.blocks()):
             elapsed_ns = response.clocks.elapsed_ns()
-            for line in lines:
+            chunks, damage = decode_lines(lines)
+            for chunk in chunks:
                 lineno += 1
-                try:
-                    chunk = decode_line(line)
-                except NotNDJSON as error:
-                    if is_torn(line):
-                        return
-                    raise NotNDJSON(f"line {lineno} of the answer: {error}", line, lineno) from None
                 if chunk is None:
                     continue
-                if is_error(chunk):
+                if "error" in chunk and is_error(chunk):
                     raise response_error(chunk)
                 self.so_far.add(chunk)
                 self.metrics.add(chunk, elapsed_ns)
                 yield Chunk(chunk)
                 if self.so_far.done or self.closed:
                     return
+            if damage:
+                if is_torn(damage.line):
+                    return
+                raise NotNDJSON(f"line {lineno + 1} of the answer: {damage}", damage.line, lineno + 1)

@@ -178,8 +178,9 @@ def _look_up(name: str, port: int, clocks: Clocks, watch: int | None) -> list[An
 
     def ask(flags: int = 0) -> None:
         try:
-            answer[:] = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=flags)
-        except (OSError, UnicodeError) as error:
+            # As bytes: text would load the codec of international names, and `parse_host` has done its work.
+            answer[:] = socket.getaddrinfo(name.encode(), port, type=socket.SOCK_STREAM, flags=flags)
+        except OSError as error:
             answer[:] = [error]
 
     ask(socket.AI_NUMERICHOST)
@@ -204,7 +205,7 @@ def _look_up(name: str, port: int, clocks: Clocks, watch: int | None) -> list[An
             wait(here, READABLE, watch, clocks.left)
         finally:
             os.close(here)
-    if isinstance(answer[0], (socket.gaierror, UnicodeError)):
+    if isinstance(answer[0], socket.gaierror):
         raise ConnectError(f"{name}: no such host ({answer[0].args[-1]})", advice="check OLLAMA_HOST")
     if isinstance(answer[0], Exception):
         raise ConnectError(f"{name}: can't be looked up: {reason(answer[0]).lower()}", advice="see ulimit -a")

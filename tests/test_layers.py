@@ -99,6 +99,7 @@ REACH = {
     "fcntl": "files",
     "http": "loopback response transport",
     "select": "wait",
+    "_signal": "stdio",
     "signal": "commands.batch commands.working commands.wrapper execute stdio",
     "socket": "loopback wire",
     "ssl": "wire",

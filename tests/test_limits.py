@@ -19,7 +19,6 @@ from tests.process import environment
 
 FEW_DESCRIPTORS = """
 import resource, sys
-import encodings.idna  # needs a descriptor, to be loaded
 import ostream.client, ostream.commands.ask, ostream.commands.send, ostream.commands.turns, ostream.toolbox
 import ostream.transport
 from ostream.__main__ import main

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostream.errors import NotNDJSON
-from ostream.ndjson import LINE_LIMIT, decode_line, encode_line, is_torn, split_lines
+from ostream.ndjson import LINE_LIMIT, decode_line, decode_lines, encode_line, is_torn, split_lines
 
 
 def joined(blocks: list[bytes], limit: int = LINE_LIMIT) -> list[bytes]:
@@ -169,6 +169,19 @@ def test_what_is_no_object_is_an_error_that_says_why(line: bytes, message: str) 
     assert caught.value.exit_status == 2
 
 
+def test_many_lines_decode_as_each_of_them_does() -> None:
+    assert decode_lines([line for line, _ in OBJECTS]) == ([value for _, value in OBJECTS], None)
+
+
+@pytest.mark.parametrize("line", [line for line, _ in DAMAGE], ids=lambda line: repr(line[:20]))
+def test_many_lines_decode_up_to_the_damage(line: bytes) -> None:
+    with pytest.raises(NotNDJSON) as caught:
+        decode_line(line)
+    values, damage = decode_lines([b'{"a":1}\n', line, b'{"b":2}\n'])
+    assert values == [{"a": 1}]
+    assert (str(damage), damage and damage.line) == (str(caught.value), line)
+
+
 def test_an_integer_of_a_hundred_thousand_digits_is_a_number_or_a_clear_error() -> None:
     # Interpreters without the limit on digits read it.
     try:
@@ -180,10 +193,11 @@ def test_an_integer_of_a_hundred_thousand_digits_is_a_number_or_a_clear_error() 
         assert value == {"a": 10**100_000 - 1}
 
 
-def test_the_error_has_the_line() -> None:
+@pytest.mark.parametrize("line", [b'{"a":\xff}\n', b' \t{"a":\xff}\n', b'\xef\xbb\xbf{"a"\n'])
+def test_the_error_has_the_line(line: bytes) -> None:
     with pytest.raises(NotNDJSON) as caught:
-        decode_line(b'{"a":\xff}\n')
-    assert caught.value.line == b'{"a":\xff}\n'
+        decode_line(line)
+    assert caught.value.line == line
 
 
 JSONISH = st.lists(

@@ -72,24 +72,26 @@ def run(
     begun = called = False
     only_called = False  # the response before had no text
     last = ""  # the last fragment of this response that had any text
-    for items in stage.chunks():
+    for runs in stage.runs():
         out: list[str] = []
-        for item in items:
-            if isinstance(item, Failed):
-                over = begun
-            elif "role" in item:
-                only_called = False  # and the tools have answered
-                continue
+        for items in runs:
+            chunks: list[Any] = items
+            if isinstance(chunks[-1], Failed):
+                chunks.pop()
+                over = True
+            elif "role" in chunks[-1]:
+                chunks.pop()
+                over = only_called = False  # the tools have answered
             else:
-                begun = True
-                fragment = view(item)
-                if fragment:
-                    out.append(fragment)
-                    last = fragment
-                elif not called and not last:
-                    called = bool(tool_calls(item))
-                over = item.get("done") is True
-            if over:
+                over = chunks[-1].get("done") is True
+            begun = begun or bool(chunks)
+            fragments = list(filter(None, map(view, chunks)))
+            if fragments:
+                out += fragments
+                last = fragments[-1]
+            elif not called and not last:
+                called = any(map(tool_calls, chunks))
+            if begun and over:
                 if only_called:
                     messages.note(ONLY_CALLS)
                 held = settle()

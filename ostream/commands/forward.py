@@ -43,11 +43,16 @@ def forward(
     cut_by_limit = False
     lineno = 0
     for lines in _lines(response):
+        if answer is None and _are_ordinary(lines):
+            begun = True
+            lineno += len(lines)
+            write(lines)
+            continue
         ready: list[bytes] = []
         failure: OstreamError | None = None
         for line in lines:
             lineno += 1
-            if answer is None and _is_ordinary(line):
+            if answer is None and _are_ordinary([line]):
                 begun = True
                 ready.append(line)
                 continue
@@ -89,12 +94,19 @@ def _lines(response: Response) -> Iterator[list[bytes]]:
         raise ResponseError(f"the answer: {error}", response.status) from None
 
 
-def _is_ordinary(line: bytes) -> bool:
-    """Is this line a chunk before the last, to be passed on unread? The line alone says so, whatever came with it.
+def _are_ordinary(lines: list[bytes]) -> bool:
+    """Are these lines chunks before the last, to be passed on unread? Each line alone says so, whatever came with it.
 
-    A last member `,"done":false}` stands at the top of the object: nothing can follow its brace.
+    A last member `,"done":false}` stands at the top of the object: nothing can follow its brace. All lines are looked
+    at together, as there is one line end in each.
     """
-    return line.startswith(b"{") and line.endswith(b',"done":false}\n') and b'"error"' not in line
+    block = b"".join(lines)
+    return (
+        block.count(b',"done":false}\n') == len(lines)
+        and block.startswith(b"{")
+        and block.count(b"\n{") == len(lines) - 1
+        and b'"error"' not in block
+    )
 
 
 def _damage(error: NotNDJSON, response: Response, line: bytes, lineno: int) -> OstreamError:

@@ -87,14 +87,17 @@ def run(messages: Messages, values: dict[str, Any]) -> int:
     from ostream.context import write_context
     from ostream.conversation import Conversation
     from ostream.request import encode_body
-    from ostream.toolbox import Toolbox
 
     name, folder = values["conversation"], values["tools"]
     if name and is_input(1, [name]):
         # An OutputError is the one that leaves standard output as it is.
         raise OutputError(f"{name}: is also standard output", advice="what is said is added to it without that")
     conversation = Conversation(name, messages.note) if name else None
-    toolbox = Toolbox(folder, messages.note) if folder and os.path.isdir(folder) else None
+    toolbox = None
+    if folder and os.path.isdir(folder):
+        from ostream.toolbox import Toolbox
+
+        toolbox = Toolbox(folder, messages.note)
     if values["run_tools"] and not toolbox:
         raise RequestError("--run-tools: needs a folder of tools", advice="name it with -t")
     path, body = ask(messages, values, conversation, toolbox)

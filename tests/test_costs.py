@@ -1,0 +1,170 @@
+"""What a command costs, in numbers that no clock gives: modules, system calls, memory."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ostream.loopback import Exchange
+from tests.process import BIN, FILTERS, ROOT, environment, expect, words
+from tests.server import send_lines, serve
+from tests.test_layers import loaded
+
+LINE = (
+    b'{"model":"m","created_at":"2025-01-01T00:00:00Z","message":{"role":"assistant","content":"a b"},"done":false}\n'
+)
+DONE = LINE.replace(b"false", b"true")
+
+COMMON = "__main__ commands errors failure ndjson output stage stdio terminal wait"
+# The modules of ours that a filter without arguments loads.
+OURS = {
+    "extract-content": f"{COMMON} chunk commands.extract commands.extract_content",
+    "extract-thinking": f"{COMMON} chunk commands.extract commands.extract_thinking",
+    "collect": f"{COMMON} chunk commands.collect message",
+    "stats": f"{COMMON} chunk commands.stats metrics summary",
+    "render": f"{COMMON} chunk commands.render metrics page",
+}
+# What they need of the standard library, beyond json, os and what these load.
+THEIRS = {"__future__", "_signal", "array", "datetime", "errno", "select", "stat", "time"}
+PARTS = {"_datetime", "_strptime", "math"}  # of the above, in some versions
+
+
+def of_json_and_os() -> set[str]:
+    script = "import collections.abc, json, os, sys; print(*sys.modules)"
+    argv = [sys.executable, "-I", "-S", "-c", script]
+    return set(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize("command", OURS)
+def test_a_filter_loads_what_it_needs_and_nothing_else(command: str) -> None:
+    modules = loaded(command)
+    assert {name[len("ostream.") :] for name in modules if name.startswith("ostream.")} == set(OURS[command].split())
+    others = {name for name in modules if name.partition(".")[0] != "ostream"}
+    assert others - of_json_and_os() <= THEIRS | PARTS
+
+
+def test_every_filter_without_a_need_for_arguments_is_in_the_table() -> None:
+    assert {command for command in FILTERS if words(command) == [command]} == set(OURS)
+
+
+def test_send_loads_nothing_for_options_that_are_not_given() -> None:
+    with serve(send_lines(DONE)) as server:
+        modules = loaded("send", "-m", "m", "--host", server.url, "hi")
+    assert "urllib.request" in modules
+    assert not modules & {"encodings.idna", "stringprep", "subprocess", "ostream.execute", "ostream.toolbox"}
+
+
+@pytest.fixture(name="strace", scope="module")
+def _strace() -> str:
+    strace = shutil.which("strace")
+    if not strace:
+        pytest.skip("strace is not installed")
+    tried = subprocess.run([strace, "-o", os.devnull, "true"], capture_output=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"strace may not trace here: {tried.stderr.decode().strip()}")
+    return strace
+
+
+def calls_of(trace: Path, begin: str, end: str) -> list[str]:
+    """The names of the system calls from the first that looks like `begin` to the last that looks like `end`, less
+    those that manage memory."""
+    lines = trace.read_text().splitlines()
+    first = next(number for number, line in enumerate(lines) if re.match(begin, line))
+    last = max(number for number, line in enumerate(lines) if re.match(end, line))
+    names = [line.partition("(")[0] for line in lines[first : last + 1]]
+    return [name for name in names if name not in ("brk", "mmap", "munmap", "mremap", "madvise")]
+
+
+def traced(strace: str, trace: Path, *command: str) -> list[str]:
+    return [strace, "-o", str(trace), sys.executable, "-I", "-S", str(BIN / command[0]), *command[1:]]
+
+
+BLOCKS = 20
+
+
+@pytest.mark.parametrize("command", ["extract-content", "render"])
+def test_a_block_costs_a_poll_a_read_and_a_write(command: str, strace: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    argv = traced(strace, trace, command)
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as process:
+        assert process.stdin
+        for _ in range(BLOCKS):
+            process.stdin.write(LINE * 3)
+            process.stdin.flush()
+            expect(process.stdout, b"a b" * 3)
+        process.communicate(DONE)
+    calls = calls_of(trace, r"write\(1, ", r"read\(0, ")
+    # From the first write on: the other blocks, the one with the end, and the end of the input.
+    block = ["poll", "read", "write"]
+    assert [name.replace("ppoll", "poll") for name in calls] == ["write", *block * BLOCKS, "poll", "read"]
+
+
+def test_a_block_of_a_file_costs_a_read_and_a_write(strace: str, tmp_path: Path) -> None:
+    trace, file = tmp_path / "trace", tmp_path / "file"
+    file.write_bytes(LINE * 20_000 + DONE)
+    with file.open("rb") as stdin:
+        subprocess.run(traced(strace, trace, "extract-content"), stdin=stdin, capture_output=True, check=True)
+    calls = calls_of(trace, r"read\(0, ", r"read\(0, ")
+    assert calls == ["read", "write"] * (len(calls) // 2) + ["read"]
+    assert len(calls) // 2 <= file.stat().st_size / (8 << 10)
+
+
+def test_an_http_chunk_costs_send_two_reads_a_poll_and_a_write(strace: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    read, write = os.pipe()
+
+    def respond(exchange: Exchange) -> None:
+        exchange.head(200, "application/x-ndjson")
+        for _ in range(BLOCKS):
+            exchange.chunk(LINE)
+            os.read(read, 1)  # until it has come out at the other end
+        exchange.chunk(DONE)
+        exchange.end()
+
+    with serve(respond) as server:
+        argv = traced(strace, trace, "send", "-m", "m", "--host", server.url, "hi")
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment()) as process:
+            for _ in range(BLOCKS):
+                expect(process.stdout, LINE)
+                os.write(write, b".")
+            process.communicate()
+    os.close(read)
+    os.close(write)
+    calls = calls_of(trace, r"write\(1, ", r"write\(1, ")
+    assert calls.count("write") == BLOCKS + 1
+    # The first read finds nothing yet; only that tells that there is something to wait for.
+    assert len(calls) <= 1 + 4 * BLOCKS
+
+
+PEAK = """
+import sys, tracemalloc
+sys.path.append(sys.argv.pop(1))
+from ostream.__main__ import main
+tracemalloc.start()
+status = main(sys.argv[1:])
+print(status, tracemalloc.get_traced_memory()[1], file=sys.stderr)
+"""
+
+
+def peak(responses: int, *command: str) -> int:
+    """The most bytes that a command has allocated at a time, on a stream of so many short responses."""
+    argv = [sys.executable, "-I", "-S", "-c", PEAK, str(ROOT), *command]
+    stream = (LINE * 9 + DONE) * responses
+    done = subprocess.run(argv, input=stream, capture_output=True, check=True, env=environment())
+    status, allocated = done.stderr.split()[-2:]
+    assert status == b"0"
+    return int(allocated)
+
+
+@pytest.mark.parametrize("arguments", [(), ("-w", os.devnull)], ids=["plain", "-w"])
+@pytest.mark.parametrize("command", FILTERS)
+def test_memory_does_not_grow_with_the_stream(command: str, arguments: tuple[str, ...]) -> None:
+    short, long = (peak(responses, *words(command, *arguments)) for responses in (200, 2000))
+    # How the blocks fall makes some difference, and stats keeps some numbers of each response for its summary.
+    assert long - short < (1 << 20 if command == "stats" else 128 << 10)
