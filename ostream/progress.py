@@ -70,17 +70,20 @@ class Progress:
         """A failure, which is also said; `where` stands in front of it."""
         self.summary.fail(error.exit_status)
         self._asked += 1
-        with self.cleared():
-            advice = f"; {error.advice}" if error.advice else ""
-            self._messages.say(f"{where}{error}{advice}")
+        advice = f"; {error.advice}" if error.advice else ""
+        self._say(f"{where}{error}{advice}")
 
     def note(self, text: str) -> None:
-        with self.cleared():
-            self._messages.note(text)
+        if not self._messages.quiet:
+            self._say(text)
 
     def trace(self, text: str) -> None:
+        if self._messages.verbose:
+            self._say(text)
+
+    def _say(self, text: str) -> None:
         with self.cleared():
-            self._messages.trace(text)
+            self._messages.say(text)
 
     def tick(self) -> None:
         now = time.monotonic()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import time
+from typing import Iterator
 
 import pytest
 
@@ -78,19 +80,40 @@ def test_the_counts_of_another_api_are_counts_too() -> None:
     assert measurable({"usage": None}) == {"usage": None}
 
 
-def test_a_terminal_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(name="screen")
+def _screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The other side of a terminal that is our stderr."""
     screen, terminal = pty.openpty()
     saved = os.dup(2)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     try:
         os.dup2(terminal, 2)
-        progress = Progress(Messages("batch"), total=2)
-        assert progress.is_shown
-        os.close(screen)
-        progress.tick()
-        progress.end()
+        yield screen
     finally:
         os.dup2(saved, 2)
-        for fd in (saved, terminal):
-            os.close(fd)
+        for fd in (screen, saved, terminal):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+
+def test_what_is_not_said_leaves_the_line_alone(screen: int) -> None:
+    messages = Messages("batch")
+    progress = Progress(messages, total=2)
+    progress.tick()
+    assert os.read(screen, 1000) == b"\r0/2, 0 failed, 0.0 tokens/s"
+    progress.trace("one more request")
+    messages.quiet = True
+    progress.note("something happened")
+    messages.verbose = True
+    progress.trace("another")
+    said = os.read(screen, 1000).decode()
+    assert said.split("\r")[2:] == ["batch: another", "\n"]
+
+
+def test_a_terminal_that_has_gone_is_no_error(screen: int) -> None:
+    progress = Progress(Messages("batch"), total=2)
+    assert progress.is_shown
+    os.close(screen)
+    progress.tick()
+    progress.end()
