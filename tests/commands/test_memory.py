@@ -114,7 +114,7 @@ def test_an_answer_that_is_not_whole_changes_nothing(tmp_path: Path, option: str
 
 def test_a_conversation_is_not_written_over_by_the_stream(tmp_path: Path) -> None:
     (tmp_path / "chat").write_bytes(lines(USER, ANSWER))
-    result = sh("send -m m --host 127.0.0.1:1 -c chat hi >> chat", cwd=tmp_path)
+    result = sh("python3 -m ostream send -m m --host 127.0.0.1:1 -c chat hi >> chat", cwd=tmp_path)
     message = b"send: chat: is also standard output; what is said is added to it without that\n"
     assert (result.returncode, result.stderr) == (1, message)
     assert (tmp_path / "chat").read_bytes() == lines(USER, ANSWER)
