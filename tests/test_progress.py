@@ -80,9 +80,9 @@ def test_the_counts_of_another_api_are_counts_too() -> None:
     assert measurable({"usage": None}) == {"usage": None}
 
 
-@pytest.fixture(name="screen")
-def _screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """The other side of a terminal that is our stderr."""
+@contextlib.contextmanager
+def terminal_of_stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Our stderr is a terminal; gives its other side. (Within a test: around it, pytest takes stderr for itself.)"""
     screen, terminal = pty.openpty()
     saved = os.dup(2)
     monkeypatch.setenv("TERM", "xterm")
@@ -97,23 +97,26 @@ def _screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
                 os.close(fd)
 
 
-def test_what_is_not_said_leaves_the_line_alone(screen: int) -> None:
-    messages = Messages("batch")
-    progress = Progress(messages, total=2)
-    progress.tick()
-    assert os.read(screen, 1000) == b"\r0/2, 0 failed, 0.0 tokens/s"
-    progress.trace("one more request")
-    messages.quiet = True
-    progress.note("something happened")
-    messages.verbose = True
-    progress.trace("another")
-    said = os.read(screen, 1000).decode()
+def test_what_is_not_said_leaves_the_line_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal_of_stderr(monkeypatch) as screen:
+        os.set_blocking(screen, False)
+        messages = Messages("batch")
+        progress = Progress(messages, total=2)
+        progress.tick()
+        assert os.read(screen, 1000) == b"\r0/2, 0 failed, 0.0 tokens/s"
+        progress.trace("one more request")
+        messages.quiet = True
+        progress.note("something happened")
+        messages.verbose = True
+        progress.trace("another")
+        said = os.read(screen, 1000).decode()
     assert said.split("\r")[2:] == ["batch: another", "\n"]
 
 
-def test_a_terminal_that_has_gone_is_no_error(screen: int) -> None:
-    progress = Progress(Messages("batch"), total=2)
-    assert progress.is_shown
-    os.close(screen)
-    progress.tick()
-    progress.end()
+def test_a_terminal_that_has_gone_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with terminal_of_stderr(monkeypatch) as screen:
+        progress = Progress(Messages("batch"), total=2)
+        assert progress.is_shown
+        os.close(screen)
+        progress.tick()
+        progress.end()
