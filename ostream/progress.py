@@ -20,17 +20,25 @@ if TYPE_CHECKING:
     from ostream.stdio import Messages
 
 
+# Seconds between plain lines on a terminal.
+EVERY_S = 10.0
+
+
 class Progress:
     """What has been done of `total` (None: nobody knows). `every`: seconds between plain lines, None for the one line
-    of a terminal."""
+    of a terminal. `shared`: another program may write to that terminal, so no line there can be written over."""
 
-    def __init__(self, messages: Messages, total: int | None = None, every: float | None = None) -> None:
+    def __init__(
+        self, messages: Messages, total: int | None = None, every: float | None = None, shared: bool = False
+    ) -> None:
         self.total = total
         self.summary = Summary(percentiles=False)
         self._messages = messages
         self._every = every
         self._stderr = Output(2, "standard error")
         self._terminal = self._stderr.styled and every is None and not messages.quiet
+        if self._terminal and shared:
+            self._terminal, self._every = False, EVERY_S
         self._shown = 0  # columns
         self._lock = threading.Lock()
         self._begin = self._last = time.monotonic()

@@ -77,7 +77,7 @@ ARROWS = {
     ),
     "commands.working": "answers batch client clocks errors ndjson pool progress response stdio wait",
     "commands.batch": (
-        "answers batch commands.arguments commands.ask commands.asking commands.working errors output progress stdio"
+        "answers batch commands.arguments commands.ask commands.asking commands.working errors output progress stdio wait"
     ),
     "commands.send": (
         "client commands.arguments commands.ask commands.asking commands.turns context conversation errors ndjson "

@@ -17,6 +17,7 @@ from ostream.commands.asking import (
 from ostream.errors import RequestError
 from ostream.output import Output
 from ostream.stdio import BLOCK, Messages, die
+from ostream.wait import is_pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def run(messages: Messages, **values: Any) -> int:
     client = client_of(values)
     settings = _settings(values)
     say_what_is_unusual(client, messages)
-    progress = Progress(messages, every=values["progress"])
+    progress = Progress(messages, every=values["progress"], shared=values["output"] is None and is_pipe(1))
     if progress.is_shown:
         progress.total = _count(files)
     with _answers(values, files, progress) as answers:

@@ -236,15 +236,23 @@ def test_a_terminal_sees_how_far_it_is(tmp_path: Path) -> None:
     gate = Gate()
     with serve(gate) as server:
         arguments = ["-km", "m", "--host", server.url, str(tmp_path / "requests")]
-        terminal = Terminal("batch", *arguments, on="stderr", columns=60)
+        with open(tmp_path / "answers", "wb") as answers:
+            terminal = Terminal("batch", *arguments, on="stderr", columns=60, stdout=answers)
         terminal.show(b"\r0/3, 0 failed, 0.0 tokens/s")
         gate.go.set()
-        shown, stdout, _ = terminal.communicate()
-    assert len(lines_of(stdout.encode())) == 3
+        shown = terminal.communicate()[0]
+    assert len(lines_of((tmp_path / "answers").read_bytes())) == 3
     # The line is taken off before anything else is said, and nothing steers the terminal but a carriage return.
     assert "\rbatch: id 2: no such thing (status code: 404)" in shown
     assert shown.rpartition("\n")[0].rpartition("\n")[2].lstrip("\r ").startswith("batch: complete: 2; failures: 1 ref")
     assert "\x1b" not in shown
+
+
+def test_who_shares_a_terminal_with_the_next_stage_writes_over_nothing() -> None:
+    with serve(reply) as server:
+        shown, stdout, _ = Terminal("batch", "-m", "m", "--host", server.url, on="stderr").communicate(asked("one"))
+    assert len(lines_of(stdout.encode())) == 1
+    assert re.fullmatch(r"batch: complete: 1; failures: none; .*\n", shown)
 
 
 def test_on_one_terminal_an_answer_has_a_line_of_its_own(tmp_path: Path) -> None:
