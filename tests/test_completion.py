@@ -13,7 +13,7 @@ from ostream import completion
 from ostream.__main__ import COMMANDS
 from ostream.about import OPTIONS
 from ostream.commands import ask
-from ostream.commands.asking import add_request_arguments
+from ostream.commands.options import add_request_arguments
 from ostream.fault import fault
 from ostream.loopback import Exchange
 from tests.process import call, start

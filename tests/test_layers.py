@@ -69,18 +69,18 @@ ARROWS = {
     "commands.stats": "commands.arguments errors failure metrics ndjson plot stage stdio summary terminal",
     "commands.render": "commands.arguments metrics page spinner stage stdio",
     "commands.run_tools": ("chunk commands.arguments errors execute message ndjson output stage stdio toolbox wait"),
-    "commands.asking": "client commands.arguments errors stdio",
+    "commands.options": "client commands.arguments errors stdio",
     "commands.ask": "context conversation errors files request stdio toolbox",
     "commands.forward": "errors failure message ndjson output recording response",
     "commands.turns": (
         "chunk client commands.forward errors message ndjson output recording request stdio toolbox wait"
     ),
-    "commands.working": "answers batch client clocks errors ndjson pool progress response stdio wait",
+    "commands.work": "answers batch client clocks errors ndjson pool progress response stdio wait",
     "commands.batch": (
-        "answers batch commands.arguments commands.ask commands.asking commands.working errors output progress stdio wait"
+        "answers batch commands.arguments commands.ask commands.options commands.work errors output progress stdio wait"
     ),
     "commands.send": (
-        "client commands.arguments commands.ask commands.asking commands.turns context conversation errors ndjson "
+        "client commands.arguments commands.ask commands.options commands.turns context conversation errors ndjson "
         "output request stdio toolbox wait"
     ),
     "commands.wrapper": "errors output stdio wait",
@@ -100,7 +100,7 @@ REACH = {
     "http": "loopback response transport",
     "select": "wait",
     "_signal": "stdio",
-    "signal": "commands.batch commands.working commands.wrapper execute stdio",
+    "signal": "commands.batch commands.work commands.wrapper execute stdio",
     "socket": "loopback wire",
     "ssl": "wire",
     "subprocess": "commands.wrapper execute",

@@ -8,7 +8,7 @@ import signal
 import stat
 
 from ostream.commands.arguments import Parser, positive
-from ostream.commands.asking import (
+from ostream.commands.options import (
     add_connection_arguments,
     add_request_arguments,
     client_of,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any, ContextManager
 
     from ostream.batch import Settings
-    from ostream.commands.working import Where
+    from ostream.commands.work import Where
     from ostream.progress import Progress
 
 
@@ -75,7 +75,7 @@ def main(arguments: list[str], messages: Messages) -> int:
 
 def run(messages: Messages, **values: Any) -> int:
     # The rest of the package is loaded now, so that --help and a wrong option answer at once.
-    from ostream.commands.working import Work
+    from ostream.commands.work import Work
     from ostream.progress import Progress
 
     if values["resume"] and values["output"] is None:

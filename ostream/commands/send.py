@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ostream.commands.arguments import Parser, count
-from ostream.commands.asking import (
+from ostream.commands.options import (
     add_connection_arguments,
     add_request_arguments,
     client_of,

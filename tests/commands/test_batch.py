@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import pytest
 
-from ostream.commands import working
+from ostream.commands import work
 from ostream.loopback import Exchange
 from tests.process import call, run, sh, start
 from tests.server import body_of, send_lines, serve
@@ -233,8 +233,8 @@ def test_no_request_is_no_success(stdin: bytes) -> None:
 
 
 def test_a_line_without_an_end_in_sight_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    split = working.split_lines
-    monkeypatch.setattr(working, "split_lines", lambda blocks: split(blocks, 100))
+    split = work.split_lines
+    monkeypatch.setattr(work, "split_lines", lambda blocks: split(blocks, 100))
     with serve(reply) as server:
         done = call("batch", "-k", "-m", "m", "--host", server.url, stdin=asked("hi", "x" * 200, "ho"))
     assert [line.get("id") for line in lines_of(done.stdout)] == [0, None]
@@ -242,7 +242,7 @@ def test_a_line_without_an_end_in_sight_is_an_error(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_answer_without_an_end_in_sight_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(working, "LINE_LIMIT", 1000)
+    monkeypatch.setattr(work, "LINE_LIMIT", 1000)
     with serve(reply) as server:
         done = call("batch", "-km", "m", "--host", server.url, stdin=asked("x" * 1000, "hi"))
     assert [line.get("error") for line in lines_of(done.stdout)] == ["an answer of more than 1,000 bytes", None]
