@@ -187,4 +187,5 @@ def test_a_filter_loads_nothing_heavy(command: str) -> None:
     plain = loaded(*words(command))
     assert plain & set(HEAVY) == ({"argparse"} if words(command)[1:] else set())
     assert loaded(*words(command, "-w", "/dev/null")) & set(HEAVY) == {"argparse"}
-    assert not plain & {"threading", "subprocess", "ostream.extract", "ostream.client"}
+    assert not plain & {"subprocess", "ostream.extract", "ostream.client"}
+    assert "threading" not in plain or "argparse" in plain  # which loads it in 3.8
