@@ -6,6 +6,7 @@ python3 benchmarks/compare.py [--fast] [--only=WORD]
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -22,7 +23,7 @@ TEXT = ROOT / "benchmarks" / "remarks.md"
 def shown(row: Row) -> list[str]:
     """A row's part of the page."""
     measured = row.measure()
-    lines = [f"| {row.title} | median | quartiles |", "|---|---:|---:|"]
+    lines = [f"| {row.title}; {row.turns} turns | median | quartiles |", "|---|---:|---:|"]
     for name in measured.runs:
         low, high = measured.spread(name, row.field)
         median = measured.median(name, row.field)
@@ -81,13 +82,25 @@ def latency_lines(python: Python, host: str, turns: int) -> list[str]:
     return [*lines, "", *ratios, ""]
 
 
+def load() -> str:
+    """Whether others were at work on the machine at the start."""
+    return f"Load of the machine at the start: {os.getloadavg()[1]:.1f}."
+
+
 def main() -> None:
     fast = "--fast" in sys.argv
     only = next((word.partition("=")[2] for word in sys.argv if word.startswith("--only=")), "")
     install_peers()
     remarks = TEXT.read_text()
     head, _, tail = remarks.partition("<!-- measured -->\n")
-    lines = [f"Machine: {machine()}.", f"Peers: {', '.join(versions())}.", f"Date: {time.strftime('%Y-%m-%d')}.", ""]
+    lines = [
+        f"Machine: {machine()}.",
+        "",
+        f"Peers: {', '.join(versions())}.",
+        "",
+        f"Date: {time.strftime('%Y-%m-%d')}. {load()}",
+        "",
+    ]
     with scratch() as folder, serving() as host:
         for python in pythons(folder):
             python.use()
@@ -101,14 +114,14 @@ def main() -> None:
             if only in "latency":
                 lines += latency_lines(python, host, 1 if fast else 5)
             if only in "growth" and "system" in python.name:
-                grown = growth.lines(python, folder, fast)
+                grown = growth.lines(python, folder)
         if only in "growth":
             lines += grown
         if only in "batch":
-            lines += ["## batch", "", "```", *batch.compare(1000 if fast else 10_000), "```", ""]
+            lines += ["## batch", "", "```", *batch.compare(2000 if fast else 10_000), "```", ""]
     page = head + "\n".join(lines) + "\n" + tail
     print(page)
-    if not fast and not only:
+    if not only and not (fast and "--write" not in sys.argv):
         PAGE.write_text(page)
 
 

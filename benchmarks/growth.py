@@ -134,9 +134,14 @@ def short(number: float) -> str:
     return f"{number:.3g}"
 
 
-def lines(python: Python, scratch: Path, fast: bool = False, most: int = 1_000_000) -> list[str]:
-    """The part of the page; the drawings are made beside it."""
-    most = int(os.environ.get("CHUNKS", 10_000 if fast else most))
+def more(first: Point, point: Point) -> str:
+    """CPU for each chunk, byte or stage, without the start."""
+    return f"{(point.seconds - first.seconds) / (point.x - first.x) * 1e6:.3g} µs" if point.x > first.x else ""
+
+
+def lines(python: Python, scratch: Path) -> list[str]:
+    """The part of the page; the drawings are made beside it. CHUNKS says up to how many chunks."""
+    most = int(os.environ.get("CHUNKS", 1_000_000))
     alone = in_turns(
         {"it": lambda: fed([[python.path, "-I", "-S", "-c", "import os\nwhile os.read(0, 65536): pass"]], 10)}, 3
     )
@@ -155,16 +160,15 @@ def lines(python: Python, scratch: Path, fast: bool = False, most: int = 1_000_0
         drawing = draw(
             title, f"{title.partition(',')[0]}{' (both axes logarithmic)' * logarithmic}", points, logarithmic
         )
-        if not fast:
-            (DRAWINGS / f"growth-{name}.svg").write_text(drawing)
+        (DRAWINGS / f"growth-{name}.svg").write_text(drawing)
         page += [
             f"![{title}](growth-{name}.svg)",
             "",
-            f"| {title} | CPU | for each | peak memory |",
+            f"| {title} | CPU | for each more than in the first line | peak memory |",
             "|---:|---:|---:|---:|",
         ]
         page += [
-            f"| {point.x:,.0f} | {point.seconds:.3g} s | {point.seconds / point.x * 1e6:.3g} µs | {point.mib:.1f} MiB |"
+            f"| {point.x:,.0f} | {point.seconds:.3f} s | {more(points[0], point)} | {point.mib:.1f} MiB |"
             for point in points
         ]
         page.append("")

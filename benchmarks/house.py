@@ -210,6 +210,7 @@ def install_peers() -> None:
         attempt("sh", "-c", "apt-get download -q gojq && dpkg -x gojq_*.deb gojq; rm -f gojq_*.deb")
     if not shutil.which("jaq") and not (PEERS / "jaq").exists():
         attempt("cargo", "install", "-q", "jaq", "--root", "jaq")
+        (PEERS / "jaq").mkdir(exist_ok=True)  # not tried again
 
 
 def tool(name: str) -> str | None:

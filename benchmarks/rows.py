@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Callable, NamedTuple
 
-from house import PEERS, Measured, Pipe, Python, Run, has_package, in_turns, peer_python, run, tool
+from house import PEERS, ROOT, Measured, Pipe, Python, Run, has_package, in_turns, peer_python, run, tool
 from server import line
 
 CHUNKS = 100_000
@@ -94,13 +94,11 @@ def pipes(python: Python, host: str, model: str, everybody: bool = True) -> dict
     if (PEERS / "node_modules" / "ollama").exists() and everybody:
         found["npm SDK"] = [["node", "-e", NODE, str(PEERS), model]]
     if has_package("llm_ollama") and everybody:
-        found["llm"] = [[tool("llm") or "llm", "prompt", "--no-log", "-m", model, "hi"]]
+        found["llm"] = [[tool("llm") or "llm", "prompt", "--no-log", "-m", f"ollama/{model}", "hi"]]
     return found
 
 
 def environment(host: str, scratch: Path) -> dict[str, str]:
-    from house import ROOT
-
     return {"OLLAMA_HOST": host, "PYTHONPATH": str(ROOT), "LLM_USER_PATH": str(scratch), "no_proxy": "*"}
 
 
@@ -133,9 +131,10 @@ def rows(python: Python, host: str, scratch: Path, fast: bool) -> list[Row]:
     is_system = "system" in python.name
     bare = {"import json": [python.path, "-I", "-S", "-c", "import json"]}
     starts = {name: [command] for name, command in {**bare, **filters(python)}.items()}
-    big = stream(scratch / "big", (200 << 20) // 153 // (20 if fast else 1))
-    single = pipes(python, host, "fast-1")
-    many = pipes(python, host, f"fast-{CHUNKS}")
+    big = stream(scratch / "big", (200 << 20) // 153 // (8 if fast else 1))
+    # The others do not change with our interpreter.
+    single = pipes(python, host, "fast-1", everybody=is_system)
+    many = pipes(python, host, f"fast-{CHUNKS}", everybody=is_system)
     del many[CURL_JQ]
     kept = {name: pipe for name, pipe in many.items() if name != "llm"}
     memories = {name: pipe for name, pipe in single.items() if name != CURL_JQ_UNBUFFERED}
