@@ -31,7 +31,7 @@ cover: $(TOOLS)
 	$(VENV)/bin/coverage combine -q
 	$(VENV)/bin/coverage report --fail-under=100
 
-bench: $(TOOLS) $(TOOLS) ## every fault against every way to ask; makes docs/torture.md
+torture: $(TOOLS) ## every fault against every way to ask; makes docs/torture.md
 	$(VENV)/bin/python -m tests.torture
 
 kill: $(TOOLS) ## kill batch a thousand times, and see that nothing is lost
