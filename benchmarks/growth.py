@@ -135,8 +135,9 @@ def short(number: float) -> str:
 
 
 def more(first: Point, point: Point) -> str:
-    """CPU for each chunk, byte or stage, without the start."""
-    return f"{(point.seconds - first.seconds) / (point.x - first.x) * 1e6:.3g} µs" if point.x > first.x else ""
+    """CPU for each chunk, byte or stage, without the start; where it is too little to be told from that, nothing."""
+    seconds = point.seconds - first.seconds
+    return f"{seconds / (point.x - first.x) * 1e6:,.3f} µs" if seconds > 0.02 else ""
 
 
 def lines(python: Python, scratch: Path) -> list[str]:

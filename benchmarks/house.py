@@ -172,8 +172,11 @@ class Python(NamedTuple):
 def pythons(scratch: Path) -> list[Python]:
     """The system's interpreter, and the newest there is."""
     found = ["/usr/bin/python3"] if os.access("/usr/bin/python3", os.X_OK) else [sys.executable]
+    managed = Path(os.devnull)
+    if shutil.which("pyenv"):
+        managed = Path(subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=True).stdout.strip())
     for minor in range(NEWEST, 8, -1):
-        versions = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python3"))
+        versions = sorted(managed.glob(f"versions/3.{minor}.*/bin/python3"))
         path = str(versions[-1]) if versions else shutil.which(f"python3.{minor}")
         if path and not subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode:
             found.append(path)
