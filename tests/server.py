@@ -130,6 +130,20 @@ def read_request(connection: socket.socket) -> tuple[str, dict[str, str], bytes]
         return first, headers, file.read(int(headers.get("content-length", "0")))
 
 
+def talk(*steps: bytes | Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
+    """Read the request whole, send each of the steps or do it, and hang up."""
+
+    def handle(connection: socket.socket) -> None:
+        read_request(connection)
+        for step in steps:
+            if callable(step):
+                step(connection)
+            else:
+                connection.sendall(step)
+
+    return handle
+
+
 class Answers:
     """Answers one request on each connection, whatever its Host, with the next of `answers`; the last one serves for
     ever. To be given to `tcp`; `requests` is what was asked so far."""

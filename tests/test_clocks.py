@@ -18,7 +18,7 @@ from ostream.errors import TRY_LATER
 from ostream.response import Response
 from ostream.wait import ReaderGone
 from ostream.wire import Wire
-from tests.server import black_hole, http_answer, read_request, resolve, tcp
+from tests.server import black_hole, http_answer, resolve, talk, tcp
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LINE = b'{"message":{"content":"hi"},"done":false}\n'
@@ -47,17 +47,7 @@ def until_the_client_leaves(connection: socket.socket) -> None:
 
 def after_request(*steps: bytes | Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
     """Read the request, then send each step or do it, then be silent."""
-
-    def handle(connection: socket.socket) -> None:
-        read_request(connection)
-        for step in steps:
-            if callable(step):
-                step(connection)
-            else:
-                connection.sendall(step)
-        until_the_client_leaves(connection)
-
-    return handle
+    return talk(*steps, until_the_client_leaves)
 
 
 def dribbled(data: bytes) -> Callable[[socket.socket], None]:

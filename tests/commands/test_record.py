@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import resource
 import shlex
 import shutil
 import stat
@@ -13,7 +11,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 import pytest
 
@@ -22,7 +20,7 @@ from ostream.loopback import Exchange
 from ostream.proxy import SPOOL_SIZE
 from ostream.stdio import Messages
 from tests.commands.test_replay import ASKED
-from tests.process import call, run, sh, start
+from tests.process import call, run, sh, small_files, start
 from tests.server import NAMES, STREAMS, Answers, http_answer, raw_of, send_lines, send_raw, serve, tcp
 
 A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
@@ -303,16 +301,6 @@ def test_a_full_disk_does_not_disturb_the_command(status: int, expected: int, ur
     assert result.stderr.decode() == "record: /dev/full: No space left on device; what follows is not recorded\n"
 
 
-@contextlib.contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
 TWICE = "for n in 1 2; do curl -s -d {} $OLLAMA_HOST/api/chat > /dev/null || exit; done"
 
 
@@ -324,7 +312,7 @@ def test_half_an_exchange_is_taken_back(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     respond = send_lines(b'{"response":"%b"}\n' % filler, B)
-    with serve(respond) as server, largest_file(1000 if kept else SPOOL_SIZE):
+    with serve(respond) as server, small_files(1000 if kept else SPOOL_SIZE):
         result = call("record", "r", "--", "sh", "-c", TWICE, env={"OLLAMA_HOST": server.url})
     assert (result.returncode, result.stdout) == (1, b"")
     assert result.stderr.decode() == f"record: {failed}: File too large; what follows is not recorded\n"

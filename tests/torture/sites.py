@@ -15,7 +15,7 @@ from typing import Any, Callable, ContextManager, Iterator, Tuple, Union
 import pytest
 
 from tests.process import environment
-from tests.server import black_hole, certificate, http_answer, read_request, server_context, tcp
+from tests.server import black_hole, certificate, http_answer, server_context, talk, tcp
 
 Step = Union[bytes, Callable[[socket.socket], None]]
 Handle = Callable[[socket.socket], None]
@@ -81,20 +81,6 @@ def endless(data: bytes, pause_s: float = 0) -> Handle:
             time.sleep(pause_s)
 
     return step
-
-
-def talk(*steps: Step) -> Handle:
-    """Read the request whole, send each of the steps or do it, and hang up."""
-
-    def handle(connection: socket.socket) -> None:
-        read_request(connection)
-        for step in steps:
-            if callable(step):
-                step(connection)
-            else:
-                connection.sendall(step)
-
-    return handle
 
 
 @contextlib.contextmanager
