@@ -37,6 +37,9 @@ torture: $(TOOLS) ## every fault against every way to ask; makes docs/torture.md
 kill: $(TOOLS) ## kill batch a thousand times, and see that nothing is lost
 	KILLS=1000 $(VENV)/bin/python -m pytest -q tests/commands/test_batch_resume.py -k killed
 
+bench: ## compare with curl, jq and other clients; takes long, and makes docs/benchmarks.md
+	$(PYTHON) benchmarks/compare.py
+
 picture: $(TOOLS) ## run the demo on a terminal and draw it: docs/demo.svg
 	$(VENV)/bin/python scripts/picture.py
 
@@ -80,7 +83,7 @@ uninstall: ## take it out again
 	if [ "$$(readlink "$(INTO)/bin/ostream")" = ../lib/ostream/bin/ostream ]; then rm "$(INTO)/bin/ostream"; fi
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .spark .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ostream.pyz
+	rm -rf $(VENV) .spark .bench .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ostream.pyz
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
@@ -91,4 +94,4 @@ $(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
 	$(PYTHON) tests/bootstrap.py .spark tests/requirements-spark.txt
 	@touch .spark/tools
 
-.PHONY: help demo test fuzz check lint cover torture kill picture spark format release man install uninstall clean
+.PHONY: help demo test fuzz check lint cover torture kill bench picture spark format release man install uninstall clean
