@@ -62,10 +62,11 @@ class Turns:
     def take_all(self, body: dict[str, Any], toolbox: Toolbox, most: int) -> None:
         """Turns until an answer has no tool calls, `most` of them. All messages but the last are added to the body.
 
-        The message of each answer with calls, and those of the tools, are written as message lines.
+        The message of each answer with calls, and those of the tools, are written as message lines. The calls of the
+        last turn that is allowed are not made: nobody would see what comes of them.
         """
         made: list[str] = []
-        for _ in range(most):
+        for left in range(most, 0, -1):
             self.take(CHAT, body, is_kept=True)
             message = self.answer.message
             calls = tool_calls({"message": message})
@@ -78,6 +79,8 @@ class Turns:
                         f"the model calls {asked(call)[0]} for the third time with the same arguments",
                         advice="the answer it got is not the one it needs",
                     )
+            if left == 1:
+                break
             body["messages"] = [*body["messages"], message]
             self._out.lines(encode_line(message))
             for call in calls:

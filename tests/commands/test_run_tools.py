@@ -171,7 +171,9 @@ def test_a_model_that_never_answers_is_stopped(
         assert counting(server) == requests
     assert result.returncode == 1
     assert message in result.stderr.decode()
-    assert "error" in objects(result.stdout)[-1]
+    lines = objects(result.stdout)
+    assert "error" in lines[-1]
+    assert sum(line.get("role") == "tool" for line in lines) == requests - 1
     assert not (tmp_path / "chat").exists()
 
 
