@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 from ostream.errors import IncompleteStream, NotNDJSON, OstreamError, RequestError, ResponseError
 from ostream.failure import is_error, response_error
@@ -87,7 +88,8 @@ def job_of(line: bytes, number: int, settings: Settings, as_text: bool = False) 
 
 
 def _text(line: bytes) -> str:
-    return (line[:-1] if line.endswith(b"\n") else line).decode("utf-8", "replace")
+    """A line of a text file; what its editor puts around it, a byte order mark or CRLF, is no text."""
+    return re.sub("^\ufeff|\r?\n$", "", line.decode("utf-8", "replace"))
 
 
 def _value(line: bytes) -> dict[str, Any] | str:

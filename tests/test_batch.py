@@ -52,6 +52,7 @@ JOBS: dict[str, tuple[Any, Settings, bool, Any, str, dict[str, Any]]] = {
     "-g": ("hi", Settings("m", generate=True), False, 7, "/api/generate", generate()),
     "--lines": (b"hi\n", M, True, 7, "/api/chat", chat(USER)),
     "--lines without a newline": (b"hi", M, True, 7, "/api/chat", chat(USER)),
+    "--lines of another editor": (b"\xef\xbb\xbfhi \r\n", M, True, 7, "/api/chat", chat({**USER, "content": "hi "})),
     "--lines of JSON": (b'"hi"\n', M, True, 7, "/api/chat", chat({**USER, "content": '"hi"'})),
     "--lines not in UTF-8": (b"\xff \n", M, True, 7, "/api/chat", chat({**USER, "content": "� "})),
     "-s": ("hi", Settings("m", system="S"), False, 7, "/api/chat", chat(SYSTEM, USER)),
