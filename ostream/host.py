@@ -89,12 +89,14 @@ def parse_host(text: str | None) -> Host:
 
 
 def check_header(name: str, value: str) -> None:
-    """Raises RequestError for what could forge another header, and for what is not text."""
+    """Raises RequestError for what could forge another header or the end of the request, and for what is not text."""
     if not isinstance(name, str):
         raise RequestError(f"header: its name must be text, not {type(name).__name__}")
     if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
         # Where the colon was forgotten, the name goes on into the value: a secret, maybe.
         raise RequestError(f"header {''.join(name.split()[:1])!r}: not a header name", advice="write 'Name: value'")
+    if name.lower() in ("content-length", "transfer-encoding"):
+        raise RequestError(f"header {name}: each request has its own")
     if not isinstance(value, str):
         raise RequestError(f"header {name}: its value must be text, not {type(value).__name__}")
     if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value) or not value.isascii():

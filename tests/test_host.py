@@ -151,6 +151,8 @@ HEADERS = [
     ("X", "a\x7f", False),
     ("X", "ü", False),
     ("X", "a\n", False),
+    ("Content-length", "1", False),
+    ("Transfer-Encoding", "chunked", False),
 ]
 
 
