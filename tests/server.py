@@ -176,8 +176,9 @@ def resolve(monkeypatch: pytest.MonkeyPatch, **addresses: str) -> None:
     names = {name.replace("_", "."): address for name, address in addresses.items()}
     look_up = socket.getaddrinfo
 
-    def getaddrinfo(host: bytes, *arguments: Any, **options: Any) -> Any:
-        return look_up(names.get(host.decode(), host), *arguments, **options)
+    def getaddrinfo(host: bytes | str, *arguments: Any, **options: Any) -> Any:
+        name = host if isinstance(host, str) else host.decode()
+        return look_up(names.get(name, host), *arguments, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
