@@ -47,6 +47,14 @@ def test_a_recipe_answers_each_request_once(block: str, tmp_path: Path) -> None:
         assert len(server.requests) == COUNT  # type: ignore[attr-defined]
 
 
+def test_requests_are_made_as_shown(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    commands = [line[2:] for line in block.splitlines() if line.startswith("$ ")]
+    done = sh("\n".join(commands), cwd=tmp_path)
+    shown = "".join(line for line in block.splitlines(True) if not line.startswith("$ "))
+    assert (done.returncode, done.stdout.decode()) == (0, shown)
+
+
 def test_the_answers_can_be_filtered(tmp_path: Path) -> None:
     first, second = BLOCKS[:2]
     with serve(reply) as server:
