@@ -59,7 +59,7 @@ def about(program: str, arguments: list[str], commands: Commands) -> int:
 
 
 def _one(words: list[str], option: str, what: str) -> str:
-    if len(words) != 1 or not words[0]:
+    if len(words) != 1 or not words[0] or words[0].startswith("-"):
         raise RequestError(f"{option}: needs one {what}", advice="see 'ostream --help'")
     return words[0]
 

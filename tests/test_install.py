@@ -79,7 +79,14 @@ def test_what_is_not_ours_stays_and_nothing_else_is_made(make, tmp_path: Path) -
     assert os.lstat(taken) == before
 
 
-USAGE = [["--install"], ["--install", ""], ["--install="], ["--install", "a", "b"], ["--install=a", "b"]]
+USAGE = [
+    ["--install"],
+    ["--install", "--help"],
+    ["--install", ""],
+    ["--install="],
+    ["--install", "a", "b"],
+    ["--install=a", "b"],
+]
 
 
 @pytest.mark.parametrize("arguments", USAGE)

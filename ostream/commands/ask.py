@@ -251,6 +251,8 @@ def _format(value: str | None) -> Any:
         return value
     if value.startswith("@"):
         schema = parse_json(read_input(value[1:]), f"--format {value}")
+    elif os.path.isfile(value):
+        raise RequestError(f"--format {value}: is a file", advice=f"write @{value}")
     else:
         schema = parse_json(value, f"--format {value}")
     if not isinstance(schema, dict):

@@ -98,6 +98,7 @@ def run(messages: Messages, **values: Any) -> int:
                 answers.sync()
         progress.end()
     if work.interrupted:
+        messages.note("interrupted; " + ("--resume goes on" if values["output"] else "what was not asked has no line"))
         die(signal.SIGINT)
     return status
 

@@ -131,7 +131,7 @@ class Work:
             return known.add(job.key, job.body_sha256)
         except ValueError:
             raise RequestError(
-                f"{where}: id {job.key.decode()}: {self._answers.name} answers it already, for another body",
+                f"{where}: id {job.key.decode()}: asked before with another body, here or in {self._answers.name}",
                 advice="give each request an id of its own, and the same input and options when you resume",
             ) from None
 

@@ -214,6 +214,7 @@ WRONG = [
     (["-o", "seed", "hi"], "option 'seed': write KEY=VALUE"),
     (["-o", "=1", "hi"], "option '=1': write KEY=VALUE"),
     (["-o", "a=NaN", "hi"], "request: Out of range float values are not JSON compliant"),
+    (["-f", "broken.json", "hi"], "--format broken.json: is a file; write @broken.json"),
     (["-f", "yaml", "hi"], "--format yaml: not JSON: "),
     (["-f", "[]", "hi"], "--format: must be json or a JSON schema, which is an object"),
     (["-f", "@list.json", "hi"], "--format: must be json or a JSON schema, which is an object"),

@@ -71,6 +71,8 @@ def test_ctrl_c_once_finishes_what_runs(options: list[str]) -> None:
         assert process.stdout
         answers = process.stdout.read()
         assert process.wait(30) == -signal.SIGINT
+        assert process.stderr
+        assert process.stderr.read() == b"batch: interrupted; what was not asked has no line\n"
     assert [line["done"] for line in lines_of(answers)] == [True] * 3
 
 
