@@ -5,16 +5,20 @@
 set -e
 here=$(cd "$(dirname "$0")/.." && pwd)
 PATH=$here/bin:$PATH
-file=$1 column=$2
+file=${1:?'usage: classify.sh FILE.csv COLUMN'} column=${2:?'usage: classify.sh FILE.csv COLUMN'}
+[ -r "$file" ] || { echo "classify.sh: $file: can't be read" >&2; exit 2; }
 
 schema='{"type":"object","properties":{"label":{"enum":["bug","question","praise"]}},"required":["label"]}'
 
 python3 -c '
 import csv, json, sys
-for number, row in enumerate(csv.DictReader(open(sys.argv[1], newline=""))):
+rows = csv.DictReader(open(sys.argv[1], newline=""))
+if sys.argv[2] not in rows.fieldnames:
+    sys.exit(f"classify.sh: {sys.argv[1]}: has no column {sys.argv[2]}; it has {rows.fieldnames}")
+for number, row in enumerate(rows):
     print(json.dumps({"id": number, "messages": [{"role": "user", "content": row[sys.argv[2]]}]}))
-' "$file" "$column" |
-    batch -o "$file.ndjson" --resume --format "$schema" -s 'What is this: a bug, a question or praise?'
+' "$file" "$column" > "$file.requests"
+batch -o "$file.ndjson" --resume --format "$schema" -s 'What is this: a bug, a question or praise?' "$file.requests"
 
 extract-content --json "$file.ndjson" | python3 -c '
 import csv, json, sys
