@@ -7,6 +7,7 @@ the prompt. So the arguments are first brought into the one form it never misrea
 from __future__ import annotations
 
 import argparse
+import re
 
 from ostream import __version__
 from ostream.errors import RequestError
@@ -88,7 +89,7 @@ class Parser(argparse.ArgumentParser):
                 name, equals, _ = argument.partition("=")
                 action = self._option_string_actions.get(name)
                 if action is None:
-                    self.error(f"{name}: unknown option")
+                    self._unknown(name)
                 if action.nargs == 0:
                     if equals:
                         self.error(f"{name}: takes no value")
@@ -131,6 +132,19 @@ class Parser(argparse.ArgumentParser):
     def takes_files(self) -> bool:
         return any(action.metavar == "FILE" for action in self._get_positional_actions())
 
+    def format_help(self) -> str:
+        text = super().format_help()
+        for name in self.optional:
+            metavar = self._option_string_actions[name].metavar
+            text = text.replace(f"{name} {metavar}  ", f"{name}[={metavar}]")
+        return text
+
+    def _unknown(self, name: str) -> NoReturn:
+        import difflib
+
+        known = difflib.get_close_matches(name, self._option_string_actions, 1, 0.7)
+        self.error(f"{name}: unknown option" + (f"; is it {known[0]}?" if known else ""))
+
     def _value(self, name: str, queue: list[str]) -> str:
         if not queue:
             self.error(f"{name}: needs a value")
@@ -141,11 +155,9 @@ class Parser(argparse.ArgumentParser):
         return self._get_value(action, "--") if arg_strings == ["--"] else super()._get_values(action, arg_strings)
 
     def error(self, message: str) -> NoReturn:
-        # argparse says "argument -m/--model: invalid ...": the object first, as everywhere.
-        raise RequestError(
-            message.replace("argument ", "", 1),
-            advice=f"see '{self.prog} --help'",
-        )
+        # argparse says "argument -j/--jobs: invalid number value: '0'": the object first, as everywhere.
+        said = re.sub(r"^argument (.*?): invalid (.*) value: (.*)$", r"\1: \3 is no \2", message, flags=re.DOTALL)
+        raise RequestError(said, advice=f"see '{self.prog} --help'")
 
 
 def positive(text: str) -> float:
@@ -156,7 +168,7 @@ def positive(text: str) -> float:
     return value
 
 
-positive.__name__ = "positive number"
+positive.__name__ = "positive number of seconds"
 
 
 def count(text: str) -> int:

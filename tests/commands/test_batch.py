@@ -283,8 +283,8 @@ def test_only_a_whole_answer_is_one(respond: Callable[[Exchange], None], status:
 
 WRONG = [
     (["--resume"], "--resume: needs the file of the answers; add -o FILE"),
-    (["-j", "0"], "-j/--jobs: invalid number from 1 to 1000 value: '0'; see 'batch --help'"),
-    (["-j", "1001"], "-j/--jobs: invalid number from 1 to 1000 value: '1001'; see 'batch --help'"),
+    (["-j", "0"], "-j/--jobs: '0' is no number from 1 to 1000; see 'batch --help'"),
+    (["-j", "1001"], "-j/--jobs: '1001' is no number from 1 to 1000; see 'batch --help'"),
     (["--think=much"], "--think=much: no such level; there are true, false, low, medium, high, max"),
     (["--cacert"], "--cacert: needs a value; see 'batch --help'"),
 ]

@@ -223,9 +223,9 @@ WRONG = [
     (["-", "--", "true"], CHAT + b"what?\n", "standard input:21: not JSON: Expecting value at column 1"),
     (["-", "--", "/no/such/command"], CHAT, "/no/such/command: No such file or directory"),
     (["-", "--", "/"], CHAT, "/: Permission denied"),
-    (["--speed", "fast", "-"], CHAT, "--speed: invalid speed value: 'fast'; see 'replay --help'"),
-    (["--speed=-1", "-"], CHAT, "--speed: invalid speed value: '-1'; see 'replay --help'"),
-    (["--speed=nan", "-"], CHAT, "--speed: invalid speed value: 'nan'; see 'replay --help'"),
+    (["--speed", "fast", "-"], CHAT, "--speed: 'fast' is no speed; see 'replay --help'"),
+    (["--speed=-1", "-"], CHAT, "--speed: '-1' is no speed; see 'replay --help'"),
+    (["--speed=nan", "-"], CHAT, "--speed: 'nan' is no speed; see 'replay --help'"),
 ]
 
 
