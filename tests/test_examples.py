@@ -93,7 +93,21 @@ def test_the_calculator_calculates(expression: str, result: str) -> None:
 
 
 NO_CALCULATIONS = [
-    *("__import__('os')", "a", "1/0", "9**9**9", "2**1000", "'a'*9", "(" * 500, "", "1;2", "1 if 1 else 2", "~1"),
+    *(
+        "__import__('os')",
+        "a",
+        "1/0",
+        "9**9**9",
+        "2**1000",
+        "'a'*9",
+        "(" * 500,
+        "-" * 500 + "1",
+        "1" * 2000,
+        "",
+        "1;2",
+        "1 if 1 else 2",
+        "~1",
+    ),
 ]
 
 
