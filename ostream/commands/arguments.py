@@ -156,7 +156,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # argparse says "argument -j/--jobs: invalid number value: '0'": the object first, as everywhere.
-        said = re.sub(r"^argument (.*?): invalid (.*) value: (.*)$", r"\1: \3 is no \2", message, flags=re.DOTALL)
+        said = re.sub(
+            r": invalid (.*) value: (.*)$", r": \2 is no \1", message.replace("argument ", "", 1), flags=re.DOTALL
+        )
         raise RequestError(said, advice=f"see '{self.prog} --help'")
 
 

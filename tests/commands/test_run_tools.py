@@ -158,6 +158,7 @@ ENDLESS: list[tuple[Callable[[int], bytes], list[str], int, str]] = [
     ),
     (lambda turn: asks_for("get_weather", n=turn), ["--max-turns", "2"], 2, "no answer after 2 turns"),
     (lambda turn: asks_for("unknown", n=turn), ["--max-turns", "1"], 1, "no answer after 1 turns"),
+    (lambda turn: b"", ["--max-turns", "0"], 0, "no answer after 0 turns"),
 ]
 
 
@@ -173,7 +174,7 @@ def test_a_model_that_never_answers_is_stopped(
     assert message in result.stderr.decode()
     lines = objects(result.stdout)
     assert "error" in lines[-1]
-    assert sum(line.get("role") == "tool" for line in lines) == requests - 1
+    assert sum(line.get("role") == "tool" for line in lines) == max(requests - 1, 0)
     assert not (tmp_path / "chat").exists()
 
 
