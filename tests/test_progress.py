@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import select
 import time
 from typing import Iterator
 
@@ -97,19 +98,27 @@ def terminal_of_stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
                 os.close(fd)
 
 
+def shown(screen: int, end: str) -> str:
+    """What a terminal shows up to this end, which must come; not always at once."""
+    text = ""
+    while not text.endswith(end):
+        assert select.select([screen], [], [], 30)[0], f"nothing more after {text!r}"
+        text += os.read(screen, 1000).decode()
+    return text
+
+
 def test_what_is_not_said_leaves_the_line_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     with terminal_of_stderr(monkeypatch) as screen:
-        os.set_blocking(screen, False)
         messages = Messages("batch")
         progress = Progress(messages, total=2)
         progress.tick()
-        assert os.read(screen, 1000) == b"\r0/2, 0 failed, 0.0 tokens/s"
+        assert shown(screen, "tokens/s") == "\r0/2, 0 failed, 0.0 tokens/s"
         progress.trace("one more request")
         messages.quiet = True
         progress.note("something happened")
         messages.verbose = True
         progress.trace("another")
-        said = os.read(screen, 1000).decode()
+        said = shown(screen, "\n")
     assert said.split("\r")[2:] == ["batch: another", "\n"]
 
 
