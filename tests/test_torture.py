@@ -63,6 +63,11 @@ def test_what_can_not_be_done_here_says_so(monkeypatch: pytest.MonkeyPatch) -> N
     assert row[-1].shown == "skipped: needs unshare, and the right to a network and a mount namespace"
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/failures.md"])
+def test_the_number_of_faults_is_the_one_that_is_told(page: str) -> None:
+    assert f"{len(ROWS)} " in (ROOT / page).read_text(encoding="utf-8")
+
+
 def test_the_page_is_that_of_this_matrix_with_no_cell_wrong() -> None:
     """If not, `make torture` makes it."""
     assert (ROOT / "docs" / "torture.md").read_text() == page(expected())

@@ -30,7 +30,8 @@ def parser() -> Parser:
     parser = Parser(
         "send",
         "[-m MODEL] [options] [WORD ... | -]",
-        "A source: streaming, a line is written as soon as it comes; memory: one line.",
+        "A source: streaming, a line is written as soon as it comes; memory: one line,\n"
+        "or with -c, --context or --run-tools one answer.",
         "Send a prompt to an Ollama server and print its NDJSON answer. The words are the prompt; a word '-' stands\n"
         "for standard input, in that place. Without words, standard input is the prompt; with words and no '-' it is\n"
         "never read.",
@@ -99,6 +100,8 @@ def run(messages: Messages, values: dict[str, Any]) -> int:
 
         toolbox = Toolbox(folder, messages.note)
     if values["run_tools"] and not toolbox:
+        if folder and not os.path.exists(folder):
+            raise RequestError(f"{folder}: no such folder of tools")
         raise RequestError("--run-tools: needs a folder of tools", advice="name it with -t")
     path, body = ask(messages, values, conversation, toolbox)
     encode_body(body)  # says what can't be sent before anything is

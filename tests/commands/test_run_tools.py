@@ -95,8 +95,8 @@ def test_limits_can_be_set(tmp_path: Path) -> None:
 
 
 def test_the_loop_by_hand_and_the_loop_in_one_process_ask_the_same(tmp_path: Path) -> None:
-    """A stream with two calls, then one with a call, then the answer."""
-    answers = [body_of("chat-tools-text"), body_of("chat-tools-stream"), body_of("chat-tools-followup")]
+    """A stream with two calls, then one with a call, then one with thinking and a call, then the answer."""
+    answers = [body_of(f"chat-tools-{name}") for name in ("text", "stream", "think", "followup")]
     sent: list[list[Any]] = []
     for script in (
         """printf '%s\\n' '{"role":"user","content":"weather?"}' > chat
@@ -115,10 +115,10 @@ def test_the_loop_by_hand_and_the_loop_in_one_process_ask_the_same(tmp_path: Pat
             sent.append([json.loads(request.body) for request in server.requests])  # type: ignore[attr-defined]
     by_hand, at_once, kept = sent
     assert by_hand == at_once == kept
-    assert [len(body["messages"]) for body in at_once] == [1, 4, 6]
+    assert [len(body["messages"]) for body in at_once] == [1, 4, 6, 8]
     assert at_once[2]["messages"][1:4:2] == [objects(call("run-tools", stdin=answers[0]).stdout)[0], RAIN]
     held = objects((tmp_path / "kept").read_bytes())
-    assert held[:-1] == at_once[2]["messages"]
+    assert held[:-1] == at_once[-1]["messages"]
     assert held[-1] == {"role": "assistant", "content": "It will rain tomorrow ☂"}
 
 
@@ -201,6 +201,7 @@ OFFERED = [
     (["."], "no tools there"),
     (["array", "-g"], "--tools: is for /api/chat; leave out -g"),
     (["array", "--run-tools"], "--run-tools: needs a folder of tools; name it with -t"),
+    (["none", "--run-tools"], "none: no such folder of tools"),
 ]
 
 
