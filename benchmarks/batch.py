@@ -37,11 +37,29 @@ async def main():
     await asyncio.gather(*map(ask, sys.stdin))
 asyncio.run(main())
 """
+# What threads of one interpreter can do at best: a request written by hand, on a connection of its own.
+BARE = """
+import os, socket, sys
+from concurrent.futures import ThreadPoolExecutor
+host, port = os.environ["OLLAMA_HOST"].split(":")
+def ask(line):
+    body = b'{"model":"%s","messages":[{"role":"user","content":%s}]}' % (sys.argv[2].encode(), line.strip().encode())
+    head = b"POST /api/chat HTTP/1.1\\r\\nConnection: close\\r\\nContent-Length: %d\\r\\n\\r\\n" % len(body)
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(head + body)
+        return connection.recv(65536).partition(b"\\r\\n\\r\\n")[2].decode()
+with ThreadPoolExecutor(int(sys.argv[1])) as pool:
+    for answer in pool.map(ask, sys.stdin):
+        print(answer, end="")
+"""
 CURL = """xargs -P "$1" -I{} curl -s "http://$OLLAMA_HOST/api/chat" -d '{"model":"'"$2"'","messages":[{}]}'"""
 
 
 def contestants(jobs: str, model: str) -> dict[str, list[str]]:
-    found = {"batch": [str(ROOT / "bin" / "batch"), "-m", model, "-j", jobs, "--lines"]}
+    found = {
+        "batch": [str(ROOT / "bin" / "batch"), "-m", model, "-j", jobs, "--lines"],
+        "bare sockets": [sys.executable, "-c", BARE, jobs, model],
+    }
     if shutil.which("curl"):
         found["xargs -P curl"] = ["sh", "-c", CURL, "sh", jobs, model]
     if has_package("ollama"):

@@ -5,7 +5,6 @@ python3 benchmarks/compare.py [--fast] [--only=WORD]
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -14,7 +13,7 @@ from pathlib import Path
 import batch
 import growth
 from house import ROOT, Python, install_peers, instructions, machine, pythons, scratch, serving, versions
-from rows import CURL_JQ_UNBUFFERED, PIPELINE, Row, latency, rows, stream
+from rows import CURL_JQ_UNBUFFERED, PIPELINE, Row, isolated, latency, rows, stream, verdict
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 TEXT = ROOT / "benchmarks" / "remarks.md"
@@ -36,7 +35,7 @@ def shown(row: Row) -> list[str]:
         cpu = measured.ratio(ratio.of, ratio.to, "cpu_s")
         lines.append(
             f"* {ratio.of} / {ratio.to}, {ratio.unit}: "
-            + verdict(value, ratio.goal, ratio.met(value), ratio.at_least)
+            + ratio.verdict(value)
             + (f"; CPU {cpu:.2f}" if ratio.field == "wall_s" else "")
         )
     return [*lines, ""]
@@ -46,17 +45,11 @@ def cell(name: str) -> str:
     return name.replace("|", "\\|")
 
 
-def verdict(value: float, goal: float, met: bool, at_least: bool = False) -> str:
-    if math.isnan(value):
-        return "not measured, one of them is missing"
-    return f"**{value:.2f}** (goal: {'at least' if at_least else 'at most'} {goal:g}{'' if met else ', **missed**'})"
-
-
 def instruction_lines(python: Python, folder: Path) -> list[str]:
     """The same as the first row and the file, in a measure that no load disturbs."""
     one, many = stream(folder / "few", 0), stream(folder / "many", 10_000)
     commands = {
-        "import json": [python.path, "-I", "-S", "-c", "import json"],
+        "import json": isolated(python, "import json"),
         "extract-content": [python.path, "-I", "-S", str(ROOT / "bin" / "extract-content")],
         "jq": ["jq", "-j", ".message.content"],
     }
@@ -78,7 +71,7 @@ def latency_lines(python: Python, host: str, turns: int) -> list[str]:
         ours, theirs = found[PIPELINE], found[CURL_JQ_UNBUFFERED]
         for index, quantile in enumerate(("p50", "p99") if rate == 1000 else ("p50",)):
             value = ours[index] / theirs[index]
-            ratios.append(f"* {quantile} at {rate:,} chunks/s: {verdict(value, 1.2, value <= 1.2)}")
+            ratios.append(f"* {quantile} at {rate:,} chunks/s: {verdict(value, 1.2)}")
     return [*lines, "", *ratios, ""]
 
 

@@ -69,10 +69,11 @@ class Progress:
         self._skipped += 1
 
     def add(self, answer: Mapping[str, Any]) -> None:
-        measured = _measured(answer)
-        self.summary.add(measured, complete=True)
-        self._tokens += measured["eval_count"] or 0
         self._asked += 1
+        if self.is_shown:
+            measured = _measured(answer)
+            self.summary.add(measured, complete=True)
+            self._tokens += measured["eval_count"] or 0
 
     def fail(self, error: OstreamError, where: str = "") -> None:
         """A failure, which is also said; `where` stands in front of it."""

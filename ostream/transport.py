@@ -9,6 +9,7 @@ import errno
 import http.client
 import urllib.error
 import urllib.request
+from functools import lru_cache
 
 from ostream import __version__
 from ostream.clocks import Clocks
@@ -26,32 +27,42 @@ if TYPE_CHECKING:
 REFUSAL_LIMIT = 256 << 10
 
 
+class _Request(urllib.request.Request):
+    """A request and what it must keep to on its way."""
+
+    clocks: Clocks
+    watch: int | None
+    trust: Trust
+
+
 class _Connection(http.client.HTTPConnection):
     response_class = Response
     sock: Any
     _tunnel_host: str | None
     _tunnel_port: int
 
-    def __init__(self, host: str, way: _Handler, tls: bool) -> None:
+    def __init__(self, host: str, request: _Request) -> None:
         super().__init__(host)
-        self._way = way
-        self._tls = tls
+        self._request = request
 
     def connect(self) -> None:
-        clocks, watch = self._way.clocks, self._way.watch
-        self.sock = wire = Wire(dial(self.host, self.port, clocks, watch), clocks, watch)
+        request = self._request
+        tls = request.type == "https"
+        self.sock = wire = Wire(
+            dial(self.host, self.port, request.clocks, request.watch), request.clocks, request.watch
+        )
         try:
-            if self._way.secret and not self._tls:
+            if not tls and request.has_header("Authorization"):
                 self._check_peer(wire)
             if self._tunnel_host:
                 self._tunnel()  # type: ignore[attr-defined]
-            if self._tls:
+            if tls:
                 name, port = (self._tunnel_host, self._tunnel_port) if self._tunnel_host else (self.host, self.port)
-                start_tls(wire, name, port, self._way.trust)
+                start_tls(wire, name, port, request.trust)
         except BaseException:
             wire.sock.close()  # http.client may have left its reader of the proxy's answer open
             raise
-        clocks.start("first-byte")
+        request.clocks.start("first-byte")
 
     def _check_peer(self, wire: Wire) -> None:
         """A name may look like this machine and, by a name server's word, be another."""
@@ -66,16 +77,9 @@ class _Connection(http.client.HTTPConnection):
 class _Handler(urllib.request.AbstractHTTPHandler):
     """Opens http and https on our own connections."""
 
-    def __init__(self, clocks: Clocks, watch: int | None, trust: Trust, secret: bool) -> None:
-        super().__init__()
-        self.clocks = clocks
-        self.watch = watch
-        self.trust = trust
-        self.secret = secret  # the request carries a key
-
-    def open(self, request: urllib.request.Request) -> Any:
+    def open(self, request: _Request) -> Any:
         def connection(host: str, timeout: Any = None) -> _Connection:
-            return _Connection(host, self, tls=request.type == "https")
+            return _Connection(host, request)
 
         return self.do_open(connection, request)  # type: ignore[arg-type]
 
@@ -83,14 +87,23 @@ class _Handler(urllib.request.AbstractHTTPHandler):
     http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
 
 
-def _proxies(host: Host) -> dict[str, str]:
-    """The proxy of the environment for this host, if any. Loopback never has one."""
+@lru_cache(maxsize=16)
+def _opener(scheme: str, proxy: str) -> urllib.request.OpenerDirector:
+    """What opens requests, through this proxy if there is one. To make it anew takes a tenth of a short request."""
+    opener = urllib.request.OpenerDirector()
+    opener.add_handler(urllib.request.ProxyHandler({scheme: proxy} if proxy else {}))
+    opener.add_handler(_Handler())
+    return opener
+
+
+def _proxy(host: Host) -> str:
+    """The proxy of the environment for this host, or "". Loopback never has one."""
     if host.is_loopback or urllib.request.proxy_bypass(f"{host.name}:{host.port}"):
-        return {}
+        return ""
     proxies = urllib.request.getproxies()
     proxy = (proxies.get(host.scheme) or proxies.get("all") or "").strip()
     if not proxy:
-        return {}
+        return ""
     kind, separator, rest = proxy.partition("://")
     if separator and kind.lower() != "http":
         raise RequestError(f"proxy {kind}://...: only http proxies can be used", advice="set no_proxy for this host")
@@ -104,7 +117,7 @@ def _proxies(host: Host) -> dict[str, str]:
     if not parsed or not address or address.endswith(":") or "@" in path:
         # Its value may hold a password.
         raise RequestError(f"{host.scheme}_proxy or all_proxy: not a host and a port")
-    return {host.scheme: f"http://{credentials}{at}{parsed.url[len('http://') :]}"}
+    return f"http://{credentials}{at}{parsed.url[len('http://') :]}"
 
 
 def request(
@@ -122,17 +135,14 @@ def request(
     Raises ConnectError, ClockError, ResponseError for what is not HTTP, IncompleteStream when the server hangs up
     without an answer, and ReaderGone.
     """
-    opener = urllib.request.OpenerDirector()
-    proxies = _proxies(host)
-    opener.add_handler(urllib.request.ProxyHandler(proxies))
-    secret = any(name.lower() == "authorization" for name in headers)
-    opener.add_handler(_Handler(clocks, watch, trust, secret))
-    asked = urllib.request.Request(host.url + path, body, {"User-Agent": _AGENT, **headers}, method=method)
+    proxy = _proxy(host)
+    asked = _Request(host.url + path, body, {"User-Agent": _AGENT, **headers}, method=method)
+    asked.clocks, asked.watch, asked.trust = clocks, watch, trust
     clocks.start("connect")
     try:
-        response: Response = opener.open(asked)
+        response: Response = _opener(host.scheme, proxy).open(asked)
     except (OSError, http.client.HTTPException) as error:
-        raise _no_answer(error, host, "".join(proxies.values()).rpartition("@")[2].rpartition("/")[2]) from None
+        raise _no_answer(error, host, proxy.rpartition("@")[2].rpartition("/")[2]) from None
     response.clocks = clocks
     return response
 

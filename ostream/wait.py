@@ -59,15 +59,14 @@ def wait_any(
         poll.register(watch, 0)
     while True:
         left = left_s()
-        ready = dict(poll.poll(None if left is None else min(max(left, 0), LONGEST_POLL_S) * 1000))
-        seen = ready.get(watch, 0) if watch is not None else 0
-        if seen & (select.POLLERR | select.POLLHUP):
-            raise ReaderGone
-        if ready.keys() & events.keys():
-            return [fd for fd in ready if fd in events]
-        if left is not None and left <= 0:
-            return []
-        if seen & select.POLLNVAL and watch is not None:
-            # Some systems cannot poll a device. A closed descriptor does not come here: it was filled at start.
-            poll.unregister(watch)
-            watch = None
+        found = []
+        for fd, seen in poll.poll(None if left is None else min(max(left, 0), LONGEST_POLL_S) * 1000):
+            if fd != watch:
+                found.append(fd)
+            elif seen & (select.POLLERR | select.POLLHUP):
+                raise ReaderGone
+            elif seen & select.POLLNVAL:
+                # Some systems cannot poll a device. A closed descriptor does not come here: it was filled at start.
+                poll.unregister(fd)
+        if found or (left is not None and left <= 0):
+            return found

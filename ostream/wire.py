@@ -35,6 +35,7 @@ class Wire:
         self.sock = sock
         self.clocks = clocks
         self.watch = watch
+        self._unsent = b""
         self._closed = False
         self._readers = 0
         sock.setblocking(False)
@@ -54,20 +55,34 @@ class Wire:
             wait(self.sock.fileno(), wanted, self.watch, self.clocks.left)
 
     def sendall(self, data: bytes) -> None:
+        """Send it, or keep it until the answer is read: a header and a short body go as one."""
+        if len(self._unsent) + len(data) <= BLOCK:
+            self._unsent += data
+        else:
+            self._flush()
+            self._send_all(data)
+
+    def _flush(self) -> None:
+        data, self._unsent = self._unsent, b""
+        self._send_all(data)
+
+    def _send_all(self, data: bytes) -> None:
         view = memoryview(data)
+        send: Callable[[memoryview], int] = self.sock.send
         while view:
             try:
-                view = view[self.attempt(self._send, WRITABLE if self._is_tls else READABLE | WRITABLE, view) :]
+                view = view[self.attempt(send, WRITABLE if self._is_tls else READABLE | WRITABLE, view) :]
             except OstreamError:
                 raise
             except OSError:
                 return  # who refuses a large body may answer and close before it has read it: see what it says
+            send = self._send_more
 
     @property
     def _is_tls(self) -> bool:
         return ssl is not None and isinstance(self.sock, ssl.SSLSocket)
 
-    def _send(self, view: memoryview) -> int:
+    def _send_more(self, view: memoryview) -> int:
         """How much was sent. Who answers before it has read all may never read the rest: then it is all the same."""
         if not self._is_tls:  # there, what comes may be TLS's own
             try:
@@ -76,6 +91,15 @@ class Wire:
             except BlockingIOError:
                 pass
         return self.sock.send(view)
+
+    def recv_into(self, buffer: Any) -> int:
+        """How much came; waits until something has."""
+        if self._unsent:
+            self._flush()
+        if not self._is_tls:  # which may have more in it than the socket has
+            wait(self.sock.fileno(), READABLE, self.watch, self.clocks.left)
+        count: int = self.attempt(self.sock.recv_into, READABLE, buffer)
+        return count
 
     def makefile(self, mode: str = "rb", buffering: int = -1) -> io.BufferedReader:
         self._readers += 1
@@ -110,8 +134,7 @@ class _Reader(io.RawIOBase):
         if wire.clocks.clock == "idle":
             # Anew for each read: the time that our own reader takes in between is not the server's silence.
             wire.clocks.start("idle")
-        count: int = wire.attempt(wire.sock.recv_into, READABLE, buffer)
-        return count
+        return wire.recv_into(buffer)
 
     def close(self) -> None:
         if not self.closed:

@@ -16,7 +16,7 @@ from ostream.clocks import Clocks
 from ostream.failure import error_text
 from ostream.host import Host, is_loopback
 from ostream.stdio import Messages, guard
-from ostream.transport import _Connection, _Handler, post
+from ostream.transport import _Connection, _Request, post
 from ostream.wire import Trust, Wire
 from tests.process import call, run, start
 from tests.server import http_answer, read_request, send_raw, serve, tcp
@@ -73,11 +73,10 @@ def test_a_name_that_only_begins_like_this_machine_is_another(name: str) -> None
 def test_a_key_goes_to_no_other_machine_whatever_the_name_server_says(address: str, sent: bool) -> None:
     # There is no other machine here: a peer that says where it is stands for one.
     peer: Any = SimpleNamespace(getpeername=lambda: (address, 1), setblocking=lambda _: None)
-    way = _Handler(Clocks(), None, Trust(), secret=True)
-    connection = _Connection("evil.localhost:1", way, tls=False)
+    connection = _Connection("evil.localhost:1", _Request("http://evil.localhost:1/"))
     refused = pytest.raises(ConnectError, match=r"is 192\.0\.2\.2, and Authorization is not sent")
     with contextlib.nullcontext() if sent else refused:
-        connection._check_peer(Wire(peer, way.clocks, None))
+        connection._check_peer(Wire(peer, Clocks(), None))
 
 
 def test_a_key_to_this_machine_is_sent() -> None:
