@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     if command not in COMMANDS:
         command, *arguments = arguments or [""]
         if command not in COMMANDS:
-            from ostream.about import about
+            from ostream.program.about import about
 
             return about(name, [command, *arguments], COMMANDS)
     messages = Messages(command)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from ostream.clocks import Clocks
 from ostream.errors import OstreamError, RequestError
-from ostream.host import check_header, parse_host
+from ostream.net.clocks import Clocks
+from ostream.net.host import check_header, parse_host
+from ostream.net.retry import pause_before
 from ostream.request import CHAT, GENERATE, chat_body, encode_body, generate_body
-from ostream.retry import pause_before
 from ostream.stream import Stream
 
 TYPE_CHECKING = False
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ostream.chunk import Chunk
-    from ostream.response import Response
+    from ostream.net.response import Response
+    from ostream.net.wire import Trust
     from ostream.types import (
         ChatFields,
         Format,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
         Think,
         Tool,
     )
-    from ostream.wire import Trust
 else:
 
     def overload(function):  # as typing's, which takes longer to load than all of this
@@ -244,8 +244,8 @@ class Client:
         `watch` is a descriptor whose reader is watched meanwhile; `note` is told about each new try.
         `hold` waits before a new try, where others have to wait as well.
         """
-        from ostream import transport
-        from ostream.wire import Trust
+        from ostream.net import transport
+        from ostream.net.wire import Trust
 
         clocks = Clocks(*self._limits)
         # What TLS believes takes longer to load than a short answer to come: once is enough.

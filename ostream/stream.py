@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, Generator, Iterator
 
-    from ostream.response import Response
+    from ostream.net.response import Response
 
 
 class Stream:

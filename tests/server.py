@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 import pytest
 
-from ostream.loopback import Exchange, Server
+from ostream.net.loopback import Exchange, Server
 
 if TYPE_CHECKING:
     import ssl

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ostream.answers import BUCKETS, ENTRY, Answered, Lines, open_answers
+from ostream.batch.answers import BUCKETS, ENTRY, Answered, Lines, open_answers
 from ostream.errors import OstreamError, OutputError, RequestError
 from ostream.files import locked
 from ostream.output import Output

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from ostream.clocks import Clocks
-from ostream.host import parse_host
-from ostream.transport import request
-from ostream.wire import Trust
+from ostream.net.clocks import Clocks
+from ostream.net.host import parse_host
+from ostream.net.transport import request
+from ostream.net.wire import Trust
 from tests.server import Answers, http_answer, tcp
 
 ENDS = [

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from ostream import Client, ConnectError, ResponseError
-from ostream.clocks import Clocks
 from ostream.failure import error_text
-from ostream.host import Host, is_loopback
+from ostream.net.clocks import Clocks
+from ostream.net.host import Host, is_loopback
+from ostream.net.transport import _Connection, _Request, post
+from ostream.net.wire import Trust, Wire
 from ostream.stdio import Messages, guard
-from ostream.transport import _Connection, _Request, post
-from ostream.wire import Trust, Wire
 from tests.process import call, run, start
 from tests.server import http_answer, read_request, send_raw, serve, tcp
 
@@ -51,7 +51,7 @@ def test_an_answer_that_comes_while_the_request_is_still_being_sent_is_heard() -
 
 
 def test_the_status_of_a_refusal_is_enough_when_its_text_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ostream.clocks.REFUSAL_S", 0.2)
+    monkeypatch.setattr("ostream.net.clocks.REFUSAL_S", 0.2)
     answer = b"HTTP/1.1 503 Busy\r\n\r\nbusy\n"
     with silent_after(answer, read=True) as url, pytest.raises(ResponseError, match="busy") as caught:
         Client(url).chat("m")

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from ostream.batch import PARTIAL_LIMIT, Job, Settings, answer_line, answer_of, entry_of, failure_line, job_of, key_of
+from ostream.batch.jobs import (
+    PARTIAL_LIMIT,
+    Job,
+    Settings,
+    answer_line,
+    answer_of,
+    entry_of,
+    failure_line,
+    job_of,
+    key_of,
+)
 from ostream.errors import ClockError, IncompleteStream, OstreamError, RequestError, ResponseError
 from ostream.ndjson import decode_line
 from tests.server import body_of

@@ -12,7 +12,7 @@ import pytest
 import ostream
 from ostream import Chunk, Client, IncompleteStream, NotNDJSON, OstreamError, ResponseError
 from ostream.client import Stream
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
 from tests.server import STREAMS, body_of, raw_of, send_lines, send_raw, serve
 
 HI = b'{"model":"m","message":{"role":"assistant","content":"hi"},"done":false}\n'

@@ -13,11 +13,11 @@ from typing import Any, Callable, Iterator
 import pytest
 
 from ostream import Client, ClockError
-from ostream.clocks import Clocks
 from ostream.errors import TRY_LATER
-from ostream.response import Response
+from ostream.net.clocks import Clocks
+from ostream.net.response import Response
+from ostream.net.wire import Wire
 from ostream.wait import ReaderGone
-from ostream.wire import Wire
 from tests.server import black_hole, http_answer, resolve, talk, tcp
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -193,7 +193,7 @@ class Time:
 def answer(monkeypatch: pytest.MonkeyPatch, **limits: float) -> Iterator[tuple[socket.socket, Response, Time]]:
     """A server's end of a connection, the answer, and the time; the headers have been read."""
     moment = Time()
-    monkeypatch.setattr("ostream.clocks.time", moment)
+    monkeypatch.setattr("ostream.net.clocks.time", moment)
     here, there = socket.socketpair()
     wire = Wire(here, Clocks(**limits), None)
     with there, contextlib.closing(Response(wire)) as response:  # type: ignore[arg-type]

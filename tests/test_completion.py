@@ -11,11 +11,11 @@ import pytest
 
 from ostream import completion
 from ostream.__main__ import COMMANDS
-from ostream.about import OPTIONS
 from ostream.commands import ask
 from ostream.commands.options import add_request_arguments
 from ostream.fault import fault
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
+from ostream.program.about import OPTIONS
 from tests.process import call, start
 from tests.server import Answers, black_hole, http_answer, serve, tcp
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
 from tests.process import BIN, FILTERS, ROOT, environment, expect, words
 from tests.server import send_lines, serve
 from tests.test_layers import loaded

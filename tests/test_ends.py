@@ -15,7 +15,7 @@ from typing import Iterator
 
 import pytest
 
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
 from tests.process import BIN, FILTERS, WRAPPERS, Process, end_of, environment, expect, quoted, start, words
 from tests.server import body_of, serve
 

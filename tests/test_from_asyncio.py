@@ -11,7 +11,7 @@ import pytest
 
 from examples.from_asyncio import stream_chat
 from ostream import IncompleteStream, content
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
 from tests.process import ROOT, sh
 from tests.server import body_of, send_lines, serve
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostream.errors import RequestError
-from ostream.host import check_header, is_loopback, parse_host
+from ostream.net.host import check_header, is_loopback, parse_host
 
 HOSTS = [
     # OLLAMA_HOST, the address: Go's, but for what can't be dialled or is written in more than one way

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ostream.clocks import Clocks
-from ostream.response import SIZE_LINE_LIMIT, Response
-from ostream.wire import Wire
+from ostream.net.clocks import Clocks
+from ostream.net.response import SIZE_LINE_LIMIT, Response
+from ostream.net.wire import Wire
 from tests.server import NAMES, body_of, raw_of
 
 pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="no SOCK_SEQPACKET between the ends of a pair")

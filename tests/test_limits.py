@@ -10,17 +10,17 @@ from typing import Iterator
 
 import pytest
 
-from ostream.clocks import Clocks
 from ostream.errors import ConnectError
+from ostream.net.clocks import Clocks
+from ostream.net.wire import dial
 from ostream.output import Output
 from ostream.spinner import Spinner
-from ostream.wire import dial
 from tests.process import environment
 
 FEW_DESCRIPTORS = """
 import resource, sys
 import ostream.client, ostream.commands.ask, ostream.commands.send, ostream.commands.turns, ostream.toolbox
-import ostream.transport
+import ostream.net.transport
 from ostream.__main__ import main
 usual = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[1]), usual[1]))

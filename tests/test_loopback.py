@@ -12,7 +12,7 @@ from typing import Callable
 
 import pytest
 
-from ostream.loopback import WHOLE_LIMIT, Exchange, Server
+from ostream.net.loopback import WHOLE_LIMIT, Exchange, Server
 from tests.server import send_raw, serve
 
 LINES = [b'{"a":1}\n', b'{"b":2}\n']

@@ -12,7 +12,7 @@ import pytest
 
 from ostream import __version__
 from ostream.__main__ import COMMANDS
-from ostream.about import OPTIONS
+from ostream.program.about import OPTIONS
 from tests.process import ROOT, call, environment
 
 every_command = pytest.mark.parametrize("command", COMMANDS)

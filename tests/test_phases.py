@@ -11,7 +11,7 @@ from typing import Iterator
 
 import pytest
 
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
 from tests.process import FILTERS, end_of, expect, start
 from tests.server import body_of, serve
 from tests.test_ends import CHUNK, SIGNALS, assert_silent_end, leave, never_accepts, silent

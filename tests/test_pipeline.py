@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
 from tests.process import FILTERS, Process, environment, expect, quoted, run, sh, start
 from tests.server import body_of, send_lines, serve
 

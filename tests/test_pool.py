@@ -8,9 +8,9 @@ from typing import Any, Iterator
 
 import pytest
 
-from ostream.clocks import Clocks
+from ostream.batch.pool import WINDOW, Hold, Pool
 from ostream.errors import ClockError, RequestError
-from ostream.pool import WINDOW, Hold, Pool
+from ostream.net.clocks import Clocks
 from ostream.wait import ReaderGone
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
 from tests.process import BIN, FILTERS, quoted, sh, start
 from tests.server import send_lines, serve
 from tests.test_pipeline import drain, peak_kib

@@ -11,9 +11,9 @@ from typing import Iterator
 
 import pytest
 
-from ostream.batch import measurable
+from ostream.batch.jobs import measurable
+from ostream.batch.progress import Progress, show_time
 from ostream.errors import ResponseError
-from ostream.progress import Progress, show_time
 from ostream.stdio import Messages
 
 ANSWER = {"done": True, "eval_count": 1000, "eval_duration": 10**9}

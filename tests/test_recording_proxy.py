@@ -11,9 +11,9 @@ from typing import Any, Iterator
 
 import pytest
 
-from ostream.host import parse_host
-from ostream.loopback import Exchange, Server
-from ostream.proxy import SPOOL_SIZE, Note, Proxy
+from ostream.net.host import parse_host
+from ostream.net.loopback import Exchange, Server
+from ostream.net.proxy import SPOOL_SIZE, Note, Proxy
 from tests.server import Answers, http_answer, resolve, send_lines, serve, tcp
 from tests.test_loopback import post
 

@@ -13,10 +13,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ostream import Client, ClockError, ConnectError, IncompleteStream, OstreamError, ResponseError
-from ostream.clocks import Clocks
-from ostream.loopback import Exchange
-from ostream.retry import FIRST_PAUSE, LONGEST_PAUSE, backoff
-from ostream.retry import asked_pause as asked_pause_of
+from ostream.net.clocks import Clocks
+from ostream.net.loopback import Exchange
+from ostream.net.retry import FIRST_PAUSE, LONGEST_PAUSE, backoff
+from ostream.net.retry import asked_pause as asked_pause_of
 from ostream.wait import wait
 from tests.server import Answers, http_answer, send_lines, send_raw, serve, tcp
 from tests.server import reset as tear_down
@@ -227,7 +227,7 @@ def test_a_reset_that_is_seen_while_connecting_is_the_same_as_one_a_moment_later
     ends = []
     for seen_late in (False, True):
         if seen_late:
-            monkeypatch.setattr("ostream.wire.wait", wait_too_long)
+            monkeypatch.setattr("ostream.net.wire.wait", wait_too_long)
         with tcp(tear_down) as port, pytest.raises(OstreamError) as caught:
             Client(f"{scheme}://127.0.0.1:{port}").chat("m")
         ends.append((type(caught.value), str(caught.value).replace(str(port), "PORT"), caught.value.retryable))

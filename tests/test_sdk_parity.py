@@ -15,8 +15,8 @@ import pytest
 
 import ostream
 from ostream import ResponseError
-from ostream.loopback import Exchange, Server
 from ostream.message import Accumulator
+from ostream.net.loopback import Exchange, Server
 from ostream.recording import JSON
 from tests.server import NAMES, STREAMS, body_of, raw_of, serve
 

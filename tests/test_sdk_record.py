@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
 from tests.commands.test_record import exchanges_of, record_and_replay
 from tests.process import call
 from tests.server import raw_of, send_raw

@@ -72,7 +72,7 @@ def test_to_another_machine_without_tls_a_key_is_not_even_shown_as_refused(way: 
 
 BUG = """
 import sys
-from ostream import transport
+from ostream.net import transport
 def post(*arguments):
     secret = str(arguments)
     raise ZeroDivisionError("a bug")

@@ -16,8 +16,8 @@ from typing import Iterator
 import pytest
 
 from ostream.__main__ import COMMANDS
-from ostream.loopback import Exchange
-from ostream.shells import SHELLS
+from ostream.net.loopback import Exchange
+from ostream.program.shells import SHELLS
 from tests.process import BIN, call, environment, sh
 from tests.server import black_hole, serve
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
 from tests.process import environment, sh, start
 from tests.server import send_lines, serve
 

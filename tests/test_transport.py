@@ -21,8 +21,8 @@ from ostream import (
     OstreamError,
     ResponseError,
 )
-from ostream.loopback import Exchange
-from ostream.transport import REFUSAL_LIMIT
+from ostream.net.loopback import Exchange
+from ostream.net.transport import REFUSAL_LIMIT
 from tests.server import NAMES, Answers, body_of, http_answer, raw_of, send_lines, send_raw, serve, tcp
 
 DONE = b'{"message":{"role":"assistant","content":"hi"},"done":true}\n'

@@ -10,7 +10,7 @@ from typing import Iterator
 
 import pytest
 
-from ostream.loopback import Exchange, Server
+from ostream.net.loopback import Exchange, Server
 from ostream.wait import ReaderGone, wait
 from tests.server import serve
 from tests.test_loopback import post

@@ -9,10 +9,10 @@ from typing import Any, Iterator
 
 import pytest
 
-from ostream.clocks import Clocks
 from ostream.errors import UNAVAILABLE, ClockError, ConnectError
+from ostream.net.clocks import Clocks
+from ostream.net.wire import Wire, dial
 from ostream.wait import ReaderGone
-from ostream.wire import Wire, dial
 from tests.server import resolve, tcp
 
 LARGE = os.urandom(1 << 20) * 4  # more than a socket holds

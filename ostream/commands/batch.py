@@ -23,9 +23,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, ContextManager
 
-    from ostream.batch import Settings
-    from ostream.commands.work import Where
-    from ostream.progress import Progress
+    from ostream.batch.jobs import Settings
+    from ostream.batch.progress import Progress
+    from ostream.batch.work import Where
 
 
 def parser() -> Parser:
@@ -75,8 +75,8 @@ def main(arguments: list[str], messages: Messages) -> int:
 
 def run(messages: Messages, **values: Any) -> int:
     # The rest of the package is loaded now, so that --help and a wrong option answer at once.
-    from ostream.commands.work import Work
-    from ostream.progress import Progress
+    from ostream.batch.progress import Progress
+    from ostream.batch.work import Work
 
     if values["resume"] and values["output"] is None:
         raise RequestError("--resume: needs the file of the answers", advice="add -o FILE")
@@ -104,7 +104,7 @@ def run(messages: Messages, **values: Any) -> int:
 
 
 def _settings(values: dict[str, Any]) -> Settings:
-    from ostream.batch import Settings
+    from ostream.batch.jobs import Settings
     from ostream.commands.ask import fields, text
 
     asked = fields({**values, "stream": None, "body": True, "unload": False})
@@ -113,7 +113,7 @@ def _settings(values: dict[str, Any]) -> Settings:
 
 
 def _answers(values: dict[str, Any], files: list[str], progress: Progress) -> ContextManager[Where]:
-    from ostream.answers import Lines, open_answers
+    from ostream.batch.answers import Lines, open_answers
 
     if values["output"] is not None:
         each = progress.known if progress.is_shown else None  # for the sum at the end

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from typing import Iterator
 
     from ostream.message import Accumulator
+    from ostream.net.response import Response
     from ostream.output import Output
-    from ostream.response import Response
 
 # After done, what still comes must come within this many seconds: the answer is complete.
 LINGER = 1.0

@@ -8,16 +8,16 @@ import stat
 from ostream.commands.arguments import Parser
 from ostream.commands.wrapper import end_as, environment, run_command, serve
 from ostream.errors import REFUSED, OutputError, RequestError, reason
-from ostream.host import parse_host
-from ostream.loopback import Server
+from ostream.net.host import parse_host
+from ostream.net.loopback import Server
 from ostream.output import Output, given_descriptor, open_output
 from ostream.stdio import BLOCK, Messages, open_input
 from ostream.wait import ReaderGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ostream.loopback import Exchange
-    from ostream.proxy import Note
+    from ostream.net.loopback import Exchange
+    from ostream.net.proxy import Note
 
 
 def parser() -> Parser:
@@ -51,7 +51,7 @@ def main(arguments: list[str], messages: Messages) -> int:
 
 def run(messages: Messages, name: str, command: list[str], append: bool = False) -> int:
     # The rest of the package is loaded now, so that --help and a wrong option answer at once.
-    from ostream.proxy import Proxy
+    from ostream.net.proxy import Proxy
 
     host = parse_host(os.environ.get("OLLAMA_HOST"))
     file = File(name, append, messages)

@@ -11,8 +11,8 @@ from ostream.commands.arguments import Parser
 from ostream.commands.wrapper import end_as, environment, run_command, serve
 from ostream.errors import InputError, NotNDJSON, RequestError
 from ostream.fault import KINDS, Fault, fault
-from ostream.loopback import Exchange, Server
 from ostream.ndjson import split_lines
+from ostream.net.loopback import Exchange, Server
 from ostream.recording import JSON, Recordings, decode_body, parse
 from ostream.stdio import Messages, input_name, open_input, read_blocks
 from ostream.wait import wait

@@ -11,7 +11,7 @@ from typing import Any, Callable
 import pytest
 
 from ostream.commands import work
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
 from tests.process import call, run, sh, start
 from tests.server import body_of, send_lines, serve
 

@@ -18,10 +18,10 @@ from typing import Iterator
 
 import pytest
 
+from ostream.batch.pool import TICK_S
 from ostream.commands import batch
 from ostream.commands.batch import _count
-from ostream.loopback import Exchange
-from ostream.pool import TICK_S
+from ostream.net.loopback import Exchange
 from tests.commands.test_batch import asked, lines_of, reply
 from tests.process import Process, Terminal, call, environment, expect, start
 from tests.server import http_answer, send_raw, serve

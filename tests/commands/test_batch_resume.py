@@ -17,7 +17,7 @@ from typing import Any, Iterator
 
 import pytest
 
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
 from tests.commands.test_batch import JSON, asked, lines_of, reply
 from tests.process import BIN, call, run, sh, start
 from tests.server import Answers, http_answer, serve, tcp

@@ -15,8 +15,8 @@ from typing import Any, Callable
 import pytest
 
 from ostream.commands.record import File
-from ostream.loopback import Exchange
-from ostream.proxy import SPOOL_SIZE
+from ostream.net.loopback import Exchange
+from ostream.net.proxy import SPOOL_SIZE
 from ostream.stdio import Messages
 from tests.commands.test_replay import ASKED
 from tests.process import call, run, sh, small_files, start

@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterator, Tuple
 
 import pytest
 
-from ostream.loopback import Exchange
+from ostream.net.loopback import Exchange
 from tests.process import call, run
 from tests.server import NAMES, body_of, raw_of, send_lines, send_raw, serve, tcp
 

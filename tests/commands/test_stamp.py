@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ostream.loopback import Exchange
 from ostream.ndjson import encode_line
+from ostream.net.loopback import Exchange
 from ostream.recording import request_line, stamp, unstamp
 from tests.process import call, expect, sh, start
 from tests.server import NAMES, body_of, raw_of, send_lines, send_raw, serve

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.errors import OstreamError, RequestError
-from ostream.host import check_header, parse_host
+from ostream.net.host import check_header, parse_host
 from ostream.request import chat_body, encode_body, encode_image, generate_body, parse_json, parse_options, parse_value
 from tests.fuzz.given import JSON, OBJECT, TEXT
 

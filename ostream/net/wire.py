@@ -12,8 +12,8 @@ import socket
 import threading
 import time
 
-from ostream.clocks import Clocks
 from ostream.errors import ConnectError, OstreamError, RequestError, reason
+from ostream.net.clocks import Clocks
 from ostream.wait import READABLE, WRITABLE, wait
 
 try:

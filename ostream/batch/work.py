@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 
-from ostream.batch import Job, answer_line, answer_of, failure_line, job_of, measurable
-from ostream.clocks import Clocks
+from ostream.batch.jobs import Job, answer_line, answer_of, failure_line, job_of, measurable
+from ostream.batch.pool import Hold, Pool
 from ostream.errors import OK, IncompleteStream, InputError, NotNDJSON, OstreamError, RequestError, ResponseError, worst
 from ostream.ndjson import LINE_LIMIT, split_lines
-from ostream.pool import Hold, Pool
+from ostream.net.clocks import Clocks
 from ostream.stdio import Messages, die, input_name, open_input, read_blocks
 from ostream.wait import watchable
 
@@ -17,11 +17,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator, Tuple, Union
 
-    from ostream.answers import Answers, Lines
-    from ostream.batch import Settings
+    from ostream.batch.answers import Answers, Lines
+    from ostream.batch.jobs import Settings
+    from ostream.batch.progress import Progress
     from ostream.client import Client
-    from ostream.progress import Progress
-    from ostream.response import Response
+    from ostream.net.response import Response
 
     Where = Union[Answers, Lines]
     # The line of a job, and the answer on it or the failure.

@@ -9,9 +9,9 @@ from __future__ import annotations
 import http.client
 from functools import lru_cache
 
-from ostream.clocks import Clocks
 from ostream.errors import IncompleteStream, OstreamError, reason
-from ostream.wire import BLOCK
+from ostream.net.clocks import Clocks
+from ostream.net.wire import BLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

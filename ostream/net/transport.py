@@ -12,12 +12,12 @@ import urllib.request
 from functools import lru_cache
 
 from ostream import __version__
-from ostream.clocks import Clocks
 from ostream.errors import BUSY_CODES, ConnectError, IncompleteStream, OstreamError, RequestError, ResponseError, reason
 from ostream.failure import refusal
-from ostream.host import Host, is_loopback, parse_host
-from ostream.response import Response
-from ostream.wire import Trust, Wire, dial, start_tls
+from ostream.net.clocks import Clocks
+from ostream.net.host import Host, is_loopback, parse_host
+from ostream.net.response import Response
+from ostream.net.wire import Trust, Wire, dial, start_tls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -32,20 +32,20 @@ def about(program: str, arguments: list[str], commands: Commands) -> int:
         elif command == "--version":
             Output(1, "standard output").text(f"ostream {__version__}\n")
         elif option == "--install":
-            from ostream.install import install
+            from ostream.program.install import install
 
             note = install(program, _one(words, "--install", "DIR"), ["ostream", *commands])
             if note:
                 messages.note(note)
         elif option == "--completion":
-            from ostream.shells import SHELLS, script
+            from ostream.program.shells import SHELLS, script
 
             shell = _one(words, "--completion", "SHELL")
             if shell not in SHELLS:
                 raise RequestError(f"--completion: {shell}: no such shell", advice=f"there are {', '.join(SHELLS)}")
             Output(1, "standard output").text(script(shell, list(commands)))
         elif command == "--complete":
-            from ostream.completion import complete
+            from ostream.program.completion import complete
 
             found = complete(arguments, commands, OPTIONS)
             Output(1, "standard output").text("".join(f"{line}\n" for line in found))

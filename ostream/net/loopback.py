@@ -14,7 +14,7 @@ import socket
 import struct
 import threading
 
-from ostream.host import is_loopback
+from ostream.net.host import is_loopback
 from ostream.wait import READABLE, ReaderGone, wait
 
 TYPE_CHECKING = False

@@ -11,10 +11,10 @@ import json
 import re
 
 from ostream.client import Client
-from ostream.clocks import Clocks
 from ostream.errors import OstreamError, RequestError
+from ostream.net.clocks import Clocks
+from ostream.net.wire import Trust
 from ostream.wait import watchable
-from ostream.wire import Trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def models(asked: dict[str, str]) -> list[str]:
 
 
 def _tags(client: Client) -> bytes:
-    from ostream import transport
+    from ostream.net import transport
 
     clocks = Clocks(max_time=PATIENCE_S)
     trust = Trust(client.cacert, client.insecure)

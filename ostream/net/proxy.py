@@ -12,22 +12,22 @@ import re
 import tempfile
 import threading
 
-from ostream.clocks import Clocks
 from ostream.errors import IncompleteStream, NotNDJSON, OstreamError, RequestError
-from ostream.host import Host, check_header
 from ostream.ndjson import encode_line, split_lines
+from ostream.net.clocks import Clocks
+from ostream.net.host import Host, check_header
+from ostream.net.transport import request
+from ostream.net.wire import Trust
 from ostream.recording import JSON, Answer, decode_body, request_line
-from ostream.transport import request
 from ostream.wait import ReaderGone
-from ostream.wire import Trust
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from email.message import Message
     from typing import IO, Callable, Iterator
 
-    from ostream.loopback import Exchange
-    from ostream.response import Response
+    from ostream.net.loopback import Exchange
+    from ostream.net.response import Response
 
 CONNECT_S = 10.0
 # What fewer bytes than this say is kept in memory until the exchange is over.

@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 
-from ostream.batch import entry_of
+from ostream.batch.jobs import entry_of
 from ostream.errors import NotNDJSON, OutputError, RequestError, reason
 from ostream.files import locked, remove_unfinished, replace, sync_folder, write_all
 from ostream.ndjson import LINE_LIMIT, decode_line, is_torn, split_lines

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator
 
-    from ostream.clocks import Clocks
+    from ostream.net.clocks import Clocks
 
 # How often the main thread looks after what must not wait for the next answer.
 TICK_S = 0.5

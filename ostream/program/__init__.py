@@ -1,0 +1,1 @@
+"""What `ostream` says of itself, how it installs itself, and how a shell completes its commands."""
