@@ -61,10 +61,11 @@ man: ## the manual, in build/man
 
 # The package with its bytecode, and only one name on PATH: ostream --install links the others.
 install: uninstall ## into PREFIX (/usr/local), below DESTDIR
-	mkdir -p "$(INTO)/lib/ostream/bin" "$(INTO)/lib/ostream/ostream/commands" "$(INTO)/bin"
+	mkdir -p "$(INTO)/lib/ostream/bin" "$(INTO)/bin"
 	install -m 755 bin/ostream "$(INTO)/lib/ostream/bin/ostream"
-	install -m 644 ostream/*.py "$(INTO)/lib/ostream/ostream"
-	install -m 644 ostream/commands/*.py "$(INTO)/lib/ostream/ostream/commands"
+	for folder in $(dir $(wildcard ostream/__init__.py ostream/*/__init__.py)); do \
+		mkdir -p "$(INTO)/lib/ostream/$$folder" && install -m 644 $$folder*.py "$(INTO)/lib/ostream/$$folder" || exit; \
+	done
 	$(PYTHON) -m compileall -q -d "$(PREFIX)/lib/ostream" "$(INTO)/lib/ostream"
 	ln -s ../lib/ostream/bin/ostream "$(INTO)/bin/ostream"
 	$(PYTHON) scripts/manual.py "$(INTO)/share/man"

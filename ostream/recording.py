@@ -12,7 +12,7 @@ import re
 
 from ostream.errors import INCOMPLETE, LENGTH, NotNDJSON, OstreamError
 from ostream.failure import error_text, is_error, line_status, trusted_status
-from ostream.ndjson import decode_line, encode_line, strict
+from ostream.ndjson import decode_line, encode_line, is_torn, strict
 from ostream.request import CHAT, GENERATE
 
 TYPE_CHECKING = False
@@ -167,14 +167,20 @@ class Exchange:
 
 
 def parse(lines: Iterable[bytes], where: str) -> list[Exchange]:
-    """The exchanges of one file. Raises NotNDJSON, naming file and line."""
+    """The exchanges of one file; an answer that ends inside its last line is cut. Raises NotNDJSON, naming file and
+    line."""
     exchanges: list[Exchange] = []
     current: Exchange | None = None
     for lineno, line in enumerate(lines, 1):
         try:
             chunk = decode_line(line)
         except NotNDJSON as error:
-            raise NotNDJSON(f"{where}:{lineno}: {error}", line, lineno) from None
+            if current is None or not is_torn(line):
+                raise NotNDJSON(f"{where}:{lineno}: {error}", line, lineno) from None
+            # Who recorded was killed while it wrote.
+            if not current.is_over and not line.startswith(b'{"request"'):
+                current.ending = "cut"
+            break
         if chunk is None:
             continue
         if is_error(chunk):

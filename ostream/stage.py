@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 
@@ -155,6 +156,8 @@ class Stage:
     def _read(self, name: str) -> Iterator[list[list[Item]]]:
         where = input_name(name)
         self.messages.trace(f"reading {where}")
+        if name == "-" and os.isatty(0):
+            self.messages.note("reading NDJSON from the terminal; end it with Ctrl-D, or put 'send ... |' in front")
         watch = watchable(1)
         fd = open_input(name, watch)
         elsewhere = False  # the recorded lines that come are no responses
@@ -217,7 +220,9 @@ class Stage:
         status = line_status(chunk)
         self.status = worst(self.status, status)
         if saved or trusted_status(chunk) is None:
-            self._unsaid.append(OstreamError(f"{where}: {response_error(chunk)}"))
+            id = chunk.get("id")  # of a request of batch
+            of = f"id {json.dumps(id)}: " if isinstance(id, (str, int)) else ""
+            self._unsaid.append(OstreamError(f"{where}: {of}{response_error(chunk)}"))
         if trusted_status(chunk) is None:
             chunk["exit_status"] = status
             line = encode_line(chunk)

@@ -221,6 +221,29 @@ def test_a_line_that_is_no_object_names_file_and_line() -> None:
     assert (caught.value.line, caught.value.lineno) == (b"[1]\n", 3)
 
 
+TORN = [
+    # lines, the last of which was not written whole; how many exchanges, and how the last of them ends
+    ([CHAT, b'{"mess'], 1, "cut"),
+    ([asked(), CHAT, b'{"mess'], 1, "cut"),
+    ([asked(), b"{"], 1, "cut"),
+    ([CHAT_END, b'{"mess'], 1, "end"),
+    ([asked(), CHAT_END, b'{"request":{'], 1, "end"),
+    ([asked("/api/tags"), {"models": []}, b'{"request":{'], 1, "end"),
+]
+
+
+@pytest.mark.parametrize(("lines", "count", "ending"), TORN)
+def test_a_torn_last_line_is_where_its_writer_was_killed(lines: list[Any], count: int, ending: str) -> None:
+    exchanges = read(*lines)
+    assert (len(exchanges), exchanges[-1].ending) == (count, ending)
+
+
+@pytest.mark.parametrize("lines", [[b'{"mess'], [CHAT, b"mess"], [CHAT, b'{"mess\n'], [CHAT, b"[1]"]])
+def test_other_damage_is_no_end(lines: list[Any]) -> None:
+    with pytest.raises(NotNDJSON):
+        read(*lines)
+
+
 def exchange(body: Any, path: str = "/api/chat") -> Exchange:
     return Exchange(path, body)
 

@@ -136,6 +136,9 @@ MESSAGES = [
     (A + REQUEST, 3, "standard input:2: the response before this one ended without done: true"),
     (A + b"[]\n", 2, "standard input:2: not a JSON object but an array"),
     (error(status_code=404), 1, "standard input:1: boom (status code: 404)"),
+    (error(id=7), 1, "standard input:1: id 7: boom"),
+    (error(id="a\x1b"), 1, 'standard input:1: id "a\\u001b": boom'),
+    (error(id=[]), 1, "standard input:1: boom"),
     (b'{"error":"two\\nlines \\u001b[31m"}\n', 1, "standard input:1: two lines ^[[31m"),
 ]
 

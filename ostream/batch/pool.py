@@ -149,6 +149,10 @@ class Hold:
         self._watch = watch
         self._until = 0.0
 
+    @property
+    def is_on(self) -> bool:
+        return time.monotonic() < self._until
+
     def extend(self, seconds: float, clocks: Clocks) -> None:
         """Hold all for so long from now, and wait."""
         self._until = max(self._until, time.monotonic() + seconds)

@@ -142,9 +142,7 @@ class Work:
                 raise job.failure
             self._hold.wait(Clocks())
             self._progress.trace(f"id {job.key.decode()}: POST {job.path}, {len(job.body):,} bytes")
-            response = self._client.post(
-                job.path, job.body, watch=self._watch, note=self._progress.note, hold=self._hold.extend
-            )
+            response = self._client.post(job.path, job.body, watch=self._watch, note=self._note, hold=self._hold.extend)
             try:
                 data, answer = _answer(job, response)
                 request_id = response.getheader("X-Request-Id", "")
@@ -153,6 +151,11 @@ class Work:
                 response.close()
         except OstreamError as error:
             return job, failure_line(job, error), error
+
+    def _note(self, text: str) -> None:
+        """Say that a request will be sent again; while all wait for it, what befell the others is said to who asks."""
+        say = self._progress.trace if self._hold.is_on else self._progress.note
+        say(text)
 
     def _write(self, result: Result) -> None:
         job, line, answer = result

@@ -41,6 +41,7 @@ class Parser(argparse.ArgumentParser):
         )
         self.optional: dict[str, str] = {}
         self.choices: dict[str, tuple[str, ...]] = {}  # of an option's values, those that a shell can offer
+        self.elsewhere: dict[str, str] = {}  # options of other programs, and what they are called here
         self.color = False  # Python 3.14 would load a module to ask the terminal
         self.add_argument("-h", "--help", action="store_true", help="show this help")
         self.add_argument("--version", action="store_true", help="show the version")
@@ -97,17 +98,17 @@ class Parser(argparse.ArgumentParser):
                 elif equals:
                     options.append(argument)
                 elif name in self.optional:
+                    if queue and queue[0] in self.choices.get(name, ()):
+                        self.error(f"{name} {queue[0]}: its value goes behind a =, {name}={queue[0]}")
                     options.append(f"{name}={self.optional[name]}")
                 else:
                     options.append(f"{name}={self._value(name, queue)}")
             elif argument.startswith("-") and argument != "-":
                 action = self._option_string_actions.get(argument[:2])
                 if action is None:
-                    self.error(
-                        "a word that begins with - goes behind --"
-                        if argument[1].isspace()
-                        else f"{argument[:2]}: unknown option"
-                    )
+                    if argument[1].isspace():
+                        self.error("a word that begins with - goes behind --")
+                    self._unknown(argument[:2])
                 name = action.option_strings[-1]
                 if action.nargs == 0:
                     options.append(name)
@@ -142,7 +143,9 @@ class Parser(argparse.ArgumentParser):
     def _unknown(self, name: str) -> NoReturn:
         import difflib
 
-        known = difflib.get_close_matches(name, self._option_string_actions, 1, 0.7)
+        known = [self.elsewhere[name]] if name in self.elsewhere else []
+        if name.startswith("--"):
+            known += difflib.get_close_matches(name, self._option_string_actions, 1, 0.7)
         self.error(f"{name}: unknown option" + (f"; is it {known[0]}?" if known else ""))
 
     def _value(self, name: str, queue: list[str]) -> str:

@@ -68,6 +68,7 @@ def parser() -> Parser:
     add("--suffix", metavar="TEXT", help="the text after the gap to fill in")
     add("--template", metavar="TEXT", help="a template instead of the model's; @FILE reads it")
     add_connection_arguments(parser)
+    parser.elsewhere.update({"-d": "--body", "--data": "--body"})  # curl's
     add = parser.add_argument_group("the answer").add_argument
     add("--stamp", action="store_true", help="record: a request line first, and elapsed (ns since then) on each line")
     add("--fail-on-length", action="store_true", help="an answer cut by a limit is a failure: status 4")

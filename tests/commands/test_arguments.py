@@ -17,6 +17,8 @@ from ostream.stdio import Done, Messages
 def parser() -> Parser:
     parser = Parser("cmd", "[options] [WORD ...]", "A source.", "Does something.", ["cmd a", "cmd b"])
     parser.optional["--think"] = "true"
+    parser.choices["--think"] = ("low", "high")
+    parser.elsewhere["-H"] = parser.elsewhere["--name"] = "--model"
     parser.add_argument("-m", "--model")
     parser.add_argument("-o", "--option", action="append", default=[])
     parser.add_argument("-g", "--generate", action="store_true")
@@ -61,7 +63,8 @@ LINES = [
     (["--", "-g", "--", "--model"], {"words": ["-g", "--", "--model"]}, ["-g", "--", "--model"]),
     (["a", "--", "b"], {"words": ["a", "b"]}, ["b"]),
     (["--think"], {"think": "true"}, []),
-    (["--think", "low"], {"think": "true", "words": ["low"]}, []),
+    (["--think", "lower"], {"think": "true", "words": ["lower"]}, []),
+    (["--think", "--", "low"], {"think": "true", "words": ["low"]}, ["low"]),
     (["--think=low"], {"think": "low"}, []),
     (["--think="], {"think": ""}, []),
     (["", " "], {"words": ["", " "]}, []),
@@ -84,6 +87,9 @@ REFUSED = [
     (["--modell", "x"], "--modell: unknown option; is it --model?"),
     (["--mod", "x"], "--mod: unknown option; is it --model?"),
     (["--xyz", "x"], "--xyz: unknown option"),
+    (["-H", "x"], "-H: unknown option; is it --model?"),
+    (["--name=x"], "--name: unknown option; is it --model?"),
+    (["--think", "low"], "--think low: its value goes behind a =, --think=low"),
     (["--generate=1"], "--generate: takes no value"),
     (["--generate="], "--generate: takes no value"),
     (["-m"], "-m: needs a value"),

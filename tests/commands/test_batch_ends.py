@@ -212,6 +212,37 @@ def test_when_one_must_wait_all_do() -> None:
     assert sum(second - first < 1.9 for second in others) <= 1
 
 
+@pytest.mark.parametrize(("options", "said"), [([], 0), (["-v"], 1)])
+def test_that_all_wait_is_said_once(options: list[str], said: int) -> None:
+    """The second request fails while the first already holds all: only who asks is told."""
+    busy = http_answer(429, b"", "Retry-After: 2")
+    waiting = threading.Event()
+    lock = threading.Lock()
+    count = 0
+
+    def respond(exchange: Exchange) -> None:
+        nonlocal count
+        with lock:
+            count += 1
+            number = count
+        if number == 2:
+            assert waiting.wait(60)
+        exchange.raw(busy) if number <= 2 else reply(exchange)
+
+    with serve(respond) as server:
+        process = start("batch", "-m", "m", "-j", "2", *options, "--host", server.url)
+        with process:
+            assert process.stdin and process.stdout and process.stderr
+            process.stdin.write(asked("a", "b"))
+            process.stdin.close()
+            assert any(b"; try 1 of 3 in 2.0 s" in line for line in iter(process.stderr.readline, b""))
+            time.sleep(0.5)  # long enough for the pause to begin
+            waiting.set()
+            assert process.stderr.read().count(b"; try ") == said
+            assert len(process.stdout.read().splitlines()) == 2
+            assert process.wait(30) == 0
+
+
 def test_the_sum_agrees_with_stats(tmp_path: Path) -> None:
     requests = asked("one", "two", "fail", "cut", "three", "fail503")
     (tmp_path / "requests").write_bytes(requests)
