@@ -9,12 +9,12 @@ import time
 
 import pytest
 
-from ostream import completion
 from ostream.__main__ import COMMANDS
 from ostream.commands import ask
 from ostream.commands.options import add_request_arguments
 from ostream.fault import fault
 from ostream.net.loopback import Exchange
+from ostream.program import completion
 from ostream.program.about import OPTIONS
 from tests.process import call, start
 from tests.server import Answers, black_hole, http_answer, serve, tcp

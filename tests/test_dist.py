@@ -18,7 +18,8 @@ from tests.server import body_of
 
 NAME = f"ollama_ostream-{__version__}"
 JUNK = shutil.ignore_patterns(
-    *(".git", ".venv", ".spark", ".*_cache", ".hypothesis", ".coverage*", "__pycache__", "*.pyz", "build", "dist")
+    *(".git", ".venv", ".spark", ".bench", ".*_cache", ".hypothesis", ".coverage*"),
+    *("__pycache__", "*.pyz", "build", "dist"),
 )
 
 

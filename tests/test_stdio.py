@@ -147,13 +147,12 @@ def test_a_prompt_from_a_terminal_is_asked_for_and_read_to_its_end() -> None:
 def test_a_filter_that_reads_from_a_terminal_says_so(options: list[str], note: bool) -> None:
     master, slave = pty.openpty()
     process = start("extract-content", *options, stdin=slave)
-    os.write(master, CHUNK + b"\x04")
+    os.write(master, b'{"message":{"content":"a"},"done":true}\n\x04')
     stdout, stderr = process.communicate(timeout=60)
     os.close(slave)
     os.close(master)
     said = b"extract-content: reading NDJSON from the terminal; end it with Ctrl-D, or put 'send ... |' in front\n"
-    assert (process.returncode, stderr) == (0, said if note else b"")
-    assert stdout
+    assert (process.returncode, stdout, stderr) == (0, b"a\n", said if note else b"")
 
 
 def test_verbose_says_what_is_sent_and_what_comes() -> None:

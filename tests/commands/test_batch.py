@@ -10,7 +10,7 @@ from typing import Any, Callable
 
 import pytest
 
-from ostream.commands import work
+from ostream.batch import work
 from ostream.net.loopback import Exchange
 from tests.process import call, run, sh, start
 from tests.server import body_of, send_lines, serve
@@ -100,7 +100,7 @@ def test_a_failure_is_an_error_line_with_its_id_and_the_others_go_on() -> None:
         3,
     )
     first, *others = done.stderr.decode().splitlines()
-    assert first.startswith('batch: id "x": no such thing (status code: 404); ')
+    assert first == 'batch: id "x": no such thing (status code: 404)'
     assert others == [
         "batch: id 2: the answer is without done: true",
         "batch: standard input:4: not JSON: Expecting value at column 1",
