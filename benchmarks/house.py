@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 PEERS = ROOT / ".bench"
 _PATH = os.environ["PATH"]
+SYSTEM = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
 NEWEST = 14  # the newest Python that is looked for, 3.14
 
 Pipe = List[List[str]]  # commands, each of which reads from the one before
@@ -171,7 +172,7 @@ class Python(NamedTuple):
 
 def pythons(scratch: Path) -> list[Python]:
     """The system's interpreter, and the newest there is."""
-    found = ["/usr/bin/python3"] if os.access("/usr/bin/python3", os.X_OK) else [sys.executable]
+    found = [SYSTEM]
     managed = Path(os.devnull)
     if shutil.which("pyenv"):
         managed = Path(subprocess.run(["pyenv", "root"], capture_output=True, text=True, check=True).stdout.strip())
@@ -205,7 +206,7 @@ def install_peers() -> None:
 
     PEERS.mkdir(exist_ok=True)
     if not (PEERS / "venv").exists():
-        attempt(sys.executable, "-m", "venv", "venv")
+        attempt(SYSTEM, "-m", "venv", "venv")
         attempt("venv/bin/pip", "install", "-q", *PACKAGES)
     if not (PEERS / "node_modules").exists():
         attempt("npm", "install", "--silent", "--no-fund", "--no-audit", "ollama")
@@ -225,7 +226,7 @@ def tool(name: str) -> str | None:
 
 
 def peer_python() -> str:
-    """The interpreter that has the other Python clients, or else this one."""
+    """The system's interpreter, where it has the other Python clients, or else this one."""
     path = PEERS / "venv" / "bin" / "python"
     return str(path) if path.exists() else sys.executable
 
