@@ -11,7 +11,7 @@ import pytest
 
 from ostream.errors import UNAVAILABLE, ClockError, ConnectError
 from ostream.net.clocks import Clocks
-from ostream.net.wire import Wire, dial
+from ostream.net.wire import BLOCK, Wire, dial
 from ostream.wait import ReaderGone
 from tests.server import resolve, tcp
 
@@ -38,6 +38,25 @@ def test_more_than_the_socket_holds_is_sent_as_the_other_end_takes_it(pair: tupl
     wire.sendall(LARGE)
     taker.join()
     assert taken == LARGE
+
+
+def test_what_is_short_goes_as_one_when_the_answer_is_read(pair: tuple[socket.socket, Wire]) -> None:
+    there, wire = pair
+    there.setblocking(False)
+    wire.sendall(b"header ")
+    wire.sendall(b"body")
+    with pytest.raises(BlockingIOError):
+        there.recv(1)
+    there.sendall(b"answer")
+    assert wire.makefile().read1(100) == b"answer"
+    assert there.recv(100) == b"header body"
+
+
+def test_what_is_long_is_not_kept(pair: tuple[socket.socket, Wire]) -> None:
+    there, wire = pair
+    wire.sendall(b"header ")
+    wire.sendall(b"x" * BLOCK)
+    assert there.recv(7) == b"header "
 
 
 def test_what_the_other_end_does_not_take_is_not_waited_for(pair: tuple[socket.socket, Wire]) -> None:
