@@ -237,12 +237,12 @@ class Client:
         *,
         watch: int | None = None,
         note: Callable[[str], None] = lambda text: None,
-        hold: Callable[[float, Clocks], None] | None = None,
+        hold: Callable[[float, Clocks, str], None] | None = None,
     ) -> Response:
         """Send one request, again if it must be, and give the answer to read blocks from.
 
         `watch` is a descriptor whose reader is watched meanwhile; `note` is told about each new try.
-        `hold` waits before a new try, where others have to wait as well.
+        `hold` waits, and tells, where others have to wait as well.
         """
         from ostream.net import transport
         from ostream.net.wire import Trust
@@ -259,11 +259,12 @@ class Client:
                 if pause is None:
                     raise
                 tries += 1
-                note(f"{error}; try {tries} of {self.retry} in {pause:.1f} s")
+                text = f"{error}; try {tries} of {self.retry} in {pause:.1f} s"
             if hold is None:
+                note(text)
                 clocks.pause(pause, watch)
             else:
-                hold(pause, clocks)
+                hold(pause, clocks, text)
 
 
 class _Anywhere(Client):

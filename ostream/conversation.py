@@ -11,7 +11,7 @@ import os
 
 from ostream.errors import InputError, NotNDJSON, OstreamError, RequestError, reason
 from ostream.files import append, check_folder, locked, read_all, sync_folder
-from ostream.ndjson import decode_line, encode_line, is_torn, split_lines
+from ostream.ndjson import decode_line, encode_line, is_cut, split_lines
 from ostream.request import parse_json
 
 TYPE_CHECKING = False
@@ -74,7 +74,7 @@ class Conversation:
         """What the file holds. A last line that was cut off is moved to FILE.torn."""
         data = read_all(fd)
         end = data.rfind(b"\n") + 1
-        if not _is_cut(data[end:]):
+        if not is_cut(data[end:]):
             return data
         aside = f"{self.path}.torn"
         try:
@@ -85,14 +85,6 @@ class Conversation:
             raise InputError(f"{aside}: {reason(error)}") from None
         self._note(f"{self.path}: the last line was cut off; it is now in {aside}")
         return data[:end]
-
-
-def _is_cut(line: bytes) -> bool:
-    try:
-        decode_line(line)
-    except NotNDJSON:
-        return is_torn(line)
-    return False
 
 
 def parse_messages(data: bytes, where: str) -> list[dict[str, Any]]:

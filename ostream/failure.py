@@ -88,10 +88,12 @@ def _excerpt(text: str) -> str:
 def _advice(status_code: int, error: ResponseError, json_error: bool) -> str:
     if error.signin_url:
         return f"sign in at {error.signin_url}"
-    if status_code == 404 and not json_error:
-        return "is this the address of an Ollama server? check OLLAMA_HOST and its path"
-    if status_code == 404 and "model" in error.error.lower():
-        return "'ollama list' shows the models there are, 'ollama pull' fetches one"
+    if status_code == 404:
+        return (
+            "'ollama list' shows the models there are, 'ollama pull' fetches one"
+            if json_error and "model" in error.error.lower()
+            else ("is this the address of an Ollama server? check OLLAMA_HOST and its path")
+        )
     if status_code == 403 and not json_error:
         return "the server refuses this host name; reach it by its address, or set the Host header to localhost"
     if status_code == 407:

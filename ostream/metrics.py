@@ -52,7 +52,7 @@ class Metrics:
         if not answer and not thinking(chunk):
             return
         self._fragments += 1
-        stamp = _duration(chunk["elapsed"]) if "elapsed" in chunk else elapsed
+        stamp = _duration(chunk.get("elapsed", elapsed))
         if stamp is not None:
             if self._first_token is None and self._fragments == 1:
                 self._first_token = stamp

@@ -133,6 +133,15 @@ def is_torn(line: bytes) -> bool:
     return not line.endswith(b"\n") and line.lstrip(b"\xef\xbb\xbf \t\r").startswith(b"{")
 
 
+def is_cut(line: bytes) -> bool:
+    """Is this the last line of somebody who was killed while writing it?"""
+    try:
+        decode_line(line)
+    except NotNDJSON:
+        return is_torn(line)
+    return False
+
+
 _SHAPES = {
     list: "an array",
     str: "a string",

@@ -25,6 +25,7 @@ JSON = "application/json; charset=utf-8"
 # Text that is no NDJSON is a page for a person; more of it than this is not kept.
 TEXT_LIMIT = 1 << 20
 
+_REQUEST = b'{"request"'
 _STAMP = re.compile(rb',?"elapsed":(\d{1,19})\}\s*\Z')
 
 
@@ -177,8 +178,8 @@ def parse(lines: Iterable[bytes], where: str) -> list[Exchange]:
         except NotNDJSON as error:
             if current is None or not is_torn(line):
                 raise NotNDJSON(f"{where}:{lineno}: {error}", line, lineno) from None
-            # Who recorded was killed while it wrote.
-            if not current.is_over and not line.startswith(b'{"request"'):
+            # Who recorded was killed while it wrote: a line of this answer, or the request line of the next.
+            if not (current.is_over or line.startswith(_REQUEST) or _REQUEST.startswith(line)):
                 current.ending = "cut"
             break
         if chunk is None:

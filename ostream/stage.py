@@ -220,8 +220,8 @@ class Stage:
         status = line_status(chunk)
         self.status = worst(self.status, status)
         if saved or trusted_status(chunk) is None:
-            id = chunk.get("id")  # of a request of batch
-            of = f"id {json.dumps(id)}: " if isinstance(id, (str, int)) else ""
+            id = chunk.get("custom_id", chunk.get("id"))  # of a request of batch
+            of = f"id {json.dumps(id)[:100]}: " if type(id) in (str, int) else ""
             self._unsaid.append(OstreamError(f"{where}: {of}{response_error(chunk)}"))
         if trusted_status(chunk) is None:
             chunk["exit_status"] = status

@@ -18,6 +18,11 @@ settings.register_profile("fuzz", deadline=None, max_examples=1000)  # make fuzz
 settings.load_profile("patient")
 
 
+# The makes that tests start are not those of `make test`, nor of the `make release` above it.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
+    os.environ.pop(name, None)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []

@@ -86,7 +86,9 @@ ARROWS = {
     ),
     "commands.wrapper": "errors output stdio wait",
     "commands.replay": "commands.arguments commands.wrapper errors fault ndjson net.loopback recording stdio wait",
-    "commands.record": "commands.arguments commands.wrapper errors net.host net.loopback net.proxy output stdio wait",
+    "commands.record": (
+        "commands.arguments commands.wrapper errors ndjson net.host net.loopback net.proxy output stdio wait"
+    ),
     "program.completion": "client commands.arguments errors net.clocks net.transport net.wire wait",
     "program.install": "errors",
     "program.shells": "",

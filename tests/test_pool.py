@@ -8,7 +8,7 @@ from typing import Any, Iterator
 
 import pytest
 
-from ostream.batch.pool import WINDOW, Hold, Pool
+from ostream.batch.pool import NEWS_S, WINDOW, Hold, Pool
 from ostream.errors import ClockError, RequestError
 from ostream.net.clocks import Clocks
 from ostream.wait import ReaderGone
@@ -223,23 +223,56 @@ def test_one_who_must_wait_holds_all() -> None:
     hold = Hold(None)
     begin = time.monotonic()
     hold.wait(Clocks())  # nobody has been told to wait
-    thread = threading.Thread(target=hold.extend, args=(0.6, Clocks()))
-    thread.start()
-    while not hold._until:
-        time.sleep(0.001)
-    hold.extend(0.1, Clocks())  # the longer pause counts
+    hold.extend(0.6)
+    hold.extend(0.1)  # the longer pause counts
+    hold.wait(Clocks())
     assert time.monotonic() - begin >= 0.6
-    thread.join(30)
+
+
+def test_that_all_wait_is_news_once() -> None:
+    hold = Hold(None)
+    assert hold.extend(60)
+    assert not hold.extend(60)
+    assert not hold.extend(0.1)
+    assert hold.extend(60 + 2 * NEWS_S)
+    assert not hold.extend(60)
+
+
+def test_of_all_who_fail_at_once_one_brings_news() -> None:
+    hold = Hold(None)
+    together = threading.Barrier(16)
+    news: list[bool] = []
+
+    def fail() -> None:
+        together.wait(30)
+        news.append(hold.extend(60))
+
+    threads = [threading.Thread(target=fail) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sum(news) == 1
+
+
+def test_that_they_wait_again_is_news_again() -> None:
+    hold = Hold(None)
+    hold.extend(0.01)
+    hold.wait(Clocks())
+    assert hold.extend(0.01)
 
 
 def test_a_hold_keeps_to_the_clocks() -> None:
+    hold = Hold(None)
+    hold.extend(600)
     with pytest.raises(ClockError, match="max-time"):
-        Hold(None).extend(600, Clocks(max_time=0.1))
+        hold.wait(Clocks(max_time=0.1))
 
 
 def test_a_hold_ends_when_nobody_needs_it() -> None:
     hold = Hold(None)
-    thread = threading.Thread(target=hold.extend, args=(600, Clocks()))
+    hold.extend(600)
+    thread = threading.Thread(target=hold.wait, args=(Clocks(),))
     thread.start()
     hold.over = True
     thread.join(30)

@@ -139,6 +139,9 @@ MESSAGES = [
     (error(id=7), 1, "standard input:1: id 7: boom"),
     (error(id="a\x1b"), 1, 'standard input:1: id "a\\u001b": boom'),
     (error(id=[]), 1, "standard input:1: boom"),
+    (error(id=True), 1, "standard input:1: boom"),
+    (error(id="ours", custom_id="theirs"), 1, 'standard input:1: id "theirs": boom'),
+    (error(id="x" * 5000), 1, f'standard input:1: id "{"x" * 99}: boom'),
     (b'{"error":"two\\nlines \\u001b[31m"}\n', 1, "standard input:1: two lines ^[[31m"),
 ]
 

@@ -52,6 +52,15 @@ def test_what_is_short_goes_as_one_when_the_answer_is_read(pair: tuple[socket.so
     assert there.recv(100) == b"header body"
 
 
+def test_who_has_answered_is_sent_no_more(pair: tuple[socket.socket, Wire]) -> None:
+    there, wire = pair
+    wire.sendall(b"x" * BLOCK + b"x")  # goes as it is
+    there.sendall(b"no")
+    wire.sendall(LARGE)
+    assert wire.makefile().read1(100) == b"no"
+    assert there.recv(len(LARGE), socket.MSG_WAITALL | socket.MSG_DONTWAIT) == b"x" * BLOCK + b"x"
+
+
 def test_what_is_long_is_not_kept(pair: tuple[socket.socket, Wire]) -> None:
     there, wire = pair
     wire.sendall(b"header ")

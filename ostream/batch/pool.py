@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 TICK_S = 0.5
 # How soon a pause ends that nobody needs any more.
 PAUSE_S = 0.25
+# A pause that is longer by less is none that anybody has to be told of.
+NEWS_S = 1.0
 # With the order kept, so many jobs for each thread may be begun before the oldest is done.
 WINDOW = 4
 
@@ -147,16 +149,16 @@ class Hold:
     def __init__(self, watch: int | None) -> None:
         self.over = False
         self._watch = watch
+        self._lock = threading.Lock()
         self._until = 0.0
 
-    @property
-    def is_on(self) -> bool:
-        return time.monotonic() < self._until
-
-    def extend(self, seconds: float, clocks: Clocks) -> None:
-        """Hold all for so long from now, and wait."""
-        self._until = max(self._until, time.monotonic() + seconds)
-        self.wait(clocks)
+    def extend(self, seconds: float) -> bool:
+        """Hold all for so long from now. Is that news, or did they have to wait that long anyway?"""
+        now = time.monotonic()
+        with self._lock:
+            is_news = now >= self._until or now + seconds > self._until + NEWS_S
+            self._until = max(self._until, now + seconds)
+        return is_news
 
     def wait(self, clocks: Clocks) -> None:
         """Wait until nobody is held any more, as long as these clocks allow."""

@@ -142,7 +142,7 @@ class Work:
                 raise job.failure
             self._hold.wait(Clocks())
             self._progress.trace(f"id {job.key.decode()}: POST {job.path}, {len(job.body):,} bytes")
-            response = self._client.post(job.path, job.body, watch=self._watch, note=self._note, hold=self._hold.extend)
+            response = self._client.post(job.path, job.body, watch=self._watch, hold=self._wait)
             try:
                 data, answer = _answer(job, response)
                 request_id = response.getheader("X-Request-Id", "")
@@ -152,10 +152,11 @@ class Work:
         except OstreamError as error:
             return job, failure_line(job, error), error
 
-    def _note(self, text: str) -> None:
-        """Say that a request will be sent again; while all wait for it, what befell the others is said to who asks."""
-        say = self._progress.trace if self._hold.is_on else self._progress.note
+    def _wait(self, seconds: float, clocks: Clocks, text: str) -> None:
+        """Let all wait before a request is sent again. That is said once; what befell the others, to who asks."""
+        say = self._progress.note if self._hold.extend(seconds) else self._progress.trace
         say(text)
+        self._hold.wait(clocks)
 
     def _write(self, result: Result) -> None:
         job, line, answer = result

@@ -99,7 +99,7 @@ class Parser(argparse.ArgumentParser):
                     options.append(argument)
                 elif name in self.optional:
                     if queue and queue[0] in self.choices.get(name, ()):
-                        self.error(f"{name} {queue[0]}: its value goes behind a =, {name}={queue[0]}")
+                        self.error(f"{name} {queue[0]}: its value goes behind a =, a prompt behind --")
                     options.append(f"{name}={self.optional[name]}")
                 else:
                     options.append(f"{name}={self._value(name, queue)}")

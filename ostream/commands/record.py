@@ -8,6 +8,7 @@ import stat
 from ostream.commands.arguments import Parser
 from ostream.commands.wrapper import end_as, environment, run_command, serve
 from ostream.errors import REFUSED, OutputError, RequestError, reason
+from ostream.ndjson import is_cut
 from ostream.net.host import parse_host
 from ostream.net.loopback import Server
 from ostream.output import Output, given_descriptor, open_output
@@ -87,7 +88,11 @@ class File:
         if size and not append:
             # To write 'record' for 'replay' is easy.
             raise RequestError(f"{name}: holds something already", advice="-a adds to it; or remove it first")
-        if size and not _ends_with_newline(name, size):
+        tail = _unfinished_line(name, size) if size else b""
+        if is_cut(tail):
+            os.ftruncate(self._out.fd, size - len(tail))
+            messages.note(f"{name}: the last line was cut off; it is taken out")
+        elif tail:
             self._out.bytes(b"\n")
 
     def keep(self, note: Note) -> None:
@@ -124,9 +129,15 @@ class File:
         self._out = None
 
 
-def _ends_with_newline(name: str, size: int) -> bool:
+def _unfinished_line(name: str, size: int) -> bytes:
+    """What stands behind the last newline."""
     fd = open_input(name)
+    tail = b""
     try:
-        return os.pread(fd, 1, size - 1) == b"\n"
+        while size and b"\n" not in tail:
+            begin = max(0, size - BLOCK)
+            tail = os.pread(fd, size - begin, begin) + tail
+            size = begin
     finally:
         os.close(fd)
+    return tail.rpartition(b"\n")[2]

@@ -36,6 +36,7 @@ class Wire:
         self.clocks = clocks
         self.watch = watch
         self._unsent = b""
+        self._has_sent = False
         self._closed = False
         self._readers = 0
         sock.setblocking(False)
@@ -68,15 +69,15 @@ class Wire:
 
     def _send_all(self, data: bytes) -> None:
         view = memoryview(data)
-        send: Callable[[memoryview], int] = self.sock.send
         while view:
+            send = self._send_more if self._has_sent else self.sock.send
             try:
                 view = view[self.attempt(send, WRITABLE if self._is_tls else READABLE | WRITABLE, view) :]
             except OstreamError:
                 raise
             except OSError:
                 return  # who refuses a large body may answer and close before it has read it: see what it says
-            send = self._send_more
+            self._has_sent = True
 
     @property
     def _is_tls(self) -> bool:

@@ -89,7 +89,7 @@ REFUSED = [
     (["--xyz", "x"], "--xyz: unknown option"),
     (["-H", "x"], "-H: unknown option; is it --model?"),
     (["--name=x"], "--name: unknown option; is it --model?"),
-    (["--think", "low"], "--think low: its value goes behind a =, --think=low"),
+    (["--think", "low"], "--think low: its value goes behind a =, a prompt behind --"),
     (["--generate=1"], "--generate: takes no value"),
     (["--generate="], "--generate: takes no value"),
     (["-m"], "-m: needs a value"),

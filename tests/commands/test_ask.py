@@ -223,7 +223,7 @@ WRONG = [
     (["-i", "missing", "hi"], "missing: No such file or directory"),
     (["-i", "text.png", "hi"], "--image text.png: not an image; PNG, JPEG, GIF, WebP, BMP and TIFF are known"),
     (["-i", "image.png", "--load"], "--image: needs a prompt to go with"),
-    (["--think", "low", "hi"], "--think low: its value goes behind a =, --think=low"),
+    (["--think", "low", "hi"], "--think low: its value goes behind a =, a prompt behind --"),
     (["--think=much", "hi"], "--think=much: no such level; there are true, false, low, medium, high, max"),
     (["--think=", "hi"], "--think=: no such level; "),
     (["--header", "no colon", "hi"], "header without a colon; write 'Name: value'"),

@@ -100,7 +100,7 @@ def test_a_failure_is_an_error_line_with_its_id_and_the_others_go_on() -> None:
         3,
     )
     first, *others = done.stderr.decode().splitlines()
-    assert first == 'batch: id "x": no such thing (status code: 404)'
+    assert first.startswith('batch: id "x": no such thing (status code: 404); ')
     assert others == [
         "batch: id 2: the answer is without done: true",
         "batch: standard input:4: not JSON: Expecting value at column 1",

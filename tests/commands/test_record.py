@@ -234,6 +234,18 @@ def test_what_was_there(options: list[str], before: bytes | None, url: str, tmp_
     assert len(recorded.splitlines()) == 3 + bool(before)
 
 
+@pytest.mark.parametrize("cut", [b'{"mess', b'{"message":{"content":"' + b"x" * 100_000])
+def test_a_torn_last_line_is_taken_out(cut: bytes, url: str, tmp_path: Path) -> None:
+    (tmp_path / "r").write_bytes(A + B + cut)
+    result = call("record", "-a", tmp_path / "r", *SAY, env={"OLLAMA_HOST": url})
+    note = f"record: {tmp_path}/r: the last line was cut off; it is taken out\n"
+    assert (result.returncode, result.stdout, result.stderr.decode()) == (0, A + B, note)
+    recorded = (tmp_path / "r").read_bytes()
+    assert recorded.startswith(A + B + b'{"request":')
+    assert len(recorded.splitlines()) == 5
+    assert call("replay", tmp_path / "r", "--", "send", "hi").returncode == 0
+
+
 def test_the_file_may_be_an_open_descriptor(url: str, tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(A)
     script = "record /dev/stdout -- send -m m hi >> log"
