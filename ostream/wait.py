@@ -65,8 +65,8 @@ def wait_any(
                 found.append(fd)
             elif seen & (select.POLLERR | select.POLLHUP):
                 raise ReaderGone
-            elif seen & select.POLLNVAL:
-                # Some systems cannot poll a device. A closed descriptor does not come here: it was filled at start.
+            else:
+                # Invalid: some systems can't poll a device. A closed descriptor doesn't come here: it was filled at start.
                 poll.unregister(fd)
         if found or (left is not None and left <= 0):
             return found
