@@ -1,4 +1,7 @@
-"""A stream read in a thread, its chunks handed to asyncio: python3 examples/from_asyncio.py MODEL PROMPT"""
+"""A stream read in a thread, its chunks handed to asyncio.
+
+PYTHONPATH=. python3 examples/from_asyncio.py MODEL PROMPT
+"""
 
 from __future__ import annotations
 

@@ -64,6 +64,9 @@ class Client:
         if timeout is not None:
             connect_timeout = first_byte_timeout = idle_timeout = timeout
         self._limits = (connect_timeout, first_byte_timeout, idle_timeout, max_time)
+        for limit in self._limits:
+            if limit is not None and not isinstance(limit, (int, float)):
+                raise RequestError(f"timeout {limit!r}: must be a number of seconds, or None")
         self.retry = retry
         self.cacert = cacert
         self.insecure = insecure
@@ -83,6 +86,12 @@ class Client:
             if not self.key_withheld:
                 self.headers["Authorization"] = f"Bearer {key}"
                 check_header("Authorization", self.headers["Authorization"])
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Each request has closed its connection."""
 
     @overload
     def chat(

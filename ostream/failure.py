@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from typing import Any, Mapping
 
 
+# How replay begins its 404, which says all there is to say.
+NO_RECORDING = "no recording"
+
+
 def is_error(chunk: Mapping[str, Any]) -> bool:
     """Is this an error line? An empty `error` on an otherwise normal chunk is not."""
     error = chunk.get("error")
@@ -88,6 +92,8 @@ def _excerpt(text: str) -> str:
 def _advice(status_code: int, error: ResponseError, json_error: bool) -> str:
     if error.signin_url:
         return f"sign in at {error.signin_url}"
+    if status_code == 404 and error.error.startswith(NO_RECORDING):
+        return ""
     if status_code == 404:
         return (
             "'ollama list' shows the models there are, 'ollama pull' fetches one"

@@ -185,13 +185,16 @@ class Stage:
                         if self._with_messages:
                             _end(runs, chunk)
                         self._suffices = self._messages_suffice
-                    elif chunk.get("done") is True:
-                        self._open = False
-                        self.complete += 1
-                        _end(runs, chunk)
                     else:
-                        self._open = True
-                        runs[-1].append(chunk)
+                        if "custom_id" in chunk:
+                            chunk = _of_openai(chunk)
+                        if chunk.get("done") is True:
+                            self._open = False
+                            self.complete += 1
+                            _end(runs, chunk)
+                        else:
+                            self._open = True
+                            runs[-1].append(chunk)
                     passed.append(line)
                 if self._passing:
                     self._pass(b"".join(passed))
@@ -245,6 +248,13 @@ def _end(runs: list[list[Item]], item: Item) -> None:
     """The last of a run; what comes next begins another."""
     runs[-1].append(item)
     runs.append([])
+
+
+def _of_openai(record: dict[str, Any]) -> dict[str, Any]:
+    """An answer that batch wrote in another format."""
+    from ostream.openai import chunk_of
+
+    return chunk_of(record)
 
 
 def _is_elsewhere(request: Any) -> bool:

@@ -9,10 +9,11 @@ import re
 import typing
 
 from ostream.chunk import tool_calls
+from ostream.errors import RequestError
 from ostream.message import NO_ARGUMENTS, NO_SUCH_TOOL, asked, tool_message
 
 if typing.TYPE_CHECKING:
-    from typing import Any, Callable, Mapping
+    from typing import Any, Callable, Mapping, Sequence
 
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", dict: "object"}
 _ARRAYS = (list, tuple, set, frozenset)
@@ -124,13 +125,20 @@ def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
     return " ".join(" ".join(description).split()), {name: " ".join(lines).strip() for name, lines in about.items()}
 
 
-def run_tools(message: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> list[dict[str, Any]]:
+def run_tools(
+    message: Mapping[str, Any], functions: dict[str, Callable[..., Any]] | Sequence[Callable[..., Any]]
+) -> list[dict[str, Any]]:
     """Call what the message asks for, and give the tool messages to send back, in the order of the calls.
+
+    `functions` are those that were offered, by their names or in a list.
 
     A function that fails, or is not there, or is called with the wrong arguments, is an answer for the model too.
     """
+    if "message" in message:
+        raise RequestError("run_tools: this is a response", advice="pass its message, response.message")
+    named = functions if isinstance(functions, dict) else {function.__name__: function for function in functions}
     return [
-        tool_message(call, _result(functions.get(asked(call)[0]), asked(call)[1]))
+        tool_message(call, _result(named.get(asked(call)[0]), asked(call)[1]))
         for call in tool_calls({"message": dict(message)})
     ]
 

@@ -66,7 +66,7 @@ def wait_any(
             elif seen & (select.POLLERR | select.POLLHUP):
                 raise ReaderGone
             else:
-                # Invalid: some systems can't poll a device. A closed descriptor doesn't come here: it was filled at start.
+                # Invalid: some systems can't poll a device. (A closed descriptor was filled at the start.)
                 poll.unregister(fd)
         if found or (left is not None and left <= 0):
             return found

@@ -85,6 +85,19 @@ def test_an_image_may_be_a_path(tmp_path: Path) -> None:
     assert body["images"] == ["AP8="]
 
 
+@pytest.mark.parametrize("limit", ["60", (1, 2), object()])
+@pytest.mark.parametrize("name", ["timeout", "connect_timeout", "max_time"])
+def test_a_timeout_is_a_number(name: str, limit: Any) -> None:
+    with pytest.raises(RequestError, match=r"^timeout .*: must be a number of seconds, or None$"):
+        Client(**{name: limit})
+
+
+def test_a_client_may_stand_in_a_with() -> None:
+    client = Client()
+    with client as same:
+        assert same is client
+
+
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("model", ["", None])
 def test_a_model_must_be_named(model: Any, stream: bool) -> None:

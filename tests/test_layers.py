@@ -30,7 +30,7 @@ ARROWS = {
     "message": "chunk",
     "extract": "chunk",
     "failure": "errors",
-    "tools": "chunk message",
+    "tools": "chunk errors message",
     "net.host": "errors",
     "request": "errors tools",
     "net.retry": "errors",
@@ -50,7 +50,8 @@ ARROWS = {
     "summary": "errors metrics",
     "output": "errors page terminal wait",
     "stdio": "errors ndjson output terminal wait",
-    "batch.jobs": "errors failure message ndjson request",
+    "openai": "",
+    "batch.jobs": "errors failure message ndjson openai request",
     "spinner": "errors output wait",
     "files": "errors",
     "conversation": "errors files ndjson request",
@@ -63,7 +64,7 @@ ARROWS = {
     "batch.work": (
         "batch.answers batch.jobs batch.pool batch.progress client errors ndjson net.clocks net.response stdio wait"
     ),
-    "stage": "errors failure ndjson output page stdio wait",
+    "stage": "errors failure ndjson openai output page stdio wait",
     "commands.arguments": "errors output stdio",
     "commands.extract": "chunk commands.arguments errors extract ndjson stage stdio",
     "commands.extract_content": "commands.arguments commands.extract stdio",
@@ -85,7 +86,9 @@ ARROWS = {
         "ndjson output request stdio toolbox wait"
     ),
     "commands.wrapper": "errors output stdio wait",
-    "commands.replay": "commands.arguments commands.wrapper errors fault ndjson net.loopback recording stdio wait",
+    "commands.replay": (
+        "commands.arguments commands.wrapper errors failure fault ndjson net.loopback recording stdio wait"
+    ),
     "commands.record": (
         "commands.arguments commands.wrapper errors ndjson net.host net.loopback net.proxy output stdio wait"
     ),

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Seque
 
 import pytest
 
+from ostream.errors import RequestError
 from ostream.tools import parse_docstring, run_tools, schema
 
 if sys.version_info >= (3, 9):
@@ -172,3 +173,13 @@ def test_answers_keep_the_order_and_the_ids_of_the_calls() -> None:
     assert [message["content"] for message in messages] == ["2", "4", "6"]
     assert [message.get("tool_call_id") for message in messages] == ["a", None, "c"]
     assert run_tools({"role": "assistant", "content": "no calls"}, {}) == []
+
+
+def test_the_functions_may_be_a_list_as_they_were_offered() -> None:
+    (message,) = run_tools(asking(call("double", {"n": 1})), [double])
+    assert (message["content"], message["tool_name"]) == ("2", "double")
+
+
+def test_a_whole_response_is_no_message() -> None:
+    with pytest.raises(RequestError, match=r"^run_tools: this is a response$"):
+        run_tools({"message": asking(call("double", {"n": 1}))}, {"double": double})

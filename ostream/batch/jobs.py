@@ -14,6 +14,7 @@ from ostream.errors import IncompleteStream, NotNDJSON, OstreamError, RequestErr
 from ostream.failure import is_error, response_error
 from ostream.message import Accumulator
 from ostream.ndjson import decode_line, encode_line, is_torn, strict
+from ostream.openai import counts
 from ostream.request import CHAT, GENERATE, encode_body, override, with_system
 
 TYPE_CHECKING = False
@@ -265,7 +266,4 @@ def entry_of(line: dict[str, Any]) -> tuple[bytes, str] | None:
 
 def measurable(answer: dict[str, Any]) -> dict[str, Any]:
     """The counts of an answer where Ollama's own API has them."""
-    usage = answer.get("usage")
-    if not isinstance(usage, dict):
-        return answer
-    return {"prompt_eval_count": usage.get("prompt_tokens"), "eval_count": usage.get("completion_tokens")}
+    return counts(answer) or answer

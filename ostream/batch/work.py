@@ -100,8 +100,13 @@ class Work:
                         self._progress.skip()
                         continue
                     self._seen = True
+                    if self._as_text and number == 1 and line.lstrip().startswith(b'{"'):
+                        self._progress.note(f"{where}: is JSON, and sent as text; without --lines it is a request")
                     if job.failure:
-                        job.failure = RequestError(f"{where}: {job.failure}", advice=job.failure.advice)
+                        advice = job.failure.advice
+                        if isinstance(job.failure, NotNDJSON):
+                            advice = "with --lines, each line is a prompt as it is"
+                        job.failure = RequestError(f"{where}: {job.failure}", advice=advice)
                         yield job
                     elif self._is_new(job, where):
                         yield job
@@ -131,8 +136,11 @@ class Work:
             return known.add(job.key, job.body_sha256)
         except ValueError:
             raise RequestError(
-                f"{where}: id {job.key.decode()}: asked before with another body, here or in {self._answers.name}",
-                advice="give each request an id of its own, and the same input and options when you resume",
+                f"{where}: id {job.key.decode()}: asked before with another body, here or in {self._answers.name}; "
+                "nothing behind this line is asked",
+                advice="the id is the line's number: add new prompts at the end, or write to a new file"
+                if self._as_text
+                else "give each request an id of its own, and the same input and options when you resume",
             ) from None
 
     def _ask(self, job: Job) -> Result:

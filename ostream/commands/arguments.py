@@ -90,7 +90,7 @@ class Parser(argparse.ArgumentParser):
                 name, equals, _ = argument.partition("=")
                 action = self._option_string_actions.get(name)
                 if action is None:
-                    self._unknown(name)
+                    self._unknown(name, argument)
                 if action.nargs == 0:
                     if equals:
                         self.error(f"{name}: takes no value")
@@ -106,9 +106,7 @@ class Parser(argparse.ArgumentParser):
             elif argument.startswith("-") and argument != "-":
                 action = self._option_string_actions.get(argument[:2])
                 if action is None:
-                    if argument[1].isspace():
-                        self.error("a word that begins with - goes behind --")
-                    self._unknown(argument[:2])
+                    self._unknown(argument[:2], argument)
                 name = action.option_strings[-1]
                 if action.nargs == 0:
                     options.append(name)
@@ -140,9 +138,11 @@ class Parser(argparse.ArgumentParser):
             text = text.replace(f"{name} {metavar}  ", f"{name}[={metavar}]")
         return text
 
-    def _unknown(self, name: str) -> NoReturn:
+    def _unknown(self, name: str, argument: str) -> NoReturn:
         import difflib
 
+        if " " in argument.partition("=")[0] or "\n" in argument.partition("=")[0]:
+            self.error("a word that begins with - goes behind --")
         known = [self.elsewhere[name]] if name in self.elsewhere else []
         if name.startswith("--"):
             known += difflib.get_close_matches(name, self._option_string_actions, 1, 0.7)

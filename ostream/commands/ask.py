@@ -124,6 +124,10 @@ def _check_endpoint(generate: bool, values: dict[str, Any], body: dict[str, Any]
 def _given_body(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
+    if name[:1] in ("{", "@") and not os.path.exists(name):
+        raise RequestError(
+            f"--body {name[:100]}: no such file", advice="--body takes its name, or - for standard input"
+        )
     body = parse_json(read_input(name), f"--body {name}")
     if not isinstance(body, dict):
         raise RequestError(f"--body {name}: must be a JSON object")
@@ -132,6 +136,8 @@ def _given_body(name: str | None) -> dict[str, Any]:
 
 def fields(values: dict[str, Any]) -> dict[str, Any]:
     """The options that both endpoints know."""
+    if values["model"] == "":
+        raise RequestError("--model: is empty", advice="name a model, or leave it out for OLLAMA_MODEL")
     think = values["think"]
     if think is not None and think not in _LEVELS:
         raise RequestError(f"--think={think}: no such level", advice=f"there are {', '.join(_LEVELS)}")
@@ -214,6 +220,8 @@ def _prompt(messages: Messages, values: dict[str, Any]) -> str | None:
             parts.append(" ".join(run))
             run = []
         parts.append(_stdin_text(messages))
+        if not parts[-1] and set(words) - {"-"}:
+            messages.note("standard input is empty: '-' stands for nothing")
     if run:
         parts.append(" ".join(run))
     prompt = "\n\n".join(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import stat
 
@@ -45,7 +46,8 @@ def parser() -> Parser:
     add = parser.add_argument_group("the work").add_argument
     add("-j", "--jobs", metavar="N", type=jobs, default=4, help="requests at a time (4)")
     add("-k", "--keep-order", action="store_true", help="answer in the order of the input; at most 4 N wait")
-    add("-o", "--output", metavar="FILE", help="write the answers to FILE, so that no crash loses one")
+    to_file = "write the answers to FILE, so that no crash loses one, and nothing to stdout"
+    add("-o", "--output", metavar="FILE", action="append", help=to_file)
     add("--resume", action="store_true", help="with -o: send only what FILE does not answer yet; failures again")
     add("--lines", action="store_true", help="each line of the input is a prompt, as it is")
     add("--max-failures", metavar="N", type=jobs, help="begin nothing more after N failures")
@@ -78,6 +80,7 @@ def run(messages: Messages, **values: Any) -> int:
     from ostream.batch.progress import Progress
     from ostream.batch.work import Work
 
+    values["output"] = _output(values["output"])
     if values["resume"] and values["output"] is None:
         raise RequestError("--resume: needs the file of the answers", advice="add -o FILE")
     files = values["files"] or ["-"]
@@ -101,6 +104,17 @@ def run(messages: Messages, **values: Any) -> int:
         messages.note("interrupted; " + ("--resume goes on" if values["output"] else "what was not asked has no line"))
         die(signal.SIGINT)
     return status
+
+
+def _output(names: list[str] | None) -> str | None:
+    """The file of -o, which is not --option here, as it is of send."""
+    for name in names or []:
+        if re.fullmatch(r"[a-z_]+=[^/]*", name):
+            advice = f"a model option is --option {name}, a file of that name ./{name}"
+            raise RequestError(f"-o {name}: names the file of the answers", advice=advice)
+    if names and len(names) > 1:
+        raise RequestError("-o: given twice")
+    return names[0] if names else None
 
 
 def _settings(values: dict[str, Any]) -> Settings:

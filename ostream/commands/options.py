@@ -46,7 +46,7 @@ def add_connection_arguments(parser: Parser, retry: int = 0) -> None:
     add("--first-byte-timeout", metavar="S", type=positive, help="from connected to the first byte (none)")
     add("--idle-timeout", metavar="S", type=positive, help="the longest silence after it (none)")
     add("--max-time", metavar="S", type=positive, help="all of it, retries included (none)")
-    parser.elsewhere.update({"-H": "--header", "--timeout": "--idle-timeout"})
+    parser.elsewhere.update({"-H": "--header", "--timeout": "--max-time"})
     tries = f"try again N times: 429, 502, 503, 504, refused, reset ({retry})"
     add("--retry", metavar="N", type=count, default=retry, help=tries)
     add("--cacert", metavar="FILE", help="trust the authorities in this PEM file")

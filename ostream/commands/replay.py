@@ -10,6 +10,7 @@ import time
 from ostream.commands.arguments import Parser
 from ostream.commands.wrapper import end_as, environment, run_command, serve
 from ostream.errors import InputError, NotNDJSON, RequestError
+from ostream.failure import NO_RECORDING
 from ostream.fault import KINDS, Fault, fault
 from ostream.ndjson import split_lines
 from ostream.net.loopback import Exchange, Server
@@ -32,7 +33,8 @@ def parser() -> Parser:
         "[--speed S] [--fault KIND:K] FILE ... [-- COMMAND [ARGUMENT ...]]",
         "A wrapper: exits with COMMAND's status; memory: the recordings.",
         "Serve recordings on a loopback port as an Ollama server would: to COMMAND, with OLLAMA_HOST set, or until\n"
-        "interrupted. A recording is what 'send' printed, or one with request lines.",
+        "interrupted. A recording is what 'send' printed, or one with request lines. A request that was recorded is\n"
+        "answered as often as it comes; any other one gets the next recording that is left. A FILE may be named twice.",
         [
             "replay examples/recordings/sky.ndjson -- sh examples/demo.sh",
             "replay answer.ndjson -- sh -c 'send hello | extract-content'",
@@ -84,7 +86,8 @@ def run(messages: Messages, files: list[str], command: list[str], speed: float =
         if found:
             _send(exchange, found, speed)
         else:
-            _send_default(exchange)
+            known = any(recorded.path == exchange.path for recorded in recordings.exchanges)
+            _send_default(exchange, known)
 
     with Server(respond) as server:
         if command:
@@ -142,14 +145,15 @@ def _send(exchange: Exchange, found: recording.Exchange, speed: float) -> None:
         exchange.reset()
 
 
-def _send_default(exchange: Exchange) -> None:
+def _send_default(exchange: Exchange, known: bool) -> None:
     """What a real server says without a model, and to a request that was not recorded."""
     if exchange.path == "/" and exchange.command in ("GET", "HEAD"):
         exchange.whole(200, "text/plain; charset=utf-8", b"Ollama is running")
     elif exchange.path == "/api/version" and exchange.command == "GET":
         exchange.whole(200, JSON, b'{"version":"0.0.0"}')
     elif exchange.command == "POST":
-        error = {"error": f"no recording answers this request to {exchange.path}"}
+        left = f"{NO_RECORDING} is left for this request to {exchange.path}: each answers one; name the file again"
+        error = {"error": left if known else f"{NO_RECORDING} answers this request to {exchange.path}"}
         exchange.whole(404, JSON, json.dumps(error).encode())
     else:
         exchange.whole(404, "text/plain", b"404 page not found")

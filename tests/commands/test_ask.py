@@ -73,7 +73,7 @@ ASKED = [
     (["before", "it", "-"], b"one\n", chat("before it\n\none")),
     (["-", "after", "it"], b"one\n", chat("one\n\nafter it")),
     (["a", "-", "b", "c"], b"one\n", chat("a\n\none\n\nb c")),
-    (["a", "-"], b"", chat("a\n\n")),
+    (["-q", "a", "-"], b"", chat("a\n\n")),
     (["-m", "other", "hi"], b"", chat("hi", model="other")),
     (["-g", "hi"], b"", generate("hi")),
     (["--generate"], b"hi\n", generate("hi")),
@@ -206,6 +206,9 @@ WRONG = [
     (["-g", "--context", "new/", "hi"], "new/: not the name of a file"),
     (["-c", "new", "--body", "bare.json"], "new: no messages in it, and no prompt"),
     (["--body", "missing"], "missing: No such file or directory"),
+    (["--body", "{}"], "--body {}: no such file; --body takes its name, or - for standard input"),
+    (["--body", "@chat.json"], "--body @chat.json: no such file; --body takes its name, or - for standard input"),
+    (["-m", "", "hi"], "--model: is empty; name a model, or leave it out for OLLAMA_MODEL"),
     (["--body", "list.json"], "--body list.json: must be a JSON object"),
     (["--body", "broken.json"], "--body broken.json: not JSON: "),
     (["--body", "odd.json"], "--body: messages must be an array"),
@@ -261,6 +264,12 @@ def test_a_prompt_that_is_not_utf_8_is_sent_with_a_note() -> None:
         result = call("send", "--dry-run", "-m", "m", *options, stdin=b"a\xff\xfeb\n")
         assert (result.returncode, result.stderr) == (0, note)
         assert json.loads(result.stdout)["request"]["body"] == chat("a\ufffd\ufffdb")[1]
+
+
+@pytest.mark.parametrize("stdin", [b"", b"\n"])
+def test_that_standard_input_gave_nothing_is_said(stdin: bytes) -> None:
+    result = call("send", "--dry-run", "-m", "m", "Summarise:", "-", stdin=stdin)
+    assert (result.returncode, result.stderr) == (0, b"send: standard input is empty: '-' stands for nothing\n")
 
 
 def test_a_dry_run_shows_the_names_of_headers_and_no_secret(tmp_path: Path) -> None:

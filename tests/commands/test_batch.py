@@ -103,7 +103,7 @@ def test_a_failure_is_an_error_line_with_its_id_and_the_others_go_on() -> None:
     assert first.startswith('batch: id "x": no such thing (status code: 404); ')
     assert others == [
         "batch: id 2: the answer is without done: true",
-        "batch: standard input:4: not JSON: Expecting value at column 1",
+        "batch: standard input:4: not JSON: Expecting value at column 1; with --lines, each line is a prompt as it is",
     ]
 
 
@@ -282,12 +282,33 @@ def test_only_a_whole_answer_is_one(respond: Callable[[Exchange], None], status:
 
 
 WRONG = [
+    (["-o", "a", "-o", "b"], "-o: given twice"),
+    (
+        ["-o", "temperature=0"],
+        (
+            "-o temperature=0: names the file of the answers; "
+            "a model option is --option temperature=0, a file of that name ./temperature=0"
+        ),
+    ),
+    (["-m", ""], "--model: is empty; name a model, or leave it out for OLLAMA_MODEL"),
     (["--resume"], "--resume: needs the file of the answers; add -o FILE"),
     (["-j", "0"], "-j/--jobs: '0' is no number from 1 to 1000; see 'batch --help'"),
     (["-j", "1001"], "-j/--jobs: '1001' is no number from 1 to 1000; see 'batch --help'"),
     (["--think=much"], "--think=much: no such level; there are true, false, low, medium, high, max"),
     (["--cacert"], "--cacert: needs a value; see 'batch --help'"),
 ]
+
+
+def test_lines_that_are_json_and_json_that_is_lines_are_told() -> None:
+    with serve(reply) as server:
+        done = call("batch", "-m", "m", "--lines", "--host", server.url, stdin=asked({"prompt": "a"}, {"prompt": "b"}))
+        note = "batch: standard input:1: is JSON, and sent as text; without --lines it is a request\n"
+        assert (done.returncode, done.stderr.decode()) == (0, note)
+        done = call("batch", "-m", "m", "--host", server.url, stdin=b"a text\n")
+    assert (done.returncode, done.stderr.decode().endswith("; with --lines, each line is a prompt as it is\n")) == (
+        2,
+        True,
+    )
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG)

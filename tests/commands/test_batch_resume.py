@@ -77,7 +77,10 @@ def test_an_id_that_comes_twice(answers: Path) -> None:
         for stdin in (asked(other), asked("y", other)):
             done = batch(answers, "--host", server.url, stdin=stdin)
             assert done.returncode == 2
-            assert f': id "a": asked before with another body, here or in {answers}; '.encode() in done.stderr
+            told = (
+                f': id "a": asked before with another body, here or in {answers}; nothing behind this line is asked; '
+            )
+            assert told.encode() in done.stderr
             assert lines_of(done.stdout)[0]["exit_status"] == 2
             assert b"other" not in answers.read_bytes()
     ids = [line["id"] for line in lines_of(answers.read_bytes())]

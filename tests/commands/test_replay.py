@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.process import call, expect, start
+from tests.process import BIN, call, expect, start
 from tests.server import NAMES, STREAMS, body_of, raw_of, send_raw, serve
 
 CHAT = body_of("chat-stream")
@@ -172,6 +172,14 @@ def test_an_unmatched_request_fails_clearly(recording: Path) -> None:
     result = call("replay", recording, "--", "send", "-g", "hi")
     assert result.returncode == 1
     assert b"send: no recording answers this request to /api/generate (status code: 404)" in result.stderr
+
+
+def test_a_recording_that_was_used_up_says_so(tmp_path: Path) -> None:
+    (tmp_path / "r").write_bytes(b'{"request":{"path":"/api/chat","body":{"model":"x"}}}\n' + body_of("chat-stream"))
+    result = call("replay", tmp_path / "r", "--", "sh", "-c", f"{BIN}/send one; {BIN}/send two")
+    left = "no recording is left for this request to /api/chat: each answers one; name the file again"
+    assert result.stderr.decode() == f"send: {left} (status code: 404)\n"
+    assert (result.returncode, result.stdout.count(b'"done":true')) == (1, 1)
 
 
 @pytest.mark.parametrize(
