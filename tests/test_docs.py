@@ -55,7 +55,9 @@ def test_a_block_does_what_it_shows(page: str, recordings: str, language: str, b
         script = f"set -e\n{block}"
     (tmp_path / "script").write_text(script, encoding="utf-8")
     done = sh(
-        f"git init -q .; exec replay {' '.join(names)} -- sh ../script 2>&1", cwd=work, env={"OSTREAM": str(ROOT)}
+        f"git init -q . && touch new && git add -N new; exec replay {' '.join(names)} -- sh ../script 2>&1",
+        cwd=work,
+        env={"OSTREAM": str(ROOT)},
     )
     assert done.returncode == 0, done.stdout.decode()
     if language == "console":

@@ -29,7 +29,7 @@ def arguments_of(command: str, recording: Path) -> list[str]:
     """What makes a command write something."""
     of = {
         "send": ["-m", "m", "hi"],
-        "batch": ["-km", "m", "--lines", str(recording)],
+        "batch": ["-qkm", "m", "--lines", str(recording)],
         "replay": ["-q", str(recording)],
         "record": ["-q", "-a", str(recording)],
     }
