@@ -125,6 +125,7 @@ ANSWERS = [
     # HTTP status, body, the words, the beginning of the advice, exit status
     (404, body_of("chat-unknown-model"), "model 'nope' not found", PULL, 1),
     (404, body_of("notfound"), "404 page not found", ADDRESS, 1),
+    (404, b'{"error":"no recording is left"}', "no recording is left", "", 1),
     (500, body_of("broken-missing-blob"), (decode_line(body_of("broken-missing-blob")) or {})["error"], "", 1),
     (400, b'{"error":"\\u003cb\\u003e"}', "<b>", "", 1),
     (400, b'{"error":{"message":"x","code":7}}', "x", "", 1),
