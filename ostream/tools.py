@@ -7,6 +7,7 @@ import inspect
 import json
 import re
 import typing
+from collections import abc
 
 from ostream.chunk import tool_calls
 from ostream.errors import RequestError
@@ -126,7 +127,7 @@ def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
 
 
 def run_tools(
-    message: Mapping[str, Any], functions: dict[str, Callable[..., Any]] | Sequence[Callable[..., Any]]
+    message: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]] | Sequence[Callable[..., Any]]
 ) -> list[dict[str, Any]]:
     """Call what the message asks for, and give the tool messages to send back, in the order of the calls.
 
@@ -136,7 +137,7 @@ def run_tools(
     """
     if "message" in message:
         raise RequestError("run_tools: this is a response", advice="pass its message, response.message")
-    named = functions if isinstance(functions, dict) else {function.__name__: function for function in functions}
+    named = functions if isinstance(functions, abc.Mapping) else {function.__name__: function for function in functions}
     return [
         tool_message(call, _result(named.get(asked(call)[0]), asked(call)[1]))
         for call in tool_calls({"message": dict(message)})

@@ -65,6 +65,17 @@ def test_the_answers_can_be_filtered(tmp_path: Path) -> None:
     assert {line["id"]: line["content"] for line in texts} == {f"r{number}": str(number) for number in range(COUNT)}
 
 
+def test_a_changed_prompt_is_asked_again_as_shown(tmp_path: Path) -> None:
+    (command,) = re.findall(r"`(jq -c 'select\(.id != 2\)'[^`]*)`", PAGE)
+    batch = "batch -m qwen3 --lines -o answers.ndjson --resume prompts"
+    script = f"printf '%s\\n' a b c > prompts; {batch}; {command}; printf '%s\\n' a b changed > prompts; {batch}"
+    with serve(reply) as server:
+        done = sh(f"set -e\n{script}", cwd=tmp_path, env={"OLLAMA_HOST": server.url})
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert [json.loads(each.body)["messages"][0]["content"] for each in server.requests][-1] == "changed"  # type: ignore[attr-defined]
+        assert len(server.requests) == 4  # type: ignore[attr-defined]
+
+
 def test_what_parallel_left_undone_it_goes_on_with(tmp_path: Path) -> None:
     """A worker that failed is started again, and sends only what has no answer."""
     if not shutil.which("parallel"):

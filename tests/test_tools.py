@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import sys
+from types import MappingProxyType
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 import pytest
@@ -176,8 +177,9 @@ def test_answers_keep_the_order_and_the_ids_of_the_calls() -> None:
 
 
 def test_the_functions_may_be_a_list_as_they_were_offered() -> None:
-    (message,) = run_tools(asking(call("double", {"n": 1})), [double])
-    assert (message["content"], message["tool_name"]) == ("2", "double")
+    for functions in ([double], (double,), MappingProxyType({"double": double})):
+        (message,) = run_tools(asking(call("double", {"n": 1})), functions)
+        assert (message["content"], message["tool_name"]) == ("2", "double")
 
 
 def test_a_whole_response_is_no_message() -> None:

@@ -101,7 +101,12 @@ def _value(line: bytes) -> dict[str, Any] | str:
             return value
         except ValueError:
             pass  # decode_line says what is wrong
-    return decode_line(line) or {}
+    try:
+        return decode_line(line) or {}
+    except NotNDJSON as error:
+        if not text.startswith(("{", '"')):  # a request that is damaged is no prompt
+            error.advice = "with --lines, each line is a prompt as it is"
+        raise
 
 
 def _id(id: Any, number: int) -> Any:

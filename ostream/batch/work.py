@@ -103,10 +103,7 @@ class Work:
                     if self._as_text and number == 1 and line.lstrip().startswith(b'{"'):
                         self._progress.note(f"{where}: is JSON, and sent as text; without --lines it is a request")
                     if job.failure:
-                        advice = job.failure.advice
-                        if isinstance(job.failure, NotNDJSON):
-                            advice = "with --lines, each line is a prompt as it is"
-                        job.failure = RequestError(f"{where}: {job.failure}", advice=advice)
+                        job.failure = RequestError(f"{where}: {job.failure}", advice=job.failure.advice)
                         yield job
                     elif self._is_new(job, where):
                         yield job

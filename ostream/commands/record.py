@@ -132,12 +132,12 @@ class File:
 def _unfinished_line(name: str, size: int) -> bytes:
     """What stands behind the last newline."""
     fd = open_input(name)
-    tail = b""
+    blocks: list[bytes] = []  # from the end on
     try:
-        while size and b"\n" not in tail:
+        while size and not (blocks and b"\n" in blocks[-1]):
             begin = max(0, size - BLOCK)
-            tail = os.pread(fd, size - begin, begin) + tail
+            blocks.append(os.pread(fd, size - begin, begin))
             size = begin
     finally:
         os.close(fd)
-    return tail.rpartition(b"\n")[2]
+    return b"".join(reversed(blocks)).rpartition(b"\n")[2]

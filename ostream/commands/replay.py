@@ -81,13 +81,13 @@ def run(messages: Messages, files: list[str], command: list[str], speed: float =
 
     def respond(exchange: Exchange) -> None:
         messages.trace(f"{exchange.command} {exchange.path}")
+        path = exchange.path.partition("?")[0]
         with lock:
-            found = recordings.find(exchange.path.partition("?")[0], decode_body(exchange.body), exchange.command)
+            found = recordings.find(path, decode_body(exchange.body), exchange.command)
         if found:
             _send(exchange, found, speed)
         else:
-            known = any(recorded.path == exchange.path for recorded in recordings.exchanges)
-            _send_default(exchange, known)
+            _send_default(exchange, known=any(recorded.path == path for recorded in recordings.exchanges))
 
     with Server(respond) as server:
         if command:

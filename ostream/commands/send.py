@@ -32,9 +32,9 @@ def parser() -> Parser:
         "[-m MODEL] [options] [WORD ... | -]",
         "A source: streaming, a line is written as soon as it comes; memory: one line,\n"
         "or with -c, --context or --run-tools one answer.",
-        "Send a prompt to an Ollama server and print its NDJSON answer. The words are the prompt; a word '-' stands\n"
-        "for standard input, in that place. Without words, standard input is the prompt; with words and no '-' it is\n"
-        "never read.",
+        "Send a prompt to an Ollama server and print its NDJSON answer. The words are the prompt, behind '--' also\n"
+        "those that begin with a dash; a word '-' stands for standard input, in that place. Without words, standard\n"
+        "input is the prompt; with words and no '-' it is never read.",
         [
             "send -m qwen3 'Why is the sky blue?' | extract-content",
             "git diff | send -m qwen3 'Write a commit message:' - | extract-content",

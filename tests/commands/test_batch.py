@@ -311,6 +311,12 @@ def test_lines_that_are_json_and_json_that_is_lines_are_told() -> None:
     )
 
 
+def test_a_damaged_request_is_not_called_a_prompt() -> None:
+    done = call("batch", "-m", "m", "--host", "127.0.0.1:1", stdin=b'{"prompt":"a\n')
+    assert done.returncode == 2
+    assert b"not JSON" in done.stderr and b"--lines" not in done.stderr
+
+
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
 def test_wrong_usage(arguments: list[str], message: str) -> None:
     done = call("batch", *arguments)
