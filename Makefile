@@ -1,66 +1,67 @@
-# Bare make lists the targets.
+# make without a target lists the targets.
 PYTHON ?= python3
 VENV = .venv
-TOOLS = $(VENV)/tools
+PYTEST = $(VENV)/bin/python -m pytest -q
 PREFIX ?= /usr/local
 COMMANDS = $(filter-out ostream,$(notdir $(wildcard bin/*)))
 INTO = $(DESTDIR)$(PREFIX)
 
 help:
-	@sed -n 's/^\([a-z.]*\):.*## /\1\t/p' Makefile | expand -t 13
+	@sed -n 's/^\([a-z.-]*\):.*## /\1\t/p' Makefile | expand -t 13
 
-demo: ## the main job on recordings of a real server; needs nothing but python3
+demo: ## run examples against recorded responses; needs only python3
 	@sh examples/demo.sh
 
-test: $(TOOLS) ## run the tests
-	$(VENV)/bin/python -m pytest -q $(ARGS)
+test: $(VENV)/test-tools ## run the tests (two minutes); every promise is tested once
+	@echo "Running the tests: about two minutes on two cores. ('make check' runs all of them, and the checkers.)"
+	$(PYTEST) -n auto $(ARGS)
 
-fuzz: $(TOOLS) ## give the parsers many more inputs than the tests do
-	$(VENV)/bin/python -m pytest -q tests/fuzz --hypothesis-profile=fuzz $(ARGS)
+check: lint cover ## run format, lint and type checks, and all tests with branch coverage (20 minutes)
 
-check: lint cover ## format, lint, types, tests, branch coverage
-
-lint: $(TOOLS)
+lint: $(VENV)/check-tools
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
-cover: $(TOOLS)
+cover: $(VENV)/check-tools
 	$(VENV)/bin/coverage erase
-	$(VENV)/bin/coverage run -m pytest -q $(ARGS)
+	$(VENV)/bin/coverage run -m pytest -q --full -n auto $(ARGS)
 	$(VENV)/bin/coverage combine -q
 	$(VENV)/bin/coverage report --fail-under=100
 
-torture: $(TOOLS) ## every fault against every way to ask; makes docs/torture.md
+fuzz: $(VENV)/test-tools ## run the property tests with 1,000 examples each
+	$(PYTEST) -n auto tests/fuzz --full --hypothesis-profile=fuzz $(ARGS)
+
+kill: $(VENV)/test-tools ## kill a batch 1,000 times and check that no answer is lost
+	KILLS=1000 $(PYTEST) tests/commands/test_batch_resume.py --full -k killed $(ARGS)
+
+torture: $(VENV)/check-tools ## run the complete fault matrix and write docs/torture.md
 	$(VENV)/bin/python -m tests.torture
 
-kill: $(TOOLS) ## kill batch a thousand times, and see that nothing is lost
-	KILLS=1000 $(VENV)/bin/python -m pytest -q tests/commands/test_batch_resume.py -k killed
-
-bench: ## compare with curl, jq and other clients; takes long, and makes docs/benchmarks.md
+bench: ## compare with curl | jq and other clients, and print the tables (an hour)
 	$(PYTHON) benchmarks/compare.py
 
-picture: $(TOOLS) ## run the demo on a terminal and draw it: docs/demo.svg
+picture: $(VENV)/check-tools ## run the demo on a terminal and draw docs/demo.svg
 	$(VENV)/bin/python scripts/picture.py
 
-spark: .spark/tools ## answer a thousand requests in a Spark job; fetches Spark, 400 MB, and needs java
+spark: .spark/tools ## test the Spark example; needs Java, downloads 400 MB
 	.spark/bin/python -m pytest -q tests/spark.py
 
-format: $(TOOLS) ## put the sources into the house style
+format: $(VENV)/check-tools ## format the sources
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-ostream.pyz: scripts/pyz.py bin/ostream LICENSE $(wildcard ostream/*.py ostream/*/*.py) ## the whole program as one file
+ostream.pyz: scripts/pyz.py bin/ostream LICENSE $(wildcard ostream/*.py ostream/*/*.py) ## build a single executable that runs without the checkout
 	$(PYTHON) scripts/pyz.py $@
 
-release: $(TOOLS) ## see that this commit is fit to be released, and fill dist; publishes nothing
+release: $(VENV)/check-tools ## check this commit and build the files to publish in dist/; publishes nothing
 	scripts/release.sh "$(CURDIR)/$(VENV)/bin/python"
 
-man: ## the manual, in build/man
+man: ## write the manual pages to build/man
 	$(PYTHON) scripts/manual.py build/man
 
-# The package with its bytecode, and only one name on PATH: ostream --install links the others.
-install: uninstall ## into PREFIX (/usr/local), below DESTDIR
+# Installs the package with its bytecode and one command; ostream --install DIR links the others.
+install: uninstall ## install into $(DESTDIR)$(PREFIX) (default PREFIX: /usr/local)
 	mkdir -p "$(INTO)/lib/ostream/bin" "$(INTO)/bin"
 	install -m 755 bin/ostream "$(INTO)/lib/ostream/bin/ostream"
 	for folder in $(dir $(wildcard ostream/__init__.py ostream/*/__init__.py)); do \
@@ -75,7 +76,7 @@ install: uninstall ## into PREFIX (/usr/local), below DESTDIR
 	$(PYTHON) -m ostream --completion zsh > "$(INTO)/share/zsh/site-functions/_ostream"
 	$(PYTHON) -m ostream --completion fish > "$(INTO)/share/fish/vendor_completions.d/ostream.fish"
 
-uninstall: ## take it out again
+uninstall: ## remove what make install installed
 	rm -rf "$(INTO)/lib/ostream"
 	rm -f $(foreach command,$(COMMANDS),"$(INTO)/share/man/man1/ostream-$(command).1") \
 		"$(INTO)/share/man/man1/ostream.1" "$(INTO)/share/man/man7/ostream.7" \
@@ -83,16 +84,20 @@ uninstall: ## take it out again
 		"$(INTO)/share/fish/vendor_completions.d/ostream.fish"
 	if [ "$$(readlink "$(INTO)/bin/ostream")" = ../lib/ostream/bin/ostream ]; then rm "$(INTO)/bin/ostream"; fi
 
-clean: ## remove what the other targets made
+clean: ## remove all generated files
 	rm -rf $(VENV) .spark .bench .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ostream.pyz
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-$(TOOLS): tests/requirements.txt tests/requirements-run.txt tests/bootstrap.py
-	$(PYTHON) tests/bootstrap.py $(VENV) tests/requirements.txt
-	@touch $(TOOLS)
+$(VENV)/test-tools: tests/requirements.txt
+	@$(PYTHON) tests/bootstrap.py $(VENV) $< "pytest, pytest-xdist and hypothesis (50 MB, about 15 s)"
+	@touch $@
 
-.spark/tools: tests/requirements-spark.txt tests/bootstrap.py
-	$(PYTHON) tests/bootstrap.py .spark tests/requirements-spark.txt
-	@touch .spark/tools
+$(VENV)/check-tools: tests/requirements-check.txt $(VENV)/test-tools
+	@$(PYTHON) tests/bootstrap.py $(VENV) $< "the checkers, build tools and the official SDK (400 MB)"
+	@touch $@
+
+.spark/tools: tests/requirements-spark.txt
+	@$(PYTHON) tests/bootstrap.py .spark $< "pyspark (400 MB)"
+	@touch $@
 
 .PHONY: help demo test fuzz check lint cover torture kill bench picture spark format release man install uninstall clean

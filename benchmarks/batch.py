@@ -1,19 +1,18 @@
-"""How batch compares with other ways to send many requests: wall time over the ideal, CPU per request, memory.
+"""Compare batch with other ways to send many requests: wall time against the ideal, CPU per request, memory.
 
     python3 benchmarks/batch.py [REQUESTS [JOBS [MILLISECONDS]]]        # 10,000 requests, 16 at a time, of 20 ms each
     python3 benchmarks/batch.py --memory [LINES]                       # 10,000,000 lines that need no request
 
-The server is a process of its own. The official SDK takes part where it is installed, curl where it is there.
+curl and the official SDK take part where they are installed.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from house import ROOT, has_package, peer_python, run, serving
+from measure import has, has_package, ours, peer_python, run, serving
 
 THREADS = """
 import sys
@@ -37,7 +36,7 @@ async def main():
     await asyncio.gather(*map(ask, sys.stdin))
 asyncio.run(main())
 """
-# What threads of one interpreter can do at best: a request written by hand, on a connection of its own.
+# The floor for threads of one interpreter: a hand-written request on a new connection each, and no checks.
 BARE = """
 import os, socket, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -57,10 +56,10 @@ CURL = """xargs -P "$1" -I{} curl -s "http://$OLLAMA_HOST/api/chat" -d '{"model"
 
 def contestants(jobs: str, model: str) -> dict[str, list[str]]:
     found = {
-        "batch": [str(ROOT / "bin" / "batch"), "-m", model, "-j", jobs, "--lines"],
+        "batch": ours("batch", "-m", model, "-j", jobs, "--lines"),
         "bare sockets": [sys.executable, "-c", BARE, jobs, model],
     }
-    if shutil.which("curl"):
+    if has("curl"):
         found["xargs -P curl"] = ["sh", "-c", CURL, "sh", jobs, model]
     if has_package("ollama"):
         found["SDK, threads"] = [peer_python(), "-c", THREADS, jobs, model]
@@ -68,30 +67,29 @@ def contestants(jobs: str, model: str) -> dict[str, list[str]]:
     return found
 
 
-def compare(requests: int = 10_000, jobs: int = 16, milliseconds: int = 20) -> list[str]:
+def compare(requests: int = 10_000, jobs: int = 16, milliseconds: int = 20) -> None:
     ideal = requests * milliseconds / 1000 / jobs
-    lines = [f"{requests:,} requests of {milliseconds} ms, {jobs} at a time: ideal {ideal:.1f} s"]
+    print(f"\nBatch: {requests:,} requests of {milliseconds} ms, {jobs} at a time: ideal {ideal:.1f} s")
     with tempfile.TemporaryDirectory() as folder, serving() as host:
         prompts = Path(folder) / "prompts"
         prompts.write_text("".join(f"{number}\n" for number in range(requests)))
         for name, command in contestants(str(jobs), f"delayed-{milliseconds}").items():
             wall, cpu, peak = run([command], str(prompts), {"OLLAMA_HOST": host}, memory=True)
-            lines.append(
+            print(
                 f"{name:<16}{wall:8.1f} s  {wall / ideal:5.2f} of the ideal"
-                f"{cpu / requests * 1e6:8.0f} µs of CPU for each{peak / 1024:8.0f} MiB"
+                f"{cpu / requests * 1e6:8.0f} µs of CPU per request{peak / 1024:8.0f} MiB",
+                flush=True,
             )
-            print(lines[-1], flush=True)
-    return lines
 
 
 def memory(lines: int = 10_000_000) -> None:
-    """Lines that ask nothing sensible are read, judged and answered by an error line: no server is needed."""
+    """Measure peak memory on invalid lines: each gets an error line, so no server is needed."""
     for count in (lines // 100, lines):
         with tempfile.NamedTemporaryFile("w") as file:
             for number in range(count):
                 file.write(f'{{"id":{number}}}\n')
             file.flush()
-            batch = [str(ROOT / "bin" / "batch"), "-m", "m", "-j", "1"]
+            batch = ours("batch", "-m", "m", "-j", "1")
             wall, _, peak = run([batch], file.name, memory=True, may_fail=True)
         print(f"{count:>12,} lines: {wall:7.1f} s, {peak / 1024:5.0f} MiB", flush=True)
 
@@ -100,4 +98,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--memory"]:
         memory(*map(int, sys.argv[2:]))
     else:
-        print(compare(*map(int, sys.argv[1:]))[0])
+        compare(*map(int, sys.argv[1:]))

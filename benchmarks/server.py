@@ -1,10 +1,10 @@
-"""The server that all contestants talk to: what it answers is said by the name of the model.
+"""The server of all benchmarks. The model name selects the answer:
 
-    fast-N          N chunks and the last one, as fast as they are taken
-    paced-N-RATE    N chunks, RATE a second, the text of each the time at which it was sent
-    delayed-MS      one object, after so many milliseconds
+    fast-N          N chunks and the last one, as fast as the client reads
+    paced-N-RATE    N chunks, RATE per second; the text of each is the time at which it was sent
+    delayed-MS      one object, after MS milliseconds
 
-It prints its port, and serves until it is killed.
+Prints its port and serves until it is killed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import time
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n%b\r\n\r\n"
 CHUNKED = HEAD % (b"application/x-ndjson", b"Transfer-Encoding: chunked")
-PIECE = 500  # chunks that are written at once
+PIECE = 500  # chunks per write
 END = b"0\r\n\r\n"
 
 
 def line(model: str, text: str, done: bool = False) -> bytes:
-    """A chunk as a server of 2025 sends it."""
+    """One chunk of an answer."""
     message = {"role": "assistant", "content": text}
     chunk = {"model": model, "created_at": "2025-11-21T10:30:00.123456789Z", "message": message, "done": done}
     if done:
@@ -33,7 +33,7 @@ def http_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def whole(body: bytes) -> bytes:
+def complete(body: bytes) -> bytes:
     return HEAD % (b"application/json", b"Content-Length: %d" % len(body)) + body
 
 
@@ -44,7 +44,7 @@ SHOW = {"capabilities": ["completion"], "details": DETAILS, "model_info": {}}
 
 
 class Server(asyncio.Protocol):
-    """Answers requests on connections that stay or not, as the client likes."""
+    """Answer requests; keep the connection open unless the client asks to close it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -75,10 +75,10 @@ class Server(asyncio.Protocol):
     async def answer(self, path: str, model: str) -> None:
         kind, *numbers = model.split("-")
         if path in ("/api/tags", "/api/show"):
-            self.transport.write(whole(json.dumps(TAGS if path == "/api/tags" else SHOW).encode()))
+            self.transport.write(complete(json.dumps(TAGS if path == "/api/tags" else SHOW).encode()))
         elif kind == "delayed":
             await asyncio.sleep(int(numbers[0]) / 1000)
-            self.transport.write(whole(line(model, "hello", done=True)))
+            self.transport.write(complete(line(model, "hello", done=True)))
         else:
             self.transport.write(CHUNKED)
             await getattr(self, kind)(model, *map(int, numbers))
@@ -104,5 +104,5 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    # Select counts microseconds; epoll rounds each delay up by as much as a millisecond.
+    # select() has microsecond timeouts; epoll rounds up to milliseconds.
     asyncio.SelectorEventLoop(selectors.SelectSelector()).run_until_complete(serve())

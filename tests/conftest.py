@@ -1,4 +1,7 @@
-"""In CI nothing may be skipped: a test whose tool is missing there would pass for ever without running."""
+"""Test tiers, hypothesis profiles, and the rule that CI skips nothing.
+
+Without --full, tests marked `full` are left out and hypothesis tries few examples: that is `make test`.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,44 @@ from hypothesis import settings
 
 from tests.process import ROOT
 
-# A busy machine is not a slow program.
-settings.register_profile("patient", deadline=None)
-settings.register_profile("fuzz", deadline=None, max_examples=1000)  # make fuzz
-settings.load_profile("patient")
+# No deadline: on a busy machine an example can take long.
+settings.register_profile("sample", deadline=None, max_examples=10)
+settings.register_profile("full", deadline=None, max_examples=100)
+settings.register_profile("fuzz", deadline=None, max_examples=1000)
 
-
-# The makes that tests start are not those of `make test`, nor of the `make release` above it.
+# A make started by a test must not join the job server of the make that runs the tests.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
     os.environ.pop(name, None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="run all tests, with all examples (make check)")
+
+
+@pytest.hookimpl(tryfirst=True)  # before hypothesis, whose --hypothesis-profile overrides this
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("full" if config.getoption("full") else "sample")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("full"):
+        full = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=full)
+        items[:] = [item for item in items if item not in set(full)]
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run in CI that skipped a test: a missing tool would otherwise go unnoticed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
     if os.environ.get("CI") and skipped:
-        reporter.write_line(f"{len(skipped)} skipped, and CI allows none", red=True)
+        reporter.write_line(f"{len(skipped)} tests were skipped; CI must run all of them", red=True)
         session.exitstatus = 1
 
 
 @pytest.fixture(scope="session")
 def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The whole program as one file."""
+    """The single-file executable."""
     path = tmp_path_factory.mktemp("pyz") / "ostream.pyz"
     subprocess.run([sys.executable, "scripts/pyz.py", path], cwd=ROOT, check=True, timeout=60)
     return path
