@@ -1,6 +1,6 @@
 #!/bin/sh
-# See that this commit is fit to be released, and leave in dist/ what there is to publish; publish nothing.
-# release.sh PYTHON: one that has `build` and `flit_core`. CHECK is what must pass first.
+# Check that this commit can be released and build the files to publish in dist/: release.sh PYTHON
+# PYTHON has `build` and `flit_core` installed. $CHECK is run first (default: make check demo torture). Publishes nothing.
 set -eu
 python=$1
 check=${CHECK:-make check demo torture}
@@ -17,13 +17,13 @@ clean() {
 version=$(bin/ostream --version | sed 's/^ostream //')
 clean 'the tree is not clean; commit or remove what "git status" shows'
 grep -Eq "^## \[?$version\]? - [0-9]{4}-[0-9]{2}-[0-9]{2}\$" CHANGELOG.md ||
-    fail "CHANGELOG.md: has no line '## $version - YYYY-MM-DD'"
-! git rev-parse -q --verify "refs/tags/v$version" > /dev/null || fail "v$version: is released already; raise __version__"
+    fail "CHANGELOG.md: no line '## $version - YYYY-MM-DD'; add it"
+! git rev-parse -q --verify "refs/tags/v$version" > /dev/null || fail "v$version: is already released; raise __version__"
 
 $check
-clean 'the checks have changed files; commit them and try again'
+clean 'the checks changed files; commit them and try again'
 
-# Twice, from two clean copies of the commit that stand in different places.
+# Build twice, from clean copies in different directories: the files must be identical.
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 scratch=$(mktemp -d)
@@ -34,12 +34,12 @@ for copy in "$scratch/a" "$scratch/another place"; do
     "$python" "$copy/source/scripts/pyz.py" "$copy/dist/ostream.pyz"
     "$python" -m build --no-isolation --outdir "$copy/dist" "$copy/source" > "$scratch/log" 2>&1 || {
         cat "$scratch/log" >&2
-        fail 'the package can not be built'
+        fail 'the package could not be built'
     }
 done
 diff -r "$scratch/a/dist" "$scratch/another place/dist" || fail 'two builds of one commit differ'
 
-# What was built works without the checkout.
+# The built files work without the checkout.
 work=$scratch/work
 mkdir "$work"
 tar -xzf "$scratch/a/dist/ollama_ostream-$version.tar.gz" -C "$work"
@@ -53,5 +53,5 @@ done
 
 rm -rf dist
 cp -R "$scratch/a/dist" dist
-(cd dist && sha256sum -- *)
-echo "release: v$version is ready in dist/: tag it, and publish these files"
+(cd dist && sha256sum -- * > SHA256SUMS)
+echo "release: v$version is ready in dist/; tag the commit and publish these files"

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -57,9 +58,9 @@ def _tagged(checkout: Path) -> None:
 
 REFUSED = [
     (_dirty, "true", 'the tree is not clean; commit or remove what "git status" shows'),
-    (_unlogged, "true", f"CHANGELOG.md: has no line '## {__version__} - YYYY-MM-DD'"),
-    (_tagged, "true", f"v{__version__}: is released already; raise __version__"),
-    (lambda checkout: None, "touch new", "the checks have changed files; commit them and try again"),
+    (_unlogged, "true", f"CHANGELOG.md: no line '## {__version__} - YYYY-MM-DD'; add it"),
+    (_tagged, "true", f"v{__version__}: is already released; raise __version__"),
+    (lambda checkout: None, "touch new", "the checks changed files; commit them and try again"),
 ]
 
 
@@ -80,6 +81,9 @@ def test_what_is_fit_is_built_and_tried(checkout: Path) -> None:
     result = release(checkout, "true")
     assert result.returncode == 0, result.stdout + result.stderr
     name = f"ollama_ostream-{__version__}"
-    assert sorted(os.listdir(checkout / "dist")) == [f"{name}-py3-none-any.whl", f"{name}.tar.gz", "ostream.pyz"]
+    files = [f"{name}-py3-none-any.whl", f"{name}.tar.gz", "ostream.pyz"]
+    assert sorted(os.listdir(checkout / "dist")) == ["SHA256SUMS", *files]
+    sums = [line.split("  ") for line in (checkout / "dist" / "SHA256SUMS").read_text().splitlines()]
+    assert sums == [[sha256((checkout / "dist" / file).read_bytes()).hexdigest(), file] for file in files]
     last = result.stdout.splitlines()[-1]
-    assert last == f"release: v{__version__} is ready in dist/: tag it, and publish these files"
+    assert last == f"release: v{__version__} is ready in dist/; tag the commit and publish these files"
