@@ -11,52 +11,50 @@ The public names are loaded when they are first used, so importing the package c
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ostream.chunk import Chunk, Message, content, thinking, tool_calls
-    from ostream.chunk import Chunk as ChatResponse
-    from ostream.chunk import Chunk as GenerateResponse
     from ostream.client import Client, chat, generate
     from ostream.errors import (
-        ClockError,
         ConnectError,
         IncompleteStream,
         NotNDJSON,
         OstreamError,
         RequestError,
         ResponseError,
+        StreamTimeout,
     )
-    from ostream.message import Accumulator
-    from ostream.metrics import Metrics
-    from ostream.ndjson import decode_line, split_lines
+    from ostream.protocol.accumulator import Accumulator
+    from ostream.protocol.chunk import Chunk, Message, content, thinking, tool_calls
+    from ostream.protocol.chunk import Chunk as ChatResponse
+    from ostream.protocol.chunk import Chunk as GenerateResponse
+    from ostream.protocol.metrics import Metrics
+    from ostream.protocol.ndjson import decode_line, split_lines
     from ostream.stream import Stream
-    from ostream.tools import run_tools
+    from ostream.tools.functions import run_tools
 
-_ROOMS = {
-    "chunk": ("Chunk", "Message", "content", "thinking", "tool_calls"),
+_EXPORTS = {
     "client": ("Client", "chat", "generate"),
     "errors": (
-        *("ClockError", "ConnectError", "IncompleteStream", "NotNDJSON", "OstreamError", "RequestError"),
-        "ResponseError",
+        *("ConnectError", "IncompleteStream", "NotNDJSON", "OstreamError", "RequestError", "ResponseError"),
+        "StreamTimeout",
     ),
-    "message": ("Accumulator",),
-    "metrics": ("Metrics",),
-    "ndjson": ("decode_line", "split_lines"),
+    "protocol.accumulator": ("Accumulator",),
+    "protocol.chunk": ("Chunk", "Message", "content", "thinking", "tool_calls"),
+    "protocol.metrics": ("Metrics",),
+    "protocol.ndjson": ("decode_line", "split_lines"),
     "stream": ("Stream",),
-    "tools": ("run_tools",),
+    "tools.functions": ("run_tools",),
+    "version": ("__version__",),
 }
 # The SDK's names for what is one class here, for annotations.
 _ALIASES = {"ChatResponse": "Chunk", "GenerateResponse": "Chunk"}
-_ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = [
     "Accumulator",
     "ChatResponse",
     "Chunk",
     "Client",
-    "ClockError",
     "ConnectError",
     "GenerateResponse",
     "IncompleteStream",
@@ -67,6 +65,7 @@ __all__ = [
     "RequestError",
     "ResponseError",
     "Stream",
+    "StreamTimeout",
     "chat",
     "content",
     "decode_line",
@@ -79,12 +78,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    room = _ROOM_OF.get(_ALIASES.get(name, name))
-    if room is None:
+    module = _MODULE_OF.get(_ALIASES.get(name, name))
+    if module is None:
         raise AttributeError(f"module 'ostream' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"ostream.{room}"), _ALIASES.get(name, name))
+    return getattr(import_module(f"ostream.{module}"), _ALIASES.get(name, name))
 
 
 def __dir__() -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from ostream.stdio import Messages, guard
-from ostream.wait import is_pipe
+from ostream.system.diagnostics import Diagnostics
+from ostream.system.polling import is_pipe
+from ostream.system.process import run_process
 
 # name: (kind, what it does). A source's failures are error lines on its stdout too, and those of a filter with -w.
 COMMANDS = {
@@ -29,18 +30,20 @@ def main(argv: list[str] | None = None) -> int:
     if command not in COMMANDS:
         command, *arguments = arguments or [""]
         if command not in COMMANDS:
-            from ostream.program.about import about
+            from ostream.installer.main_options import about
 
             return about(name, [command, *arguments], COMMANDS)
-    messages = Messages(command)
+    diagnostics = Diagnostics(command)
 
     def run() -> int:
         module = __import__(f"ostream.commands.{command.replace('-', '_')}", fromlist=["run"])
-        status: int = module.main(arguments, messages)
+        status: int = module.main(arguments, diagnostics)
         return status
 
     kind = COMMANDS[command][0]
-    return guard(messages, run, errors_on_stdout=kind == "source" or (kind == "filter" and _passes_on(arguments)))
+    return run_process(
+        diagnostics, run, errors_on_stdout=kind == "source" or (kind == "filter" and _passes_on(arguments))
+    )
 
 
 def _passes_on(arguments: list[str]) -> bool:

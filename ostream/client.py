@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from ostream.errors import OstreamError, RequestError
-from ostream.net.clocks import Clocks
 from ostream.net.host import check_header, parse_host
 from ostream.net.retry import pause_before
-from ostream.request import CHAT, GENERATE, chat_body, encode_body, generate_body
+from ostream.net.timeouts import Timeouts
+from ostream.protocol.request import CHAT, GENERATE, chat_body, encode_body, generate_body
 from ostream.stream import Stream
 
 TYPE_CHECKING = False
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from ostream.chunk import Chunk
-    from ostream.net.response import Response
-    from ostream.net.wire import Trust
+    from ostream.net.http import Response
+    from ostream.net.tls import TLSConfig
+    from ostream.protocol.chunk import Chunk
     from ostream.types import (
         ChatFields,
         Format,
@@ -70,7 +70,7 @@ class Client:
         self.retry = retry
         self.cacert = cacert
         self.insecure = insecure
-        self._trust: Trust | None = None
+        self._tls_config: TLSConfig | None = None
         self.headers = dict(headers or {})
         for name, value in self.headers.items():
             check_header(name, value)
@@ -236,7 +236,7 @@ class Client:
         if not body.get("model"):
             raise RequestError("model: must be named")
         data = encode_body(body)
-        stream = Stream(lambda watch: self.post(path, data, watch=watch))
+        stream = Stream(lambda reader_fd: self.post(path, data, reader_fd=reader_fd))
         return stream if body.get("stream") else stream.whole()
 
     def post(
@@ -244,9 +244,9 @@ class Client:
         path: str,
         body: bytes,
         *,
-        watch: int | None = None,
+        reader_fd: int | None = None,
         note: Callable[[str], None] = lambda text: None,
-        hold: Callable[[float, Clocks, str], None] | None = None,
+        hold: Callable[[float, Timeouts, str], None] | None = None,
     ) -> Response:
         """Send one request, again if it must be, and give the answer to read blocks from.
 
@@ -254,15 +254,15 @@ class Client:
         `hold` waits, and tells, where others have to wait as well.
         """
         from ostream.net import transport
-        from ostream.net.wire import Trust
+        from ostream.net.tls import TLSConfig
 
-        clocks = Clocks(*self._limits)
+        timeouts = Timeouts(*self._limits)
         # What TLS believes takes longer to load than a short answer to come: once is enough.
-        self._trust = trust = self._trust or Trust(self.cacert, self.insecure)
+        self._tls_config = tls_config = self._tls_config or TLSConfig(self.cacert, self.insecure)
         tries = 0
         while True:
             try:
-                return transport.post(self.host, path, body, self.headers, clocks, trust, watch)
+                return transport.post(self.host, path, body, self.headers, timeouts, tls_config, reader_fd)
             except OstreamError as error:
                 pause = pause_before(error, tries, self.retry)
                 if pause is None:
@@ -271,9 +271,9 @@ class Client:
                 text = f"{error}; try {tries} of {self.retry} in {pause:.1f} s"
             if hold is None:
                 note(text)
-                clocks.pause(pause, watch)
+                timeouts.pause(pause, reader_fd)
             else:
-                hold(pause, clocks, text)
+                hold(pause, timeouts, text)
 
 
 class _Anywhere(Client):

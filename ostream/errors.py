@@ -115,14 +115,14 @@ class ConnectError(OstreamError, ConnectionError):
     exit_status = UNAVAILABLE
 
 
-class ClockError(OstreamError, TimeoutError):
-    """One of the four clocks ran out; `clock` says which: connect, first-byte, idle or max-time."""
+class StreamTimeout(OstreamError, TimeoutError):
+    """One of the four timeouts ran out; `timeout` says which: connect, first-byte, idle or max-time."""
 
     exit_status = TRY_LATER
 
-    def __init__(self, error: str = "", clock: str = "", *, advice: str = "") -> None:
+    def __init__(self, error: str = "", timeout: str = "", *, advice: str = "") -> None:
         super().__init__(error, advice=advice)
-        self.clock = clock
+        self.timeout = timeout
 
 
 class NotNDJSON(OstreamError, ValueError):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from ostream.chunk import Chunk, Message, Object
 from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamError, reason
-from ostream.failure import is_error, response_error
-from ostream.message import Accumulator
-from ostream.metrics import Metrics
-from ostream.ndjson import decode_lines, is_torn, split_lines
-from ostream.wait import ReaderGone
+from ostream.protocol.accumulator import Accumulator
+from ostream.protocol.chunk import AttrDict, Chunk, Message
+from ostream.protocol.error_lines import is_error, response_error
+from ostream.protocol.metrics import Metrics
+from ostream.protocol.ndjson import decode_lines, is_torn, split_lines
+from ostream.system.polling import ReaderGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Callable, Generator, Iterator
 
-    from ostream.net.response import Response
+    from ostream.net.http import Response
 
 
 class Stream:
@@ -30,7 +30,7 @@ class Stream:
     """
 
     def __init__(self, post: Callable[[int], Response]) -> None:
-        """`post` sends the request; it is given the descriptor to watch meanwhile."""
+        """`post` sends the request; it is given the descriptor to reader_fd meanwhile."""
         self._reading = _Reading()
         self._chunks = self._reading.chunks(post)
 
@@ -68,7 +68,7 @@ class Stream:
     @property
     def metrics(self) -> Any:
         """What it cost: a dict of all that `stats --json` shows, None for what is not known; answers attributes too."""
-        return Object(self._reading.metrics.as_dict())
+        return AttrDict(self._reading.metrics.as_dict())
 
     def whole(self) -> Chunk:
         """Read to the end: the one object of `stream=False`, or the chunks of a server that streams all the same."""
@@ -120,7 +120,7 @@ class _Reading:
     def _decode(self, response: Response) -> Iterator[Chunk]:
         lineno = 0
         for lines in split_lines(response.blocks()):
-            elapsed_ns = response.clocks.elapsed_ns()
+            elapsed_ns = response.timeouts.elapsed_ns()
             chunks, damage = decode_lines(lines)
             for chunk in chunks:
                 lineno += 1

@@ -15,9 +15,9 @@ import textwrap
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-from ostream import __version__  # noqa: E402
 from ostream.__main__ import COMMANDS  # noqa: E402
-from ostream.program.about import OPTIONS, SUMMARY  # noqa: E402
+from ostream.installer.main_options import OPTIONS, SUMMARY  # noqa: E402
+from ostream.version import __version__  # noqa: E402
 
 # The sections of the README that a page of section 7 is made of.
 SECTIONS = ("What travels on the pipe", "Exit status", "Limits")

@@ -15,8 +15,8 @@ from unittest import mock
 
 import pyte
 
-from ostream import stdio
 from ostream.__main__ import main
+from ostream.system import input
 from tests.process import environment
 
 # What a program may do to a terminal that shows its text.
@@ -128,7 +128,7 @@ def on_terminal(
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(mock.patch.dict(os.environ, changes, clear=True))
-            stack.enter_context(mock.patch.object(stdio, "BLOCK", block))
+            stack.enter_context(mock.patch.object(input, "BLOCK", block))
             stack.enter_context(_descriptors(stdin, tmp, shown))
             status = main([command, *arguments])
     finally:

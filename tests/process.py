@@ -33,7 +33,7 @@ for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
 WRAPPERS = [name for name, (kind, _) in COMMANDS.items() if kind == "wrapper"]
 FILTERS = [name for name, (kind, _) in COMMANDS.items() if kind == "filter"]
 SOURCES = [name for name, (kind, _) in COMMANDS.items() if kind == "source"]
-TOOLS = ROOT / "tests" / "tools"
+TOOLS = ROOT / "tests" / "executables"
 # What a filter can't do without; `run`, `start` and `call` add it.
 _NEEDED = {"run-tools": ["-t", str(TOOLS)]}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterator
 
 import pytest
 
-from ostream.net.loopback import Exchange, Server
+from ostream.recording.http_server import RequestHandler, Server
 
 if TYPE_CHECKING:
     import ssl
@@ -33,10 +33,10 @@ def raw_of(name: str) -> bytes:
 
 
 @contextlib.contextmanager
-def serve(respond: Callable[[Exchange], None]) -> Iterator[Server]:
+def serve(respond: Callable[[RequestHandler], None]) -> Iterator[Server]:
     """A server that answers every request with `respond`; `.url` is where, `.requests` what was asked so far."""
 
-    def keep(exchange: Exchange) -> None:
+    def keep(exchange: RequestHandler) -> None:
         server.requests.append(exchange)  # type: ignore[attr-defined]
         respond(exchange)
 
@@ -45,10 +45,10 @@ def serve(respond: Callable[[Exchange], None]) -> Iterator[Server]:
         yield server
 
 
-def send_raw(data: bytes) -> Callable[[Exchange], None]:
+def send_raw(data: bytes) -> Callable[[RequestHandler], None]:
     """Answer with exactly these bytes, then close the connection."""
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         exchange.raw(data)
         exchange.cut()
 
@@ -57,10 +57,10 @@ def send_raw(data: bytes) -> Callable[[Exchange], None]:
 
 def send_lines(
     *lines: bytes, status: int = 200, content_type: str = "application/x-ndjson"
-) -> Callable[[Exchange], None]:
+) -> Callable[[RequestHandler], None]:
     """Answer as the real server streams: one HTTP chunk for each line, and the proper end."""
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         exchange.head(status, content_type)
         for line in lines:
             exchange.chunk(line)

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from ostream import Client, ConnectError, ResponseError
-from ostream.failure import error_text
-from ostream.net.clocks import Clocks
 from ostream.net.host import Host, is_loopback
+from ostream.net.socket import WatchedSocket
+from ostream.net.timeouts import Timeouts
+from ostream.net.tls import TLSConfig
 from ostream.net.transport import _Connection, _Request, post
-from ostream.net.wire import Trust, Wire
-from ostream.stdio import Messages, guard
+from ostream.protocol.error_lines import error_text
+from ostream.system.diagnostics import Diagnostics
+from ostream.system.process import run_process
 from tests.process import call, run, start
 from tests.server import http_answer, read_request, send_raw, serve, tcp
 
@@ -51,7 +53,7 @@ def test_an_answer_that_comes_while_the_request_is_still_being_sent_is_heard() -
 
 
 def test_the_status_of_a_refusal_is_enough_when_its_text_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ostream.net.clocks.REFUSAL_S", 0.2)
+    monkeypatch.setattr("ostream.net.timeouts.REFUSAL_S", 0.2)
     answer = b"HTTP/1.1 503 Busy\r\n\r\nbusy\n"
     with silent_after(answer, read=True) as url, pytest.raises(ResponseError, match="busy") as caught:
         Client(url).chat("m")
@@ -76,13 +78,15 @@ def test_a_key_goes_to_no_other_machine_whatever_the_name_server_says(address: s
     connection = _Connection("evil.localhost:1", _Request("http://evil.localhost:1/"))
     refused = pytest.raises(ConnectError, match=r"is 192\.0\.2\.2, and Authorization is not sent")
     with contextlib.nullcontext() if sent else refused:
-        connection._check_peer(Wire(peer, Clocks(), None))
+        connection._check_peer(WatchedSocket(peer, Timeouts(), None))
 
 
 def test_a_key_to_this_machine_is_sent() -> None:
     with serve(send_raw(http_answer(200, DONE))) as server:
         port = int(server.url.rpartition(":")[2])
-        response = post(Host("http", "localhost", port, ""), "/", b"{}", {"Authorization": "x"}, Clocks(), Trust())
+        response = post(
+            Host("http", "localhost", port, ""), "/", b"{}", {"Authorization": "x"}, Timeouts(), TLSConfig()
+        )
         response.close()
         assert server.requests[0].headers["Authorization"] == "x"  # type: ignore[attr-defined]
 
@@ -102,7 +106,7 @@ def test_an_error_nested_without_end_is_an_error() -> None:
 
 
 def test_no_memory_is_not_a_bug(capfd: pytest.CaptureFixture[str]) -> None:
-    assert guard(Messages("send"), lambda: len(bytes(1 << 62))) == 1
+    assert run_process(Diagnostics("send"), lambda: len(bytes(1 << 62))) == 1
     assert capfd.readouterr().err == "send: out of memory\n"
 
 

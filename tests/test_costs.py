@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ostream.net.loopback import Exchange
+from ostream.recording.http_server import RequestHandler
 from tests.process import BIN, FILTERS, ROOT, environment, expect, words
 from tests.server import send_lines, serve
 from tests.test_layers import loaded
@@ -21,14 +21,17 @@ LINE = (
 )
 DONE = LINE.replace(b"false", b"true")
 
-COMMON = "__main__ commands errors failure ndjson output stage stdio terminal wait"
+COMMON = (
+    "__main__ cli cli.filter_input commands errors protocol protocol.chunk protocol.error_lines protocol.ndjson "
+    "system system.diagnostics system.input system.output system.polling system.process system.terminal"
+)
 # The modules of ours that a filter without arguments loads.
 OURS = {
-    "extract-content": f"{COMMON} chunk commands.extract commands.extract_content",
-    "extract-thinking": f"{COMMON} chunk commands.extract commands.extract_thinking",
-    "collect": f"{COMMON} chunk commands.collect message",
-    "stats": f"{COMMON} chunk commands.stats metrics summary",
-    "render": f"{COMMON} chunk commands.render metrics page",
+    "extract-content": f"{COMMON} cli.extraction commands.extract_content",
+    "extract-thinking": f"{COMMON} cli.extraction commands.extract_thinking",
+    "collect": f"{COMMON} commands.collect protocol.accumulator",
+    "stats": f"{COMMON} commands.stats protocol.metrics protocol.summary",
+    "render": f"{COMMON} cli.transcript commands.render protocol.metrics",
 }
 # What they need of the standard library, beyond json, os and what these load.
 THEIRS = {"__future__", "_signal", "array", "datetime", "errno", "select", "stat", "time"}
@@ -57,7 +60,13 @@ def test_send_loads_nothing_for_options_that_are_not_given() -> None:
     with serve(send_lines(DONE)) as server:
         modules = loaded("send", "-m", "m", "--host", server.url, "hi")
     assert "urllib.request" in modules
-    assert not modules & {"encodings.idna", "stringprep", "subprocess", "ostream.execute", "ostream.toolbox"}
+    assert not modules & {
+        "encodings.idna",
+        "stringprep",
+        "subprocess",
+        "ostream.tools.process",
+        "ostream.tools.directory",
+    }
 
 
 @pytest.fixture(name="strace", scope="module")
@@ -119,7 +128,7 @@ def test_an_http_chunk_costs_send_a_poll_a_read_and_a_write(strace: str, tmp_pat
     trace = tmp_path / "trace"
     read, write = os.pipe()
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson")
         for _ in range(BLOCKS):
             exchange.chunk(LINE)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ostream.terminal import escaped, one_line, visible
+from ostream.system.terminal import escaped, one_line, visible
 from tests.emulator import STYLE, Emulator, on_terminal
 from tests.process import Terminal
 from tests.server import http_answer, send_raw, serve, tcp

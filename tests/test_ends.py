@@ -15,7 +15,7 @@ from typing import Iterator
 
 import pytest
 
-from ostream.net.loopback import Exchange
+from ostream.recording.http_server import RequestHandler
 from tests.process import BIN, FILTERS, WRAPPERS, Process, end_of, environment, expect, quoted, start, words
 from tests.server import body_of, serve
 
@@ -31,7 +31,7 @@ class Silent:
         self.asked = threading.Event()
         self.over = threading.Event()
 
-    def __call__(self, exchange: Exchange) -> None:
+    def __call__(self, exchange: RequestHandler) -> None:
         if self.lines:
             exchange.head(200, "application/x-ndjson")
             for line in self.lines:
@@ -94,7 +94,7 @@ def test_send_ends_with_its_reader_while_it_connects() -> None:
 
 
 def test_send_ends_with_its_reader_in_a_pause_before_it_tries_again() -> None:
-    def busy(exchange: Exchange) -> None:
+    def busy(exchange: RequestHandler) -> None:
         exchange.head(503, "application/json", 0, Retry_After="300")
         exchange.raw(b"")
 

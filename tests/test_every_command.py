@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ostream import __version__
 from ostream.__main__ import COMMANDS
+from ostream.version import __version__
 from tests.process import BIN, FILTERS, ROOT, SOURCES, WRAPPERS, call, environment, quoted, run, sh, start, words
 from tests.server import body_of, send_raw, serve
 

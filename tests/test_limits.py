@@ -10,16 +10,17 @@ from typing import Iterator
 
 import pytest
 
+from ostream.cli.spinner import Spinner
 from ostream.errors import ConnectError
-from ostream.net.clocks import Clocks
-from ostream.net.wire import dial
-from ostream.output import Output
-from ostream.spinner import Spinner
+from ostream.net.socket import connect
+from ostream.net.timeouts import Timeouts
+from ostream.system.output import Output
 from tests.process import environment
 
 FEW_DESCRIPTORS = """
 import resource, sys
-import ostream.client, ostream.commands.ask, ostream.commands.send, ostream.commands.turns, ostream.toolbox
+import ostream.client, ostream.cli.request_builder, ostream.commands.send, ostream.cli.tool_loop
+import ostream.tools.directory
 import ostream.net.transport
 from ostream.__main__ import main
 usual = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -57,9 +58,9 @@ def _no_threads() -> Iterator[None]:
 @pytest.mark.usefixtures("no_threads")
 def test_without_threads_a_name_cannot_be_looked_up_and_an_address_needs_none() -> None:
     with pytest.raises(ConnectError, match=r"^localhost: can't be looked up: can't start new thread$"):
-        dial("localhost", 1, Clocks(), None)
+        connect("localhost", 1, Timeouts(), None)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        dial("127.0.0.1", listener.getsockname()[1], Clocks(), None).close()
+        connect("127.0.0.1", listener.getsockname()[1], Timeouts(), None).close()
 
 
 @pytest.mark.usefixtures("no_threads")

@@ -11,7 +11,7 @@ from typing import Iterator
 
 import pytest
 
-from ostream.net.loopback import Exchange
+from ostream.recording.http_server import RequestHandler
 from tests.process import FILTERS, end_of, expect, start
 from tests.server import body_of, serve
 from tests.test_ends import CHUNK, SIGNALS, assert_silent_end, leave, never_accepts, silent
@@ -36,7 +36,7 @@ def phase(name: str, tmp_path: Path) -> Iterator[tuple[list[str], bytes]]:
             yield [*ask, "--host", url, "hi"], b"send: POST "
     else:
 
-        def busy(exchange: Exchange) -> None:
+        def busy(exchange: RequestHandler) -> None:
             exchange.head(503, "application/json", 0, Retry_After="300")
             exchange.raw(b"")
 

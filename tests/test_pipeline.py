@@ -12,7 +12,7 @@ from typing import Any, Callable, Iterator
 
 import pytest
 
-from ostream.net.loopback import Exchange
+from ostream.recording.http_server import RequestHandler
 from tests.process import FILTERS, Process, environment, expect, quoted, run, sh, start
 from tests.server import body_of, send_lines, serve
 
@@ -28,7 +28,7 @@ class InTwoSteps:
         self.first, self.then = first, then
         self.go = threading.Event()
 
-    def __call__(self, exchange: Exchange) -> None:
+    def __call__(self, exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson")
         exchange.chunk(self.first)
         assert self.go.wait(60)
@@ -80,7 +80,7 @@ def test_a_filter_does_not_wait_for_more_than_a_line(command: str) -> None:
     assert process.returncode == 0
 
 
-def echo(exchange: Exchange) -> None:
+def echo(exchange: RequestHandler) -> None:
     prompt = json.loads(exchange.body)["messages"][-1]["content"]
     send_lines(chunk(f"you said {prompt}"), chunk(done=True))(exchange)
 
@@ -170,10 +170,10 @@ def test_extract_content_takes_no_more_memory_for_200_megabytes_than_for_2() -> 
 
 
 def test_send_takes_no_more_memory_for_200_megabytes_than_for_2() -> None:
-    connected: list[Exchange] = []
+    connected: list[RequestHandler] = []
     there, over = threading.Event(), threading.Event()
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson")
         connected.append(exchange)
         there.set()

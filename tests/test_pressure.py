@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ostream.net.loopback import Exchange
+from ostream.recording.http_server import RequestHandler
 from tests.process import BIN, FILTERS, quoted, sh, start
 from tests.server import send_lines, serve
 from tests.test_pipeline import drain, peak_kib
@@ -23,7 +23,7 @@ MANY = 25_000  # 200 MB
 def test_the_back_pressure_of_a_slow_reader_reaches_the_server() -> None:
     sent = [0]
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson")
         for _ in range(MANY):
             exchange.chunk(LINE)
@@ -94,7 +94,7 @@ def test_the_file_of_w_may_fail_anywhere_and_the_stream_goes_on(command: str, tm
 def test_a_time_limit_from_outside_is_silent() -> None:
     over = threading.Event()
 
-    def hold(exchange: Exchange) -> None:
+    def hold(exchange: RequestHandler) -> None:
         over.wait(60)
 
     with serve(hold) as server:

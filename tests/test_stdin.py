@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from ostream.net.loopback import Exchange
+from ostream.recording.http_server import RequestHandler
 from tests.process import environment, sh, start
 from tests.server import send_lines, serve
 
 
-def echo(exchange: Exchange) -> None:
+def echo(exchange: RequestHandler) -> None:
     prompt = json.loads(exchange.body)["messages"][-1]["content"]
     send_lines(json.dumps({"message": {"content": f"<{prompt}>"}, "done": True}).encode() + b"\n")(exchange)
 

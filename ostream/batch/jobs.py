@@ -11,11 +11,11 @@ import json
 import re
 
 from ostream.errors import IncompleteStream, NotNDJSON, OstreamError, RequestError, ResponseError
-from ostream.failure import is_error, response_error
-from ostream.message import Accumulator
-from ostream.ndjson import decode_line, encode_line, is_torn, strict
-from ostream.openai import counts
-from ostream.request import CHAT, GENERATE, encode_body, override, with_system
+from ostream.protocol.accumulator import Accumulator
+from ostream.protocol.error_lines import is_error, response_error
+from ostream.protocol.ndjson import decode_line, encode_line, is_torn, strict
+from ostream.protocol.openai import counts
+from ostream.protocol.request import CHAT, GENERATE, encode_body, override, with_system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

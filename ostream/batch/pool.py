@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator
 
-    from ostream.net.clocks import Clocks
+    from ostream.net.timeouts import Timeouts
 
 # How often the main thread looks after what must not wait for the next answer.
 TICK_S = 0.5
@@ -143,27 +143,27 @@ class Pool:
             self._handed_over += 1
 
 
-class Hold:
+class SharedBackoff:
     """A pause that all keep when one is told to try again later."""
 
-    def __init__(self, watch: int | None) -> None:
+    def __init__(self, reader_fd: int | None) -> None:
         self.over = False
-        self._watch = watch
+        self._reader_fd = reader_fd
         self._lock = threading.Lock()
         self._until = 0.0
 
     def extend(self, seconds: float) -> bool:
-        """Hold all for so long from now. Is that news, or did they have to wait that long anyway?"""
+        """SharedBackoff all for so long from now. Is that news, or did they have to wait that long anyway?"""
         now = time.monotonic()
         with self._lock:
             is_news = now >= self._until or now + seconds > self._until + NEWS_S
             self._until = max(self._until, now + seconds)
         return is_news
 
-    def wait(self, clocks: Clocks) -> None:
-        """Wait until nobody is held any more, as long as these clocks allow."""
+    def wait(self, timeouts: Timeouts) -> None:
+        """Wait until nobody is held any more, as long as these timeouts allow."""
         while not self.over:
             left = self._until - time.monotonic()
             if left <= 0:
                 return
-            clocks.pause(min(left, PAUSE_S), self._watch)
+            timeouts.pause(min(left, PAUSE_S), self._reader_fd)

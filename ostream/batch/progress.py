@@ -7,17 +7,17 @@ import threading
 import time
 
 from ostream.errors import OutputError
-from ostream.metrics import Metrics
-from ostream.output import Output
-from ostream.summary import Summary
-from ostream.wait import ReaderGone
+from ostream.protocol.metrics import Metrics
+from ostream.protocol.summary import Summary
+from ostream.system.output import Output
+from ostream.system.polling import ReaderGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator, Mapping
 
     from ostream.errors import OstreamError
-    from ostream.stdio import Messages
+    from ostream.system.diagnostics import Diagnostics
 
 
 # Seconds between plain lines on a terminal.
@@ -29,14 +29,14 @@ class Progress:
     of a terminal. `shared`: another program may write to that terminal, so no line there can be written over."""
 
     def __init__(
-        self, messages: Messages, total: int | None = None, every: float | None = None, shared: bool = False
+        self, diagnostics: Diagnostics, total: int | None = None, every: float | None = None, shared: bool = False
     ) -> None:
         self.total = total
         self.summary = Summary(percentiles=False)
-        self._messages = messages
+        self._diagnostics = diagnostics
         self._every = every
         self._stderr = Output(2, "standard error")
-        self._terminal = self._stderr.styled and every is None and not messages.quiet
+        self._terminal = self._stderr.styled and every is None and not diagnostics.quiet
         if self._terminal and shared:
             self._terminal, self._every = False, EVERY_S
         self._shown = 0  # columns
@@ -83,16 +83,16 @@ class Progress:
         self._say(f"{where}{error}{advice}")
 
     def note(self, text: str) -> None:
-        if not self._messages.quiet:
+        if not self._diagnostics.quiet:
             self._say(text)
 
     def trace(self, text: str) -> None:
-        if self._messages.verbose:
+        if self._diagnostics.verbose:
             self._say(text)
 
     def _say(self, text: str) -> None:
         with self.cleared():
-            self._messages.say(text)
+            self._diagnostics.say(text)
 
     def tick(self) -> None:
         now = time.monotonic()
@@ -103,7 +103,7 @@ class Progress:
                 self._shown = len(line)
             elif self._every is not None and now - self._last >= self._every:
                 self._last = now
-                self._messages.say(self._line(now))
+                self._diagnostics.say(self._line(now))
 
     @contextlib.contextmanager
     def cleared(self) -> Iterator[None]:
@@ -115,7 +115,7 @@ class Progress:
     def end(self) -> None:
         """Say the sum, where progress was shown."""
         if self.is_shown:
-            self._messages.say(self._sum())
+            self._diagnostics.say(self._sum())
 
     def _clear(self) -> None:
         if self._shown:
@@ -124,7 +124,7 @@ class Progress:
 
     def _write(self, text: str) -> None:
         try:
-            self._stderr.bytes(text.encode())
+            self._stderr.write_bytes(text.encode())
         except (OutputError, ReaderGone):
             pass  # there is nobody left to tell
 

@@ -8,17 +8,19 @@ import re
 import signal
 import stat
 
-from ostream.commands.arguments import Parser, positive
-from ostream.commands.options import (
+from ostream.cli.options import (
     add_connection_arguments,
     add_request_arguments,
     client_of,
     say_what_is_unusual,
 )
+from ostream.cli.parser import Parser, positive
 from ostream.errors import RequestError
-from ostream.output import Output
-from ostream.stdio import BLOCK, Messages, die
-from ostream.wait import is_pipe
+from ostream.system.diagnostics import Diagnostics
+from ostream.system.input import BLOCK
+from ostream.system.output import Output
+from ostream.system.polling import is_pipe
+from ostream.system.process import exit_by_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
     from ostream.batch.jobs import Settings
     from ostream.batch.progress import Progress
-    from ostream.batch.work import Where
+    from ostream.batch.runner import AnswerSink
 
 
 def parser() -> Parser:
@@ -71,14 +73,14 @@ def jobs(text: str) -> int:
 jobs.__name__ = "number from 1 to 1000"
 
 
-def main(arguments: list[str], messages: Messages) -> int:
-    return run(messages, **parser().parse(arguments, messages))
+def main(arguments: list[str], diagnostics: Diagnostics) -> int:
+    return run(diagnostics, **parser().parse(arguments, diagnostics))
 
 
-def run(messages: Messages, **values: Any) -> int:
+def run(diagnostics: Diagnostics, **values: Any) -> int:
     # The rest of the package is loaded now, so that --help and a wrong option answer at once.
     from ostream.batch.progress import Progress
-    from ostream.batch.work import Work
+    from ostream.batch.runner import BatchRunner
 
     values["output"] = _output(values["output"])
     if values["resume"] and values["output"] is None:
@@ -86,23 +88,25 @@ def run(messages: Messages, **values: Any) -> int:
     files = values["files"] or ["-"]
     client = client_of(values)
     settings = _settings(values)
-    say_what_is_unusual(client, messages)
-    progress = Progress(messages, every=values["progress"], shared=values["output"] is None and is_pipe(1))
+    say_what_is_unusual(client, diagnostics)
+    progress = Progress(diagnostics, every=values["progress"], shared=values["output"] is None and is_pipe(1))
     if progress.is_shown:
         progress.total = _count(files)
     with _answers(values, files, progress) as answers:
         if answers.dropped:
-            messages.note(f"{answers.name}: {answers.dropped:,} failures taken out, to be tried again")
-        work = Work(client, settings, answers, progress, files, values)
+            diagnostics.note(f"{answers.name}: {answers.dropped:,} failures taken out, to be tried again")
+        runner = BatchRunner(client, settings, answers, progress, files, values)
         try:
-            status = work.run(messages)
+            status = runner.run(diagnostics)
         finally:
             with progress.cleared():
                 answers.sync()
         progress.end()
-    if work.interrupted:
-        messages.note("interrupted; " + ("--resume goes on" if values["output"] else "what was not asked has no line"))
-        die(signal.SIGINT)
+    if runner.interrupted:
+        diagnostics.note(
+            "interrupted; " + ("--resume goes on" if values["output"] else "what was not asked has no line")
+        )
+        exit_by_signal(signal.SIGINT)
     return status
 
 
@@ -119,20 +123,20 @@ def _output(names: list[str] | None) -> str | None:
 
 def _settings(values: dict[str, Any]) -> Settings:
     from ostream.batch.jobs import Settings
-    from ostream.commands.ask import fields, text
+    from ostream.cli.request_builder import fields, text
 
     asked = fields({**values, "stream": None, "body": True, "unload": False})
     system = text(values["system"], "--system")
     return Settings(values["model"], os.environ.get("OLLAMA_MODEL"), values["generate"], system, asked)
 
 
-def _answers(values: dict[str, Any], files: list[str], progress: Progress) -> ContextManager[Where]:
-    from ostream.batch.answers import Lines, open_answers
+def _answers(values: dict[str, Any], files: list[str], progress: Progress) -> ContextManager[AnswerSink]:
+    from ostream.batch.answer_file import StdoutSink, open_answers
 
     if values["output"] is not None:
         each = progress.known if progress.is_shown else None  # for the sum at the end
         return open_answers(values["output"], values["resume"], files, each)
-    return contextlib.nullcontext(Lines(Output(1, "standard output", values["raw_terminal"])))
+    return contextlib.nullcontext(StdoutSink(Output(1, "standard output", values["raw_terminal"])))
 
 
 def _count(files: list[str]) -> int | None:

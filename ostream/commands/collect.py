@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from ostream.message import Accumulator
-from ostream.ndjson import encode_line
-from ostream.stage import Failed, Stage
+from ostream.cli.filter_input import ErrorItem, FilterInput
+from ostream.protocol.accumulator import Accumulator
+from ostream.protocol.ndjson import encode_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ostream.commands.arguments import Parser
-    from ostream.stdio import Messages
+    from ostream.cli.parser import Parser
+    from ostream.system.diagnostics import Diagnostics
 
 
 def parser() -> Parser:
-    from ostream.commands.arguments import Parser
+    from ostream.cli.parser import Parser
 
     parser = Parser(
         "collect",
@@ -30,19 +30,19 @@ def parser() -> Parser:
     return parser
 
 
-def main(arguments: list[str], messages: Messages) -> int:
-    return run(messages, **(parser().parse(arguments, messages) if arguments else {}))
+def main(arguments: list[str], diagnostics: Diagnostics) -> int:
+    return run(diagnostics, **(parser().parse(arguments, diagnostics) if arguments else {}))
 
 
 def run(
-    messages: Messages, files: list[str] | None = None, write_to: str | None = None, raw_terminal: bool = False
+    diagnostics: Diagnostics, files: list[str] | None = None, write_to: str | None = None, raw_terminal: bool = False
 ) -> int:
-    stage = Stage(messages, files or [], write_to, raw_terminal)
+    stage = FilterInput(diagnostics, files or [], write_to, raw_terminal)
     response = Accumulator()
     for items in stage.chunks():
         lines = []
         for item in items:
-            if isinstance(item, Failed):
+            if isinstance(item, ErrorItem):
                 if response.chunks:
                     lines.append(encode_line(response.response))
                     response = Accumulator()
@@ -52,5 +52,5 @@ def run(
             if response.done:
                 lines.append(encode_line(response.response))
                 response = Accumulator()
-        stage.lines(b"".join(lines))
+        stage.write_lines(b"".join(lines))
     return stage.finish()

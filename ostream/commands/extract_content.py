@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ostream.commands import extract
+from ostream.cli import extraction as extract
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ostream.commands.arguments import Parser
-    from ostream.stdio import Messages
+    from ostream.cli.parser import Parser
+    from ostream.system.diagnostics import Diagnostics
 
 
 def parser() -> Parser:
@@ -25,6 +25,6 @@ def parser() -> Parser:
     return parser
 
 
-def main(arguments: list[str], messages: Messages) -> int:
+def main(arguments: list[str], diagnostics: Diagnostics) -> int:
     # Without arguments there is nothing to parse, and no parser to load.
-    return extract.run(messages, "content", **(parser().parse(arguments, messages) if arguments else {}))
+    return extract.run(diagnostics, "content", **(parser().parse(arguments, diagnostics) if arguments else {}))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ostream.commands import extract
+from ostream.cli import extraction as extract
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ostream.commands.arguments import Parser
-    from ostream.stdio import Messages
+    from ostream.cli.parser import Parser
+    from ostream.system.diagnostics import Diagnostics
 
 
 def parser() -> Parser:
@@ -21,5 +21,5 @@ def parser() -> Parser:
     )
 
 
-def main(arguments: list[str], messages: Messages) -> int:
-    return extract.run(messages, "thinking", **(parser().parse(arguments, messages) if arguments else {}))
+def main(arguments: list[str], diagnostics: Diagnostics) -> int:
+    return extract.run(diagnostics, "thinking", **(parser().parse(arguments, diagnostics) if arguments else {}))

@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import stat
 
-from ostream.commands.arguments import Parser
-from ostream.commands.wrapper import end_as, environment, run_command, serve
+from ostream.cli.child import child_environment, exit_like, run_command, serve
+from ostream.cli.parser import Parser
 from ostream.errors import REFUSED, OutputError, RequestError, reason
-from ostream.ndjson import is_cut
 from ostream.net.host import parse_host
-from ostream.net.loopback import Server
-from ostream.output import Output, given_descriptor, open_output
-from ostream.stdio import BLOCK, Messages, open_input
-from ostream.wait import ReaderGone
+from ostream.protocol.ndjson import is_cut
+from ostream.recording.http_server import Server
+from ostream.system.diagnostics import Diagnostics
+from ostream.system.input import BLOCK, open_input
+from ostream.system.output import Output, given_descriptor, open_output
+from ostream.system.polling import ReaderGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ostream.net.loopback import Exchange
-    from ostream.net.proxy import Note
+    from ostream.recording.http_server import RequestHandler
+    from ostream.recording.proxy import ExchangeLog
 
 
 def parser() -> Parser:
@@ -40,46 +41,46 @@ def parser() -> Parser:
     return parser
 
 
-def main(arguments: list[str], messages: Messages) -> int:
+def main(arguments: list[str], diagnostics: Diagnostics) -> int:
     command_line = parser()
-    values = command_line.parse(arguments, messages)
+    values = command_line.parse(arguments, diagnostics)
     files = values["files"][: len(values["files"]) - len(command_line.rest)]
     if len(files) != 1:
         what = "which FILE?" if not files else f"{files[1]}: one FILE only"
         raise RequestError(what, advice="write 'record FILE -- COMMAND'")
-    return run(messages, files[0], command_line.rest, values["append"])
+    return run(diagnostics, files[0], command_line.rest, values["append"])
 
 
-def run(messages: Messages, name: str, command: list[str], append: bool = False) -> int:
+def run(diagnostics: Diagnostics, name: str, command: list[str], append: bool = False) -> int:
     # The rest of the package is loaded now, so that --help and a wrong option answer at once.
-    from ostream.net.proxy import Proxy
+    from ostream.recording.proxy import Proxy
 
     host = parse_host(os.environ.get("OLLAMA_HOST"))
-    file = File(name, append, messages)
-    proxy = Proxy(host, file.keep, messages.note)
+    file = File(name, append, diagnostics)
+    proxy = Proxy(host, file.keep, diagnostics.note)
 
-    def respond(exchange: Exchange) -> None:
-        messages.trace(f"{exchange.command} {exchange.path}")
+    def respond(exchange: RequestHandler) -> None:
+        diagnostics.trace(f"{exchange.command} {exchange.path}")
         proxy(exchange)
 
     with Server(respond) as server:
         try:
             if command:
-                status = run_command(command, environment(server.url))
+                status = run_command(command, child_environment(server.url))
             else:
-                status = serve(server.url, f"recording what {host.url} says", messages)
+                status = serve(server.url, f"recording what {host.url} says", diagnostics)
         finally:
             proxy.finish()
     file.close()
-    return end_as(status) or (REFUSED if file.has_failed else 0)
+    return exit_like(status) or (REFUSED if file.has_failed else 0)
 
 
 class File:
     """The recording, to which whole exchanges are added."""
 
-    def __init__(self, name: str, append: bool, messages: Messages) -> None:
+    def __init__(self, name: str, append: bool, diagnostics: Diagnostics) -> None:
         self.has_failed = False
-        self._messages = messages
+        self._diagnostics = diagnostics
         if name == "-":
             raise RequestError("-: COMMAND writes there", advice="say /dev/stdout if that is meant")
         self._out: Output | None = open_output(name, [], append=True)
@@ -91,16 +92,16 @@ class File:
         tail = _unfinished_line(name, size) if size else b""
         if is_cut(tail):
             os.ftruncate(self._out.fd, size - len(tail))
-            messages.note(f"{name}: the last line was cut off; it is taken out")
+            diagnostics.note(f"{name}: the last line was cut off; it is taken out")
         elif tail:
-            self._out.bytes(b"\n")
+            self._out.write_bytes(b"\n")
 
-    def keep(self, note: Note) -> None:
+    def keep(self, note: ExchangeLog) -> None:
         """Add an exchange. When that fails, say so once, and let the traffic go on."""
         if self._out is None:
             return
         if note.missing:
-            self._messages.say(f"{note.missing}; this exchange is not recorded")
+            self._diagnostics.say(f"{note.missing}; this exchange is not recorded")
             self.has_failed = True
             return
         size = os.fstat(self._out.fd).st_size
@@ -109,7 +110,7 @@ class File:
                 raise OutputError(f"a temporary file: {reason(note.failure)}")
             note.spool.seek(0)
             for block in iter(lambda: note.spool.read(BLOCK), b""):
-                self._out.bytes(block)
+                self._out.write_bytes(block)
         except (OSError, OutputError, ReaderGone) as error:
             if self._is_ours:
                 os.ftruncate(self._out.fd, size)  # half an exchange would spoil the others
@@ -124,7 +125,7 @@ class File:
 
     def _give_up(self, error: Exception) -> None:
         text = str(error) if isinstance(error, OutputError) else "standard output: Broken pipe"
-        self._messages.say(f"{text}; what follows is not recorded")
+        self._diagnostics.say(f"{text}; what follows is not recorded")
         self.has_failed = True
         self._out = None
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from ostream.metrics import Metrics
-from ostream.page import Page, footer
-from ostream.stage import Failed, Stage
+from ostream.cli.filter_input import ErrorItem, FilterInput
+from ostream.cli.transcript import Transcript, footer
+from ostream.protocol.metrics import Metrics
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ostream.commands.arguments import Parser
-    from ostream.page import Parts
-    from ostream.spinner import Spinner
-    from ostream.stdio import Messages
+    from ostream.cli.parser import Parser
+    from ostream.cli.spinner import Spinner
+    from ostream.system.diagnostics import Diagnostics
+    from ostream.system.output import Spans
 
 
 def parser() -> Parser:
-    from ostream.commands.arguments import Parser
+    from ostream.cli.parser import Parser
 
     parser = Parser(
         "render",
@@ -33,58 +33,58 @@ def parser() -> Parser:
     return parser
 
 
-def main(arguments: list[str], messages: Messages) -> int:
-    return run(messages, **(parser().parse(arguments, messages) if arguments else {}))
+def main(arguments: list[str], diagnostics: Diagnostics) -> int:
+    return run(diagnostics, **(parser().parse(arguments, diagnostics) if arguments else {}))
 
 
 def run(
-    messages: Messages,
+    diagnostics: Diagnostics,
     files: list[str] | None = None,
     write_to: str | None = None,
     raw_terminal: bool = False,
     stats: bool = False,
 ) -> int:
-    stage = Stage(messages, files or [], write_to, raw_terminal, with_messages=True, messages_suffice=True)
+    stage = FilterInput(diagnostics, files or [], write_to, raw_terminal, with_messages=True, messages_suffice=True)
     spinner = _start_spinner(stage)
     try:
-        _show(stage, Page(headings=not stage.styled), spinner, stats)
+        _show(stage, Transcript(headings=not stage.styled), spinner, stats)
     finally:
         if spinner:
             spinner.stop()
     return stage.finish()
 
 
-def _show(stage: Stage, page: Page, spinner: Spinner | None, stats: bool) -> None:
+def _show(stage: FilterInput, transcript: Transcript, spinner: Spinner | None, stats: bool) -> None:
     metrics = Metrics()
     shown = False  # of an answer, by its chunks
     for items in stage.chunks():
-        parts: Parts = []
+        spans: Spans = []
         for item in items:
-            if isinstance(item, Failed):
-                parts += page.end()
+            if isinstance(item, ErrorItem):
+                spans += transcript.end()
                 metrics = Metrics()
             elif "role" in item:
                 # What the model said in the response before it is there already.
                 if not (shown and item["role"] == "assistant"):
-                    parts += page.message(item)
+                    spans += transcript.message(item)
                 shown = False
             else:
                 shown = True
-                parts += page.chunk(item)
+                spans += transcript.chunk(item)
                 metrics.add(item)
                 if item.get("done") is True:
-                    parts += page.end()
+                    spans += transcript.end()
                     if stats:
-                        parts += page.footer(footer(metrics.as_dict()))
+                        spans += transcript.footer(footer(metrics.as_dict()))
                     metrics = Metrics()
-        if parts and spinner:
+        if spans and spinner:
             spinner.stop()
-        stage.parts(parts)
+        stage.write_spans(spans)
 
 
-def _start_spinner(stage: Stage) -> Spinner | None:
+def _start_spinner(stage: FilterInput) -> Spinner | None:
     if not stage.styled or stage.extraction is None:
         return None
-    from ostream.spinner import Spinner
+    from ostream.cli.spinner import Spinner
 
     return Spinner(stage.extraction)

@@ -7,20 +7,21 @@ import os
 import threading
 import time
 
-from ostream.commands.arguments import Parser
-from ostream.commands.wrapper import end_as, environment, run_command, serve
+from ostream.cli.child import child_environment, exit_like, run_command, serve
+from ostream.cli.parser import Parser
 from ostream.errors import InputError, NotNDJSON, RequestError
-from ostream.failure import NO_RECORDING
-from ostream.fault import KINDS, Fault, fault
-from ostream.ndjson import split_lines
-from ostream.net.loopback import Exchange, Server
-from ostream.recording import JSON, Recordings, decode_body, parse
-from ostream.stdio import Messages, input_name, open_input, read_blocks
-from ostream.wait import wait
+from ostream.protocol.error_lines import NO_RECORDING
+from ostream.protocol.ndjson import split_lines
+from ostream.recording.faults import FAULT_KINDS, Fault, parse_fault
+from ostream.recording.format import JSON, Recordings, decode_body, parse
+from ostream.recording.http_server import RequestHandler, Server
+from ostream.system.diagnostics import Diagnostics
+from ostream.system.input import input_name, open_input, read_blocks
+from ostream.system.polling import wait_ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ostream import recording
+    from ostream.recording.format import RecordedExchange
 
 
 # A recording may claim any time; nobody waits longer than this for a line.
@@ -47,7 +48,7 @@ def parser() -> Parser:
         default=0,
         help="1: as recorded, 0.5: half as fast, 0: as fast as can be (0)",
     )
-    parser.add_argument("--fault", metavar="KIND:K", type=fault, help=f"inject a failure: {KINDS}")
+    parser.add_argument("--fault", metavar="KIND:K", type=parse_fault, help=f"inject a failure: {FAULT_KINDS}")
     parser.choices["--fault"] = ("eof:", "reset:", "error:", "stall:", "status:")
     parser.add_argument("files", nargs="*", metavar="FILE", help="recordings; '-' is standard input")
     return parser
@@ -63,14 +64,16 @@ def _speed(text: str) -> float:
 _speed.__name__ = "speed"
 
 
-def main(arguments: list[str], messages: Messages) -> int:
+def main(arguments: list[str], diagnostics: Diagnostics) -> int:
     command_line = parser()
-    values = command_line.parse(arguments, messages)
+    values = command_line.parse(arguments, diagnostics)
     files = values["files"][: len(values["files"]) - len(command_line.rest)]
-    return run(messages, files, command_line.rest, values["speed"], values["fault"])
+    return run(diagnostics, files, command_line.rest, values["speed"], values["fault"])
 
 
-def run(messages: Messages, files: list[str], command: list[str], speed: float = 0, fault: Fault | None = None) -> int:
+def run(
+    diagnostics: Diagnostics, files: list[str], command: list[str], speed: float = 0, fault: Fault | None = None
+) -> int:
     if not files:
         raise RequestError("no recording", advice="write 'replay FILE ... -- COMMAND'")
     recordings = Recordings([exchange for name in files for exchange in _load(name)])
@@ -79,8 +82,8 @@ def run(messages: Messages, files: list[str], command: list[str], speed: float =
             fault.inject(recorded)
     lock = threading.Lock()
 
-    def respond(exchange: Exchange) -> None:
-        messages.trace(f"{exchange.command} {exchange.path}")
+    def respond(exchange: RequestHandler) -> None:
+        diagnostics.trace(f"{exchange.command} {exchange.path}")
         path = exchange.path.partition("?")[0]
         with lock:
             found = recordings.find(path, decode_body(exchange.body), exchange.command)
@@ -91,11 +94,11 @@ def run(messages: Messages, files: list[str], command: list[str], speed: float =
 
     with Server(respond) as server:
         if command:
-            return end_as(run_command(command, environment(server.url, recordings.model)))
-        return end_as(serve(server.url, f"serving {len(recordings.exchanges)} recordings", messages))
+            return exit_like(run_command(command, child_environment(server.url, recordings.model)))
+        return exit_like(serve(server.url, f"serving {len(recordings.exchanges)} recordings", diagnostics))
 
 
-def _load(name: str) -> list[recording.Exchange]:
+def _load(name: str) -> list[RecordedExchange]:
     fd = open_input(name)
     try:
         batches = split_lines(read_blocks(fd, input_name(name)))
@@ -112,14 +115,14 @@ def _load(name: str) -> list[recording.Exchange]:
     return exchanges
 
 
-def _send(exchange: Exchange, found: recording.Exchange, speed: float) -> None:
+def _send(exchange: RequestHandler, found: RecordedExchange, speed: float) -> None:
     begin = time.monotonic()
     with exchange.watched() as client:
 
         def keep_time(elapsed_ns: int) -> None:
             if speed:
                 end = min(begin + elapsed_ns / 1e9 / speed, begin + LONGEST_SILENCE)
-                wait(None, 0, client, lambda: end - time.monotonic())
+                wait_ready(None, 0, client, lambda: end - time.monotonic())
 
         if exchange.command == "HEAD" or found.status in (204, 304):
             exchange.whole(found.status, found.content_type, b"")
@@ -138,14 +141,14 @@ def _send(exchange: Exchange, found: recording.Exchange, speed: float) -> None:
             if found.ending == "end":
                 exchange.end()
             elif found.ending == "stall":
-                wait(None, 0, client)
+                wait_ready(None, 0, client)
     if found.ending == "cut":
         exchange.cut()
     elif found.ending == "reset":
         exchange.reset()
 
 
-def _send_default(exchange: Exchange, known: bool) -> None:
+def _send_default(exchange: RequestHandler, known: bool) -> None:
     """What a real server says without a model, and to a request that was not recorded."""
     if exchange.path == "/" and exchange.command in ("GET", "HEAD"):
         exchange.whole(200, "text/plain; charset=utf-8", b"Ollama is running")

@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import os
 
-from ostream.chunk import tool_calls
+from ostream.cli.filter_input import ErrorItem, FilterInput
 from ostream.errors import RequestError, reason
-from ostream.execute import BYTES, TIME_S
-from ostream.message import Accumulator, asked, tool_message
-from ostream.ndjson import encode_line
-from ostream.output import Output
-from ostream.stage import Failed, Stage
-from ostream.toolbox import Toolbox
-from ostream.wait import READABLE, wait, watchable
+from ostream.protocol.accumulator import Accumulator, parse_tool_call, tool_message
+from ostream.protocol.chunk import tool_calls
+from ostream.protocol.ndjson import encode_line
+from ostream.system.output import Output
+from ostream.system.polling import READABLE, pollable_or_none, wait_ready
+from ostream.tools.directory import ToolDirectory
+from ostream.tools.process import BYTES, TIME_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from ostream.commands.arguments import Parser
-    from ostream.stdio import Messages
+    from ostream.cli.parser import Parser
+    from ostream.system.diagnostics import Diagnostics
 
 # Only with --status, so that a loop can end.
 NO_CALLS = 10
@@ -28,7 +28,7 @@ DECLINED = "error: the user declined this call"
 
 
 def parser() -> Parser:
-    from ostream.commands.arguments import Parser, count, positive
+    from ostream.cli.parser import Parser, count, positive
 
     parser = Parser(
         "run-tools",
@@ -52,21 +52,21 @@ def parser() -> Parser:
     return parser
 
 
-def main(arguments: list[str], messages: Messages) -> int:
-    return run(messages, **parser().parse(arguments, messages))
+def main(arguments: list[str], diagnostics: Diagnostics) -> int:
+    return run(diagnostics, **parser().parse(arguments, diagnostics))
 
 
-def run(messages: Messages, tools: str | None, time: float, bytes: int, **values: Any) -> int:
+def run(diagnostics: Diagnostics, tools: str | None, time: float, bytes: int, **values: Any) -> int:
     if tools is None:
         raise RequestError("no tools", advice="name their folder with -t")
-    toolbox = Toolbox(tools, messages.note, time, bytes)
-    stage = Stage(messages, values["files"], values["write_to"], values["raw_terminal"])
+    tool_directory = ToolDirectory(tools, diagnostics.note, time, bytes)
+    stage = FilterInput(diagnostics, values["files"], values["write_to"], values["raw_terminal"])
     approved = _asker() if values["approve"] else _always
     called = 0
     answer = Accumulator()
     for items in stage.chunks():
         for item in items:
-            if isinstance(item, Failed):
+            if isinstance(item, ErrorItem):
                 answer = Accumulator()
                 continue
             answer.add(item)
@@ -77,13 +77,13 @@ def run(messages: Messages, tools: str | None, time: float, bytes: int, **values
             calls = tool_calls({"message": message})
             called += len(calls)
             if values["dry_run"]:
-                stage.lines(b"".join(map(encode_line, calls)))
+                stage.write_lines(b"".join(map(encode_line, calls)))
                 continue
-            stage.lines(encode_line(message))
+            stage.write_lines(encode_line(message))
             for call in calls:
-                messages.trace(f"calling {asked(call)[0]}")
-                result = toolbox.answer(call) if approved(call) else tool_message(call, DECLINED)
-                stage.lines(encode_line(result))
+                diagnostics.trace(f"calling {parse_tool_call(call)[0]}")
+                result = tool_directory.answer(call) if approved(call) else tool_message(call, DECLINED)
+                stage.write_lines(encode_line(result))
     status = stage.finish()
     return NO_CALLS if values["status"] and not status and not called else status
 
@@ -101,11 +101,11 @@ def _asker() -> Callable[[dict[str, Any]], bool]:
 
     def ask(call: dict[str, Any]) -> bool:
         # As JSON also the name, which could hold a line that looks like another question.
-        name, arguments = (json.dumps(value, ensure_ascii=False) for value in asked(call))
-        Output(terminal, "/dev/tty").text(f"{name[1:-1]} {arguments}\nrun it? [y/N] ")
+        name, arguments = (json.dumps(value, ensure_ascii=False) for value in parse_tool_call(call))
+        Output(terminal, "/dev/tty").write_text(f"{name[1:-1]} {arguments}\nrun it? [y/N] ")
         line = b""
         while not line.endswith(b"\n"):
-            wait(terminal, READABLE, watchable(1))
+            wait_ready(terminal, READABLE, pollable_or_none(1))
             block = os.read(terminal, 1000)
             if not block:
                 break

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 
-from ostream.commands.arguments import Parser, count
-from ostream.commands.options import (
+from ostream.cli.options import (
     add_connection_arguments,
     add_request_arguments,
     client_of,
     say_what_is_unusual,
 )
+from ostream.cli.parser import Parser, count
 from ostream.errors import OutputError, RequestError
-from ostream.ndjson import encode_line
-from ostream.output import Output, is_input
-from ostream.stdio import Messages
-from ostream.wait import is_pipe
+from ostream.protocol.ndjson import encode_line
+from ostream.system.diagnostics import Diagnostics
+from ostream.system.output import Output, is_input
+from ostream.system.polling import is_pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -77,54 +77,54 @@ def parser() -> Parser:
     return parser
 
 
-def main(arguments: list[str], messages: Messages) -> int:
-    values = parser().parse(arguments, messages)
-    return run(messages, values)
+def main(arguments: list[str], diagnostics: Diagnostics) -> int:
+    values = parser().parse(arguments, diagnostics)
+    return run(diagnostics, values)
 
 
-def run(messages: Messages, values: dict[str, Any]) -> int:
+def run(diagnostics: Diagnostics, values: dict[str, Any]) -> int:
     # The rest of the package is loaded now, so that --help and a wrong option answer at once.
-    from ostream.commands.ask import ask, uses_of_stdin
-    from ostream.commands.turns import Turns
-    from ostream.context import write_context
-    from ostream.conversation import Conversation
-    from ostream.request import encode_body
+    from ostream.cli.request_builder import build_request, uses_of_stdin
+    from ostream.cli.tool_loop import ToolLoop
+    from ostream.protocol.request import encode_body
+    from ostream.storage.context import write_context
+    from ostream.storage.conversation import Conversation
 
     name, folder = values["conversation"], values["tools"]
     if name and is_input(1, [name]):
         # An OutputError is the one that leaves standard output as it is.
         raise OutputError(f"{name}: is also standard output", advice="what is said is added to it without that")
-    conversation = Conversation(name, messages.note) if name else None
-    toolbox = None
+    conversation = Conversation(name, diagnostics.note) if name else None
+    tool_directory = None
     if folder and os.path.isdir(folder):
-        from ostream.toolbox import Toolbox
+        from ostream.tools.directory import ToolDirectory
 
-        toolbox = Toolbox(folder, messages.note)
-    if values["run_tools"] and not toolbox:
+        tool_directory = ToolDirectory(folder, diagnostics.note)
+    if values["run_tools"] and not tool_directory:
         if folder and not os.path.exists(folder):
             raise RequestError(f"{folder}: no such folder of tools")
         raise RequestError("--run-tools: needs a folder of tools", advice="name it with -t")
-    path, body = ask(messages, values, conversation, toolbox)
+    path, body = build_request(diagnostics, values, conversation, tool_directory)
     encode_body(body)  # says what can't be sent before anything is
     client = client_of(values)
     out = Output(1, "standard output", values["raw_terminal"])
     if values["dry_run"]:
-        out.lines(encode_line(_request_line(client, path, body)))
+        out.write_lines(encode_line(_request_line(client, path, body)))
         return 0
-    say_what_is_unusual(client, messages)
+    say_what_is_unusual(client, diagnostics)
     if values["words"] and not uses_of_stdin(values) and is_pipe(0) and os.isatty(2):
-        messages.note("standard input was not read; put - where it belongs")
-    turns = Turns(messages, client, out, values["stamp"], values["fail_on_length"])
-    if values["run_tools"] and toolbox:
-        turns.take_all(body, toolbox, values["max_turns"])
+        diagnostics.note("standard input was not read; put - where it belongs")
+    tool_loop = ToolLoop(diagnostics, client, out, values["stamp"], values["fail_on_length"])
+    if values["run_tools"] and tool_directory:
+        tool_loop.run_tool_loop(body, tool_directory, values["max_turns"])
     else:
-        turns.take(path, body, is_kept=bool(conversation or values["context"]))
+        tool_loop.send_once(path, body, is_kept=bool(conversation or values["context"]))
     if conversation:
-        conversation.append([*body["messages"], turns.answer.message])
+        conversation.append([*body["messages"], tool_loop.answer.message])
     if values["context"]:
-        context = turns.answer.response.get("context")
+        context = tool_loop.answer.response.get("context")
         if context is None:
-            messages.note(f"{values['context']}: not changed; the answer has no context")
+            diagnostics.note(f"{values['context']}: not changed; the answer has no context")
         else:
             write_context(values["context"], body["model"], context)
     return 0

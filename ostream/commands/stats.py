@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from ostream.cli.filter_input import ErrorItem, FilterInput
 from ostream.errors import RequestError
-from ostream.failure import line_status
-from ostream.metrics import FIELDS, Metrics, show_duration
-from ostream.ndjson import encode_line
-from ostream.stage import Failed, Stage
-from ostream.summary import Summary
-from ostream.terminal import one_line
+from ostream.protocol.error_lines import line_status
+from ostream.protocol.metrics import FIELDS, Metrics, show_duration
+from ostream.protocol.ndjson import encode_line
+from ostream.protocol.summary import Summary
+from ostream.system.terminal import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterator, Sequence
 
-    from ostream.commands.arguments import Parser
-    from ostream.stdio import Messages
+    from ostream.cli.parser import Parser
+    from ostream.system.diagnostics import Diagnostics
 
 
 def parser() -> Parser:
-    from ostream.commands.arguments import Parser
+    from ostream.cli.parser import Parser
 
     parser = Parser(
         "stats",
@@ -45,12 +45,12 @@ def parser() -> Parser:
     return parser
 
 
-def main(arguments: list[str], messages: Messages) -> int:
-    return run(messages, **(parser().parse(arguments, messages) if arguments else {}))
+def main(arguments: list[str], diagnostics: Diagnostics) -> int:
+    return run(diagnostics, **(parser().parse(arguments, diagnostics) if arguments else {}))
 
 
 def run(
-    messages: Messages,
+    diagnostics: Diagnostics,
     files: list[str] | None = None,
     write_to: str | None = None,
     raw_terminal: bool = False,
@@ -63,7 +63,7 @@ def run(
         raise RequestError(f"--field {field}: no such field", advice=f"there are {', '.join(FIELDS)}")
     if summary and (field is not None or plot):
         raise RequestError("--summary: goes with --json or alone")
-    stage = Stage(messages, files or [], write_to, raw_terminal)
+    stage = FilterInput(diagnostics, files or [], write_to, raw_terminal)
     if plot:
         return _plot(stage)
     total = Summary()
@@ -75,29 +75,29 @@ def run(
         measured = response.as_dict()
         total.add(measured, complete=failed is None)
         if response.warning:
-            messages.note(response.warning)
+            diagnostics.note(response.warning)
         if summary:
             continue
         if as_json:
-            stage.lines(_line({**identity, **measured}))
+            stage.write_lines(_line({**identity, **measured}))
         elif field is not None:
-            stage.text([_plain(measured[field]) + "\n"])
+            stage.write_text([_plain(measured[field]) + "\n"])
         else:
-            stage.text(["\n" if total.responses > 1 else "", _table(measured)])
+            stage.write_text(["\n" if total.responses > 1 else "", _table(measured)])
     if summary and as_json:
-        stage.lines(_line(total.as_dict()))
+        stage.write_lines(_line(total.as_dict()))
     elif summary or (total.responses > 1 and not as_json and field is None):
-        stage.text(["" if summary else "\n", _table(total.as_dict())])
+        stage.write_text(["" if summary else "\n", _table(total.as_dict())])
     return stage.finish()
 
 
-def _responses(stage: Stage) -> Iterator[tuple[Metrics | None, dict[str, Any], Failed | None]]:
+def _responses(stage: FilterInput) -> Iterator[tuple[Metrics | None, dict[str, Any], ErrorItem | None]]:
     """The metrics and the id of each response, and the failure that ended it; a failure alone has no metrics."""
     response: Metrics | None = None
     identity: dict[str, Any] = {}
     for items in stage.chunks():
         for item in items:
-            if isinstance(item, Failed):
+            if isinstance(item, ErrorItem):
                 yield response, identity, item
             else:
                 response = response or Metrics()
@@ -110,9 +110,9 @@ def _responses(stage: Stage) -> Iterator[tuple[Metrics | None, dict[str, Any], F
             response, identity = None, {}
 
 
-def _plot(stage: Stage) -> int:
+def _plot(stage: FilterInput) -> int:
     """Bars: the times between the chunks of a single response, or the rates of several."""
-    from ostream.plot import bars, histogram  # which only this needs
+    from ostream.cli.plot import bars, histogram  # which only this needs
 
     rows: list[tuple[str, float, str]] = []
     gaps: Sequence[int] = ()
@@ -130,8 +130,8 @@ def _plot(stage: Stage) -> int:
             for low, high, count in (histogram(gaps) if gaps else [])
         ]
         if not rows:
-            stage.messages.note("nothing to plot: the times between the chunks are not known")
-    stage.text([bars(rows, stage.width())])
+            stage.diagnostics.note("nothing to plot: the times between the chunks are not known")
+    stage.write_text([bars(rows, stage.width())])
     return stage.finish()
 
 

@@ -1,1 +1,1 @@
-"""The rim to the network: addresses, clocks, sockets, TLS, HTTP; the only rooms that know of them."""
+"""The rim to the network: addresses, timeouts, sockets, TLS, HTTP; the only rooms that know of them."""

@@ -11,13 +11,14 @@ import urllib.error
 import urllib.request
 from functools import lru_cache
 
-from ostream import __version__
 from ostream.errors import BUSY_CODES, ConnectError, IncompleteStream, OstreamError, RequestError, ResponseError, reason
-from ostream.failure import refusal
-from ostream.net.clocks import Clocks
 from ostream.net.host import Host, is_loopback, parse_host
-from ostream.net.response import Response
-from ostream.net.wire import Trust, Wire, dial, start_tls
+from ostream.net.http import Response
+from ostream.net.socket import WatchedSocket, connect
+from ostream.net.timeouts import Timeouts
+from ostream.net.tls import TLSConfig, start_tls
+from ostream.protocol.error_lines import error_from_http_body
+from ostream.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +31,9 @@ REFUSAL_LIMIT = 256 << 10
 class _Request(urllib.request.Request):
     """A request and what it must keep to on its way."""
 
-    clocks: Clocks
-    watch: int | None
-    trust: Trust
+    timeouts: Timeouts
+    reader_fd: int | None
+    tls_config: TLSConfig
 
 
 class _Connection(http.client.HTTPConnection):
@@ -48,8 +49,8 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         request = self._request
         tls = request.type == "https"
-        self.sock = wire = Wire(
-            dial(self.host, self.port, request.clocks, request.watch), request.clocks, request.watch
+        self.sock = wire = WatchedSocket(
+            connect(self.host, self.port, request.timeouts, request.reader_fd), request.timeouts, request.reader_fd
         )
         try:
             if not tls and request.has_header("Authorization"):
@@ -58,13 +59,13 @@ class _Connection(http.client.HTTPConnection):
                 self._tunnel()  # type: ignore[attr-defined]
             if tls:
                 name, port = (self._tunnel_host, self._tunnel_port) if self._tunnel_host else (self.host, self.port)
-                start_tls(wire, name, port, request.trust)
+                start_tls(wire, name, port, request.tls_config)
         except BaseException:
             wire.sock.close()  # http.client may have left its reader of the proxy's answer open
             raise
-        request.clocks.start("first-byte")
+        request.timeouts.start("first-byte")
 
-    def _check_peer(self, wire: Wire) -> None:
+    def _check_peer(self, wire: WatchedSocket) -> None:
         """A name may look like this machine and, by a name server's word, be another."""
         address = str(wire.sock.getpeername()[0])
         if not is_loopback(address.lower().replace("::ffff:", "", 1)):
@@ -126,9 +127,9 @@ def request(
     path: str,
     body: bytes | None,
     headers: Mapping[str, str],
-    clocks: Clocks,
-    trust: Trust,
-    watch: int | None = None,
+    timeouts: Timeouts,
+    tls_config: TLSConfig,
+    reader_fd: int | None = None,
 ) -> Response:
     """Send one request and give the answer, whatever it says, once its headers are there.
 
@@ -137,13 +138,13 @@ def request(
     """
     proxy = _proxy(host)
     asked = _Request(host.url + path, body, {"User-Agent": _AGENT, **headers}, method=method)
-    asked.clocks, asked.watch, asked.trust = clocks, watch, trust
-    clocks.start("connect")
+    asked.timeouts, asked.reader_fd, asked.tls_config = timeouts, reader_fd, tls_config
+    timeouts.start("connect")
     try:
         response: Response = _opener(host.scheme, proxy).open(asked)
     except (OSError, http.client.HTTPException) as error:
         raise _no_answer(error, host, proxy.rpartition("@")[2].rpartition("/")[2]) from None
-    response.clocks = clocks
+    response.timeouts = timeouts
     return response
 
 
@@ -152,15 +153,15 @@ def post(
     path: str,
     body: bytes,
     headers: Mapping[str, str],
-    clocks: Clocks,
-    trust: Trust,
-    watch: int | None = None,
+    timeouts: Timeouts,
+    tls_config: TLSConfig,
+    reader_fd: int | None = None,
 ) -> Response:
     """Send one request to /api/chat or /api/generate, and give the answer if it is one of ours.
 
     Raises what `request` raises, and ResponseError for any status that is not 2xx, an HTML page, and compression.
     """
-    response = request(host, "POST", path, body, {**_HEADERS, **headers}, clocks, trust, watch)
+    response = request(host, "POST", path, body, {**_HEADERS, **headers}, timeouts, tls_config, reader_fd)
     try:
         _accept(response, host)
     except BaseException:
@@ -216,7 +217,7 @@ def _accept(response: Response, host: Host) -> None:
             advice="set OLLAMA_HOST or --host to where the server is",
         )
     if not 200 <= response.status < 300:
-        error = refusal(response.status, _beginning(response))
+        error = error_from_http_body(response.status, _beginning(response))
         error.retry_after = response.getheader("Retry-After")
         error.retryable = response.status in BUSY_CODES
         raise error
@@ -224,7 +225,7 @@ def _accept(response: Response, host: Host) -> None:
     if encoding not in ("", "identity"):
         raise ResponseError(f"{host.url}: the answer is compressed ({encoding}), unasked", response.status)
     if response.getheader("Content-Type", "").strip().lower().startswith("text/html"):
-        error = refusal(response.status, _beginning(response))
+        error = error_from_http_body(response.status, _beginning(response))
         error.advice = "this is a web page, not Ollama: a proxy, a login page, or the wrong address"
         raise error
 
@@ -232,7 +233,7 @@ def _accept(response: Response, host: Host) -> None:
 def _beginning(response: Response) -> bytes:
     """The body of an error answer, as much as comes and is needed."""
     body = b""
-    response.clocks.start("refusal")
+    response.timeouts.start("refusal")
     for block in response.blocks():
         body += block
         if len(body) >= REFUSAL_LIMIT:

@@ -10,15 +10,15 @@ from typing import Any, Callable
 
 import pytest
 
-from ostream.batch import work
-from ostream.net.loopback import Exchange
+from ostream.batch import runner as work
+from ostream.recording.http_server import RequestHandler
 from tests.process import call, run, sh, start
 from tests.server import body_of, send_lines, serve
 
 JSON = "application/json; charset=utf-8"
 
 
-def reply(exchange: Exchange) -> None:
+def reply(exchange: RequestHandler) -> None:
     """Answer with what was asked; `fail` asks for a failure, and others for something odd."""
     body = json.loads(exchange.body)
     prompt = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
@@ -165,7 +165,7 @@ def test_so_many_requests_are_under_way_at_once(jobs: int) -> None:
     together = threading.Barrier(jobs)
     running: list[int] = []
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         running.append(1)
         assert len(running) <= jobs
         together.wait(30)
@@ -183,7 +183,7 @@ def test_answers_come_as_they_are_done_or_with_k_in_order(in_order: bool) -> Non
     """The first answer comes when the others are done."""
     others = threading.Semaphore(0)
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         if b'"0"' in exchange.body:
             for _ in range(7):
                 assert others.acquire(timeout=30)
@@ -249,13 +249,13 @@ def test_an_answer_without_an_end_in_sight_is_an_error(monkeypatch: pytest.Monke
     assert done.returncode == 1
 
 
-def cut(exchange: Exchange) -> None:
+def cut(exchange: RequestHandler) -> None:
     exchange.head(200, JSON, 10_000)
     exchange.raw(body_of("chat-nostream"))
     exchange.cut()
 
 
-def broken(exchange: Exchange) -> None:
+def broken(exchange: RequestHandler) -> None:
     exchange.head(200, JSON)
     exchange.chunk(body_of("chat-nostream")[:-20])
     exchange.reset()
@@ -273,7 +273,7 @@ def broken(exchange: Exchange) -> None:
         (send_lines(b"<html>", content_type="text/html"), 1, "<html>"),
     ],
 )
-def test_only_a_whole_answer_is_one(respond: Callable[[Exchange], None], status: int, words: str | None) -> None:
+def test_only_a_whole_answer_is_one(respond: Callable[[RequestHandler], None], status: int, words: str | None) -> None:
     with serve(respond) as server:
         done = call("batch", "-m", "m", "--host", server.url, stdin=b'"hi"\n')
     (line,) = lines_of(done.stdout)

@@ -21,7 +21,7 @@ import pytest
 from ostream.batch.pool import TICK_S
 from ostream.commands import batch
 from ostream.commands.batch import _count
-from ostream.net.loopback import Exchange
+from ostream.recording.http_server import RequestHandler
 from tests.commands.test_batch import asked, lines_of, reply
 from tests.process import Process, Terminal, call, environment, expect, start
 from tests.server import http_answer, send_raw, serve
@@ -34,7 +34,7 @@ class Gate:
         self.go = threading.Event()
         self.arrived = threading.Semaphore(0)
 
-    def __call__(self, exchange: Exchange) -> None:
+    def __call__(self, exchange: RequestHandler) -> None:
         self.arrived.release()
         assert self.go.wait(60)
         reply(exchange)
@@ -79,9 +79,9 @@ def test_ctrl_c_once_finishes_what_runs(options: list[str]) -> None:
 def test_an_interrupted_run_dies_at_its_end_by_the_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, where coverage sees it."""
     died: list[int] = []
-    monkeypatch.setattr(batch, "die", died.append)
+    monkeypatch.setattr(batch, "exit_by_signal", died.append)
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(3 * TICK_S)
         reply(exchange)
@@ -185,7 +185,7 @@ def test_when_one_must_wait_all_do() -> None:
     waiting = threading.Event()
     times: list[float] = []
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         with lock:
             times.append(time.monotonic())
             first = len(times) == 1
@@ -220,7 +220,7 @@ def test_that_all_wait_is_said_once(options: list[str], said: int) -> None:
     lock = threading.Lock()
     count = 0
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         nonlocal count
         with lock:
             count += 1

@@ -17,7 +17,7 @@ from typing import Any, Iterator
 
 import pytest
 
-from ostream.net.loopback import Exchange
+from ostream.recording.http_server import RequestHandler
 from tests.commands.test_batch import JSON, asked, lines_of, reply
 from tests.process import BIN, call, run, sh, start
 from tests.server import Answers, http_answer, serve, tcp
@@ -104,7 +104,7 @@ def test_what_is_there_is_not_written_over_unasked(answers: Path) -> None:
 def test_two_runs_do_not_share_a_file(answers: Path) -> None:
     arrived, go = threading.Event(), threading.Event()
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         arrived.set()
         assert go.wait(30)
         reply(exchange)
@@ -142,7 +142,7 @@ class Careless:
         self.known: set[Any] = set()
         self.asked: list[int] = []
 
-    def __call__(self, exchange: Exchange) -> None:
+    def __call__(self, exchange: RequestHandler) -> None:
         prompt = json.loads(exchange.body)["messages"][0]["content"]
         self.asked.append(int(prompt))
         chance = self.luck.random()

@@ -15,9 +15,9 @@ from typing import Any, Callable
 import pytest
 
 from ostream.commands.record import File
-from ostream.net.loopback import Exchange
-from ostream.net.proxy import SPOOL_SIZE
-from ostream.stdio import Messages
+from ostream.recording.http_server import RequestHandler
+from ostream.recording.proxy import SPOOL_SIZE
+from ostream.system.diagnostics import Diagnostics
 from tests.commands.test_replay import ASKED
 from tests.process import call, run, sh, small_files, start
 from tests.server import NAMES, STREAMS, Answers, http_answer, raw_of, send_lines, send_raw, serve, tcp
@@ -30,7 +30,7 @@ PYTHON = "python3 -m ostream"
 
 
 def record_and_replay(
-    respond: Callable[[Exchange], Any], script: str, tmp_path: Path, **env: str
+    respond: Callable[[RequestHandler], Any], script: str, tmp_path: Path, **env: str
 ) -> tuple[bytes, int, bytes]:
     """The recording of a script, and the status and stdout that it had, the same under replay."""
     with serve(respond) as server:
@@ -83,12 +83,12 @@ def test_curl_says_the_same_on_replay(name: str, tmp_path: Path) -> None:
     assert lines[0]["request"].get("method", "POST") == method
 
 
-def html(exchange: Exchange) -> None:
+def html(exchange: RequestHandler) -> None:
     exchange.whole(200, "text/html", b"<html>\n<title>Log in</title>\n")
 
 
-def cut(*parts: bytes) -> Callable[[Exchange], None]:
-    def respond(exchange: Exchange) -> None:
+def cut(*parts: bytes) -> Callable[[RequestHandler], None]:
+    def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson")
         for part in parts:
             exchange.chunk(part)
@@ -97,19 +97,19 @@ def cut(*parts: bytes) -> Callable[[Exchange], None]:
     return respond
 
 
-def cut_inside_a_chunk(exchange: Exchange) -> None:
+def cut_inside_a_chunk(exchange: RequestHandler) -> None:
     exchange.head(200, "application/x-ndjson")
     exchange.raw(b"ff\r\n" + A + B[:20])
     exchange.cut()
 
 
-def short(exchange: Exchange) -> None:
+def short(exchange: RequestHandler) -> None:
     exchange.head(200, "application/json", 1000)
     exchange.raw(B[:-1])
     exchange.cut()
 
 
-def reset(exchange: Exchange) -> None:
+def reset(exchange: RequestHandler) -> None:
     exchange.head(200, "application/x-ndjson")
     exchange.chunk(A)
     exchange.reset()
@@ -119,7 +119,7 @@ OURS = b'{"request":{}}\n'
 # There send names an errno, or how far the answer had come by HTTP's count.
 OTHER_TEXT = {"cut inside an HTTP chunk", "a reset"}
 # (What the client does not wait for comes in one piece with what it leaves at, or the recording may be without it.)
-FAILURES: dict[str, tuple[Callable[[Exchange], Any], int, list[dict[str, Any]]]] = {
+FAILURES: dict[str, tuple[Callable[[RequestHandler], Any], int, list[dict[str, Any]]]] = {
     # what the server does: the status of send, the lines recorded behind the request
     "404": (
         send_lines(b'{"error":"no model"}', status=404, content_type="application/json"),
@@ -165,7 +165,7 @@ def test_a_failure_is_the_same_on_replay(name: str, tmp_path: Path) -> None:
         assert type(line["elapsed"]) is int
 
 
-def hang_up(exchange: Exchange) -> None:
+def hang_up(exchange: RequestHandler) -> None:
     exchange.reset()
 
 
@@ -314,7 +314,7 @@ def test_an_answer_that_cannot_be_recorded_is_told(tmp_path: Path) -> None:
 
 
 def test_a_file_that_fails_when_it_is_closed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    file = File(str(tmp_path / "r"), False, Messages("record"))
+    file = File(str(tmp_path / "r"), False, Diagnostics("record"))
     assert file._out
     os.close(file._out.fd)
     file.close()
@@ -342,7 +342,7 @@ def test_the_recording_is_whole_when_the_command_has_ended(tmp_path: Path) -> No
     """Also of what it left running, which is cut then."""
     go = threading.Event()
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson")
         exchange.chunk(A)
         go.wait(60)

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ostream.output import Output
-from ostream.page import Page
+from ostream.cli.transcript import Transcript
+from ostream.system.output import Output
 from tests.process import Terminal, call, end_of, expect, sh, start
 from tests.server import body_of
 
@@ -142,12 +142,12 @@ def test_whatever_is_said_only_our_own_sequences_reach_the_terminal(lines: list[
     tty.setraw(fd)
     out = Output(fd, "terminal")
     out.styled = True
-    page = Page(headings=False)
+    page = Transcript(headings=False)
     shown = b""
     try:
         for line in lines:
-            out.parts(page.message(line) if "role" in line else page.chunk(line))
-            out.bytes(b"\x04")  # so that there is something to read
+            out.write_spans(page.message(line) if "role" in line else page.chunk(line))
+            out.write_bytes(b"\x04")  # so that there is something to read
             while not shown.endswith(b"\x04"):
                 shown += os.read(screen, 1 << 16)
             shown = shown[:-1]
@@ -163,7 +163,7 @@ def test_arguments_nested_to_the_limit_of_what_can_be_read_can_be_shown() -> Non
     for depth in range(100, sys.getrecursionlimit() + 100):
         arguments = f'{{"x": {"[" * depth}{"]" * depth}}}'
         function = {"name": "f", "arguments": arguments}
-        ((text, _),) = Page(headings=False).chunk({"tool_calls": [{"function": function}]})
+        ((text, _),) = Transcript(headings=False).chunk({"tool_calls": [{"function": function}]})
         assert text == f"f {arguments}\n"
 
 

@@ -10,7 +10,7 @@ from typing import Any, Callable, Iterator, Tuple
 
 import pytest
 
-from ostream.net.loopback import Exchange
+from ostream.recording.http_server import RequestHandler
 from tests.process import call, run
 from tests.server import NAMES, body_of, raw_of, send_lines, send_raw, serve, tcp
 
@@ -23,7 +23,7 @@ LOOKS_ORDINARY = A.replace(b'"a"', b"NaN")
 UNSURE = {"error": "the stream ended without done: true", "exit_status": 3}
 
 
-Respond = Callable[[Exchange], Any]
+Respond = Callable[[RequestHandler], Any]
 Send = Callable[..., Tuple[int, bytes, str]]
 
 
@@ -175,7 +175,7 @@ def test_an_answer_cut_by_a_limit_fails_only_if_asked_to(send: Send, lines: list
 
 
 def test_what_came_before_a_broken_connection_is_written(send: Send) -> None:
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson", length=1000)
         exchange.raw(A + B[:9])
         exchange.reset()
@@ -188,7 +188,7 @@ def test_what_came_before_a_broken_connection_is_written(send: Send) -> None:
 def test_a_server_that_lingers_after_done_is_left() -> None:
     over = threading.Event()
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson")
         exchange.chunk(A + B)
         over.wait(60)
@@ -202,7 +202,7 @@ def test_a_server_that_lingers_after_done_is_left() -> None:
 def test_a_clock_names_itself_and_how_far_the_answer_had_come(send: Send) -> None:
     over = threading.Event()
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson")
         exchange.chunk(A)
         over.wait(60)
@@ -247,9 +247,9 @@ def test_retry_asks_again_and_says_so(send: Send) -> None:
 
 def test_headers_go_with_the_request_and_the_later_one_wins(send: Send, tmp_path: Path) -> None:
     (tmp_path / "headers").write_text("X-One: 1\nX-Two: file\r\n\n")
-    asked: list[Exchange] = []
+    asked: list[RequestHandler] = []
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         asked.append(exchange)
         send_lines(B)(exchange)
 

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ostream.ndjson import encode_line
-from ostream.net.loopback import Exchange
-from ostream.recording import request_line, stamp, unstamp
+from ostream.protocol.ndjson import encode_line
+from ostream.recording.format import request_line, stamp, unstamp
+from ostream.recording.http_server import RequestHandler
 from tests.process import call, expect, sh, start
 from tests.server import NAMES, body_of, raw_of, send_lines, send_raw, serve
 
@@ -58,7 +58,9 @@ def test_a_stamp_comes_off_again(chunk: dict[str, Any], elapsed_ns: int) -> None
     assert unstamp(stamped) == (line, elapsed_ns)
 
 
-def send(respond: Callable[[Exchange], Any], *options: str, **env: str) -> tuple[int, list[dict[str, Any]], bytes]:
+def send(
+    respond: Callable[[RequestHandler], Any], *options: str, **env: str
+) -> tuple[int, list[dict[str, Any]], bytes]:
     """Status, the objects that send writes, and the bytes."""
     with serve(respond) as server:
         result = call("send", "-m", "m", "--stamp", *options, "hi", env={"OLLAMA_HOST": server.url, **env})
@@ -86,7 +88,7 @@ def test_first_the_request_without_anything_secret_and_then_each_line_with_its_t
 def test_the_time_runs_from_when_the_request_was_sent_the_last_time() -> None:
     tries: list[int] = []
 
-    def busy_once(exchange: Exchange) -> None:
+    def busy_once(exchange: RequestHandler) -> None:
         tries.append(time.monotonic_ns())
         if len(tries) == 1:
             exchange.whole(503, "application/json", b"{}")
@@ -102,7 +104,7 @@ def test_the_time_runs_from_when_the_request_was_sent_the_last_time() -> None:
 def test_a_line_is_there_before_the_next_is_sent() -> None:
     go = threading.Event()
 
-    def respond(exchange: Exchange) -> None:
+    def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson")
         exchange.chunk(A)
         assert go.wait(60)
@@ -147,18 +149,18 @@ def test_stats_reads_the_client_clock_from_it() -> None:
     assert known["chunks"] == body_of("chat-stream").count(b"\n")
 
 
-def hang_up(exchange: Exchange) -> None:
+def hang_up(exchange: RequestHandler) -> None:
     exchange.connection.shutdown(socket.SHUT_RDWR)
     exchange.close_connection = True
 
 
-def cut_inside(exchange: Exchange) -> None:
+def cut_inside(exchange: RequestHandler) -> None:
     exchange.head(200, "application/x-ndjson")
     exchange.chunk(A + B[:20])
     exchange.cut()
 
 
-FAILURES: dict[str, tuple[Callable[[Exchange], Any], int | None, int, dict[str, Any]]] = {
+FAILURES: dict[str, tuple[Callable[[RequestHandler], Any], int | None, int, dict[str, Any]]] = {
     # what the server does: the status in the request line, how many chunks, of the error line
     "404": (
         send_lines(b'{"error":"no such model"}', status=404, content_type="application/json"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ostream.metrics import CREATED, FIELDS, SERVER
+from ostream.protocol.metrics import CREATED, FIELDS, SERVER
 from tests.process import call
 from tests.server import NAMES, body_of
 

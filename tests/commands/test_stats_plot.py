@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ostream.metrics import CLIENT, CREATED
-from ostream.recording import request_line, stamp
+from ostream.protocol.metrics import CLIENT, CREATED
+from ostream.recording.format import request_line, stamp
 from tests.commands.test_stats import SUM, done
 from tests.process import Terminal, call
 from tests.server import body_of

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostream.chunk import Chunk, content, thinking, tool_calls
 from ostream.errors import NotNDJSON
-from ostream.message import Accumulator
-from ostream.ndjson import decode_line, encode_line
+from ostream.protocol.accumulator import Accumulator
+from ostream.protocol.chunk import Chunk, content, thinking, tool_calls
+from ostream.protocol.ndjson import decode_line, encode_line
 from tests.fuzz.given import OBJECT
 
 

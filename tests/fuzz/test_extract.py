@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostream.extract import Shape
+from ostream.protocol.text import TextSelector
 
 PIECE = st.sampled_from(
     ["<think>", "</think>", "<thi", "nk>", "</", "```", "``", "~~~", "\n", "\r\n", " ", "\t", "a", "```sh\n"]
@@ -15,7 +15,7 @@ TEXT = st.lists(PIECE | st.text(max_size=3), max_size=12)
 
 
 def shaped(what: str, fragments: list[str], think_tags: bool, code: bool) -> str:
-    shape = Shape(what, think_tags, code, lambda note: None)
+    shape = TextSelector(what, think_tags, code, lambda note: None)
     return "".join([*(shape.add({"response": fragment}) for fragment in fragments), shape.end()])
 
 

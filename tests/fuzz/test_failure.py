@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.errors import TRUSTED_STATUSES
-from ostream.failure import is_error, line_status, refusal, response_error, trusted_status
-from ostream.ndjson import encode_line
+from ostream.protocol.error_lines import error_from_http_body, is_error, line_status, response_error, trusted_status
+from ostream.protocol.ndjson import encode_line
 from tests.fuzz.given import LINES, OBJECT
 
 
@@ -30,7 +30,7 @@ def test_an_error_line(line: dict[str, Any]) -> None:
 
 @given(LINES | st.binary() | st.text("<title>/ a\n").map(str.encode), st.integers(100, 599))
 def test_an_error_answer(body: bytes, status_code: int) -> None:
-    error = refusal(status_code, body)
+    error = error_from_http_body(status_code, body)
     assert error.status_code == status_code
     assert error.error and isinstance(f"{error} {error.advice}", str)
     assert error.exit_status in TRUSTED_STATUSES

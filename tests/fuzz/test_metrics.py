@@ -7,11 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostream.metrics import FIELDS, Metrics, show_duration, timestamp
-from ostream.ndjson import encode_line
-from ostream.page import footer
-from ostream.plot import bars, histogram
-from ostream.summary import Summary
+from ostream.cli.plot import bars, histogram
+from ostream.cli.transcript import footer
+from ostream.protocol.metrics import FIELDS, Metrics, show_duration, timestamp
+from ostream.protocol.ndjson import encode_line
+from ostream.protocol.summary import Summary
 from tests.fuzz.given import JSON, OBJECT, TEXT
 
 

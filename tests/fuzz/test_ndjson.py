@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.errors import NotNDJSON
-from ostream.ndjson import decode_line, encode_line, is_torn, split_lines
+from ostream.protocol.ndjson import decode_line, encode_line, is_torn, split_lines
 from tests.fuzz.given import blocks
 
 

@@ -7,14 +7,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostream.chunk import content, thinking
-from ostream.page import Page
+from ostream.cli.transcript import Transcript
+from ostream.protocol.chunk import content, thinking
 from tests.fuzz.given import OBJECT
 
 
 @given(st.lists(OBJECT, max_size=5), st.booleans())
 def test_page(lines: list[dict[str, Any]], headings: bool) -> None:
-    page = Page(headings)
+    page = Transcript(headings)
     shown = ""
     for line in lines:
         parts = page.message(line) if "role" in line else page.chunk(line)

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.errors import NotNDJSON
-from ostream.ndjson import split_lines
-from ostream.recording import Recordings, parse, request_line, stamp, unstamp
+from ostream.protocol.ndjson import split_lines
+from ostream.recording.format import Recordings, parse, request_line, stamp, unstamp
 from tests.fuzz.given import LINES, OBJECT, TEXT
 
 

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from ostream.errors import OstreamError, RequestError
 from ostream.net.host import check_header, parse_host
-from ostream.request import chat_body, encode_body, encode_image, generate_body, parse_json, parse_options, parse_value
+from ostream.protocol.request import (
+    chat_body,
+    encode_body,
+    encode_image,
+    generate_body,
+    parse_json,
+    parse_options,
+    parse_value,
+)
 from tests.fuzz.given import JSON, OBJECT, TEXT
 
 ODD = JSON | st.binary(max_size=4) | st.just(object()) | st.sets(st.integers(), max_size=2) | st.complex_numbers()

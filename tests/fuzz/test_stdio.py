@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.errors import OstreamError, worst
-from ostream.ndjson import encode_line
-from ostream.output import Output, encode_text
-from ostream.stdio import read_blocks
-from ostream.terminal import one_line
+from ostream.protocol.ndjson import encode_line
+from ostream.system.input import read_blocks
+from ostream.system.output import Output, encode_text
+from ostream.system.terminal import one_line
 from tests.fuzz.given import LINES, TEXT
 
 ANY = st.text(st.characters() | st.characters(categories=["Cs"]))
@@ -22,9 +22,9 @@ ANY = st.text(st.characters() | st.characters(categories=["Cs"]))
 def test_what_is_written_is_read(texts: list[str], lines: list[bytes]) -> None:
     here, there = os.pipe()
     out = Output(there, "pipe")
-    out.text(*texts)
+    out.write_text(*texts)
     for data in lines:
-        out.lines(data)
+        out.write_lines(data)
     os.close(there)
     read = b"".join(read_blocks(here, "pipe"))
     os.close(here)

@@ -18,7 +18,7 @@ REFUSED = Verdict("ResponseError", 1, 1)
 BUSY = Verdict("ResponseError", 75, 75)
 CUT = Verdict("IncompleteStream", 3, 3)
 UNREACHABLE = Verdict("ConnectError", 69, 69)
-LATE = Verdict("ClockError", 75, 75)
+LATE = Verdict("StreamTimeout", 75, 75)
 GARBAGE = Verdict("NotNDJSON", 1, 1)
 # In a line that send passes on unread, as it ends like an ordinary chunk: the filter sees it.
 UNREAD = Verdict("NotNDJSON", 0, 2)

@@ -8,12 +8,12 @@ from typing import Any, Callable
 from ostream import (
     ChatResponse,
     Client,
-    ClockError,
     GenerateResponse,
     IncompleteStream,
     Message,
     ResponseError,
     Stream,
+    StreamTimeout,
     chat,
     generate,
     run_tools,
@@ -92,7 +92,7 @@ def careful() -> str:
         return client.chat("qwen3", [question], format={"type": "object"}).message.content or ""
     except ResponseError as error:
         return f"{error.error} {error.status_code}"
-    except ClockError as error:
-        return error.clock
+    except StreamTimeout as error:
+        return error.timeout
     except IncompleteStream as error:
         return str(error.partial)

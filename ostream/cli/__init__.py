@@ -1,0 +1,1 @@
+"""Shared by the commands: options, filter input, relaying, the tool loop and presentation."""

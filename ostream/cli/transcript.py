@@ -1,0 +1,104 @@
+"""A stream as a person wants to read it: thinking set apart, then the answer, tool calls, messages. Text only."""
+
+from __future__ import annotations
+
+import json
+
+from ostream.protocol.chunk import content, thinking, tool_calls
+from ostream.protocol.metrics import show_duration
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Mapping
+
+    from ostream.system.output import Spans
+
+_HEADINGS = {"thinking": "Thinking:\n\n", "answer": "Answer:\n\n", "calls": "Tool calls:\n\n"}
+
+
+class Transcript:
+    """Turns chunks and message lines into spans. `headings`: name the sections in words, for want of dim text."""
+
+    def __init__(self, headings: bool) -> None:
+        self._headings = headings
+        self._section = ""
+        self._end = "\n\n"  # the end of what was written, as far as it matters for blank lines
+        self._sections = 0
+
+    def chunk(self, chunk: Mapping[str, Any]) -> Spans:
+        """What this chunk adds."""
+        spans: Spans = []
+        self._add(spans, "thinking", thinking(chunk), dim=True)
+        self._add(spans, "answer", content(chunk))
+        for call in tool_calls(chunk):
+            self._add(spans, "calls", _call(call))
+        return spans
+
+    def message(self, message: Mapping[str, Any]) -> Spans:
+        """A message line, whole."""
+        role = " ".join(str(message[key]) for key in ("role", "tool_name") if message.get(key))
+        text = message.get("content")
+        spans: Spans = []
+        self._break(spans)
+        spans.append((f"{role}: {text if isinstance(text, str) else ''}", False))
+        for call in tool_calls(message):
+            spans.append(("\n" + _call(call).rstrip("\n"), False))
+        self._wrote(spans)
+        return spans + self.end()
+
+    def footer(self, text: str) -> Spans:
+        """A line below a response."""
+        return [("\n" + text + "\n", True)]
+
+    def end(self) -> Spans:
+        """The end of a response: of its last line too."""
+        self._section, self._sections = "", 0
+        spans: Spans = [] if self._end.endswith("\n") else [("\n", False)]
+        self._wrote(spans)
+        return spans
+
+    def _add(self, spans: Spans, section: str, text: str, dim: bool = False) -> None:
+        if not text:
+            return
+        if section != self._section:
+            self._break(spans)
+            self._section = section
+            self._sections += 1
+            # An answer alone needs no heading.
+            if self._headings and (section != "answer" or self._sections > 1):
+                spans.append((_HEADINGS[section], False))
+        spans.append((text, dim))
+        self._wrote(spans)
+
+    def _break(self, spans: Spans) -> None:
+        """A blank line between what was and what comes."""
+        missing = "\n\n"[len(self._end) - len(self._end.rstrip("\n")) :]
+        if missing:
+            spans.append((missing, False))
+
+    def _wrote(self, spans: Spans) -> None:
+        for text, _ in spans[-1:]:
+            self._end = (self._end + text)[-2:]
+
+
+def _call(call: Mapping[str, Any]) -> str:
+    function = call.get("function")
+    if not isinstance(function, dict):
+        return "a tool call without a function\n"
+    arguments = function.get("arguments")
+    shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return f"{function.get('name')} {shown}\n"
+
+
+def footer(measured: Mapping[str, Any]) -> str:
+    """The numbers that a person asks for, on one line."""
+    known = []
+    if measured["eval_count"] is not None:
+        known.append(f"{measured['eval_count']} tokens")
+    if measured["eval_rate"] is not None:
+        known.append(f"{measured['eval_rate']:.1f} tokens/s")
+    if measured["time_to_first_token"] is not None:
+        known.append(f"first token after {show_duration(measured['time_to_first_token'])}")
+    if measured["done_reason"] not in (None, "stop"):
+        known.append(f"ended by {measured['done_reason']}")
+    return ", ".join(known) or "no numbers"

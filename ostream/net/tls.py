@@ -1,0 +1,75 @@
+"""TLS verification settings, and the handshake on a connected socket."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ostream.errors import ConnectError, OstreamError, RequestError, reason
+from ostream.system.polling import READABLE
+
+try:
+    import ssl
+except ImportError:  # a python3 built without OpenSSL
+    ssl = None  # type: ignore[assignment]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ostream.net.socket import WatchedSocket
+
+
+class TLSConfig:
+    """What TLS believes: the system's authorities, those in a file, or anything."""
+
+    def __init__(self, cacert: str | None = None, insecure: bool = False) -> None:
+        self.cacert = cacert
+        self.insecure = insecure
+        self._context: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """Made once, and used by all threads."""
+        if self._context is None:
+            self._context = self._new_context()
+        return self._context
+
+    def _new_context(self) -> ssl.SSLContext:
+        if ssl is None:
+            raise ConnectError(
+                "https: this python3 has no ssl module", advice="use an http address, or another python3"
+            )
+        try:
+            context = ssl.create_default_context(cafile=self.cacert)
+        except (OSError, ValueError) as error:
+            raise RequestError(f"{self.cacert}: {reason(error)}", advice="--cacert takes a PEM file") from None
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def start_tls(wire: WatchedSocket, name: str, port: int, tls_config: TLSConfig) -> None:
+    """TLS over a connected wire, by the timeouts."""
+    context = tls_config.context()
+    try:
+        wire.sock.getpeername()  # raises if the connection is gone already; ssl would raise too, and leave it open
+        wire.sock = tls = context.wrap_socket(wire.sock, server_hostname=name, do_handshake_on_connect=False)
+        wire.attempt(tls.do_handshake, READABLE)
+    except OstreamError:
+        raise
+    except (OSError, ValueError) as error:
+        raise _tls_error(error, f"{name}:{port}") from None
+
+
+def _tls_error(error: Exception, where: str) -> ConnectError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConnectError(
+            f"{where}: TLS: {error.verify_message}", advice="--cacert FILE trusts an authority of your own"
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
+        error = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))  # that is what became of it
+    failure = getattr(error, "reason", None) or reason(error)
+    if failure in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
+        return ConnectError(f"{where}: TLS: the server does not speak it on this port", advice="try http://")
+    broken = ConnectError(f"{where}: TLS: {failure}")
+    broken.retryable = isinstance(error, ConnectionError)
+    return broken

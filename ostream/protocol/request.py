@@ -1,0 +1,232 @@
+"""What is asked: the bodies of both endpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+
+from ostream.errors import RequestError, reason
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Sequence
+
+CHAT = "/api/chat"
+GENERATE = "/api/generate"
+
+
+def chat_body(
+    model: str,
+    messages: Iterable[Any] | None,
+    *,
+    tools: Iterable[Any] | None = None,
+    stream: bool | None = None,
+    think: Any = None,
+    logprobs: bool | None = None,
+    top_logprobs: int | None = None,
+    format: Any = None,
+    options: Mapping[str, Any] | None = None,
+    keep_alive: Any = None,
+    truncate: bool | None = None,
+    shift: bool | None = None,
+) -> dict[str, Any]:
+    """A body for /api/chat; what is None is left out. Images in messages may be bytes or paths."""
+    return _present(
+        model=model,
+        messages=[_message(message) for message in _list("messages", messages or ())],
+        tools=[_tool(tool) for tool in _list("tools", tools)] if tools is not None else None,
+        stream=stream,
+        think=think,
+        logprobs=logprobs,
+        top_logprobs=top_logprobs,
+        format=format,
+        options=_options(options),
+        keep_alive=keep_alive,
+        truncate=truncate,
+        shift=shift,
+    )
+
+
+def generate_body(
+    model: str,
+    prompt: str | None,
+    suffix: str | None = None,
+    *,
+    system: str | None = None,
+    template: str | None = None,
+    context: Sequence[int] | None = None,
+    stream: bool | None = None,
+    think: Any = None,
+    logprobs: bool | None = None,
+    top_logprobs: int | None = None,
+    raw: bool | None = None,
+    format: Any = None,
+    images: Sequence[Any] | None = None,
+    options: Mapping[str, Any] | None = None,
+    keep_alive: Any = None,
+    truncate: bool | None = None,
+    shift: bool | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    steps: int | None = None,
+) -> dict[str, Any]:
+    """A body for /api/generate; what is None is left out."""
+    return _present(
+        model=model,
+        prompt=prompt,
+        suffix=suffix,
+        system=system,
+        template=template,
+        context=_list("context", context) if context is not None else None,
+        stream=stream,
+        think=think,
+        logprobs=logprobs,
+        top_logprobs=top_logprobs,
+        raw=raw,
+        format=format,
+        images=[encode_image(image) for image in _list("images", images)] if images is not None else None,
+        options=_options(options),
+        keep_alive=keep_alive,
+        truncate=truncate,
+        shift=shift,
+        width=width,
+        height=height,
+        steps=steps,
+    )
+
+
+def _present(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _list(what: str, items: Any) -> list[Any]:
+    if not isinstance(items, Iterable):
+        raise RequestError(f"{what}: must be a list, not {type(items).__name__}")
+    return list(items)
+
+
+def _options(options: Any) -> dict[str, Any] | None:
+    if not isinstance(options, (Mapping, type(None))):
+        raise RequestError(f"options: must be a dict, not {type(options).__name__}")
+    return None if options is None else dict(options)
+
+
+def _tool(tool: Any) -> Any:
+    if not callable(tool):
+        return tool
+    from ostream.protocol.tool_schema import schema
+
+    return schema(tool)
+
+
+def _message(message: Any) -> dict[str, Any]:
+    if not isinstance(message, Mapping):
+        raise RequestError(f"messages: each must be a dict with a role, not {type(message).__name__}")
+    if message.get("role") is None:
+        raise RequestError("messages: each must have a role: system, user, assistant or tool")
+    fields = {key: value for key, value in message.items() if value is not None}
+    if fields.get("images"):
+        fields["images"] = [encode_image(image) for image in _list("images", fields["images"])]
+    return fields
+
+
+def encode_image(image: Any) -> str:
+    """An image as the server wants it: standard base64 with padding. Bytes, a path object, or base64 itself.
+
+    A plain string is never opened as a file.
+    """
+    import base64
+
+    if isinstance(image, os.PathLike):
+        try:
+            with open(image, "rb") as file:
+                image = file.read()
+        except (OSError, ValueError) as error:
+            raise RequestError(f"image {os.fspath(image)}: {reason(error)}") from None
+    if isinstance(image, (bytes, bytearray)):
+        return base64.b64encode(image).decode()
+    if not isinstance(image, str):
+        raise RequestError(f"images: bytes, a Path or base64 text, not {type(image).__name__}")
+    if image.startswith("data:"):
+        raise RequestError("images: the server takes no data: URL; give what follows the comma")
+    try:
+        base64.b64decode(re.sub(r"[\r\n]", "", image), validate=True)
+    except ValueError:
+        raise RequestError("images: not base64; wrap the name of a file in pathlib.Path to have it read") from None
+    return image
+
+
+def override(body: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `body` with the fields of `overrides`; model options are merged, those of `overrides` win."""
+    merged = {**body, **overrides}
+    if isinstance(body.get("options"), dict) and "options" in overrides:
+        merged["options"] = {**body["options"], **overrides["options"]}
+    return merged
+
+
+def system_of(messages: list[Any]) -> Any:
+    """The system message that messages begin with, or None."""
+    first = messages[0] if messages and isinstance(messages[0], dict) else {}
+    return first.get("content", "") if first.get("role") == "system" else None
+
+
+def with_system(messages: list[Any], system: str) -> list[Any]:
+    """Messages that begin with this system message, in the place of the one they may have."""
+    return [{"role": "system", "content": system}, *(messages if system_of(messages) is None else messages[1:])]
+
+
+_IMAGES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*", re.DOTALL)
+
+
+def looks_like_image(data: bytes) -> bool:
+    return _IMAGES.match(data) is not None
+
+
+def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
+    """KEY=VALUE pairs; a value is JSON where it can be, else text. `stop` is always a list: the server refuses a
+    bare string."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise RequestError(f"option {pair!r}: write KEY=VALUE")
+        value = parse_value(text)
+        if key == "stop":
+            more = value if isinstance(value, list) else [value if isinstance(value, str) else text]
+            options["stop"] = [*options.get("stop", []), *more]
+        else:
+            options[key] = value
+    return options
+
+
+def parse_value(text: str) -> Any:
+    """JSON where it can be, else the text itself."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def parse_json(text: str | bytes, what: str) -> Any:
+    """JSON that must be JSON; `what` names it in the RequestError."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise RequestError(f"{what}: nested too deeply") from None
+    except ValueError as error:
+        raise RequestError(f"{what}: not JSON: {error}") from None
+
+
+def encode_body(body: Mapping[str, Any]) -> bytes:
+    """The bytes of a request body. Raises RequestError for what JSON has no form for."""
+    try:
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RequestError(f"request: {error}") from None
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        # A lone surrogate has no UTF-8; the server makes U+FFFD of its escape.
+        return json.dumps(body, separators=(",", ":")).encode()

@@ -1,0 +1,1 @@
+"""Recorded traffic: its format, a server that replays it, and a proxy that records it."""

@@ -1,0 +1,1 @@
+"""Files that persist between runs: conversations and contexts."""

@@ -1,0 +1,1 @@
+"""This machine: descriptors, files, signals and the terminal."""

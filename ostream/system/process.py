@@ -1,0 +1,98 @@
+"""Prepare the process, run a command, and turn every error into a message, an error line and an exit status."""
+
+from __future__ import annotations
+
+import os
+
+from ostream.errors import BUG, OK, OstreamError, OutputError
+from ostream.protocol.ndjson import encode_line
+from ostream.system.output import Output
+from ostream.system.polling import ReaderGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import Callable, NoReturn
+
+    from ostream.system.diagnostics import Diagnostics
+else:
+    import _signal as signal  # the same without its enums, which take a twentieth of a filter's start
+
+
+def prepare_process() -> bool:
+    """Make the process fit to run a command. False when stdout was closed.
+
+    Closed descriptors 0 to 2 are filled, or the next file or socket would land there; the wrong way round, so that
+    using one still fails. Signals end the process by themselves: nothing is buffered, so there is nothing to tidy up.
+    An ignored signal (nohup, &) stays ignored.
+    """
+    stdout_open = True
+    for fd, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, flags), True)
+            stdout_open = stdout_open and fd != 1
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            # The kernel does not let a default action end process 1.
+            signal.signal(number, exit_by_signal if os.getpid() == 1 else signal.SIG_DFL)
+    # Whoever started us may ignore this one; then nobody could tell how a command or a tool of ours has ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return stdout_open
+
+
+def exit_by_signal(number: int, _frame: object = None) -> NoReturn:
+    """End by this signal, so that a parent sees what a C program would show."""
+    if number != signal.SIGKILL:  # which cannot be set
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)  # process 1, or the signal is blocked
+
+
+class EarlyExit(Exception):
+    """--help or --version has been answered; there is nothing else to do."""
+
+
+def run_process(diagnostics: Diagnostics, run: Callable[[], int], errors_on_stdout: bool = False) -> int:
+    """Run a command: the one place where an error becomes a message, an error line and an exit status.
+
+    `errors_on_stdout`: the command's stdout is NDJSON and its failures belong there too, so that the last filter of
+    the pipe can exit with them.
+    """
+    stdout_open = prepare_process()
+    stdout = Output(1, "standard output")
+
+    def failed(error: OstreamError) -> int:
+        diagnostics.error(error)
+        if errors_on_stdout and not isinstance(error, OutputError):
+            stdout.write_lines(encode_line(error.error_line()))
+        return error.exit_status
+
+    try:
+        try:
+            try:
+                if not stdout_open:
+                    raise OutputError("standard output: closed")
+                status = run()
+            except EarlyExit:
+                status = OK
+            stdout.check()
+            return status
+        except OstreamError as error:
+            return failed(error)
+        except ReaderGone:
+            raise
+        except MemoryError:
+            return failed(OstreamError("out of memory"))
+        except Exception as error:
+            import traceback
+
+            for line in traceback.format_exc().splitlines():
+                diagnostics.say(line)
+            failed(OstreamError(f"a bug in this program: {type(error).__name__}: {error}", advice="please report it"))
+            return BUG
+    except ReaderGone:
+        exit_by_signal(signal.SIGPIPE)
+    except OutputError as error:
+        return failed(error)

@@ -1,0 +1,130 @@
+"""The manual: made of what the commands and the README say, and found good by a formatter that looks for faults."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ostream.__main__ import COMMANDS
+from ostream.installer.main_options import OPTIONS
+from ostream.version import __version__
+from tests.process import ROOT, call, environment
+
+every_command = pytest.mark.parametrize("command", COMMANDS)
+
+
+def make(folder: Path, root: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, root / "scripts" / "manual.py", folder]
+    return subprocess.run(argv, env=environment(), capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture(scope="module", name="manual")
+def _manual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("man")
+    result = make(folder)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    return folder
+
+
+def mandoc(*arguments: str | Path) -> str:
+    if not shutil.which("mandoc"):
+        pytest.skip("no mandoc here")
+    result = subprocess.run(["mandoc", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    return result.stdout + result.stderr
+
+
+def shown(page: Path) -> str:
+    """A page as it is read, on one long line."""
+    return " ".join(mandoc("-Tutf8", "-Owidth=500", page).replace("\b_", "").split())
+
+
+def bare(text: str) -> str:
+    """Without the double strokes of a printer, and in one line."""
+    return " ".join(re.sub(".\b", "", text).split())
+
+
+def test_there_is_a_page_for_every_command(manual: Path) -> None:
+    pages = {str(page.relative_to(manual)) for page in manual.rglob("*.*")}
+    assert pages == {"man1/ostream.1", "man7/ostream.7", *(f"man1/ostream-{name}.1" for name in COMMANDS)}
+
+
+def test_mandoc_finds_no_fault(manual: Path) -> None:
+    said = mandoc("-Tlint", "-W", "style", *sorted(manual.rglob("*.*"))).splitlines()
+    # A page has a date when its version has; an example is as long as it is.
+    known = ("missing date", "input text line longer than 80 bytes")
+    assert [line for line in said if not any(what in line for what in known)] == []
+
+
+@every_command
+def test_a_page_says_what_the_help_says(command: str, manual: Path) -> None:
+    page = bare(shown(manual / "man1" / f"ostream-{command}.1"))
+    text = call(command, "--help").stdout.decode()
+    # The texts are the same, the lines are broken in other places; -x X, --xx X is -x, --xx X there.
+    body, _, examples = text.partition("\nexamples:\n")
+    for line in examples.splitlines():
+        assert " ".join(line.split()) in page
+    missing = [
+        word
+        for word in body.split()[2:]
+        if word.strip(",") not in page and word not in ("positional", "optional", "arguments:")
+    ]
+    assert [word for word in missing if not word.endswith(":")] == []
+    assert page.startswith(f"OSTREAM-{command.upper()}(1)")
+    assert page.endswith(f"OSTREAM-{command.upper()}(1)")
+    assert f"ostream {__version__}" in page
+
+
+@every_command
+def test_a_page_has_every_option(command: str, manual: Path) -> None:
+    from ostream.cli.parser import Parser
+
+    module = __import__(f"ostream.commands.{command.replace('-', '_')}", fromlist=["parser"])
+    parser: Parser = module.parser()
+    page = (manual / "man1" / f"ostream-{command}.1").read_text()
+    for name in parser.actions():
+        written = name.replace("-", r"\-")
+        assert re.search(rf"^\\fB(.*, )?{re.escape(written)}(, .*)?\\fR", page, re.MULTILINE), name
+
+
+def test_the_overview_names_every_command_and_option(manual: Path) -> None:
+    page = bare(shown(manual / "man1" / "ostream.1"))
+    for name, (kind, what) in COMMANDS.items():
+        assert f"{name} {what} ({kind})" in page
+        assert f"ostream-{name}(1)" in page
+    for option in OPTIONS:
+        assert f"ostream {option}" in page
+
+
+def test_the_grammar_and_the_statuses_are_those_of_the_readme(manual: Path) -> None:
+    page = bare(shown(manual / "man7" / "ostream.7"))
+    assert '{"error":"model \'x\' not found","status_code":404,"exit_status":1}' in page
+    rows = re.findall(r"^\| ([\d+n]+) \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert len(rows) == 9
+    for status, meaning in rows:
+        assert f"{status} {meaning.replace('`', '')}" in page
+    assert "`" not in page and "**" not in page and "](" not in page
+
+
+def test_what_a_formatter_could_take_for_something_else_is_shown_as_it_is(manual: Path) -> None:
+    page = bare(shown(manual / "man1" / "ostream-send.1"))
+    assert "git diff | send -m qwen3 'Write a commit message:' - | extract-content" in page
+    assert "× 23?" in bare(shown(manual / "man1" / "ostream-render.1"))
+    for path in manual.rglob("*.*"):
+        assert path.read_bytes().isascii()
+
+
+def test_a_version_has_the_date_of_its_release(tmp_path: Path) -> None:
+    for name in ("scripts", "ostream"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "README.md", tmp_path)
+    (tmp_path / "CHANGELOG.md").write_text(f"## Unreleased\n\n## {__version__} - 2026-02-03\n")
+    assert make(tmp_path / "man", tmp_path).returncode == 0
+    assert ' "2026-02-03" ' in (tmp_path / "man" / "man1" / "ostream.1").read_text()
+    (tmp_path / "README.md").write_text("# ostream\n")
+    result = make(tmp_path / "man", tmp_path)
+    assert (result.returncode, result.stderr) == (1, "manual.py: README.md: no section 'What travels on the pipe'\n")

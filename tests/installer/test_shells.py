@@ -1,0 +1,181 @@
+"""Completion in real shells: typed on a terminal, as people do, and then run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+from ostream.__main__ import COMMANDS
+from ostream.installer.shells import SHELLS
+from ostream.recording.http_server import RequestHandler
+from tests.process import BIN, call, environment, sh
+from tests.server import black_hole, serve
+
+MODELS = b'{"models":[{"name":"qwen3:0.6b"},{"name":"qwen3:8b"},{"name":"llama3.2:latest"},{"name":"me/own:x-1"}]}'
+
+# How it is started without what its user configured, and what makes it complete.
+START = {
+    "bash": (["--norc", "--noprofile", "-i"], 'eval "$(ostream --completion bash)"'),
+    "zsh": (["-f", "-i"], 'autoload -U compinit; compinit -D -u; eval "$(ostream --completion zsh)"'),
+    "fish": (["--no-config", "-i"], "ostream --completion fish | source"),
+}
+
+
+class Typed:
+    """A shell on a terminal of its own."""
+
+    def __init__(self, shell: str, home: Path, path: str, **changes: str) -> None:
+        program = shutil.which(shell)
+        if not program:
+            pytest.skip(f"no {shell} here")
+        options, begin = START[shell]
+        env = environment(HOME=str(home), TERM="dumb", PS1="> ", LC_ALL="C.UTF-8", INPUTRC="/dev/null", **changes)
+        env["PATH"] = f"{path}:{env['PATH']}"
+        self.pid, self.fd = pty.fork()
+        if not self.pid:
+            os.chdir(home)
+            os.execve(program, [shell, *options], env)
+        self.shown = b""
+        self.run(begin)
+
+    def run(self, line: str) -> str:
+        """Type a line, and give what is shown until it has been run."""
+        self.shown = b""
+        os.write(self.fd, f"{line}; echo do''ne\n".encode())
+        while b"done" not in self.shown:
+            assert select.select([self.fd], [], [], 60)[0], self.shown
+            self.shown += os.read(self.fd, 1 << 16)
+        return self.shown.decode()
+
+    def close(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.fd)
+
+
+@contextlib.contextmanager
+def typed(shell: str, home: Path, path: str = str(BIN), **changes: str) -> Iterator[Typed]:
+    terminal = Typed(shell, home, path, **changes)
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+@pytest.fixture(name="host")
+def _host() -> Iterator[str]:
+    def respond(exchange: RequestHandler) -> None:
+        exchange.whole(200, "application/json", MODELS)
+
+    with serve(respond) as server:
+        yield server.url
+
+
+every_shell = pytest.mark.parametrize("shell", SHELLS)
+
+# What is typed, with <TAB>, and what is shown when it has been run.
+LINES = {
+    "a command": ("ostream extract-c<TAB> --version", "extract-content (ostream) "),
+    "an option": ("ostream collect --vers<TAB>", "collect (ostream) "),
+    "a model": ("ostream send --dry-run -m ll<TAB> hi", '"model":"llama3.2:latest"'),
+    "a model with a colon": ("ostream send --dry-run -m qwen3:0<TAB> hi", '"model":"qwen3:0.6b"'),
+    "a model with a slash": ("ostream send --dry-run -m me/<TAB> hi", '"model":"me/own:x-1"'),
+    "a model behind =": ("ostream send --dry-run --model=qwen3:0<TAB> hi", '"model":"qwen3:0.6b"'),
+    "a value": ("ostream send --dry-run -m m --think=me<TAB> hi", '"think":"medium"'),
+    "a bare name": ("send --dry-run -m qwen3:0<TAB> hi", '"model":"qwen3:0.6b"'),
+    "a file": ("ostream extract-content answ<TAB>", "text of the answer"),
+    "a file with blanks": ("ostream extract-content with<TAB>", "blanks in its name"),
+    "a file of an option": ("ostream send --dry-run -m m --messages mess<TAB>", '"content":"a message"'),
+    "a file behind =": ("ostream send --dry-run -m m --messages=mess<TAB>", '"content":"a message"'),
+    "a file behind @": ("ostream send --dry-run -m m -s @sys<TAB> hi", '"content":"a system"'),
+    "a file in the same word": ("ostream collect -wmess<TAB> answer && cat messages", "text of the answer"),
+    "the command of a wrapper": ("ostream replay answer -- ec<TAB> 'or' else", "or else"),
+    "ours in a wrapper": ("ostream replay answer -- send -m m --dry-run --no-sh<TAB> hi", '"shift":false'),
+    "a file to be read": ("ostream extract-content < answ<TAB>", "text of the answer"),
+    "behind a pipe": ("cat answer | ostream extract-c<TAB>", "text of the answer"),
+}
+
+
+@pytest.mark.parametrize("what", LINES)
+@every_shell
+def test_what_is_completed_can_be_run(shell: str, what: str, host: str, tmp_path: Path) -> None:
+    chunk = '{"message":{"content":"%s"},"done":true}\n'
+    (tmp_path / "answer").write_text(chunk % "text of the answer")
+    (tmp_path / "with blanks").write_text(chunk % "blanks in its name")
+    (tmp_path / "messages").write_text('{"role":"user","content":"a message"}\n')
+    (tmp_path / "system").write_text("a system")
+    line, expected = LINES[what]
+    with typed(shell, tmp_path, OLLAMA_HOST=host) as terminal:
+        assert expected in terminal.run(line.replace("<TAB>", "\t"))
+
+
+@every_shell
+def test_a_name_that_is_not_ours_is_neither_completed_nor_run(shell: str, host: str, tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (folder / "ostream").symlink_to(BIN / "ostream")
+    (folder / "batch").write_text('#!/bin/sh\necho RUN >> $HOME/run; echo batch got "$@"\n')
+    (folder / "batch").chmod(0o755)
+    with typed(shell, tmp_path, str(folder), OLLAMA_HOST=host) as terminal:
+        assert "batch got --keep-o" in terminal.run("batch --keep-o\t")
+    assert (tmp_path / "run").read_text() == "RUN\n"
+
+
+@every_shell
+def test_a_dead_server_does_not_keep_anybody_waiting(shell: str, tmp_path: Path) -> None:
+    with black_hole() as port, typed(shell, tmp_path, OLLAMA_HOST=f"127.0.0.1:{port}") as terminal:
+        begin = time.monotonic()
+        terminal.run("true ostream send -m \t")
+        assert "m: needs a value" in terminal.run("ostream send -m \t")
+        assert time.monotonic() - begin < 30
+
+
+@every_shell
+def test_the_shell_finds_no_fault_in_it(shell: str) -> None:
+    if not shutil.which(shell):
+        pytest.skip(f"no {shell} here")
+    result = sh(f"ostream --completion {shell} | {shell} -n")
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+@every_shell
+def test_every_name_is_in_it(shell: str) -> None:
+    text = call("ostream", "--completion", shell).stdout.decode()
+    assert f"for {'_ostream_' if shell == 'bash' else ''}name in {' '.join(COMMANDS)}" in text
+
+
+@pytest.mark.parametrize("arguments", [["--completion"], ["--completion", "bash", "zsh"], ["--completion="]])
+def test_one_shell_is_needed(arguments: list[str]) -> None:
+    result = call("ostream", *arguments)
+    assert (result.returncode, result.stderr) == (
+        2,
+        b"ostream: --completion: needs one SHELL; see 'ostream --help'\n",
+    )
+
+
+def test_a_shell_that_we_do_not_know() -> None:
+    result = call("ostream", "--completion=tcsh")
+    message = b"ostream: --completion: tcsh: no such shell; there are bash, zsh, fish\n"
+    assert (result.returncode, result.stdout, result.stderr) == (2, b"", message)
+
+
+def test_bash_is_given_nothing_that_needs_more_than_it_was_given(tmp_path: Path) -> None:
+    """With no bash-completion there, and unset variables an error."""
+    if not shutil.which("bash"):
+        pytest.skip("no bash here")
+    script = (
+        'set -u; eval "$(ostream --completion bash)"; COMP_LINE="ostream stats --js" COMP_POINT=18 COMP_CWORD=2;'
+        'COMP_WORDS=(ostream stats --js); _ostream ostream --js stats; echo "${COMPREPLY[@]}"'
+    )
+    result = subprocess.run(["bash", "-c", script], env=environment(), cwd=tmp_path, capture_output=True, check=True)
+    assert result.stdout == b"--json\n"

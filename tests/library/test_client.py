@@ -1,0 +1,255 @@
+"""The library: what comes in and when, and that a truncated answer never passes as an answer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from typing import Any, Callable
+
+import pytest
+
+import ostream
+from ostream import Chunk, Client, IncompleteStream, NotNDJSON, OstreamError, ResponseError
+from ostream.client import Stream
+from ostream.recording.http_server import RequestHandler
+from tests.server import STREAMS, body_of, raw_of, send_lines, send_raw, serve
+
+HI = b'{"model":"m","message":{"role":"assistant","content":"hi"},"done":false}\n'
+THERE = b'{"model":"m","message":{"role":"assistant","content":" there"},"done":false}\n'
+DONE = b'{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop","eval_count":2}\n'
+PATIENCE_S = 20
+
+
+def fragments(*texts: str) -> list[bytes]:
+    return [json.dumps({"message": {"role": "assistant", "content": text}, "done": False}).encode() for text in texts]
+
+
+USER = {"role": "user", "content": "hello"}
+
+
+def test_the_functions_ask_the_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(send_lines(HI, DONE)) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        assert ostream.chat("m", [USER])["message"]["content"] == "hi"
+        assert ostream.generate("m", "p").message.content == "hi"
+        assert [chunk.message.content for chunk in ostream.chat("m", [USER], stream=True)] == ["hi", ""]
+        assert [chunk.done for chunk in ostream.generate("m", "p", stream=True)] == [False, True]
+    asked = [(request.path, json.loads(request.body)["stream"]) for request in server.requests]  # type: ignore[attr-defined]
+    assert asked == [(f"/api/{name}", stream) for stream in (False, True) for name in ("chat", "generate")]
+
+
+def test_a_stream_asks_when_its_first_chunk_is_asked_for() -> None:
+    with serve(send_lines(HI, DONE)) as server:
+        stream = Client(server.url).chat("m", stream=True)
+        untouched = Client("127.0.0.1:1").chat("m", stream=True)
+        assert isinstance(stream, Stream)
+        assert iter(stream) is stream
+        assert server.requests == []  # type: ignore[attr-defined]
+        next(stream)
+        assert len(server.requests) == 1  # type: ignore[attr-defined]
+        stream.close()
+    untouched.close()
+    assert list(untouched) == []
+
+
+def test_a_chunk_is_there_as_soon_as_its_line_is() -> None:
+    told = threading.Semaphore(0)
+
+    def respond(exchange: RequestHandler) -> None:
+        exchange.head(200, "application/x-ndjson")
+        for piece in (HI, THERE[:9], THERE[9:] + HI[:9], HI[9:], DONE[:-1]):
+            exchange.chunk(piece)
+            told.acquire(timeout=PATIENCE_S)
+        exchange.end()
+
+    with serve(respond) as server:
+        stream = Client(server.url, idle_timeout=PATIENCE_S).chat("m", stream=True)
+        assert next(stream).message.content == "hi"
+        assert stream.message == {"role": "assistant", "content": "hi"}
+        assert stream.response.done is False
+        told.release()
+        told.release()
+        assert next(stream).message.content == " there"
+        told.release()
+        assert next(stream).message.content == "hi"
+        told.release()
+        told.release()
+        assert next(stream).done
+    assert stream.message == {"role": "assistant", "content": "hi therehi"}
+    assert stream.response == {**json.loads(DONE), "message": stream.message}
+    assert list(stream) == []
+
+
+def leave_by_close(stream: Any) -> None:
+    next(stream)
+    stream.close()
+    stream.close()
+    assert list(stream) == []
+
+
+def leave_a_with(stream: Any) -> None:
+    with stream as same:
+        assert same is stream
+        next(stream)
+
+
+def leave_a_with_by_an_error(stream: Any) -> None:
+    with pytest.raises(KeyError), stream:
+        next(stream)
+        raise KeyError
+
+
+def leave_by_done(stream: Any) -> None:
+    while not next(stream).done:
+        pass
+    assert list(stream) == []
+
+
+@pytest.mark.parametrize("leave", [leave_by_close, leave_a_with, leave_a_with_by_an_error, leave_by_done])
+def test_who_has_enough_hangs_up_at_once(leave: Callable[[Any], None]) -> None:
+    saw_it = threading.Event()
+
+    def respond(exchange: RequestHandler) -> None:
+        exchange.head(200, "application/x-ndjson")
+        with contextlib.suppress(ConnectionError):  # who closes with unread input resets the connection
+            exchange.chunk(HI)
+            exchange.chunk(DONE)
+            exchange.connection.recv(1)  # nothing comes: it returns when the client has left
+        saw_it.set()
+
+    with serve(respond) as server:
+        stream = Client(server.url).chat("m", stream=True)
+        leave(stream)
+        assert saw_it.wait(PATIENCE_S)
+    assert stream.message.content == "hi"
+
+
+def test_one_client_serves_many_threads_at_once() -> None:
+    all_here = threading.Barrier(16)
+
+    def respond(exchange: RequestHandler) -> None:
+        text = json.loads(exchange.body)["messages"][0]["content"]
+        all_here.wait(PATIENCE_S)
+        send_lines(*(line + b"\n" for line in fragments(*text)), DONE)(exchange)
+
+    answers: dict[str, str] = {}
+
+    def ask(text: str) -> None:
+        for _ in range(3):
+            stream = client.chat("m", [{"role": "user", "content": text}], stream=True)
+            answers[text] = answers.get(text, "") + "".join(chunk.message.content for chunk in stream)
+
+    with serve(respond) as server:
+        client = Client(server.url)
+        threads = [threading.Thread(target=ask, args=(f"thread {number}",)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert answers == {f"thread {number}": f"thread {number}" * 3 for number in range(16)}
+
+
+# the lines of a server that ends without done, the error, words of it, whether anything had come
+UNPROVEN: dict[str, tuple[list[bytes], type[OstreamError], str, bool]] = {
+    "nothing": ([], IncompleteStream, "without done", False),
+    "blank lines": ([b"\n", b" \r\n"], IncompleteStream, "without done", False),
+    "no end": ([HI, THERE], IncompleteStream, "without done", True),
+    "done in words": ([HI, b'{"done":"true"}\n'], IncompleteStream, "without done", True),
+    "done as a number": ([HI, b'{"done":1}\n'], IncompleteStream, "without done", True),
+    "a reason without done": ([HI, b'{"done":false,"done_reason":"stop"}\n'], IncompleteStream, "without done", True),
+    "a torn line": ([HI, THERE[:20]], IncompleteStream, "without done", True),
+    "a torn line alone": ([HI[:20]], IncompleteStream, "without done", False),
+    "an error line": ([HI, b'{"error":"boom"}\n'], ResponseError, "boom", True),
+    "an error line without end": (
+        [HI, b'{"StatusCode":429,"Status":"429 Too Many","error":"slow down"}'],
+        *(ResponseError, "slow down (status code: 429)", True),
+    ),
+    "not JSON": ([HI, b"\n", b"oops\n"], NotNDJSON, "line 3 of the answer: not JSON", True),
+    "an array": ([b"[1]\n"], NotNDJSON, "line 1 of the answer: not a JSON object but an array", False),
+}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(("lines", "kind", "words", "has_part"), UNPROVEN.values(), ids=UNPROVEN)
+def test_only_done_proves_that_an_answer_is_whole(
+    lines: list[bytes], kind: type[OstreamError], words: str, has_part: bool, stream: bool
+) -> None:
+    got: list[Any] = []
+    with serve(send_lines(*lines)) as server, pytest.raises(kind) as caught:
+        answer = Client(server.url).chat("m", stream=stream)
+        got.extend(answer)
+    assert type(caught.value) is kind
+    assert words in str(caught.value)
+    if has_part:
+        assert isinstance(caught.value.partial, Chunk)
+        assert caught.value.partial.message.content == "".join(
+            json.loads(line)["message"]["content"] for line in lines if line in (HI, THERE)
+        )
+        assert caught.value.partial.done is not True
+    else:
+        assert caught.value.partial is None
+    assert bool(got) is (has_part and stream)
+    if isinstance(caught.value, NotNDJSON):
+        assert (caught.value.line, caught.value.lineno) == (lines[-1], len(lines))
+
+
+# the lines, the text: what a server of another kind or age sends
+TOLERATED: dict[str, tuple[list[bytes], str]] = {
+    "a second done": ([HI, DONE, THERE, DONE], "hi"),
+    "an error after done": ([HI, DONE, b'{"error":"late"}\n'], "hi"),
+    "garbage after done": ([HI, DONE, b"oops"], "hi"),
+    "done with text": ([HI, THERE.replace(b"false", b"true")], "hi there"),
+    "no last newline": ([HI, DONE[:-1]], "hi"),
+    "CRLF and blank lines": ([HI[:-1] + b"\r\n", b"\r\n", b"\n", DONE], "hi"),
+    "no message at the end": ([HI, b'{"done":true}\n'], "hi"),
+    "one object": ([THERE.replace(b"false", b"true")[:-1]], " there"),
+    "generate": ([b'{"response":"a"}\n', b'{"response":"b","error":null}\n', b'{"done":true}\n'], "ab"),
+}
+
+
+@pytest.mark.parametrize(("lines", "text"), TOLERATED.values(), ids=TOLERATED)
+def test_a_stream_and_a_whole_answer_say_the_same_whatever_the_server_made_of_the_request(
+    lines: list[bytes], text: str
+) -> None:
+    with serve(send_lines(*lines)) as server:
+        client = Client(server.url)
+        stream = client.chat("m", stream=True)
+        chunks = list(stream)
+        whole = client.chat("m", stream=False)
+    assert chunks[-1].done is True
+    assert stream.response == whole
+    assert ostream.content(whole) == stream.message.content == text
+
+
+@pytest.mark.parametrize("name", ["chat-load", "chat-unload", "generate-load", "generate-unload"])
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_model_can_be_loaded_and_unloaded(name: str, stream: bool) -> None:
+    expected = json.loads(body_of(name))
+    with serve(send_raw(raw_of(name))) as server:
+        answer = getattr(Client(server.url), name.partition("-")[0])("m", stream=stream)
+        assert (list(answer) if stream else [answer]) == [expected]
+
+
+def test_a_context_carries_a_second_turn() -> None:
+    rest = [raw_of("generate-stream"), raw_of("generate-stream-second-turn")]
+    with serve(lambda exchange: send_raw(rest.pop(0))(exchange)) as server:
+        client = Client(server.url)
+        first = client.generate("plain", "Why is the sky blue?", stream=True)
+        assert "".join(chunk.response for chunk in first).startswith("The sky")
+        second = client.generate("plain", "And at night?", context=first.response.context, stream=True)
+        assert "".join(chunk.response for chunk in second) == second.response.response
+    for request, name in zip(server.requests, ("generate-stream", "generate-stream-second-turn")):  # type: ignore[attr-defined]
+        recorded = (STREAMS / f"{name}.req").read_bytes().partition(b"\r\n\r\n")[2]
+        assert json.loads(request.body) == {**json.loads(recorded), "stream": True}
+
+
+def test_tool_calls_of_a_stream_are_ready_to_send_back() -> None:
+    with serve(send_raw(raw_of("chat-tools-stream"))) as server:
+        client = Client(server.url)
+        stream = client.chat("m", [USER], stream=True)
+        calls = [call for chunk in stream for call in chunk.message.tool_calls or []]
+        list(client.chat("m", [USER, stream.message, {"role": "tool", "content": "1"}], stream=True))
+    assert [(call.function.name, call.function.arguments["city"]) for call in calls] == [("get_weather", "Zürich")]
+    sent = json.loads(server.requests[1].body)["messages"]  # type: ignore[attr-defined]
+    assert sent[1] == {"role": "assistant", "content": "", "tool_calls": calls}

@@ -1,0 +1,215 @@
+"""Where this library does something else than the official SDK, and why that is right.
+
+The version of the SDK is pinned: when a new one agrees, a test here says so.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Callable, List, Literal
+
+import pytest
+
+import ostream
+from ostream import RequestError
+from ostream.protocol.tool_schema import schema
+from tests.server import send_lines, send_raw, serve, tcp
+
+ollama = pytest.importorskip("ollama", reason="needs the official SDK: tests/requirements.txt")
+from tests.library.test_sdk_parity import sdk  # noqa: E402 - it needs the SDK too
+
+HI = b'{"message":{"role":"assistant","content":"hi"},"done":false}\n'
+DONE = b'{"message":{"role":"assistant","content":""},"done":true}\n'
+
+
+def outcome(client: Any, stream: bool) -> Any:
+    """The text of an answer, or the name of the error."""
+    try:
+        answer = client.chat("m", [{"role": "user", "content": "x"}], stream=stream)
+        return "".join(chunk.message.content or "" for chunk in answer) if stream else answer.message.content
+    except Exception as error:
+        return type(error).__name__
+
+
+DIFFER: dict[str, tuple[bool, list[bytes], str, str]] = {
+    # streaming?, the lines; what the SDK makes of it, what we do
+    # A truncated answer must not pass as an answer: only `done` says that it is whole.
+    "no done": (True, [HI], "hi", "IncompleteStream"),
+    "nothing at all": (True, [], "", "IncompleteStream"),
+    "no done in a whole answer": (False, [HI], "hi", "IncompleteStream"),
+    "cut in a line": (True, [HI, DONE[:20]], "JSONDecodeError", "IncompleteStream"),
+    # JSON leaves these characters as they are in a string, and the server sends them so: no line ends there.
+    "U+0085": (True, [HI.replace(b"hi", "\x85".encode()), DONE], "JSONDecodeError", "\x85"),
+    "U+2028": (True, [HI.replace(b"hi", "\u2028".encode()), DONE], "JSONDecodeError", "\u2028"),
+    # Gateways put them between the lines; they say nothing.
+    "a blank line": (True, [HI, b"\n", DONE], "JSONDecodeError", "hi"),
+    "a byte order mark": (True, [b"\xef\xbb\xbf" + HI, DONE], "JSONDecodeError", "hi"),
+    # The server ended its answer; what gateways add is no part of it.
+    "another chunk after done": (True, [HI, DONE, HI, DONE], "hihi", "hi"),
+    # Errors have many shapes; all of them are the server's words and none a fault of the caller.
+    "an error object": (True, [HI, b'{"error":{"message":"boom"}}\n'], "TypeError", "ResponseError"),
+    "an error in JSON": (True, [HI, b'{"error":"123"}\n'], "AttributeError", "ResponseError"),
+    "an empty error": (True, [HI, b'{"error":""}\n'], "ValidationError", "ResponseError"),
+    "an error with status 200": (False, [b'{"error":"boom"}'], "ValidationError", "ResponseError"),
+    # An object without a message is of an old server, or of another kind, and its end.
+    "a last chunk without message": (True, [HI, b'{"done":true}\n'], "ValidationError", "hi"),
+    "no object": (True, [HI, b"[1]\n"], "AttributeError", "NotNDJSON"),
+    # A server that streams all the same has answered all the same.
+    "a stream unasked": (False, [HI, DONE], "JSONDecodeError", "hi"),
+}
+
+
+@pytest.mark.parametrize(("stream", "lines", "theirs", "ours"), DIFFER.values(), ids=DIFFER)
+def test_an_answer_that_the_sdk_reads_otherwise(stream: bool, lines: list[bytes], theirs: str, ours: str) -> None:
+    with serve(send_lines(*lines)) as server:
+        with sdk(server.url) as client:
+            assert outcome(client, stream) == theirs
+        assert outcome(ostream.Client(server.url), stream) == ours
+
+
+BROKEN: dict[str, tuple[bytes, str, str]] = {
+    # the bytes of the answer; what the SDK makes of it, what we do
+    # No exception of another package is ours to let out; what had come is kept in `partial`.
+    "cut in the framing": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(HI), HI),
+        *("RemoteProtocolError", "IncompleteStream"),
+    ),
+    "an array as refusal": (b"HTTP/1.1 500 X\r\nContent-Length: 3\r\n\r\n[1]", "AttributeError", "ResponseError"),
+    # POST would become GET, or the request and its key would go to another place.
+    "a redirection": (
+        b"HTTP/1.1 301 X\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
+        *("TooManyRedirects", "ResponseError"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("answer", "theirs", "ours"), BROKEN.values(), ids=BROKEN)
+def test_a_failure_that_the_sdk_names_otherwise(answer: bytes, theirs: str, ours: str) -> None:
+    with serve(send_raw(answer)) as server, sdk(server.url) as client:
+        assert outcome(client, True) == theirs
+        assert outcome(ostream.Client(server.url), True) == ours
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_no_connection_is_one_error_streaming_or_not(stream: bool) -> None:
+    # A caller who catches the builtin ConnectionError has to see both. The SDK's stream raises httpx's own.
+    with tcp(lambda connection: None) as port:
+        pass
+    with sdk(f"127.0.0.1:{port}") as client:
+        assert outcome(client, stream) == ("ConnectError" if stream else "ConnectionError")
+    assert outcome(ostream.Client(f"127.0.0.1:{port}"), stream) == "ConnectError"
+    assert issubclass(ostream.ConnectError, ConnectionError)
+
+
+def test_an_error_in_a_generated_answer_is_an_error() -> None:
+    with serve(send_lines(b'{"error":"boom"}')) as server, sdk(server.url) as client:
+        assert client.generate("m", "p").response is None
+        with pytest.raises(ostream.ResponseError, match="boom"):
+            ostream.Client(server.url).generate("m", "p")
+
+
+WHOLE = (
+    b'{"model":"m","remote_model":"far","message":{"role":"assistant","content":"","tool_calls":[{"id":"call_1",'
+    b'"function":{"index":2,"name":"f","arguments":{}}}]},"done":true,"new":1,"tool_calls":[]}'
+)
+
+
+def test_what_the_server_sent_is_all_there() -> None:
+    # A later server says more than a client knows, and the id of a call is to go back with its result.
+    with serve(send_lines(WHOLE)) as server, sdk(server.url) as client:
+        theirs, ours = client.chat("m"), ostream.Client(server.url).chat("m")
+    assert ours == json.loads(WHOLE)
+    assert (ours.remote_model, ours.new, ours.message.tool_calls[0].id) == ("far", 1, "call_1")
+    assert ours.message.tool_calls[0].function.index == 2
+    for thing in (theirs, theirs.message.tool_calls[0], theirs.message.tool_calls[0].function):
+        assert not {"remote_model", "new", "tool_calls", "id", "index"} & set(thing.model_dump())
+
+
+def test_an_answer_is_a_dict() -> None:
+    # The SDK's is a pydantic model: neither json.dumps nor len nor ** takes it; a dict can be asked what it holds.
+    with serve(send_lines(WHOLE)) as server, sdk(server.url) as client:
+        theirs, ours = client.chat("m"), ostream.Client(server.url).chat("m")
+    assert json.loads(json.dumps(ours)) == {**ours} == json.loads(WHOLE)
+    assert len(ours) == 6
+    for attempt in (json.dumps, len):
+        with pytest.raises(TypeError):
+            attempt(theirs)
+    assert not hasattr(ours, "model_dump")
+
+
+def test_a_message_without_a_field_that_must_be_there_is_still_read() -> None:
+    # The SDK's models raise for it, in the middle of an answer; the views here say "".
+    with serve(send_lines(b'{"message":{"content":"hi"},"done":true}\n')) as server, sdk(server.url) as client:
+        assert outcome(client, True) == "ValidationError"
+        assert outcome(ostream.Client(server.url), True) == "hi"
+
+
+def sent(call: Callable[[Any], Any]) -> tuple[Any, Any]:
+    """The bodies that the same call makes the SDK and us send."""
+    with serve(send_lines(DONE)) as server:
+        with sdk(server.url) as client:
+            call(client)
+        call(ostream.Client(server.url))
+        theirs, ours = server.requests  # type: ignore[attr-defined]
+    return json.loads(theirs.body), json.loads(ours.body)
+
+
+def test_what_is_not_given_is_not_sent_and_what_is_given_is() -> None:
+    # An empty content is what the model said; the id of a tool message tells the server whose result it is.
+    call = {"id": "1", "function": {"name": "f", "arguments": {}}}
+    messages = [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "", "tool_call_id": "1"},
+    ]
+    theirs, ours = sent(lambda client: client.chat("m", messages, keep_alive=0))
+    assert ours == {"model": "m", "messages": messages, "stream": False, "keep_alive": 0}
+    assert theirs["tools"] == []
+    assert theirs["messages"] == [
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]},
+        {"role": "tool"},
+    ]
+    assert theirs["keep_alive"] == 0 and type(theirs["keep_alive"]) is float and type(ours["keep_alive"]) is int
+
+
+def test_a_string_is_never_opened_as_a_file(tmp_path: Path) -> None:
+    # Text that comes from elsewhere could name any file of this machine, and send it away.
+    (tmp_path / "secret.png").write_bytes(b"\x00\xff")
+    name = str(tmp_path / "secret.png")
+    with serve(send_lines(DONE)) as server, sdk(server.url) as client:
+        client.generate("m", "p", images=[name])
+        assert json.loads(server.requests[0].body)["images"] == ["AP8="]  # type: ignore[attr-defined]
+        with pytest.raises(RequestError, match=r"not base64; wrap the name of a file in pathlib\.Path"):
+            ostream.Client(server.url).generate("m", "p", images=[name])
+    theirs, ours = sent(lambda client: client.generate("m", "p", images=[Path(name)]))
+    assert theirs["images"] == ours["images"] == ["AP8="]
+
+
+def test_an_empty_model_is_an_error_of_ours() -> None:
+    with sdk("127.0.0.1:1") as client, pytest.raises(ValueError, match="validation error"):
+        client.chat("")
+    with pytest.raises(RequestError, match="model: must be named"):
+        ostream.Client("127.0.0.1:1").chat("")
+
+
+def theirs_of(function: Callable[..., Any]) -> Any:
+    tool = ollama._utils.convert_function_to_tool(function)
+    return tool.model_dump(exclude_none=True)["function"]["parameters"]
+
+
+def test_a_tool_says_what_its_function_says() -> None:
+    # A model that must give what has a default invents it, and one that is not told the choices guesses.
+    def plain(city: str, days: int) -> None: ...
+
+    def rich(city: str, days: int = 1, unit: str = "c", *, ids: Any) -> None: ...
+
+    # In the sources they are text here, which the SDK can't make out.
+    rich.__annotations__.update(city=str, days=int, unit=Literal["c", "k"], ids=List[int])
+
+    assert theirs_of(plain)["required"] == schema(plain)["function"]["parameters"]["required"] == ["city", "days"]
+    theirs, ours = theirs_of(rich), schema(rich)["function"]["parameters"]
+    assert (theirs["required"], ours["required"]) == (["city", "days", "unit", "ids"], ["city", "ids"])
+    assert theirs["properties"]["unit"] == {"type": "string", "description": ""}
+    assert ours["properties"]["unit"] == {"type": "string", "enum": ["c", "k"]}
+    assert theirs["properties"]["ids"] == {"type": "array", "description": ""}
+    assert ours["properties"]["ids"] == {"type": "array", "items": {"type": "integer"}}

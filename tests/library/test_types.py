@@ -1,0 +1,127 @@
+"""Types: users' programs are clean under strict checkers, the checkers see mistakes, and at run time they are free."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable, get_type_hints
+
+import pytest
+
+import ostream
+from ostream import Chunk
+from ostream.protocol.chunk import Function, Logprob, Message, ToolCall
+from tests.process import ROOT
+
+PROGRAMS = [*sorted((ROOT / "tests" / "typed").glob("*.py")), ROOT / "examples" / "from_asyncio.py"]
+MISTAKES = """
+from ostream import Chunk, Client, Stream, chat, generate
+
+one: Stream = chat("m", stream=False)
+two: Chunk = generate("m", "p", stream=True)
+chat("m", temperature=1)
+generate("m", "p", context="text")
+Client(timeout="5")
+chat("m", [{"role": "user"}]).message.content.upper()
+"""
+
+
+def mypy(directory: Path, *paths: Path) -> list[int]:
+    """The lines with errors, in a directory that has no configuration."""
+    if not importlib.util.find_spec("mypy"):
+        pytest.skip("needs mypy: tests/requirements.txt")
+    options = ["--strict", "--config-file=", "--no-error-summary", f"--cache-dir={directory / 'cache'}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, *map(str, paths)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    print(done.stdout)
+    return [int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error:" in line]
+
+
+def pyright(directory: Path, *paths: Path) -> list[int]:
+    if not importlib.util.find_spec("basedpyright"):
+        pytest.skip("needs basedpyright: tests/requirements.txt")
+    config = {
+        "include": list(map(str, paths)),
+        "typeCheckingMode": "strict",
+        "extraPaths": [str(ROOT)],
+        "pythonVersion": "3.10",
+    }
+    (directory / "pyrightconfig.json").write_text(json.dumps(config))
+    done = subprocess.run(
+        [sys.executable, "-m", "basedpyright", "--outputjson", "-p", str(directory)],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    report = json.loads(done.stdout)
+    print(done.stdout)
+    assert report["summary"]["filesAnalyzed"] == len(paths)
+    return [finding["range"]["start"]["line"] + 1 for finding in report["generalDiagnostics"]]
+
+
+Check = Callable[..., "list[int]"]
+CHECKERS = pytest.mark.parametrize("check", [mypy, pyright])
+
+
+@CHECKERS
+def test_a_users_program_is_clean(check: Check, tmp_path: Path) -> None:
+    assert len(PROGRAMS) >= 3
+    assert check(tmp_path, *PROGRAMS) == []
+
+
+@CHECKERS
+def test_a_users_mistake_is_seen(check: Check, tmp_path: Path) -> None:
+    program = tmp_path / "mistakes.py"
+    program.write_text(MISTAKES)
+    assert sorted(set(check(tmp_path, program))) == [4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("module", ["ostream", "ostream.client", "ostream.stream", "ostream.protocol.chunk"])
+def test_types_cost_nothing_at_run_time(module: str) -> None:
+    script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True)
+    loaded = done.stdout.split()
+    assert module in loaded
+    assert not {"typing", "typing_extensions", "ostream.types"} & set(loaded)
+
+
+def test_the_types_can_be_loaded_by_a_program_that_asks() -> None:
+    from ostream import types
+
+    assert {"role", "content", "images", "tool_calls"} <= set(get_type_hints(types.MessageDict))
+    assert "tools" in types.ChatFields.__annotations__
+    assert "context" in types.GenerateFields.__annotations__
+
+
+@pytest.mark.parametrize("name", ["ChatResponse", "GenerateResponse", "Chunk", "Message", "Stream"])
+def test_the_names_can_stand_in_annotations(name: str) -> None:
+    def function(value: object) -> None: ...
+
+    function.__annotations__["value"] = name
+    meant = getattr(ostream, name)
+    assert get_type_hints(function, {name: meant})["value"] is meant
+    assert isinstance(meant, type)
+
+
+@pytest.mark.parametrize("cls", [Chunk, Message, ToolCall, Function, Logprob])
+def test_every_field_that_is_answered_has_a_type(cls: type) -> None:
+    (definition,) = [
+        node
+        for node in ast.parse((ROOT / "ostream" / "protocol" / "chunk.py").read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name == cls.__name__
+    ]
+    typed = {node.target.id for node in ast.walk(definition) if isinstance(node, ast.AnnAssign)}  # type: ignore[union-attr]
+    answered = {name for name, value in vars(cls).items() if isinstance(value, property)}
+    assert answered - {"message"} == typed

@@ -1,0 +1,249 @@
+"""The body of an answer comes out of its HTTP framing whole, wherever the bytes are cut."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+import sys
+import threading
+from typing import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ostream.net.http import SIZE_LINE_LIMIT, Response
+from ostream.net.socket import WatchedSocket
+from ostream.net.timeouts import Timeouts
+from tests.server import NAMES, body_of, raw_of
+
+pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="no SOCK_SEQPACKET between the ends of a pair")
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+RECORDED_CHUNKED = [name for name in NAMES if b"chunked" in raw_of(name).partition(b"\r\n\r\n")[0]]
+# What would wait for more than is there fails after this long instead of hanging.
+PATIENCE_S = 20
+
+
+@contextlib.contextmanager
+def answer() -> Iterator[tuple[socket.socket, Response]]:
+    """A server's end of a connection on which each send is one read at the other end, and the answer read there."""
+    # A stream would let the system join or cut what is sent.
+    there, here = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    wire = WatchedSocket(here, Timeouts(max_time=PATIENCE_S), None)
+    response = Response(wire)  # type: ignore[arg-type]
+    response.timeouts = wire.timeouts
+    wire.close()
+    with there, contextlib.closing(response):
+        yield there, response
+
+
+def read(*pieces: bytes) -> tuple[bytes, Response]:
+    """The body of an answer that comes in these pieces, and how it ended."""
+    with answer() as (server, response):
+
+        def send() -> None:
+            with contextlib.suppress(ConnectionError):  # a reader that has seen the end stops reading
+                for piece in pieces:
+                    server.sendall(piece)
+            server.close()
+
+        sender = threading.Thread(target=send)
+        if len(pieces) < 3:
+            send()
+        else:  # so many may fill the socket before they are read
+            sender.start()
+        response.begin()
+        body = b"".join(response.blocks())
+        response.close()
+        if sender.ident:
+            sender.join()
+        return body, response
+
+
+def library_reads(data: bytes) -> bytes:
+    """The body of an answer as http.client reads it."""
+    there, here = socket.socketpair()
+    with here, there:
+        there.sendall(data)
+        there.shutdown(socket.SHUT_WR)
+        response = http.client.HTTPResponse(here)
+        response.begin()
+        try:
+            return response.read()
+        except http.client.IncompleteRead as error:
+            return error.partial
+        finally:
+            response.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recorded_answer_gives_its_body_whole_and_byte_by_byte(name: str) -> None:
+    raw, body = raw_of(name), body_of(name)
+    assert library_reads(raw) == body
+    for pieces in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
+        got, response = read(*pieces)
+        assert got == body
+        assert response.failure is None
+
+
+@pytest.mark.parametrize("name", RECORDED_CHUNKED)
+def test_a_recorded_answer_cut_at_any_offset_into_two_reads_is_the_same(name: str) -> None:
+    raw, body = raw_of(name), body_of(name)
+    begin = raw.index(b"\r\n\r\n") + 4
+    for cut in range(begin, len(raw)):
+        assert read(raw[:cut], raw[cut:])[0] == body, cut
+
+
+@pytest.mark.parametrize("name", RECORDED_CHUNKED)
+def test_a_recorded_answer_that_ends_at_any_offset_gives_what_had_come(name: str) -> None:
+    raw, body = raw_of(name), body_of(name)
+    head, framed = raw[: raw.index(b"\r\n\r\n") + 4], raw[raw.index(b"\r\n\r\n") + 4 :]
+    inside = b"".join(b"x" if is_body else b"." for is_body in _which_bytes_are_body(framed))
+    for cut in range(len(framed) + 1):
+        got, response = read(head + framed[:cut])
+        assert got == body[: inside[:cut].count(b"x")], cut
+        assert response.failure is None
+
+
+def _which_bytes_are_body(framed: bytes) -> Iterator[bool]:
+    while framed:
+        size_line = framed[: framed.index(b"\n") + 1]
+        size = int(size_line, 16)
+        end = len(size_line) + size + 2
+        yield from [False] * len(size_line) + [True] * size + [False] * (min(end, len(framed)) - len(size_line) - size)
+        framed = framed[end:]
+
+
+bodies = st.lists(st.binary(min_size=1, max_size=40), max_size=8)
+extensions = st.sampled_from([b"", b";a", b" ; a=b", b';q="0"', b" "])
+line_ends = st.sampled_from([b"\r\n", b"\n"])
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    chunks=st.lists(st.tuples(st.binary(min_size=1, max_size=40), extensions, line_ends, st.booleans()), max_size=8),
+    end=st.sampled_from([b"0\r\n\r\n", b"0;last\r\nTrailer: x\r\n\r\n", b"000\r\n\r\n", b"0\r\n", b""]),
+    cuts=st.lists(st.integers(0, 600), max_size=12),
+)
+def test_any_body_in_any_chunks_cut_anywhere_is_the_same(
+    chunks: list[tuple[bytes, bytes, bytes, bool]], end: bytes, cuts: list[int]
+) -> None:
+    framed = b"".join(
+        (b"%X" if upper else b"%04x") % len(data) + extension + line_end + data + line_end
+        for data, extension, line_end, upper in chunks
+    )
+    raw = CHUNKED + framed + end
+    places = [len(CHUNKED), *sorted(len(CHUNKED) + cut for cut in cuts if cut < len(framed + end)), len(raw)]
+    pieces = [raw[: len(CHUNKED)], *(raw[a:b] for a, b in zip(places, places[1:]) if a < b)]
+    got, response = read(*pieces)
+    assert got == b"".join(data for data, _, _, _ in chunks)
+    assert response.failure is None
+
+
+GOOD = b"5\r\nhello\r\n"
+DAMAGED = {
+    "negative size": b"-5\r\nhello\r\n",
+    "signed size": b"+5\r\nhello\r\n",
+    "0x": b"0x5\r\nhello\r\n",
+    "underscore": b"1_0\r\nhello\r\n",
+    "more digits than any size has": b"00000000000000005\r\nhello\r\n",
+    "a line of the body in its place": b'{"done":true}\n',
+    "not hexadecimal": b"5g\r\nhello\r\n",
+    "two words": b"5 5\r\nhello\r\n",
+    "endless size": b"1" * (SIZE_LINE_LIMIT + 1),
+    "endless extension": b"5;" + b"x" * SIZE_LINE_LIMIT,
+    "endless extension that ends": b"5;" + b"x" * SIZE_LINE_LIMIT + b"\r\nhello\r\n",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_damaged_framing_is_told_and_what_came_before_it_is_kept(damage: bytes) -> None:
+    raw = CHUNKED + GOOD + damage
+    for pieces in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
+        got, response = read(*pieces)
+        assert got == b"hello"
+        assert "framing of the answer is damaged" in str(response.failure)
+
+
+# name: what the server sends, the body, a part of it when the server says it would be longer or shorter
+ENDINGS = {
+    "several lines in one HTTP chunk": (CHUNKED + b"6\r\na\nb\nc\n\r\n0\r\n\r\n", b"a\nb\nc\n"),
+    "a line over several HTTP chunks": (CHUNKED + b"1\r\na\r\n1\r\nb\r\n1\r\n\n\r\n0\r\n\r\n", b"ab\n"),
+    "no terminator": (CHUNKED + GOOD, b"hello"),
+    "what comes after the terminator": (CHUNKED + GOOD + b"0\r\n\r\n5\r\nworld\r\n", b"hello"),
+    "more size than body": (CHUNKED + b"ffffffffffffffff\r\nhello", b"hello"),
+    "length": (HEAD + b"Content-Length: 5\r\n\r\nhello", b"hello"),
+    "length too long": (HEAD + b"Content-Length: 9\r\n\r\nhello", b"hello"),
+    "length too short": (HEAD + b"Content-Length: 2\r\n\r\nhello", b"he"),
+    "length zero": (HEAD + b"Content-Length: 0\r\n\r\nhello", b""),
+    "length is garbage": (HEAD + b"Content-Length: x\r\n\r\nhello", b"hello"),
+    "to the end of the connection": (HEAD + b"\r\nhello", b"hello"),
+    "HTTP/1.0": (b"HTTP/1.0 200 OK\r\n\r\nhello", b"hello"),
+    "no body by status": (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+}
+
+
+@pytest.mark.parametrize(("raw", "body"), ENDINGS.values(), ids=ENDINGS)
+def test_a_body_ends_where_the_server_says_or_where_the_connection_does(raw: bytes, body: bytes) -> None:
+    for pieces in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
+        got, response = read(*pieces)
+        assert got == body
+        assert response.failure is None
+
+
+def test_an_answer_without_a_body_by_its_status_is_not_waited_for() -> None:
+    with answer() as (server, response):
+        server.sendall(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n")
+        response.begin()
+        assert list(response.blocks()) == []
+        assert response.failure is None
+
+
+# what one send of the server holds, and the block that a read gives of it
+TOLD = {
+    "chunked": (
+        CHUNKED,
+        [
+            (b"5\r\nhel", b"hel"),
+            (b"lo", b"lo"),
+            (b"\r\n5", None),
+            (b";x=y\r\nworld\r\n3\r\nfoo\r\n2", b"worldfoo"),
+            (b"\r\nab\r\n0", b"ab"),
+        ],
+    ),
+    "length": (HEAD + b"Content-Length: 10\r\n\r\n", [(b"he", b"he"), (b"llo", b"llo"), (b"w", b"w")]),
+    "to the end": (HEAD + b"\r\n", [(b"he", b"he"), (b"llo", b"llo")]),
+}
+
+
+@pytest.mark.parametrize(("head", "steps"), TOLD.values(), ids=TOLD)
+def test_a_read_never_waits_for_more_than_is_there(head: bytes, steps: list[tuple[bytes, bytes | None]]) -> None:
+    with answer() as (server, response):
+        server.sendall(head)
+        response.begin()
+        blocks = response.blocks()
+        for sent, expected in steps:
+            server.sendall(sent)
+            if expected is not None:
+                assert next(blocks) == expected
+        assert response.timeouts.received == sum(len(expected or b"") for _, expected in steps)
+
+
+def test_a_long_body_comes_in_blocks_of_bounded_size() -> None:
+    data = bytes(range(256)) * 4096
+    there, here = socket.socketpair()
+    wire = WatchedSocket(here, Timeouts(max_time=PATIENCE_S), None)
+    with there, contextlib.closing(Response(wire)) as response:  # type: ignore[arg-type]
+        wire.close()
+        response.timeouts = wire.timeouts
+        raw = CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+        sender = threading.Thread(target=there.sendall, args=(raw,))
+        sender.start()
+        response.begin()
+        blocks = list(response.blocks())
+        sender.join()
+    assert b"".join(blocks) == data
+    assert max(map(len, blocks)) <= 64 << 10

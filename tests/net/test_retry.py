@@ -1,0 +1,235 @@
+"""A request is sent again while nothing of an answer has come, and only when that has a chance."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import socket
+import time
+from typing import Any, Callable
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ostream import Client, ConnectError, IncompleteStream, OstreamError, ResponseError, StreamTimeout
+from ostream.net.retry import FIRST_PAUSE, LONGEST_PAUSE, backoff
+from ostream.net.retry import asked_pause as asked_pause_of
+from ostream.net.timeouts import Timeouts
+from ostream.recording.http_server import RequestHandler
+from ostream.system.polling import wait_ready
+from tests.server import Answers, http_answer, send_lines, send_raw, serve, tcp
+from tests.server import reset as tear_down
+
+DONE = b'{"message":{"role":"assistant","content":"hi"},"done":true}\n'
+PART = b'{"message":{"role":"assistant","content":"hi"},"done":false}\n'
+Respond = Callable[[RequestHandler], None]
+
+
+@pytest.fixture(name="pauses")
+def _pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that were made; none of them takes any time."""
+    pauses: list[float] = []
+    monkeypatch.setattr(Timeouts, "pause", lambda self, seconds, reader_fd=None: pauses.append(seconds))
+    return pauses
+
+
+def one_after_the_other(*responses: Respond) -> Respond:
+    rest = list(responses)
+
+    def respond(exchange: RequestHandler) -> None:
+        (rest.pop(0) if len(rest) > 1 else rest[0])(exchange)
+
+    return respond
+
+
+def status(code: int, *headers: str) -> Respond:
+    return send_raw(http_answer(code, b'{"error":"no"}', *headers))
+
+
+def reset(exchange: RequestHandler) -> None:
+    exchange.reset()
+
+
+def cut_after_a_line(exchange: RequestHandler) -> None:
+    exchange.head(200, "application/x-ndjson")
+    exchange.chunk(PART)
+    exchange.cut()
+
+
+# what the server does at first, whether another try has a chance
+FAILURES: dict[str, tuple[Respond, bool]] = {
+    "429": (status(429), True),
+    "502": (status(502), True),
+    "503": (status(503), True),
+    "504": (status(504), True),
+    "503 without a body": (send_raw(http_answer(503)), True),
+    "reset": (reset, True),
+    "hung up": (send_raw(b""), True),
+    "400": (status(400), False),
+    "401": (status(401), False),
+    "404": (status(404), False),
+    "500": (status(500), False),
+    "307": (status(307, "Location: http://127.0.0.1:1/"), False),
+    "not HTTP": (send_raw(b"garbage\n\n"), False),
+    "cut after a line": (cut_after_a_line, False),
+    "error line": (send_lines(b'{"error":"boom"}\n'), False),
+    "nothing after the headers": (send_lines(), False),
+    "a web page": (send_lines(b"<html>", content_type="text/html"), False),
+}
+
+
+@pytest.mark.parametrize(("failure", "has_a_chance"), FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_request_is_sent_again_when_that_has_a_chance(
+    failure: Respond, has_a_chance: bool, stream: bool, pauses: list[float]
+) -> None:
+    with serve(one_after_the_other(failure, failure, send_lines(DONE))) as server:
+        client = Client(server.url, retry=2)
+
+        def ask() -> Any:
+            return list(client.chat("m", stream=True)) if stream else client.chat("m")
+
+        if has_a_chance:
+            assert ask()
+        else:
+            with pytest.raises(OstreamError):
+                ask()
+        assert len(server.requests) == (3 if has_a_chance else 1)  # type: ignore[attr-defined]
+        assert len({request.body for request in server.requests}) == 1  # type: ignore[attr-defined]
+    assert len(pauses) == (2 if has_a_chance else 0)
+
+
+def test_the_last_error_is_raised(pauses: list[float]) -> None:
+    with serve(one_after_the_other(status(503), reset, status(504), status(429))) as server:
+        for retry, kind, code in ((0, ResponseError, 503), (0, IncompleteStream, None), (1, ResponseError, 429)):
+            with pytest.raises(kind) as caught:
+                Client(server.url, retry=retry).chat("m")
+            assert getattr(caught.value, "status_code", None) == code
+    assert len(pauses) == 1
+
+
+def test_a_connection_that_is_refused_is_tried_again(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(ConnectError, match="refused"):
+            Client(f"127.0.0.1:{port}", retry=3).chat("m")
+        assert len(pauses) == 3
+
+        # Somebody begins to listen while we pause.
+        with contextlib.ExitStack() as stack:
+            listening: list[int] = []
+
+            def listen(self: Timeouts, seconds: float, watch: int | None = None) -> None:
+                taken.listen()
+                listening.append(stack.enter_context(tcp(Answers(http_answer(200, DONE)), taken)))
+
+            monkeypatch.setattr(Timeouts, "pause", listen)
+            assert Client(f"127.0.0.1:{port}", retry=1).chat("m").done
+            assert listening == [port]
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("7", 7.0), (" 12 ", 12.0), ("0", FIRST_PAUSE), ("soon", FIRST_PAUSE)])
+def test_the_server_may_ask_for_a_longer_pause(
+    asked: str, expected: float, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    with serve(one_after_the_other(status(429, f"Retry-After: {asked}"), send_lines(DONE))) as server:
+        assert Client(server.url, retry=1).chat("m").done
+    assert pauses == [expected]
+
+
+def asked_pause(retry_after: str | None) -> float:
+    error = ResponseError("busy", 503)
+    error.retry_after = retry_after
+    return asked_pause_of(error)
+
+
+NOW = 1_700_000_000.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        (email.utils.formatdate(NOW + 90, usegmt=True), 90.0),
+        (email.utils.formatdate(NOW - 90, usegmt=True), 0.0),
+        ("Tue, 14 Nov 2023 23:15:20 +0100", 120.0),
+        ("9" * 400, float("inf")),
+        ("²", 0),
+        ("-5", 0),
+        ("5\x1f", 5.0),
+        ("\x1f", 0),
+        ("1.5", 0),
+        ("", 0),
+        (None, 0),
+        ("Wed, 21 Oct 2015 07:28:00 +99999999999999999999", 0),
+        ("Wed, 21 Oct , 20,50M::28:;0 GMT ", 0),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", 0),
+    ],
+)
+def test_a_pause_is_asked_for_in_seconds_or_by_a_date(
+    asked: str | None, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.time", lambda: NOW)
+    assert asked_pause(asked) == seconds
+
+
+@settings(max_examples=200)
+@given(st.text(st.characters(max_codepoint=255), max_size=40))
+@example("Fri, 31 Dec 9999 23:59:59 GMT")
+@example("0\x1f")  # a space to strip(), and none to float()
+def test_whatever_is_asked_for_is_a_pause(asked: str) -> None:
+    assert asked_pause(asked) >= 0
+
+
+@pytest.mark.parametrize("tries", [1, 2, 3, 7, 50, 5000])
+def test_pauses_double_up_to_a_limit_less_a_random_part(tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = min(FIRST_PAUSE * 2.0 ** min(tries - 1, 100), LONGEST_PAUSE)
+    drawn = {backoff(tries) for _ in range(50)}
+    assert len(drawn) > 1
+    assert all(full / 2 <= pause <= full for pause in drawn)
+
+
+def test_who_asks_is_told_about_each_new_try(pauses: list[float]) -> None:
+    notes: list[str] = []
+    with serve(one_after_the_other(status(503), status(429, "Retry-After: 60"), send_lines(DONE))) as server:
+        Client(server.url, retry=2).post("/api/chat", b"{}", note=notes.append).close()
+    assert notes[0].startswith("no (status code: 503); try 1 of 2 in 0.")
+    assert notes[1] == "no (status code: 429); try 2 of 2 in 60.0 s"
+
+
+def test_the_clocks_begin_anew_with_each_try() -> None:
+    """What an error answer said counts neither as the first byte nor as a part of the answer."""
+
+    def respond(exchange: RequestHandler) -> None:
+        exchange.head(200, "application/x-ndjson")
+        exchange.chunk(PART)
+        exchange.connection.recv(1)  # silent until the client leaves
+
+    with serve(one_after_the_other(status(503), respond)) as server, pytest.raises(StreamTimeout) as caught:
+        Client(server.url, retry=1, first_byte_timeout=30, idle_timeout=0.1).chat("m")
+    assert caught.value.timeout == "idle"
+    assert f": {len(PART)} bytes of the answer had come" in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["", "secret"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_reset_that_is_seen_while_connecting_is_the_same_as_one_a_moment_later(
+    scheme: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait_too_long(*arguments: Any) -> bool:
+        ready = wait_ready(*arguments)
+        time.sleep(0.2)
+        return ready
+
+    monkeypatch.setenv("OLLAMA_API_KEY", key)
+    ends = []
+    for seen_late in (False, True):
+        if seen_late:
+            monkeypatch.setattr("ostream.net.socket.wait_ready", wait_too_long)
+        with tcp(tear_down) as port, pytest.raises(OstreamError) as caught:
+            Client(f"{scheme}://127.0.0.1:{port}").chat("m")
+        ends.append((type(caught.value), str(caught.value).replace(str(port), "PORT"), caught.value.retryable))
+    assert ends[0] == ends[1]
+    assert ends[0][2]

@@ -1,0 +1,220 @@
+"""Chunks to the whole response. Recorded streams are folded against their twins in test_recordings."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ostream.protocol.accumulator import Accumulator, parse_tool_call, tool_message
+from ostream.protocol.chunk import content, thinking, tool_calls
+from ostream.protocol.request import chat_body
+
+
+def call(name: str, index: int | None = 0) -> dict[str, Any]:
+    return {"function": {**({} if index is None else {"index": index}), "name": name, "arguments": {}}}
+
+
+def fold(*chunks: dict[str, Any]) -> Accumulator:
+    accumulator = Accumulator()
+    before = copy.deepcopy(chunks)
+    for chunk in chunks:
+        accumulator.add(chunk)
+    assert chunks == before
+    return accumulator
+
+
+def said(**message: Any) -> dict[str, Any]:
+    return {"model": "m", "message": {"role": "assistant", **message}, "done": False}
+
+
+END = {"model": "m", "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
+
+FOLDED: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
+    # chunks, the response
+    ([END], END),
+    (
+        [said(content="a"), said(content="b"), END],
+        {"model": "m", "message": {"role": "assistant", "content": "ab"}, "done": True, "done_reason": "stop"},
+    ),
+    # thinking and content in one chunk, text and calls with the done
+    (
+        [said(content="", thinking="t"), {**said(content="a", thinking="u", tool_calls=[call("f")]), "done": True}],
+        {
+            "model": "m",
+            "message": {"role": "assistant", "content": "a", "thinking": "tu", "tool_calls": [call("f")]},
+            "done": True,
+        },
+    ),
+    # equal indexes are two calls, over chunks and within one
+    (
+        [said(content="", tool_calls=[call("f"), call("f")]), said(content="", tool_calls=[call("g", None)]), END],
+        {
+            "model": "m",
+            "message": {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [call("f"), call("f"), call("g", None)],
+            },
+            "done": True,
+            "done_reason": "stop",
+        },
+    ),
+    # a final object without message; null images in all the others
+    (
+        [said(content="a", images=None), {"model": "m", "done": True}],
+        {"model": "m", "message": {"role": "assistant", "content": "a", "images": None}, "done": True},
+    ),
+    # /api/generate, and a final object without response
+    (
+        [{"model": "m", "response": "a", "done": False}, {"model": "m", "done": True, "context": [1]}],
+        {"model": "m", "response": "a", "done": True, "context": [1]},
+    ),
+    (
+        [
+            {"response": "", "thinking": "t", "done": False},
+            {"response": "a", "tool_calls": [call("f")], "done": True, "eval_count": 3},
+        ],
+        {"response": "a", "thinking": "t", "tool_calls": [call("f")], "done": True, "eval_count": 3},
+    ),
+    # nothing but thinking so far, from a server that leaves an empty response out
+    ([{"thinking": "t", "done": False}], {"done": False, "response": "", "thinking": "t"}),
+    # of everything else the last value counts
+    (
+        [{"created_at": "1", "response": "a", "done": False}, {"created_at": "2", "response": "", "done": True}],
+        {"created_at": "2", "response": "a", "done": True},
+    ),
+    # chunks of log-probabilities alone, null and missing ones
+    (
+        [
+            {"response": "a", "done": False, "logprobs": [{"token": "a", "logprob": 0}]},
+            {"response": "", "done": False, "logprobs": [{"token": "", "logprob": -1.5}]},
+            {"response": "", "done": False},
+            {"response": "", "done": True, "logprobs": None},
+        ],
+        {
+            "response": "a",
+            "done": True,
+            "logprobs": [{"token": "a", "logprob": 0}, {"token": "", "logprob": -1.5}],
+        },
+    ),
+    # wrong types say nothing
+    ([said(content=1, thinking=[], tool_calls="f")], {**said(content=""), "done": False}),
+]
+
+
+@pytest.mark.parametrize(("chunks", "response"), FOLDED)
+def test_chunks_fold_into_what_stream_false_would_give(chunks: list[dict[str, Any]], response: dict[str, Any]) -> None:
+    folded = fold(*chunks).response
+    assert folded == response
+    assert list(folded) == list(response)
+
+
+DONE = [
+    # the `done` of two chunks, is it done
+    ((False, True), True),
+    ((True, False), False),  # what comes after a done begins anew
+    ((False, "true"), False),
+    ((False, 1), False),
+    ((False, None), False),
+]
+
+
+@pytest.mark.parametrize(("marks", "done"), DONE)
+def test_only_a_done_of_true_is_the_end(marks: tuple[Any, Any], done: bool) -> None:
+    accumulator = fold(*({"response": "", "done": mark} for mark in marks))
+    assert accumulator.done is done
+    assert accumulator.chunks == 2
+
+
+def test_the_message_goes_into_the_next_request_as_it_is() -> None:
+    accumulator = fold(said(content="", thinking="t", images=None), said(content="a", tool_calls=[call("f")]), END)
+    message = accumulator.message
+    assert message == {
+        "role": "assistant",
+        "content": "a",
+        "thinking": "t",
+        "tool_calls": [call("f")],
+        "images": None,
+    }
+    (sent,) = chat_body("m", [message])["messages"]
+    assert sent == {key: value for key, value in message.items() if key != "images"}
+
+
+def test_the_message_of_a_generated_response_has_its_role() -> None:
+    assert fold({"response": "a", "thinking": "t", "done": True}).message == {
+        "role": "assistant",
+        "content": "a",
+        "thinking": "t",
+    }
+
+
+@pytest.mark.parametrize("role", ["system", 5, None])
+def test_an_answer_is_the_assistants_whatever_its_role(role: Any) -> None:
+    assert fold(said(role=role, content="a")).message == {"role": "assistant", "content": "a"}
+
+
+def test_before_any_chunk_there_is_nothing() -> None:
+    nothing = Accumulator()
+    assert (nothing.chunks, nothing.done, nothing.content, nothing.thinking, nothing.tool_calls) == (
+        0,
+        False,
+        "",
+        "",
+        [],
+    )
+    assert nothing.message == {"role": "assistant", "content": ""}
+
+
+def test_what_was_given_out_does_not_change_with_the_next_chunk() -> None:
+    accumulator = fold(said(content="a", tool_calls=[call("f")]))
+    early = (accumulator.message, accumulator.response, accumulator.tool_calls)
+    before = copy.deepcopy(early)
+    accumulator.add(said(content="b", tool_calls=[call("g")]))
+    accumulator.tool_calls.append(call("h"))
+    assert early == before
+    assert [each["function"]["name"] for each in accumulator.tool_calls] == ["f", "g"]
+
+
+TEXT = st.text(max_size=3)
+CHUNKS = st.lists(
+    st.fixed_dictionaries({"content": TEXT, "thinking": TEXT, "tool_calls": st.lists(st.just(call("f")), max_size=2)})
+    | st.fixed_dictionaries({"content": TEXT}),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(deadline=None)
+@given(CHUNKS, st.booleans())
+def test_nothing_is_lost_or_invented(messages: list[dict[str, Any]], chat: bool) -> None:
+    chunks: list[dict[str, Any]] = []
+    for message in messages:
+        shape = {"response" if key == "content" else key: value for key, value in message.items()}
+        chunks.append({"message": message, "done": False} if chat else {**shape, "done": False})
+    accumulator = fold(*chunks)
+    response = accumulator.response
+    assert content(response) == accumulator.content == "".join(map(content, chunks))
+    assert thinking(response) == accumulator.thinking == "".join(map(thinking, chunks))
+    assert tool_calls(response) == accumulator.tool_calls == [one for chunk in chunks for one in tool_calls(chunk)]
+
+
+CALLS: list[tuple[dict[str, Any], str, Any, dict[str, Any]]] = [
+    # a call, its name, its arguments, what answers it beside role and content
+    ({"function": {"name": "f", "arguments": {"a": 1}}}, "f", {"a": 1}, {"tool_name": "f"}),
+    ({"id": "c", "function": {"name": "f"}}, "f", None, {"tool_name": "f", "tool_call_id": "c"}),
+    ({"id": 5, "function": {"name": 5}}, "", None, {"tool_name": ""}),
+    ({"function": "f"}, "", None, {"tool_name": ""}),
+    ({}, "", None, {"tool_name": ""}),
+]
+
+
+@pytest.mark.parametrize(("call", "name", "arguments", "rest"), CALLS)
+def test_a_call_is_answered_by_its_name_and_id(
+    call: dict[str, Any], name: str, arguments: Any, rest: dict[str, Any]
+) -> None:
+    assert parse_tool_call(call) == (name, arguments)
+    assert tool_message(call, "x") == {"role": "tool", "content": "x", **rest}

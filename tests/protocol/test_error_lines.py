@@ -1,0 +1,182 @@
+"""Error lines and error answers: what is one, what it says, and what it may claim."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from ostream.protocol.error_lines import (
+    error_from_http_body,
+    error_text,
+    is_error,
+    line_status,
+    response_error,
+    trusted_status,
+)
+from ostream.protocol.ndjson import decode_line
+from tests.server import body_of
+
+LINES = [
+    # line, is it an error line
+    ({"error": "boom"}, True),
+    ({"error": {"message": "x", "code": 400}}, True),
+    ({"error": ["x"]}, True),
+    ({"error": False}, True),
+    ({"error": 0}, True),
+    ({"error": "boom", "message": {"content": "a"}, "done": True}, True),
+    ({"error": ""}, True),
+    ({"error": "", "model": "m"}, True),
+    ({"error": "", "done": False}, False),
+    ({"error": "", "response": "a"}, False),
+    ({"error": "", "message": None}, False),
+    ({"error": None}, False),
+    ({"error": None, "done": True}, False),
+    ({"error_count": 0, "done": False}, False),
+    ({"Error": "x"}, False),
+    ({"message": {"content": 'an "error": "x"'}}, False),
+    ({}, False),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), LINES)
+def test_only_an_error_that_says_something_makes_an_error_line(line: dict[str, Any], expected: bool) -> None:
+    assert is_error(line) is expected
+
+
+STATUSES = [(status, status) for status in (1, 2, 3, 4, 69, 75)] + [
+    (status, None)
+    for status in (0, 70, 128, 130, 141, -1, 5, 1 << 70, True, False, 1.0, 3.0, "1", "75", None, [1], {"1": 1})
+]
+
+
+@pytest.mark.parametrize(("claimed", "trusted"), STATUSES)
+def test_an_exit_status_is_trusted_only_if_it_is_an_integer_an_error_line_may_claim(
+    claimed: Any, trusted: int | None
+) -> None:
+    line = {"error": "x", "exit_status": claimed}
+    assert trusted_status(line) == trusted
+    assert type(trusted_status(line)) in (int, type(None))
+    assert line_status(line) == (trusted or 1)
+
+
+def test_an_error_line_without_a_status_is_a_refusal() -> None:
+    assert trusted_status({"error": "x"}) is None
+    assert line_status({"error": "x"}) == 1
+
+
+TEXTS = [
+    # the value of `error`, its words
+    ("boom", "boom"),
+    ("  boom\n", "boom"),
+    ("", "an error without a message"),
+    (" \n", "an error without a message"),
+    ({"message": "x", "code": 400}, "x"),
+    ({"message": ""}, "an error without a message"),
+    ({"message": 4}, '{"message": 4}'),
+    ({"code": 400}, '{"code": 400}'),
+    (["x", 1], '["x", 1]'),
+    (False, "false"),
+    (12, "12"),
+    (None, "null"),
+    # a runner's own answer, quoted whole
+    ('{"error":{"code":400,"message":"too long","type":"exceed_context_size_error"}}', "too long"),
+    ('{"error":{"message":"no memory"}}\nllama runner: out of memory', "no memory"),
+    (' {"error":"inner"}', "inner"),
+    ('{"message":"inner"}', "inner"),
+    ('{"error":{"code":400}}', '{"code": 400}'),
+    ('{"error":""}', '{"error":""}'),
+    ('{"error":null}', '{"error":null}'),
+    ('{"code":400} and more', '{"code":400} and more'),
+    ('{"error":', '{"error":'),
+    ("{not JSON}", "{not JSON}"),
+    ('{"a":' * 100_000, ('{"a":' * 100_000)),
+    # other JSON is text
+    ("123", "123"),
+    ('["x"]', '["x"]'),
+    ('"x"', '"x"'),
+]
+
+
+@pytest.mark.parametrize(("error", "text"), TEXTS, ids=[repr(error)[:30] for error, _ in TEXTS])
+def test_the_words_of_an_error_are_found_in_every_shape(error: Any, text: str) -> None:
+    assert error_text(error) == text
+
+
+OBJECTS = [
+    # an error object, its words, status code, sign-in address
+    ({"error": "boom"}, "boom", -1, ""),
+    ({"StatusCode": 429, "Status": "429 Too Many Requests", "error": "slow"}, "slow", 429, ""),
+    ({"error": "gone", "status_code": 404, "exit_status": 1}, "gone", 404, ""),
+    ({"error": "unauthorized", "signin_url": "https://x/y"}, "unauthorized", -1, "https://x/y"),
+    ({"error": "boom", "StatusCode": "429", "signin_url": 1}, "boom", -1, ""),
+    ({"error": "boom", "StatusCode": True}, "boom", -1, ""),
+    ({"error": "boom", "StatusCode": 429.0}, "boom", -1, ""),
+]
+
+
+@pytest.mark.parametrize(("line", "text", "code", "url"), OBJECTS)
+def test_an_error_object_becomes_a_response_error(line: dict[str, Any], text: str, code: int, url: str) -> None:
+    error = response_error(line)
+    assert (error.error, error.status_code, error.signin_url) == (text, code, url)
+
+
+PULL = "'ollama list' shows the models there are"
+ADDRESS = "is this the address of an Ollama server?"
+KEY = "OLLAMA_API_KEY"
+LATER = "try again later"
+PAGE = b"<!DOCTYPE html><html><head><TITLE lang=en>\n Bad\n  Gateway </TITLE></head><body>...</body></html>"
+
+ANSWERS = [
+    # HTTP status, body, the words, the beginning of the advice, exit status
+    (404, body_of("chat-unknown-model"), "model 'nope' not found", PULL, 1),
+    (404, body_of("notfound"), "404 page not found", ADDRESS, 1),
+    (404, b'{"error":"no recording is left"}', "no recording is left", "", 1),
+    (500, body_of("broken-missing-blob"), (decode_line(body_of("broken-missing-blob")) or {})["error"], "", 1),
+    (400, b'{"error":"\\u003cb\\u003e"}', "<b>", "", 1),
+    (400, b'{"error":{"message":"x","code":7}}', "x", "", 1),
+    (401, b'{"error":"unauthorized","signin_url":"https://x/y"}', "unauthorized", "sign in at https://x/y", 1),
+    (401, b'{"error":"unauthorized"}', "unauthorized", "give the key in " + KEY, 1),
+    (401, b'{"detail":"Not authenticated"}', "Not authenticated", "give the key in " + KEY, 1),
+    (422, b'{"detail":[{"loc":["body"]}]}', '[{"loc": ["body"]}]', "", 1),
+    (407, b"", "an empty answer", "this is a proxy", 1),
+    (403, b"", "an empty answer", "the server refuses this host name", 1),
+    (403, b'{"error":"ollama cloud is disabled"}', "ollama cloud is disabled", "", 1),
+    (500, b"", "an empty answer", "", 1),
+    (500, b" \n", "an empty answer", "", 1),
+    (502, PAGE, "Bad Gateway", LATER, 75),
+    (503, b'{"error":"server busy, please try again.  maximum"}', "server busy, please try again.  maximum", LATER, 75),
+    (429, b"slow\xff down", "slow\ufffd down", LATER, 75),
+    (504, b"<title", "<title", LATER, 75),
+    (500, b"[1]", "[1]", "", 1),
+    (500, b'"x"', '"x"', "", 1),
+    (500, b"{}", "{}", "", 1),
+    (500, b'{"error":null,"detail":null}', '{"error":null,"detail":null}', "", 1),
+    (500, b'{"error":', '{"error":', "", 1),
+    (500, b'{"StatusCode":429,"error":"slow"}', "slow", "", 1),  # the status is the one HTTP says
+    (500, b"[" * 100_000, "[" * 199 + "…", "", 1),
+    (500, b"x" * 200, "x" * 200, "", 1),
+    (500, b"word " * 100_000, "word " * 39 + "word…", "", 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "text", "advice", "exit_status"), ANSWERS, ids=[f"{row[0]}-{row[1][:20]!r}" for row in ANSWERS]
+)
+def test_an_error_answer_says_what_the_server_meant_and_what_to_do(
+    status: int, body: bytes, text: str, advice: str, exit_status: int
+) -> None:
+    error = error_from_http_body(status, body)
+    assert error.status_code == status
+    assert error.exit_status == exit_status
+    assert error.advice.startswith(advice)
+    assert bool(error.advice) is bool(advice)
+    assert error.error == text
+
+
+def test_a_page_made_to_be_slow_to_read_is_not() -> None:
+    # Looked through from every "<title", this would take seconds.
+    before = time.process_time()
+    assert error_from_http_body(502, b"<title" * 100_000).error.startswith("<title<title")
+    assert time.process_time() - before < 0.5

@@ -1,0 +1,156 @@
+"""Every recorded answer of a real server, however it is cut."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ostream.errors import NotNDJSON
+from ostream.protocol.accumulator import Accumulator
+from ostream.protocol.chunk import content, thinking, tool_calls
+from ostream.protocol.error_lines import is_error
+from ostream.protocol.ndjson import decode_line, encode_line, is_torn, split_lines
+from ostream.recording.format import parse
+from tests.server import NAMES, body_of
+
+EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples" / "recordings").glob("*.ndjson"))
+# What these say is no NDJSON: a text for a person, and nothing at all.
+TEXTS = {"notfound": b"404 page not found", "bad-host": b""}
+ANSWERS = [name for name in NAMES if name not in TEXTS]
+
+BYTES = {**{name: body_of(name) for name in NAMES}, **{path.name: path.read_bytes() for path in EXAMPLES}}
+OBJECTS = sorted(set(BYTES) - set(TEXTS))
+
+
+def lines_of(*blocks: bytes) -> list[bytes]:
+    return [line for lines in split_lines(blocks) for line in lines]
+
+
+def test_there_are_recordings() -> None:
+    assert len(ANSWERS) > 40
+    assert len(EXAMPLES) >= 5
+    assert {name: BYTES[name] for name in TEXTS} == TEXTS
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_every_line_is_what_json_says_it_is(name: str) -> None:
+    whole = BYTES[name]
+    lines = lines_of(whole)
+    assert lines == whole.splitlines(keepends=True)  # in bytes that cuts at \n and \r, of which there are none
+    for line in lines:
+        value = json.loads(line)
+        assert decode_line(line) == value
+        assert json.loads(encode_line(value)) == value
+
+
+@pytest.mark.parametrize("name", sorted(BYTES))
+def test_byte_by_byte_gives_the_same_lines(name: str) -> None:
+    whole = BYTES[name]
+    assert lines_of(*(whole[at : at + 1] for at in range(len(whole)))) == lines_of(whole)
+
+
+@pytest.mark.parametrize("name", sorted(BYTES))
+def test_cut_in_two_anywhere_gives_the_same_lines(name: str) -> None:
+    whole = BYTES[name]
+    lines = lines_of(whole)
+    assert all(lines_of(whole[:cut], whole[cut:]) == lines for cut in range(len(whole) + 1))
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_every_prefix_is_whole_lines_and_at_most_one_torn_one(name: str) -> None:
+    whole = BYTES[name]
+    ends = {0}  # where a whole object has just ended, with or without its newline
+    at = 0
+    for line in lines_of(whole):
+        at += len(line)
+        ends |= {at, at - len(line) + len(line.rstrip(b"\n"))}
+    for size in range(len(whole) + 1):
+        lines = lines_of(whole[:size])
+        for line in lines[:-1]:
+            assert not is_torn(line)
+        if size in ends:
+            assert all(isinstance(decode_line(line), dict) for line in lines)
+        else:
+            assert is_torn(lines[-1]), size
+            with pytest.raises(NotNDJSON):
+                decode_line(lines[-1])
+
+
+# Where the recordings have both, stream and stream: false. The random ids of tool calls are no part of what is said.
+TWINS = [
+    ("chat-stream", "chat-nostream"),
+    ("chat-think-true", "chat-think-true-nostream"),
+    ("chat-tools-stream", "chat-tools-nostream"),
+    ("chat-repeat-limit", "chat-repeat-limit-nostream"),
+    ("generate-stream", "generate-nostream"),
+]
+OF_ONE_RUN = {"created_at", "total_duration", "load_duration", "prompt_eval_duration", "eval_duration"}
+
+
+@pytest.mark.parametrize(("streamed", "whole"), TWINS)
+def test_the_folded_stream_is_the_answer_that_stream_false_gives(streamed: str, whole: str) -> None:
+    accumulator = Accumulator()
+    for line in lines_of(BYTES[streamed]):
+        accumulator.add(decode_line(line) or {})
+    folded, expected = accumulator.response, decode_line(BYTES[whole]) or {}
+    for calls in (tool_calls(folded), tool_calls(expected)):
+        for call in calls:
+            assert call.pop("id").startswith("call_")
+    assert list(folded) == list(expected)
+    assert list(folded.get("message", ())) == list(expected.get("message", ()))
+    for key in set(folded) - OF_ONE_RUN:
+        assert folded[key] == expected[key], key
+    assert accumulator.done is expected["done"]
+    assert (accumulator.content, accumulator.thinking) == (content(expected), thinking(expected))
+    assert accumulator.tool_calls == tool_calls(expected)
+    assert accumulator.chunks == len(lines_of(BYTES[streamed])) > 1
+
+
+SKY = 'The sky is blue, naïve café — 青空 😀\n<b> & "quoted"\t\\ \u2028</b> done.'
+WORDS = " w00 w01 w02 w03 w04"
+SAID = [
+    # name, content, thinking, names of the tools called, does a done come, is there an error line
+    ("chat-stream", SKY, "", [], True, False),
+    ("generate-stream", SKY, "", [], True, False),
+    ("chat-think-true", "The answer is: 42!", "Hmm let me see…\n\n", [], True, False),
+    ("generate-think-true", "The answer is: 42!", "Hmm let me see…\n\n", [], True, False),
+    ("chat-think-false", "No thinking here; 43", "", [], True, False),
+    ("chat-tools-text", "Let me check that.\n", "", ["get_time", "get_weather"], True, False),
+    ("chat-tools-stream", "", "", ["get_weather"], True, False),
+    ("chat-tools-nostream", "", "", ["get_weather"], True, False),
+    ("chat-load", "", "", [], True, False),
+    ("generate-unload", "", "", [], True, False),
+    ("chat-repeat-limit", "start:" + 31 * " ha", "", [], False, False),
+    ("server-kill-midstream", WORDS, "", [], False, False),
+    ("kill-chat", WORDS, "", [], False, True),
+    ("kill-generate", WORDS, "", [], False, True),
+    ("chat-unknown-model", "", "", [], False, True),
+    ("broken-missing-blob", "", "", [], False, True),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "reasoning", "called", "done", "failed"), SAID, ids=[row[0] for row in SAID]
+)
+def test_the_views_tell_what_was_said(
+    name: str, answer: str, reasoning: str, called: list[str], done: bool, failed: bool
+) -> None:
+    chunks = [decode_line(line) or {} for line in lines_of(BYTES[name])]
+    assert "".join(map(content, chunks)) == answer
+    assert "".join(map(thinking, chunks)) == reasoning
+    assert [call["function"]["name"] for chunk in chunks for call in tool_calls(chunk)] == called
+    assert any(chunk.get("done") is True for chunk in chunks) is done
+    assert [is_error(chunk) for chunk in chunks] == [False] * (len(chunks) - 1) + [failed]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_an_example_is_a_recording(path: Path) -> None:
+    exchanges = parse(lines_of(path.read_bytes()), path.name)
+    assert exchanges
+    for exchange in exchanges:
+        assert exchange.path in ("/api/chat", "/api/generate")
+        assert exchange.body
+        assert exchange.lines
+        assert all(b"elapsed" not in line for line, _ in exchange.lines)

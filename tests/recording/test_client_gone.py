@@ -1,0 +1,92 @@
+"""The loopback server knows when its client leaves, though nothing is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import Iterator
+
+import pytest
+
+from ostream.recording.http_server import RequestHandler, Server
+from ostream.system.polling import ReaderGone, wait_ready
+from tests.recording.test_http_server import post
+from tests.server import serve
+
+
+def connect(server: Server) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.server_port), timeout=20)
+
+
+@contextlib.contextmanager
+def waiting_for_a_client() -> Iterator[tuple[Server, threading.Event, list[bool]]]:
+    """A server that answers nothing while its client is there; tells when it waits, and who had left."""
+    waits, left = threading.Event(), []
+
+    def respond(exchange: RequestHandler) -> None:
+        with exchange.watched() as client:
+            waits.set()
+            try:
+                left.append(wait_ready(None, 0, client, lambda: 60))
+            except ReaderGone:
+                left.append(True)
+                raise
+
+    with serve(respond) as server:
+        yield server, waits, left
+
+
+def test_a_client_that_leaves_is_noticed_though_nothing_is_sent(capfd: pytest.CaptureFixture[str]) -> None:
+    with waiting_for_a_client() as (server, waits, left):
+        for leave in (lambda client: client.close(), lambda client: client.shutdown(socket.SHUT_WR)):
+            with connect(server) as client:
+                client.sendall(post())
+                assert waits.wait(20)
+                waits.clear()
+                leave(client)
+                while not left:
+                    time.sleep(0.01)
+            assert left.pop() is True
+    assert capfd.readouterr().err == ""
+
+
+def test_a_client_that_asks_again_has_not_left() -> None:
+    asked: list[bytes] = []
+    is_asked, is_asked_again = threading.Event(), threading.Event()
+
+    def respond(exchange: RequestHandler) -> None:
+        with exchange.watched() as client:
+            asked.append(exchange.body)
+            is_asked.set()
+            assert is_asked_again.wait(20)
+            assert not wait_ready(None, 0, client, iter([0.1, 0]).__next__)
+        exchange.whole(200, None, exchange.body)
+
+    with serve(respond) as server, connect(server) as client:
+        client.sendall(post(body=b"one"))
+        assert is_asked.wait(20)
+        client.sendall(post(body=b"two"))
+        is_asked_again.set()
+        said = b""
+        while not said.endswith(b"two"):
+            said += client.recv(1000)
+    assert asked == [b"one", b"two"]
+
+
+def test_a_connection_can_be_ended_by_another_thread() -> None:
+    exchanges: list[RequestHandler] = []
+
+    def respond(exchange: RequestHandler) -> None:
+        with exchange.watched() as client:
+            exchanges.append(exchange)
+            wait_ready(None, 0, client)
+
+    with serve(respond) as server, connect(server) as client:
+        client.sendall(post())
+        while not exchanges:
+            time.sleep(0.01)
+        exchanges[0].hang_up()
+        exchanges[0].hang_up()
+        assert client.recv(1) == b""

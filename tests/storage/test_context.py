@@ -1,0 +1,82 @@
+"""The legacy context in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from ostream.errors import InputError, OstreamError, RequestError
+from ostream.storage.context import read_context, write_context
+from ostream.system.files import check_folder
+from tests.server import body_of
+
+LAST = body_of("generate-stream").splitlines()[-1]
+NUMBERS = json.loads(LAST)["context"]
+
+FILES = [
+    # what is in the file, for which model, the context or the words of its refusal
+    (b"[1,2]", "any", [1, 2]),
+    (b"[]", "any", []),
+    (b'{"model":"m","context":[1]}\n', "m", [1]),
+    (b'{"model":"m:latest","context":[1]}', "m", [1]),
+    (b'{"model":"m","context":[1]}', "m:latest", [1]),
+    (b'{"context":[1]}', "m", [1]),
+    (LAST, "plain", NUMBERS),
+    (LAST, "plain:7b", r"f: the context is of plain, not of plain:7b$"),
+    (b'{"model":"host:1/m","context":[1]}', "host:1/m:latest", [1]),
+    (b'{"model":"m"}', "m", "no context in it"),
+    (b"{}", "m", "no context in it"),
+    (b"[1.5]", "m", "no context in it"),
+    (b"[true]", "m", "no context in it"),
+    (b'"1"', "m", "no context in it"),
+    (b"", "m", "not JSON"),
+    (b'{"a":1}\n{"b":2}\n', "m", "not JSON"),
+]
+
+
+@pytest.mark.parametrize(("held", "model", "expected"), FILES)
+def test_a_context_is_that_of_its_model(tmp_path: Path, held: bytes, model: str, expected: list[int] | str) -> None:
+    (tmp_path / "f").write_bytes(held)
+    if isinstance(expected, str):
+        with pytest.raises(RequestError, match=expected):
+            read_context(str(tmp_path / "f"), model)
+    else:
+        assert read_context(str(tmp_path / "f"), model) == expected
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "f")
+    assert read_context(path, "m") is None
+    check_folder(path)
+    write_context(path, "m", NUMBERS)
+    assert read_context(path, "m") == NUMBERS
+
+
+UNREADABLE = [
+    (".", "not a regular file"),
+    ("fifo", "not a regular file"),
+    ("f/f", "Not a directory"),
+    ("a" * 300, "File name too long"),
+    ("a\0", "null"),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), UNREADABLE)
+def test_what_cannot_be_read_is_an_input_error(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "f").touch()
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(InputError, match=words):
+        read_context(str(tmp_path / name), "m")
+
+
+def test_what_cannot_be_written_is_told_before_and_after(tmp_path: Path) -> None:
+    path = str(tmp_path / "none" / "f")
+    with pytest.raises(InputError, match=r"nothing can be written in .*none"):
+        check_folder(path)
+    with pytest.raises(OstreamError) as caught:
+        write_context(path, "m", [1])
+    assert caught.value.advice == "the answer is whole, but the context is the old one"
+    assert os.listdir(tmp_path) == []

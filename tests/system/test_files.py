@@ -1,0 +1,214 @@
+"""Files that outlive a crash: locks, appends, replacements, on a real file system and with real processes."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Callable, Iterator
+
+import pytest
+
+from ostream.errors import InputError, OutputError
+from ostream.system import files
+from ostream.system.files import append, locked, read_all, replace, write_all
+from tests.process import ROOT, small_files
+
+READ = os.O_RDWR
+MAKE = os.O_RDWR | os.O_CREAT
+
+
+def test_a_file_that_is_not_there_is_made_if_that_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), locked(str(tmp_path / "f"), READ):
+        pass
+    with locked(str(tmp_path / "f"), MAKE) as fd:
+        assert read_all(fd) == b""
+        append(fd, b"a\n")
+        append(fd, b"b\n")
+        assert read_all(fd) == b"a\nb\n"
+    assert (tmp_path / "f").read_bytes() == b"a\nb\n"
+
+
+NOT_FILES: list[tuple[str, Callable[[Path], object], str]] = [
+    ("a directory", Path.mkdir, "Is a directory"),
+    ("a FIFO", os.mkfifo, "not a regular file"),
+    ("a loop of links", lambda path: path.symlink_to(path), "Too many levels"),
+    ("a device", lambda path: path.symlink_to(os.devnull), "not a regular file"),
+]
+
+
+@pytest.mark.parametrize(("make", "reason"), [case[1:] for case in NOT_FILES], ids=[case[0] for case in NOT_FILES])
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
+    make(tmp_path / "f")
+    with pytest.raises(InputError, match=reason), locked(str(tmp_path / "f"), READ):
+        pass
+
+
+def test_a_name_no_file_can_have_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="null"), locked("a\0b", READ):
+        pass
+
+
+def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(fd: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)  # none can be mounted without root
+    with pytest.raises(InputError, match="can't be locked: No locks available"), locked(str(tmp_path / "f"), MAKE):
+        pass
+
+
+def test_who_waits_gets_the_file_that_has_the_name_then(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"old\n")
+    got: list[bytes] = []
+    waiting = threading.Event()
+
+    def wait() -> None:
+        waiting.set()
+        with locked(str(path), READ) as fd:
+            got.append(read_all(fd))
+
+    with locked(str(path), READ) as first:
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert waiting.wait(30)
+        replace(str(path), [b"new\n"])
+        assert read_all(first) == b"old\n"
+    thread.join(30)
+    assert got == [b"new\n"]
+
+
+def test_who_waits_for_a_file_that_is_then_removed_finds_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"")
+    flock = fcntl.flock
+
+    def remove(fd: int, operation: int) -> None:
+        path.unlink()
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove)
+    with pytest.raises(FileNotFoundError), locked(str(path), READ):
+        pass
+
+
+def test_readers_share_a_lock(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"a")
+    path = str(tmp_path / "f")
+    with locked(path, os.O_RDONLY, shared=True) as one, locked(path, os.O_RDONLY, shared=True) as other:
+        assert read_all(one) == read_all(other) == b"a"
+
+
+APPEND = """
+import os, sys
+from ostream.system.files import append, locked
+for number in range(50):
+    with locked(sys.argv[1], os.O_RDWR | os.O_CREAT) as fd:
+        append(fd, b"%s %d\\n" % (sys.argv[2].encode() * 5000, number))
+"""
+
+
+def test_processes_that_append_at_once_never_mix(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    processes = [subprocess.Popen([sys.executable, "-c", APPEND, str(path), name], cwd=ROOT) for name in "abcd"]
+    assert [process.wait(60) for process in processes] == [0] * 4
+    lines = path.read_bytes().splitlines()
+    assert sorted(lines) == sorted(b"%s %d" % (name * 5000, n) for name in (b"a", b"b", b"c", b"d") for n in range(50))
+
+
+def test_what_does_not_fit_is_not_appended_at_all(tmp_path: Path) -> None:
+    with small_files(1000), locked(str(tmp_path / "f"), MAKE) as fd:
+        append(fd, b"a" * 900)
+        with pytest.raises(OSError, match="too large"):
+            append(fd, b"b" * 200)
+        append(fd, b"c" * 100)
+    assert (tmp_path / "f").read_bytes() == b"a" * 900 + b"c" * 100
+
+
+def test_what_does_not_fit_replaces_nothing(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    with small_files(1000), pytest.raises(OutputError, match="too large"):
+        replace(str(tmp_path / "f"), [b"a" * 900, b"b" * 200])
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_an_interrupted_replacement_replaces_nothing(tmp_path: Path) -> None:
+    def blocks() -> Iterator[bytes]:
+        yield b"half"
+        raise KeyboardInterrupt
+
+    (tmp_path / "f").write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt):
+        replace(str(tmp_path / "f"), blocks())
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_a_replacement_goes_through_links_and_keeps_the_mode(tmp_path: Path) -> None:
+    real = tmp_path / "folder" / "real"
+    real.parent.mkdir()
+    real.write_bytes(b"old")
+    real.chmod(0o640)
+    (tmp_path / "link").symlink_to(real)
+    replace(str(tmp_path / "link"), [b"n", b"ew"])
+    assert (tmp_path / "link").is_symlink()
+    assert real.read_bytes() == b"new"
+    assert real.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_new_file_has_the_mode_that_the_mask_leaves(tmp_path: Path) -> None:
+    mask = os.umask(0o027)
+    try:
+        replace(str(tmp_path / "f"), [b"new"])
+        with locked(str(tmp_path / "g"), MAKE):
+            pass
+    finally:
+        os.umask(mask)
+    assert (tmp_path / "f").read_bytes() == b"new"
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in "fg"} == {0o640}
+
+
+def test_a_folder_that_is_not_there_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No such file"):
+        replace(str(tmp_path / "none" / "f"), [b""])
+
+
+def test_a_name_without_a_folder_is_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    replace("f", [b"new"])
+    files.sync_folder("f")
+    assert (tmp_path / "f").read_bytes() == b"new"
+
+
+def test_a_short_write_is_gone_on_with() -> None:
+    reader, writer = os.pipe()
+    data = bytes(1 << 20)
+    thread = threading.Thread(target=lambda: (write_all(writer, data), os.close(writer)))
+    thread.start()
+    received = b"".join(iter(lambda: os.read(reader, 1000), b""))
+    thread.join()
+    os.close(reader)
+    assert received == data
+
+
+def test_who_does_not_wait_is_told_that_another_has_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "f")
+    with locked(path, MAKE), pytest.raises(BlockingIOError), locked(path, MAKE, wait=False):
+        pass
+    with locked(path, MAKE, wait=False) as fd:
+        assert read_all(fd) == b""
+
+
+def test_what_a_killed_replacement_left_is_removed(tmp_path: Path) -> None:
+    kept = ["f", "f.new", "f.0123456.new", "f.0123456g.new", "g.01234567.new", "f.01234567.newer"]
+    for name in [*kept, "f.01234567.new", "f.89abcdef.new"]:
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "link").symlink_to("f")
+    files.remove_unfinished(str(tmp_path / "link"))
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "link"])

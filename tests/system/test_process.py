@@ -1,0 +1,248 @@
+"""The rim of a command: terminals, descriptors that make a writer wait, messages."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+from ostream.errors import InputError, OutputError, RequestError
+from ostream.system.diagnostics import Diagnostics
+from ostream.system.input import read_blocks
+from ostream.system.output import Output, open_output
+from tests.process import FILTERS, Terminal, call, run, start
+from tests.server import send_lines, serve
+
+EVIL = "a\x1b[31m\x07\r\x7f\x9b1m\u202e\tb\n"
+SHOWN = "a^[[31m^G^M^?<9B>1m<U+202E>\tb\n"
+CHUNK = (
+    json.dumps({"message": {"content": EVIL, "thinking": EVIL}, "done": True}, ensure_ascii=False).encode() + b"\r\n"
+)
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
+
+
+TEXTS = [
+    # command and options, what a terminal shows of it
+    (["extract-content"], SHOWN),
+    (["extract-thinking"], SHOWN),
+    (["extract-content", "-n"], SHOWN),
+    (["extract-content", "-0"], SHOWN + "^@"),
+    (["extract-content", "--raw-terminal"], EVIL),
+]
+
+
+@pytest.mark.parametrize(("argv", "shown"), TEXTS)
+def test_a_terminal_shows_what_could_steer_it_and_a_pipe_gets_every_byte(argv: list[str], shown: str) -> None:
+    terminal = Terminal(*argv)
+    assert terminal.communicate(CHUNK) == (shown, "", "")
+    assert terminal.process.returncode == 0
+    assert call(*argv, stdin=CHUNK).stdout.decode() == EVIL + ("\0" if "-0" in argv else "")
+
+
+def test_half_a_character_does_not_let_the_rest_through() -> None:
+    stream = b'{"response":"\\ud83d\\u001b[31m","done":true}\n'
+    assert Terminal("extract-content").communicate(stream)[0] == "\ufffd^[[31m\n"
+
+
+def test_what_stats_shows_is_made_visible_too() -> None:
+    stream = json.dumps({"model": EVIL.strip(), "done": True}).encode()
+    shown = Terminal("stats").communicate(stream)[0]
+    assert not STEERING.search(shown) and "^[[31m" in shown
+
+
+NDJSON = [["collect"], ["stats", "--json"], *([name, "-w", "/dev/null"] for name in FILTERS)]
+
+
+@pytest.mark.parametrize("argv", NDJSON)
+def test_ndjson_on_a_terminal_has_the_same_values(argv: list[str]) -> None:
+    shown = Terminal(*argv).communicate(CHUNK)[0]
+    assert not STEERING.search(shown)
+    assert json.loads(shown) == json.loads(call(*argv, stdin=CHUNK).stdout)
+    assert Terminal(*argv, "--raw-terminal").communicate(CHUNK)[0] == call(*argv, stdin=CHUNK).stdout.decode()
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_send_on_a_terminal(raw: bool) -> None:
+    with serve(send_lines(CHUNK)) as server:
+        options = ["--raw-terminal"] if raw else []
+        shown = Terminal("send", "-m", "m", "hi", *options, env={"OLLAMA_HOST": server.url}).communicate()[0]
+    assert bool(STEERING.search(shown)) == raw
+    assert json.loads(shown) == json.loads(CHUNK)
+    assert not raw or shown == CHUNK.decode()
+
+
+def test_a_file_of_w_can_be_a_terminal_of_its_own() -> None:
+    terminal = Terminal("extract-content", "-w", "/dev/stderr", on="stderr")
+    assert terminal.communicate(CHUNK) == (SHOWN, CHUNK.decode(), "")
+
+
+MIXED = [
+    # command and options, stream, what a terminal shows that is both stdout and stderr
+    (["extract-content"], b'{"response":"a"}\n', "a\nextract-content: {CUT}\n"),
+    (["extract-content", "-n"], b'{"response":"a"}\n', "a\nextract-content: {CUT}\n"),
+    (["extract-content", "-n"], b'{"response":"a","done":true}\n{"error":"b"}\n', "a\nextract-content: {TWO}\n"),
+    (["extract-content"], b'{"response":"a\\n"}\n{"error":"b"}\n', "a\nextract-content: {TWO}\n"),
+    (["extract-thinking"], b'{"thinking":"a"}\n', "a\nextract-thinking: {CUT}\n"),
+    (["render"], b'{"thinking":"a"}\n', "\x1b[2ma\x1b[22m\nrender: {CUT}\n"),
+    (["render"], b'{"response":"a"}\n{"error":"b"}\n', "a\nrender: {TWO}\n"),
+    (["collect"], b'\n{"error":"b"}\n', '{"error":"b","exit_status":1}\ncollect: {TWO}\n'),
+    (["stats"], b'{"error":"b"}\n{"error":"b"}\n', "stats: standard input:1: b\nstats: {TWO}\n"),
+]  # fmt: skip
+CUT = "standard input: the stream ended without done: true; what came has been written; the answer is not whole"
+
+
+@pytest.mark.parametrize(("argv", "stream", "shown"), MIXED)
+def test_on_one_terminal_a_message_stands_behind_the_text_on_a_line_of_its_own(
+    argv: list[str], stream: bytes, shown: str
+) -> None:
+    for words, text in (("{CUT}", CUT), ("{TWO}", "standard input:2: b")):
+        shown = shown.replace(words, text)
+    assert Terminal(*argv, on="stdout stderr").communicate(stream)[0] == shown
+
+
+@pytest.mark.parametrize("on", ["stderr", "stdout"])
+def test_messages_are_one_visible_line_wherever_they_go(on: str) -> None:
+    stream = json.dumps({"error": f"two\n lines {EVIL}"}).encode()
+    shown, _, piped = Terminal("extract-content", on=on).communicate(stream)
+    message = "extract-content: standard input:1: two lines a^[[31m^G ^?<9B>1m<U+202E> b\n"
+    assert (shown if on == "stderr" else piped) == message
+
+
+def test_standard_input_that_was_not_read_is_noted_on_a_terminal() -> None:
+    note = "send: standard input was not read; put - where it belongs\n"
+    with serve(send_lines(CHUNK)) as server:
+        host = {"OLLAMA_HOST": server.url}
+        for options, stdin, stdout_note in (
+            ([], subprocess.PIPE, note),
+            (["-q"], subprocess.PIPE, ""),
+            (["-"], subprocess.PIPE, ""),
+            ([], subprocess.DEVNULL, ""),
+        ):
+            terminal = Terminal("send", "-m", "m", "hi", *options, on="stderr", stdin=stdin, env=host)
+            shown, stdout, _ = terminal.communicate(b"unread")
+            assert (terminal.process.returncode, shown, stdout) == (0, stdout_note, CHUNK.decode())
+
+
+def test_a_prompt_from_a_terminal_is_asked_for_and_read_to_its_end() -> None:
+    master, slave = pty.openpty()
+    with serve(send_lines(CHUNK)) as server:
+        process = start("send", "-m", "m", stdin=slave, env={"OLLAMA_HOST": server.url})
+        os.write(master, b"typed\n\x04")
+        stdout, stderr = process.communicate(timeout=60)
+        os.close(slave)
+        os.close(master)
+        (asked,) = server.requests  # type: ignore[attr-defined]
+    assert (process.returncode, stdout) == (0, CHUNK)
+    assert stderr == b"send: reading the prompt from the terminal; end it with Ctrl-D\n"
+    assert json.loads(asked.body)["messages"][-1]["content"] == "typed"
+
+
+@pytest.mark.parametrize(("options", "note"), [([], True), (["-q"], False), (["/dev/stdin"], False)])
+def test_a_filter_that_reads_from_a_terminal_says_so(options: list[str], note: bool) -> None:
+    master, slave = pty.openpty()
+    process = start("extract-content", *options, stdin=slave)
+    os.write(master, b'{"message":{"content":"a"},"done":true}\n\x04')
+    stdout, stderr = process.communicate(timeout=60)
+    os.close(slave)
+    os.close(master)
+    said = b"extract-content: reading NDJSON from the terminal; end it with Ctrl-D, or put 'send ... |' in front\n"
+    assert (process.returncode, stdout, stderr) == (0, b"a\n", said if note else b"")
+
+
+def test_verbose_says_what_is_sent_and_what_comes() -> None:
+    with serve(send_lines(CHUNK)) as server:
+        result = call("send", "-v", "-m", "m", "hi", env={"OLLAMA_HOST": server.url})
+    assert result.stderr.decode() == (f"send: POST {server.url}/api/chat, 71 bytes\nsend: 200 application/x-ndjson\n")
+
+
+@pytest.fixture
+def pipe() -> Any:
+    reader, writer = os.pipe()
+    with open(reader, "rb", buffering=0) as read_end, open(writer, "wb", buffering=0) as write_end:
+        yield read_end, write_end
+
+
+def test_a_full_pipe_that_does_not_block_is_waited_for(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
+    read_end, write_end = pipe
+    os.set_blocking(write_end.fileno(), False)
+    data = os.urandom(1 << 20)
+    received: list[bytes] = []
+    reader = threading.Thread(target=lambda: received.extend(iter(lambda: read_end.read(1 << 14), b"")))
+    reader.start()
+    Output(write_end.fileno(), "pipe").write_bytes(data)
+    write_end.close()
+    reader.join()
+    assert b"".join(received) == data
+
+
+def test_an_empty_pipe_that_does_not_block_is_waited_for(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
+    read_end, write_end = pipe
+    os.set_blocking(read_end.fileno(), False)
+    for block in read_blocks(read_end.fileno(), "pipe") if write_end.write(b"0") else ():
+        number = int(block)
+        if number == 20:
+            break
+        # The next block comes only after the pipe was found empty.
+        threading.Timer(0.01, write_end.write, [b"%d" % (number + 1)]).start()
+    assert number == 20
+
+
+def test_descriptors_that_fail_say_so(tmp_path: Path, pipe: tuple[IO[bytes], IO[bytes]]) -> None:
+    read_end, _ = pipe
+    with pytest.raises(OutputError, match=r"\Apipe: Bad file descriptor\Z"):
+        Output(read_end.fileno(), "pipe").write_text("a")
+    closed = os.dup(read_end.fileno())
+    os.close(closed)
+    with pytest.raises(OutputError, match=r"\Apipe: Bad file descriptor\Z"):
+        Output(closed, "pipe").check()
+    with pytest.raises(InputError, match=r"\Apipe: Bad file descriptor\Z"):
+        next(read_blocks(closed, "pipe"))
+    with pytest.raises(OutputError, match="embedded null"):
+        open_output("a\0b", [])
+    with pytest.raises(RequestError, match="is also an input"):
+        open_output(str(tmp_path / "f"), ["missing", str(tmp_path / "f")])
+
+
+def test_nobody_reads_the_messages(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
+    read_end, write_end = pipe
+    read_end.close()
+    with start("stats", "missing", stderr=write_end) as process:
+        assert process.communicate(timeout=60)[0] == b""
+    assert process.returncode == 2
+
+
+def test_a_message_is_not_endless(capfd: pytest.CaptureFixture[str]) -> None:
+    messages = Diagnostics("send")
+    messages.say("x" * 10_000)
+    messages.say("\ud800 is no character")
+    long, odd = capfd.readouterr().err.splitlines()
+    assert (len(long), long[-1], odd) == (len("send: ") + 1000, "…", "send: \ufffd is no character")
+    assert run("send", "-m", "m", "\udcff", "--dry-run").returncode == 0
+
+
+@pytest.mark.parametrize(("mid_line", "begin"), [(True, "\n"), (False, "")])
+def test_a_message_in_the_middle_of_a_line_of_the_terminal_begins_a_new_one(mid_line: bool, begin: str) -> None:
+    # Only send knows: the text of the filter behind it stands there, its line not ended.
+    messages = Diagnostics("send")
+    messages.mid_line = mid_line
+    primary, secondary = os.openpty()
+    kept = os.dup(2)
+    os.dup2(secondary, 2)
+    try:
+        messages.say("cut")
+        messages.say("again")
+        shown = b""
+        while not shown.endswith(b"again\r\n"):
+            shown += os.read(primary, 100)
+    finally:
+        os.dup2(kept, 2)
+        for fd in (kept, primary, secondary):
+            os.close(fd)
+    assert shown.replace(b"\r\n", b"\n").decode() == f"{begin}send: cut\nsend: again\n"
