@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostream.cli.filter_input import ErrorItem, FilterInput
+from ostream.cli.filter_input import ErrorItem, FilterInput, MessageItem
 from ostream.errors import OutputError
 from ostream.protocol.chunk import content, thinking, tool_calls
 from ostream.protocol.ndjson import encode_line
@@ -81,7 +81,7 @@ def run(
             if isinstance(chunks[-1], ErrorItem):
                 chunks.pop()
                 over = True
-            elif "role" in chunks[-1]:
+            elif isinstance(chunks[-1], MessageItem):
                 chunks.pop()
                 over = only_called = False  # the tools have answered
             else:

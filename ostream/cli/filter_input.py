@@ -7,7 +7,18 @@ import os
 import stat
 
 from ostream.errors import OK, IncompleteStream, InputError, NotNDJSON, OstreamError, OutputError, worst
-from ostream.protocol.error_lines import is_error, line_status, response_error, trusted_status
+from ostream.protocol.error_lines import (
+    CHUNK,
+    ERROR,
+    KIND_KEYS,
+    MESSAGE,
+    REQUEST,
+    is_openai_record,
+    line_kind,
+    line_status,
+    response_error,
+    trusted_status,
+)
 from ostream.protocol.ndjson import decode_lines, encode_line, is_torn, split_lines
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.input import input_name, open_input, read_blocks
@@ -21,6 +32,9 @@ if TYPE_CHECKING:
     from ostream.system.output import Spans
 
     Item = Union[Dict[str, Any], "ErrorItem"]
+    Object = Dict[str, Any]
+else:
+    Object = dict
 
 
 class ErrorItem:
@@ -31,6 +45,12 @@ class ErrorItem:
 
     def __init__(self, line: dict[str, Any]) -> None:
         self.line = line
+
+
+class MessageItem(Object):
+    """A message line among the chunks; a chunk of a server may have a `role` too."""
+
+    __slots__ = ()
 
 
 class FilterInput:
@@ -175,21 +195,23 @@ class FilterInput:
                 for line, chunk in zip(lines, chunks):
                     lineno += 1
                     if chunk is None or (elsewhere and "elapsed" in chunk):
-                        pass
-                    elif "error" in chunk and is_error(chunk):
+                        passed.append(line)
+                        continue
+                    kind = CHUNK if chunk.keys().isdisjoint(KIND_KEYS) else line_kind(chunk)
+                    if kind == ERROR:
                         failed, line = self._error_line(chunk, line, f"{where}:{lineno}", is_file)
                         _end(runs, failed)
-                    elif "request" in chunk:
+                    elif kind == REQUEST:
                         if self._open:
                             cut = f"{where}:{lineno}: the response before this one ended without done: true"
                             _end(runs, self._fail(IncompleteStream(cut), passed))
                         elsewhere = _is_elsewhere(chunk["request"])
-                    elif "role" in chunk:
+                    elif kind == MESSAGE:
                         if self._with_messages:
-                            _end(runs, chunk)
+                            _end(runs, MessageItem(chunk))
                         self._suffices = self._messages_suffice
                     else:
-                        if "custom_id" in chunk:
+                        if "custom_id" in chunk and is_openai_record(chunk):
                             chunk = _of_openai(chunk)
                         if chunk.get("done") is True:
                             self._open = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostream.cli.filter_input import ErrorItem, FilterInput
+from ostream.cli.filter_input import ErrorItem, FilterInput, MessageItem
 from ostream.cli.transcript import Transcript, footer
 from ostream.protocol.metrics import Metrics
 
@@ -63,7 +63,7 @@ def _show(stage: FilterInput, transcript: Transcript, spinner: Spinner | None, s
             if isinstance(item, ErrorItem):
                 spans += transcript.end()
                 metrics = Metrics()
-            elif "role" in item:
+            elif isinstance(item, MessageItem):
                 # What the model said in the response before it is there already.
                 if not (shown and item["role"] == "assistant"):
                     spans += transcript.message(item)

@@ -24,6 +24,33 @@ def is_error(chunk: Mapping[str, Any]) -> bool:
     return error is not None
 
 
+# The kinds of lines. A chunk is an object as the server sends it.
+CHUNK, ERROR, REQUEST, MESSAGE = "chunk", "error", "request", "message"
+# An object without any of these keys is a chunk.
+KIND_KEYS = frozenset(("error", "request", "role"))
+
+
+def line_kind(line: Mapping[str, Any]) -> str:
+    """Return the kind of a line: CHUNK, ERROR, REQUEST or MESSAGE.
+
+    An object with `message` or `response` is a chunk whatever other keys a server gives it, unless it is an error.
+    """
+    if is_error(line):
+        return ERROR
+    if "message" in line or "response" in line:
+        return CHUNK
+    return REQUEST if "request" in line else MESSAGE if "role" in line else CHUNK
+
+
+def is_openai_record(line: Mapping[str, Any]) -> bool:
+    """True for a line of an OpenAI batch output file; a server may give `custom_id` to an ordinary chunk."""
+    return (
+        "custom_id" in line
+        and isinstance(line.get("response", {}), (dict, type(None)))
+        and not ("message" in line or "done" in line)
+    )
+
+
 def trusted_status(line: Mapping[str, Any]) -> int | None:
     """The exit status an error line carries, when it is one that an error line may claim."""
     status = line.get("exit_status")

@@ -11,7 +11,16 @@ from __future__ import annotations
 import re
 
 from ostream.errors import INCOMPLETE, LENGTH, NotNDJSON, OstreamError
-from ostream.protocol.error_lines import error_text, is_error, line_status, trusted_status
+from ostream.protocol.error_lines import (
+    CHUNK,
+    MESSAGE,
+    REQUEST,
+    error_text,
+    is_error,
+    line_kind,
+    line_status,
+    trusted_status,
+)
 from ostream.protocol.ndjson import decode_line, encode_line, is_torn, strict
 from ostream.protocol.request import CHAT, GENERATE
 
@@ -104,7 +113,7 @@ def _is_of_an_answer(chunk: dict[str, Any]) -> bool:
     """Would this line of a server be read back as one? It may look like a line of ours, which would mean another."""
     if is_error(chunk):
         return trusted_status(chunk) is None
-    return "request" not in chunk and "role" not in chunk
+    return line_kind(chunk) == CHUNK
 
 
 class RecordedExchange:
@@ -187,11 +196,11 @@ def parse(lines: Iterable[bytes], where: str) -> list[RecordedExchange]:
         if is_error(chunk):
             if trusted_status(chunk) == LENGTH:
                 continue  # a verdict of ours on an answer that was whole
-        elif "request" in chunk:
+        elif line_kind(chunk) == REQUEST:
             current = _begin(chunk)
             exchanges.append(current)
             continue
-        elif "role" in chunk:
+        elif line_kind(chunk) == MESSAGE:
             continue
         if current is None or (current.body is None and current.is_over):
             # An error line does not tell its endpoint; send asks /api/chat unless told otherwise.

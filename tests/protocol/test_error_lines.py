@@ -11,6 +11,8 @@ from ostream.protocol.error_lines import (
     error_from_http_body,
     error_text,
     is_error,
+    is_openai_record,
+    line_kind,
     line_status,
     response_error,
     trusted_status,
@@ -43,6 +45,30 @@ LINES = [
 @pytest.mark.parametrize(("line", "expected"), LINES)
 def test_only_an_error_that_says_something_makes_an_error_line(line: dict[str, Any], expected: bool) -> None:
     assert is_error(line) is expected
+
+
+KINDS = [
+    # line, its kind, is it a record of an OpenAI batch file
+    ({"error": "boom", "message": {}}, "error", False),
+    ({"role": "user", "content": "a"}, "message", False),
+    ({"request": {"path": "/api/chat"}, "status": 200}, "request", False),
+    ({"role": "user", "message": {"content": "a"}, "done": True}, "chunk", False),
+    ({"request": {"path": "/api/tags"}, "response": "a", "elapsed": 5}, "chunk", False),
+    ({"error": "", "role": "x", "done": True}, "message", False),
+    ({}, "chunk", False),
+    ({"custom_id": "a", "response": {"body": {}}, "error": None}, "chunk", True),
+    ({"custom_id": "a", "response": None, "error": {"message": "no"}}, "error", True),
+    ({"custom_id": "a", "response": "text", "done": False}, "chunk", False),
+    ({"custom_id": "a", "message": {"content": "a"}, "done": True}, "chunk", False),
+    ({"custom_id": "a", "response": "text"}, "chunk", False),
+]
+
+
+@pytest.mark.parametrize(("line", "kind", "is_record"), KINDS)
+def test_keys_that_a_server_adds_do_not_change_the_kind_of_a_chunk(
+    line: dict[str, Any], kind: str, is_record: bool
+) -> None:
+    assert (line_kind(line), is_openai_record(line)) == (kind, is_record)
 
 
 STATUSES = [(status, status) for status in (1, 2, 3, 4, 69, 75)] + [
