@@ -50,7 +50,7 @@ def send_raw(data: bytes) -> Callable[[RequestHandler], None]:
 
     def respond(exchange: RequestHandler) -> None:
         exchange.raw(data)
-        exchange.cut()
+        exchange.truncate()
 
     return respond
 

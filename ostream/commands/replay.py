@@ -125,12 +125,12 @@ def _send(exchange: RequestHandler, found: RecordedExchange, speed: float) -> No
                 wait_ready(None, 0, client, lambda: end - time.monotonic())
 
         if exchange.command == "HEAD" or found.status in (204, 304):
-            exchange.whole(found.status, found.content_type, b"")
+            exchange.send_body(found.status, found.content_type, b"")
         elif found.ending == "end" and found.content_type.startswith("application/json"):
             keep_time(found.elapsed_ns)
             body = b"".join(line for line, _ in found.lines)
             is_line = body.endswith(b"\n") and not found.is_text
-            exchange.whole(found.status, found.content_type, body[:-1] if is_line else body)
+            exchange.send_body(found.status, found.content_type, body[:-1] if is_line else body)
         else:
             # Headers come with the first line: a server that was killed before it has sent none.
             if found.lines or found.ending == "end":
@@ -143,7 +143,7 @@ def _send(exchange: RequestHandler, found: RecordedExchange, speed: float) -> No
             elif found.ending == "stall":
                 wait_ready(None, 0, client)
     if found.ending == "cut":
-        exchange.cut()
+        exchange.truncate()
     elif found.ending == "reset":
         exchange.reset()
 
@@ -151,12 +151,12 @@ def _send(exchange: RequestHandler, found: RecordedExchange, speed: float) -> No
 def _send_default(exchange: RequestHandler, known: bool) -> None:
     """What a real server says without a model, and to a request that was not recorded."""
     if exchange.path == "/" and exchange.command in ("GET", "HEAD"):
-        exchange.whole(200, "text/plain; charset=utf-8", b"Ollama is running")
+        exchange.send_body(200, "text/plain; charset=utf-8", b"Ollama is running")
     elif exchange.path == "/api/version" and exchange.command == "GET":
-        exchange.whole(200, JSON, b'{"version":"0.0.0"}')
+        exchange.send_body(200, JSON, b'{"version":"0.0.0"}')
     elif exchange.command == "POST":
         left = f"{NO_RECORDING} is left for this request to {exchange.path}: each answers one; name the file again"
         error = {"error": left if known else f"{NO_RECORDING} answers this request to {exchange.path}"}
-        exchange.whole(404, JSON, json.dumps(error).encode())
+        exchange.send_body(404, JSON, json.dumps(error).encode())
     else:
-        exchange.whole(404, "text/plain", b"404 page not found")
+        exchange.send_body(404, "text/plain", b"404 page not found")

@@ -45,11 +45,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         size = int(length) if length.isdecimal() and len(length) < 20 else 0
         if "Transfer-Encoding" in self.headers or size > BODY_LIMIT:
             self.close_connection = True
-            self.whole(411 if size <= BODY_LIMIT else 413, None, b"")
+            self.send_body(411 if size <= BODY_LIMIT else 413, None, b"")
             return
         self.body = self.rfile.read(size)
         if self._is_foreign():
-            self.whole(403, None, b"")
+            self.send_body(403, None, b"")
         else:
             self.server.respond(self)
 
@@ -124,7 +124,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """The proper end."""
         self.raw(b"0\r\n\r\n" if self._chunked else b"")
 
-    def cut(self) -> None:
+    def truncate(self) -> None:
         """The end of a server that was killed: nothing more comes."""
         self.raw(b"")
         self.close_connection = True
@@ -136,12 +136,12 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.connection.close()
         self.close_connection = True
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """End the connection, whatever another thread does with it."""
         with contextlib.suppress(OSError):  # the client may have been faster
             self.connection.shutdown(socket.SHUT_RDWR)
 
-    def whole(self, status: int, content_type: str | None, body: bytes) -> None:
+    def send_body(self, status: int, content_type: str | None, body: bytes) -> None:
         """A whole answer at once."""
         if self.command == "HEAD":
             self.head(status, content_type, len(body))

@@ -113,12 +113,12 @@ class Proxy:
         with self._change:
             self._is_over = True
             for exchange in self._under_way:
-                exchange.hang_up()
+                exchange.disconnect()
             self._change.wait_for(lambda: not self._under_way)
 
     def _serve(self, exchange: RequestHandler) -> None:
         if not re.fullmatch(r"/[!-~]*", exchange.path):
-            exchange.whole(400, JSON, _error("this is no proxy: the path must begin with /"))
+            exchange.send_body(400, JSON, _error("this is no proxy: the path must begin with /"))
             return
         timeouts = Timeouts(connect=CONNECT_S)
         with tempfile.SpooledTemporaryFile(SPOOL_SIZE) as spool, exchange.watched() as client:
@@ -151,7 +151,7 @@ class Proxy:
             note.begin(502, JSON)
             note.lines([body])
             self._end(note)
-            exchange.whole(502, JSON, body)
+            exchange.send_body(502, JSON, body)
         else:
             with contextlib.closing(response):
                 self._answer(exchange, response, note)
@@ -190,7 +190,7 @@ class Proxy:
                 exchange.end()
         else:
             self._end(note, response.failure or IncompleteStream("the server was cut"))
-            exchange.cut()
+            exchange.truncate()
 
     def _end(self, note: ExchangeLog, failure: OstreamError | None = None) -> None:
         if not note.has_ended:

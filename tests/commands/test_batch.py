@@ -23,7 +23,7 @@ def reply(exchange: RequestHandler) -> None:
     body = json.loads(exchange.body)
     prompt = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
     if prompt.startswith("fail"):
-        exchange.whole(int(prompt[4:] or 404), JSON, b'{"error":"no such thing"}')
+        exchange.send_body(int(prompt[4:] or 404), JSON, b'{"error":"no such thing"}')
         return
     metrics = '"done_reason":"stop","eval_count":10,"eval_duration":2000000'
     if exchange.path.startswith("/v1"):
@@ -33,7 +33,7 @@ def reply(exchange: RequestHandler) -> None:
         answer = f'{{"model":"m","message":{message},"done":{json.dumps(prompt != "cut")},{metrics}}}'
     else:
         answer = f'{{"model":"m","response":{json.dumps(prompt)},"done":true,{metrics}}}'
-    exchange.whole(200, JSON, answer.encode())
+    exchange.send_body(200, JSON, answer.encode())
 
 
 def lines_of(data: bytes) -> list[dict[str, Any]]:
@@ -252,7 +252,7 @@ def test_an_answer_without_an_end_in_sight_is_an_error(monkeypatch: pytest.Monke
 def cut(exchange: RequestHandler) -> None:
     exchange.head(200, JSON, 10_000)
     exchange.raw(body_of("chat-nostream"))
-    exchange.cut()
+    exchange.truncate()
 
 
 def broken(exchange: RequestHandler) -> None:

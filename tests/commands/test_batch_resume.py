@@ -148,7 +148,7 @@ class Careless:
         chance = self.luck.random()
         time.sleep(chance / 50)
         if chance < 0.03:
-            exchange.whole(500, JSON, b'{"error":"boom"}')
+            exchange.send_body(500, JSON, b'{"error":"boom"}')
         elif chance < 0.035:
             exchange.reset()
         else:

@@ -84,7 +84,7 @@ def test_curl_says_the_same_on_replay(name: str, tmp_path: Path) -> None:
 
 
 def html(exchange: RequestHandler) -> None:
-    exchange.whole(200, "text/html", b"<html>\n<title>Log in</title>\n")
+    exchange.send_body(200, "text/html", b"<html>\n<title>Log in</title>\n")
 
 
 def cut(*parts: bytes) -> Callable[[RequestHandler], None]:
@@ -92,7 +92,7 @@ def cut(*parts: bytes) -> Callable[[RequestHandler], None]:
         exchange.head(200, "application/x-ndjson")
         for part in parts:
             exchange.chunk(part)
-        exchange.cut()
+        exchange.truncate()
 
     return respond
 
@@ -100,13 +100,13 @@ def cut(*parts: bytes) -> Callable[[RequestHandler], None]:
 def cut_inside_a_chunk(exchange: RequestHandler) -> None:
     exchange.head(200, "application/x-ndjson")
     exchange.raw(b"ff\r\n" + A + B[:20])
-    exchange.cut()
+    exchange.truncate()
 
 
 def short(exchange: RequestHandler) -> None:
     exchange.head(200, "application/json", 1000)
     exchange.raw(B[:-1])
-    exchange.cut()
+    exchange.truncate()
 
 
 def reset(exchange: RequestHandler) -> None:

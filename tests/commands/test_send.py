@@ -153,7 +153,7 @@ HTTP = [
 def test_an_answer_that_is_none(
     send: Send, code: int, content_type: str | None, body: bytes, status: int, message: str
 ) -> None:
-    got, stdout, stderr = send(lambda exchange: exchange.whole(code, content_type, body))
+    got, stdout, stderr = send(lambda exchange: exchange.send_body(code, content_type, body))
     assert (got, stderr.startswith(f"send: {message}")) == (status, True), stderr
     assert json.loads(stdout.splitlines()[-1])["exit_status"] == status
 

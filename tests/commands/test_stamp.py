@@ -91,7 +91,7 @@ def test_the_time_runs_from_when_the_request_was_sent_the_last_time() -> None:
     def busy_once(exchange: RequestHandler) -> None:
         tries.append(time.monotonic_ns())
         if len(tries) == 1:
-            exchange.whole(503, "application/json", b"{}")
+            exchange.send_body(503, "application/json", b"{}")
         else:
             send_lines(A, B)(exchange)
 
@@ -157,7 +157,7 @@ def hang_up(exchange: RequestHandler) -> None:
 def cut_inside(exchange: RequestHandler) -> None:
     exchange.head(200, "application/x-ndjson")
     exchange.chunk(A + B[:20])
-    exchange.cut()
+    exchange.truncate()
 
 
 FAILURES: dict[str, tuple[Callable[[RequestHandler], Any], int | None, int, dict[str, Any]]] = {

@@ -173,7 +173,9 @@ def test_classify_labels_each_row(tmp_path: Path) -> None:
         label = "bug" if "crash" in user["content"] else "question" if "how" in user["content"] else "praise"
         assert label in body["format"]["properties"]["label"]["enum"]
         content = json.dumps({"label": label})
-        exchange.whole(200, "application/json", json.dumps({"message": {"content": content}, "done": True}).encode())
+        exchange.send_body(
+            200, "application/json", json.dumps({"message": {"content": content}, "done": True}).encode()
+        )
 
     script = f"sh {EXAMPLES}/classify.sh tickets.csv text"
     with serve(respond) as server:

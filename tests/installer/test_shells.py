@@ -75,7 +75,7 @@ def typed(shell: str, home: Path, path: str = str(BIN), **changes: str) -> Itera
 @pytest.fixture(name="host")
 def _host() -> Iterator[str]:
     def respond(exchange: RequestHandler) -> None:
-        exchange.whole(200, "application/json", MODELS)
+        exchange.send_body(200, "application/json", MODELS)
 
     with serve(respond) as server:
         yield server.url

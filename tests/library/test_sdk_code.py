@@ -53,7 +53,7 @@ def recorded(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         asked.append(json.loads(exchange.body))
         name = names.pop(0)
         if asked[-1].get("stream") is False or name.endswith("nostream"):
-            exchange.whole(404 if "unknown" in name else 200, JSON, body_of(name))
+            exchange.send_body(404 if "unknown" in name else 200, JSON, body_of(name))
             return
         exchange.head(200, "application/x-ndjson")
         for line in body_of(name).splitlines(keepends=True):

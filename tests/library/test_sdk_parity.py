@@ -69,9 +69,9 @@ def server() -> Iterator[Server]:
         asked = json.loads(exchange.body)
         if asked["stream"] or asked["model"] in REFUSED:
             exchange.raw(raw_of(asked["model"]))
-            exchange.cut()
+            exchange.truncate()
         else:
-            exchange.whole(200, JSON, fold(asked["model"]))
+            exchange.send_body(200, JSON, fold(asked["model"]))
 
     with serve(respond) as server:
         yield server

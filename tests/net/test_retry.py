@@ -54,7 +54,7 @@ def reset(exchange: RequestHandler) -> None:
 def cut_after_a_line(exchange: RequestHandler) -> None:
     exchange.head(200, "application/x-ndjson")
     exchange.chunk(PART)
-    exchange.cut()
+    exchange.truncate()
 
 
 # what the server does at first, whether another try has a chance

@@ -62,7 +62,7 @@ def test_a_client_that_asks_again_has_not_left() -> None:
             is_asked.set()
             assert is_asked_again.wait(20)
             assert not wait_ready(None, 0, client, iter([0.1, 0]).__next__)
-        exchange.whole(200, None, exchange.body)
+        exchange.send_body(200, None, exchange.body)
 
     with serve(respond) as server, connect(server) as client:
         client.sendall(post(body=b"one"))
@@ -87,6 +87,6 @@ def test_a_connection_can_be_ended_by_another_thread() -> None:
         client.sendall(post())
         while not exchanges:
             time.sleep(0.01)
-        exchanges[0].hang_up()
-        exchanges[0].hang_up()
+        exchanges[0].disconnect()
+        exchanges[0].disconnect()
         assert client.recv(1) == b""

@@ -60,7 +60,7 @@ def test_http_1_0_is_answered_to_the_end_of_the_connection() -> None:
 
 def test_a_connection_serves_several_requests() -> None:
     def respond(exchange: RequestHandler) -> None:
-        exchange.whole(200, "text/plain", exchange.command.encode() + exchange.path.encode() + exchange.body)
+        exchange.send_body(200, "text/plain", exchange.command.encode() + exchange.path.encode() + exchange.body)
 
     with serve(respond) as server:
         get = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -114,7 +114,7 @@ def test_a_whole_answer_is_chunked_above_a_limit_as_by_the_real_server(length: i
     body = b"x" * length
 
     def respond(exchange: RequestHandler) -> None:
-        exchange.whole(404, "application/json", body)
+        exchange.send_body(404, "application/json", body)
 
     with serve(respond) as server:
         said = talk(server.url, post("Host: localhost"))
@@ -153,7 +153,7 @@ def test_headers_leave_with_the_first_bytes_of_the_body() -> None:
 def cut(exchange: RequestHandler) -> None:
     exchange.head(200, "application/x-ndjson")
     exchange.chunk(LINES[0])
-    exchange.cut()
+    exchange.truncate()
 
 
 def reset(exchange: RequestHandler) -> None:
@@ -176,7 +176,7 @@ def test_a_reset_tears_the_connection_down() -> None:
 @pytest.mark.parametrize("length", ["", "x", "-1", "²"])
 def test_a_length_that_is_none_is_no_body(length: str) -> None:
     def respond(exchange: RequestHandler) -> None:
-        exchange.whole(200, None, b"body: %b" % exchange.body)
+        exchange.send_body(200, None, b"body: %b" % exchange.body)
 
     request = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode("latin-1")
     with serve(respond) as server:

@@ -183,7 +183,7 @@ def test_exchanges_at_the_same_time_are_written_down_whole() -> None:
 
 def test_an_exchange_is_written_down_before_its_client_can_know_that_it_is_over() -> None:
     """However its length is told: so the next request of a script is also the next exchange."""
-    answers = [send_lines(A, B), lambda exchange: exchange.whole(200, "application/json", B[:-1])]
+    answers = [send_lines(A, B), lambda exchange: exchange.send_body(200, "application/json", B[:-1])]
     for respond, end in zip(answers, (b"0\r\n\r\n", B[:-1])):
         with serve(respond) as upstream, proxying(upstream.url) as (server, tape):  # type: ignore[arg-type]
             for count in range(1, 4):
@@ -319,7 +319,7 @@ def test_a_client_that_leaves_at_the_very_end_is_written_down_once() -> None:
 
     def keep(note: ExchangeLog) -> None:
         kept.append(note)
-        note._exchange.hang_up()
+        note._exchange.disconnect()
 
     with serve(send_lines(A, B)) as upstream:
         proxy = Proxy(parse_host(upstream.url), keep, str)
