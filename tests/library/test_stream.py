@@ -101,7 +101,7 @@ def test_closing_wakes_the_thread_that_waits_for_a_connection_or_for_another_try
     for filler in fillers:  # with these the queue is full, and who connects gets no answer
         filler.setblocking(False)
         filler.connect_ex(silent.getsockname())
-    with serve(lambda exchange: exchange.whole(503, "text/plain", b"busy")) as busy:
+    with serve(lambda exchange: exchange.send_body(503, "text/plain", b"busy")) as busy:
         streams = [
             Client(f"127.0.0.1:{silent.getsockname()[1]}", connect_timeout=600).chat("m", stream=True),
             Client(busy.url, retry=1000, max_time=600).chat("m", stream=True),
