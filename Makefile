@@ -35,8 +35,8 @@ fuzz: $(VENV)/test-tools ## run the property tests with 1,000 examples each
 kill: $(VENV)/test-tools ## kill a batch 1,000 times and check that no answer is lost
 	KILLS=1000 $(PYTEST) tests/commands/test_batch_resume.py --full -k killed $(ARGS)
 
-torture: $(VENV)/check-tools ## run the complete fault matrix and write docs/torture.md
-	$(VENV)/bin/python -m tests.torture
+fault-matrix: $(VENV)/check-tools ## run the complete fault matrix and write docs/fault-matrix.md
+	$(VENV)/bin/python -m tests.fault_matrix
 
 bench: ## compare with curl | jq and other clients, and print the tables (an hour)
 	$(PYTHON) benchmarks/compare.py
@@ -100,4 +100,4 @@ $(VENV)/check-tools: tests/requirements-check.txt $(VENV)/test-tools
 	@$(PYTHON) tests/bootstrap.py .spark $< "pyspark (400 MB)"
 	@touch $@
 
-.PHONY: help demo test fuzz check lint cover torture kill bench picture spark format release man install uninstall clean
+.PHONY: help demo test fuzz check lint cover fault-matrix kill bench picture spark format release man install uninstall clean

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Check that this commit can be released and build the files to publish in dist/: release.sh PYTHON
-# PYTHON has `build` and `flit_core` installed. $CHECK is run first (default: make check demo torture). Publishes nothing.
+# PYTHON has `build` and `flit_core` installed. $CHECK is run first (default: make check demo fault-matrix). Publishes nothing.
 set -eu
 python=$1
-check=${CHECK:-make check demo torture}
+check=${CHECK:-make check demo fault-matrix}
 cd "$(dirname "$0")/.."
 
 fail() {

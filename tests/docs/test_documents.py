@@ -27,7 +27,7 @@ def test_every_file_that_is_named_is_there(name: str) -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_every_target_of_make_that_is_named_is_there(name: str) -> None:
-    rules = set(re.findall(r"^([a-z.]+):", text_of("Makefile"), re.MULTILINE))
+    rules = set(re.findall(r"^([a-z.-]+):", text_of("Makefile"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z]+)`", text_of(name))) <= rules
 
 
@@ -48,5 +48,5 @@ def test_the_limits_that_are_promised_are_those_of_the_code() -> None:
 
 def test_make_lists_every_target_that_is_for_people() -> None:
     listed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    targets = re.findall(r"^([a-z.]+):.*##", text_of("Makefile"), re.MULTILINE)
+    targets = re.findall(r"^([a-z.-]+):.*##", text_of("Makefile"), re.MULTILINE)
     assert [line.split()[0] for line in listed.splitlines()] == targets

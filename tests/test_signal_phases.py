@@ -14,7 +14,7 @@ import pytest
 from ostream.recording.http_server import RequestHandler
 from tests.process import FILTERS, end_of, expect, start
 from tests.server import body_of, serve
-from tests.test_ends import CHUNK, SIGNALS, assert_silent_end, leave, never_accepts, silent
+from tests.test_signals import CHUNK, SIGNALS, assert_silent_end, leave, never_accepts, silent
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""Run a command where names are looked up by a name server of ours: names.py HOW COMMAND...
+"""Run a command whose names are resolved by a scripted name server: name_server.py HOW COMMAND...
 
-To be run in network and mount namespaces of its own, where nothing else listens: the resolver of the system asks
-127.0.0.1, port 53, as for any name; HOW says what it finds there. `ollama.test` is then this machine, with a server.
+Runs in its own network and mount namespaces. The system resolver asks 127.0.0.1, port 53, where HOW selects the reply.
+`ollama.test` resolves to this machine, where a server listens.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import threading
 import time
 from pathlib import Path
 
+from tests.fault_matrix.answer import ANSWER
+from tests.fault_matrix.servers import talk
 from tests.server import http_answer, tcp
-from tests.torture.lines import ANSWER
-from tests.torture.sites import talk
 
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 TYPE_A, NO_SUCH_NAME = 1, 3

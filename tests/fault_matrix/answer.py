@@ -1,4 +1,4 @@
-"""The answer that everything happens to, and what a reader must make of lines: written without ostream."""
+"""The answer that the faults affect, and a reference decoder of lines that does not use ostream."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from typing import Any, Iterable
 
 
 def line(**fields: Any) -> bytes:
-    """One chunk line, as compact and unescaped as the real server's."""
+    """A chunk line, compact and unescaped as Ollama's."""
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def said(content: str, **more: Any) -> bytes:
-    """A chunk line with a fragment of content; `more` stands behind it in the message."""
+def content_line(content: str, **more: Any) -> bytes:
+    """A chunk line with a fragment of content; `more` adds fields to the message."""
     return line(model="m", message={"role": "assistant", "content": content, **more}, done=False)
 
 
-HM = said("", thinking="hm")
-A = said("a😀")
-B = said(" b")
+HM = content_line("", thinking="hm")
+A = content_line("a😀")
+B = content_line(" b")
 DONE = line(model="m", message={"role": "assistant", "content": ""}, done=True, done_reason="stop", eval_count=3)
 LINES = (HM, A, B, DONE)
 ANSWER = b"".join(LINES)
 
 
 class Response:
-    """What lines say until they are done, or no more come."""
+    """One response, complete or not."""
 
     def __init__(self) -> None:
         self.content = ""
@@ -35,14 +35,14 @@ class Response:
 
 
 def responses(lines: Iterable[bytes]) -> list[Response]:
-    """The responses in lines; those behind a line that is not JSON are lost."""
+    """Decode responses from lines, up to a line that is not JSON."""
     found: list[Response] = []
     for each in lines:
         text = each.decode(errors="replace").strip("\ufeff \t\r\n")
         if not text:
             continue
         try:
-            value = json.loads(text, parse_constant=_refuse)
+            value = json.loads(text, parse_constant=_reject_constant)
         except (ValueError, RecursionError):
             break
         if not found or found[-1].complete:
@@ -56,15 +56,15 @@ def responses(lines: Iterable[bytes]) -> list[Response]:
     return found
 
 
-def _refuse(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(name)
 
 
 def printable(text: str) -> str:
-    """With U+FFFD for half a character."""
+    """Replace lone surrogates by U+FFFD."""
     return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in text)
 
 
-def lines_of(text: str) -> str:
-    """As the filters end a response's text."""
+def with_newline(text: str) -> str:
+    """End the text of a response with a newline, as the filters do."""
     return text if not text or text.endswith("\n") else text + "\n"

@@ -1,4 +1,4 @@
-"""Where faults are met: servers on real sockets that do exactly what a row of the table says, and nothing else."""
+"""Servers on real sockets that cause the faults."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tests.server import black_hole, certificate, http_answer, server_context, t
 
 Step = Union[bytes, Callable[[socket.socket], None]]
 Handle = Callable[[socket.socket], None]
-Place = Callable[[], ContextManager["Site"]]
+Serve = Callable[[], ContextManager["FaultyServer"]]
 Names = Tuple[str, ...]
 
 
-class Site:
-    """A server, and how to ask it: `options` are those of the library and, with dashes, of `send`."""
+class FaultyServer:
+    """A running server. `options` are passed to the library and, with dashes, to `send`."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self.url = url
         self.options = options
-        self.wrapper: list[str] = []  # what the asking process must be started by
+        self.wrapper: list[str] = []  # command prefix for the client process
         self.connections = 0
-        self.elsewhere = 0  # connections to where a redirect points
+        self.elsewhere = 0  # connections to the target of a redirect
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
@@ -45,23 +45,23 @@ def chunk(data: bytes) -> bytes:
 
 
 def chunks(*lines: bytes) -> bytes:
-    """One HTTP chunk for each line, as the real server sends them."""
+    """One HTTP chunk per line, as Ollama sends them."""
     return b"".join(map(chunk, lines))
 
 
-def hang_up(connection: socket.socket) -> None:
-    """Without a word, though not before something came: what is unread would make it a reset."""
+def close(connection: socket.socket) -> None:
+    """Close after reading something; closing with unread data would be a reset."""
     connection.recv(1 << 16)
 
 
-def hold(connection: socket.socket) -> None:
-    """Nothing more, until the client leaves."""
+def stay_silent(connection: socket.socket) -> None:
+    """Send nothing more until the client closes."""
     while connection.recv(1 << 16):
         pass
 
 
-def dribble(data: bytes, pause_s: float) -> Handle:
-    """One byte for each segment."""
+def send_bytewise(data: bytes, pause_s: float) -> Handle:
+    """Send one byte per TCP segment."""
 
     def step(connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -73,7 +73,7 @@ def dribble(data: bytes, pause_s: float) -> Handle:
 
 
 def endless(data: bytes, pause_s: float = 0) -> Handle:
-    """The same again and again, until the client leaves."""
+    """Repeat until the client closes."""
 
     def step(connection: socket.socket) -> None:
         while True:
@@ -84,63 +84,68 @@ def endless(data: bytes, pause_s: float = 0) -> Handle:
 
 
 @contextlib.contextmanager
-def _serving(handle: Handle, scheme: str = "http", **options: Any) -> Iterator[Site]:
-    site = Site("", **options)
+def _serving(handle: Handle, scheme: str = "http", **options: Any) -> Iterator[FaultyServer]:
+    server = FaultyServer("", **options)
 
     def counted(connection: socket.socket) -> None:
-        site.connections += 1
+        server.connections += 1
         handle(connection)
 
     with tcp(counted) as port:
-        site.url = f"{scheme}://127.0.0.1:{port}"
-        yield site
+        server.url = f"{scheme}://127.0.0.1:{port}"
+        yield server
 
 
-def connected(handle: Handle, scheme: str = "http", **options: Any) -> Place:
-    """A server that does this with every connection."""
+def connected(handle: Handle, scheme: str = "http", **options: Any) -> Serve:
+    """A server that calls `handle` for every connection."""
     return lambda: _serving(handle, scheme, **options)
 
 
-def sends(*steps: Step, **options: Any) -> Place:
-    """A server that reads a request and then takes these steps."""
+def sends(*steps: Step, **options: Any) -> Serve:
+    """A server that reads the request, then performs the steps."""
     return connected(talk(*steps), **options)
 
 
-def answers(status: int, body: bytes, *headers: str, content_type: str = "application/json") -> Place:
-    """A whole HTTP answer. The body is sent behind its headers, not copied: it may be large."""
+def streams(*lines: bytes) -> Serve:
+    """A server that sends these lines as a complete chunked response."""
+    return sends(CHUNKED, chunks(*lines), LAST)
+
+
+def answers(status: int, body: bytes, *headers: str, content_type: str = "application/json") -> Serve:
+    """A complete HTTP response. The body may be large, so it is not copied."""
     lines = [f"HTTP/1.1 {status} X", f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *headers, "", ""]
     return sends("\r\n".join(lines).encode(), body)
 
 
 @contextlib.contextmanager
-def refused() -> Iterator[Site]:
-    """A port that nobody listens on, and that stays ours meanwhile."""
+def refused() -> Iterator[FaultyServer]:
+    """A bound port without a listener."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        yield Site(f"http://127.0.0.1:{sock.getsockname()[1]}")
+        yield FaultyServer(f"http://127.0.0.1:{sock.getsockname()[1]}")
 
 
 @contextlib.contextmanager
-def swallowed(**options: Any) -> Iterator[Site]:
-    """A listener whose queue is full."""
+def full_queue(**options: Any) -> Iterator[FaultyServer]:
+    """A listener whose accept queue is full."""
     with black_hole() as port:
-        yield Site(f"http://127.0.0.1:{port}", **options)
+        yield FaultyServer(f"http://127.0.0.1:{port}", **options)
 
 
-def redirects(status: int, to_other_origin: bool) -> Place:
+def redirects(status: int, to_other_origin: bool) -> Serve:
     @contextlib.contextmanager
-    def place() -> Iterator[Site]:
+    def serve() -> Iterator[FaultyServer]:
         def seen(connection: socket.socket) -> None:
-            site.elsewhere += 1
+            server.elsewhere += 1
 
         def moved(connection: socket.socket) -> None:
-            talk(http_answer(status, b"", f"Location: {url if to_other_origin else site.url}/elsewhere"))(connection)
+            talk(http_answer(status, b"", f"Location: {url if to_other_origin else server.url}/elsewhere"))(connection)
 
-        with tcp(seen) as port, _serving(moved) as site:
+        with tcp(seen) as port, _serving(moved) as server:
             url = f"http://127.0.0.1:{port}"
-            yield site
+            yield server
 
-    return place
+    return serve
 
 
 LOCAL = "DNS:localhost, IP:127.0.0.1"
@@ -148,11 +153,11 @@ LOCAL = "DNS:localhost, IP:127.0.0.1"
 
 def tls(
     *steps: Step, scheme: str = "https", names: str = LOCAL, end: str = "491231000000Z", trusted: bool = True
-) -> Place:
-    """A server that speaks TLS, with a certificate of its own which the client is told to trust or not."""
+) -> Serve:
+    """A TLS server. If `trusted`, the client gets its certificate as cacert."""
 
     @contextlib.contextmanager
-    def place() -> Iterator[Site]:
+    def serve() -> Iterator[FaultyServer]:
         pytest.importorskip("ssl", reason="this python3 has no ssl module")
         with tempfile.TemporaryDirectory() as directory:
             pem = certificate(Path(directory), "server", names, end)
@@ -162,20 +167,20 @@ def tls(
                 with context.wrap_socket(connection, server_side=True) as secured:
                     talk(*steps)(secured)
 
-            with _serving(handle, scheme, **({"cacert": str(pem)} if trusted else {})) as site:
-                yield site
+            with _serving(handle, scheme, **({"cacert": str(pem)} if trusted else {})) as server:
+                yield server
 
-    return place
+    return serve
 
 
-def in_the_clear(connection: socket.socket) -> None:
-    """What an HTTP server says to a greeting in TLS."""
+def answer_plain_http(connection: socket.socket) -> None:
+    """Answer a TLS client hello as an HTTP server does."""
     connection.recv(1 << 16)
     connection.sendall(http_answer(400, b"what?"))
 
 
-def is_not_tls(connection: socket.socket) -> None:
-    """What TLS libraries do with a request in the clear: they hang up, once it has come."""
+def reject_non_tls(connection: socket.socket) -> None:
+    """Reject a plain-text request as a TLS library does: send an alert and close."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -186,29 +191,29 @@ def is_not_tls(connection: socket.socket) -> None:
         handshake.do_handshake()
     connection.sendall(outgoing.read())
     connection.shutdown(socket.SHUT_WR)
-    hold(connection)
+    stay_silent(connection)
 
 
-def looked_up(how: str, **options: Any) -> Place:
-    """A name that is looked up by a real resolver in a network of its own; see names.py."""
+def resolved(how: str, **options: Any) -> Serve:
+    """A host name resolved by the system resolver in a network namespace; see name_server.py."""
 
     @contextlib.contextmanager
-    def place() -> Iterator[Site]:
+    def serve() -> Iterator[FaultyServer]:
         wrapper = _namespace()
         if not wrapper:
             pytest.skip("needs unshare, and the right to a network and a mount namespace")
-        site = Site("http://ollama.test:11434", **options)
-        site.wrapper = [*wrapper, how]
-        yield site
+        server = FaultyServer("http://ollama.test:11434", **options)
+        server.wrapper = [*wrapper, how]
+        yield server
 
-    return place
+    return serve
 
 
 @functools.lru_cache(maxsize=None)
 def _namespace() -> Names:
-    """What runs a command in namespaces of its own, as root or as a user who may have them; nothing if neither."""
+    """Prefix that runs a command in its own namespaces; empty if that is not permitted."""
     for user in ((), ("--user", "--map-root-user")):
-        wrapper = ("unshare", *user, "--net", "--mount", sys.executable, "-m", "tests.torture.names")
+        wrapper = ("unshare", *user, "--net", "--mount", sys.executable, "-m", "tests.fault_matrix.name_server")
         with contextlib.suppress(FileNotFoundError):
             tried = subprocess.run([*wrapper, "nobody", "true"], env=environment(), capture_output=True, check=False)
             if not tried.returncode:

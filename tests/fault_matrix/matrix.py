@@ -1,4 +1,4 @@
-"""Faults times columns: run, and shown as a page."""
+"""Run faults against columns and render the page."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from typing import Dict, Iterable, List, Tuple
 
 import pytest
 
-from tests.torture.columns import COLUMNS, Cell
-from tests.torture.faults import GROUPS
-from tests.torture.verdicts import Fault
+from tests.fault_matrix.columns import COLUMNS, Cell
+from tests.fault_matrix.outcomes import Fault
+from tests.fault_matrix.rows import GROUPS
 
 Row = List[Cell]
 Results = Dict[Tuple[str, str], Row]  # by group and name of the fault
 
-INTRODUCTION = """# The fault matrix
+INTRODUCTION = """# Fault matrix
 
-Every row is something that goes wrong between a server and its reader, done for real by a server on a real socket, and
-every column is a way to ask.
-A cell of the library names the exception raised (`whole`: none, and the answer is all there), a cell of a command
-line is its exit status under plain `sh`, that of the last command; it is **bold** if that is wrong, or any byte of the
-output, the one message on stderr, the one error line on stdout, or the number of connections made.
-`make torture` makes this page, and fails if a cell is wrong.
+Each row is a fault, caused by a real server on a real socket. Each column is a way to make the request.
+
+Library cells name the exception raised (`complete`: none, and the answer is complete). Command cells contain the exit
+status of the pipeline under plain `sh`. Each cell also checks every byte of the output, the one message on stderr, the
+error line on stdout, and the number of connections. A cell that fails is **bold**.
+
+`make fault-matrix` writes this page and fails if a cell is wrong.
 """
 
 
 def run(rows: Iterable[tuple[str, Fault]]) -> Results:
-    """Every column of these rows. Those that wait for clocks wait side by side; the others share the processors."""
+    """Run all columns of these rows; rows that wait for timeouts have a pool of their own."""
     with ThreadPoolExecutor(4) as waiting, ThreadPoolExecutor(4) as working:
         futures: dict[tuple[str, str], Future[Row]] = {
             (group, fault.name): (waiting if fault.waits else working).submit(_row, fault) for group, fault in rows
@@ -38,29 +39,29 @@ def run(rows: Iterable[tuple[str, Fault]]) -> Results:
 
 def _row(fault: Fault) -> Row:
     try:
-        with fault.place() as site, tempfile.TemporaryDirectory() as scratch:
+        with fault.serve() as server, tempfile.TemporaryDirectory() as scratch:
 
             def cell(number: int) -> Cell:
                 directory = Path(scratch) / str(number)
                 directory.mkdir()
                 try:
-                    return COLUMNS[number].ask(fault, site, directory)
-                except Exception as error:  # a mistake of ours: in this cell, the others still have something to say
+                    return COLUMNS[number].ask(fault, server, directory)
+                except Exception as error:  # a defect in the test itself: report it in this cell only
                     return Cell("?", [repr(error)])
 
             with ThreadPoolExecutor(len(COLUMNS) if fault.waits else 1) as pool:
                 row = list(pool.map(cell, range(len(COLUMNS))))
-            if site.connections > len(COLUMNS):
-                row[0].wrong.append(f"{site.connections} connections for {len(COLUMNS)} requests")
-            if site.elsewhere:
-                row[0].wrong.append(f"{site.elsewhere} connections to where nobody should go")
+            if server.connections > len(COLUMNS):
+                row[0].wrong.append(f"{server.connections} connections for {len(COLUMNS)} requests")
+            if server.elsewhere:
+                row[0].wrong.append(f"{server.elsewhere} connections to the target of a redirect")
             return row
     except pytest.skip.Exception as skipped:
         return [Cell("skipped", [])] * (len(COLUMNS) - 1) + [Cell(f"skipped: {skipped}", [])]
 
 
 def expected() -> Results:
-    """The matrix without a wrong cell."""
+    """The matrix with the expected value in each cell."""
     return {
         (group, fault.name): [Cell(column.expected(fault), []) for column in COLUMNS]
         for group, faults in GROUPS.items()
@@ -69,7 +70,7 @@ def expected() -> Results:
 
 
 def page(results: Results) -> str:
-    """The matrix as Markdown; a wrong cell is **bold**, and below it is said why."""
+    """Render the matrix as Markdown; wrong cells are **bold**."""
     parts = [INTRODUCTION]
     names = [f"`{column.name}`".replace("|", "\\|") for column in COLUMNS]
     for group in dict.fromkeys(group for group, _ in results):
@@ -86,7 +87,7 @@ def page(results: Results) -> str:
 
 
 def wrong(results: Results) -> list[str]:
-    """A line for each thing that is not as it should be."""
+    """One line per deviation."""
     return [
         f"{group}: {name}: {column.name}: {reason}"
         for (group, name), row in results.items()

@@ -1,12 +1,15 @@
-"""python -m tests.torture [WORD]: print the matrix, or the rows that have WORD in them; the whole goes to docs/."""
+"""python -m tests.fault_matrix [WORD]: run the rows that contain WORD (default: all) and print them.
+
+A complete run also writes docs/fault-matrix.md.
+"""
 
 from __future__ import annotations
 
 import sys
 
+from tests.fault_matrix.matrix import page, run, wrong
+from tests.fault_matrix.rows import GROUPS
 from tests.process import ROOT
-from tests.torture.faults import GROUPS
-from tests.torture.matrix import page, run, wrong
 
 
 def main(word: str = "") -> int:
@@ -14,9 +17,9 @@ def main(word: str = "") -> int:
     results = run(rows)
     print(page(results))
     if not word:
-        (ROOT / "docs" / "torture.md").write_text(page(results))
+        (ROOT / "docs" / "fault-matrix.md").write_text(page(results))
     failures = wrong(results)
-    print("\n".join(failures) or f"{len(results)} faults, every cell is as it should be")
+    print("\n".join(failures) or f"{len(results)} faults, all cells correct")
     return 1 if failures else 0
 
 

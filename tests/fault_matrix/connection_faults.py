@@ -1,0 +1,200 @@
+"""Faults before the answer, or in serve of an answer."""
+
+from __future__ import annotations
+
+import gzip
+
+from tests.fault_matrix.answer import ANSWER, HM, LINES, A
+from tests.fault_matrix.outcomes import (
+    BUSY,
+    COMPLETE,
+    NOT_NDJSON,
+    REJECTED,
+    SHORT,
+    TIMED_OUT,
+    TRUNCATED,
+    UNREACHABLE,
+    Fault,
+)
+from tests.fault_matrix.servers import (
+    CHUNKED,
+    HEAD,
+    LAST,
+    answer_plain_http,
+    answers,
+    chunks,
+    close,
+    connected,
+    endless,
+    full_queue,
+    redirects,
+    refused,
+    reject_non_tls,
+    resolved,
+    sends,
+    stay_silent,
+    streams,
+    tls,
+)
+from tests.server import reset
+
+CONNECTIONS = [
+    Fault("connection refused", refused, UNREACHABLE, (), "127.0.0.1:PORT: connection refused"),
+    Fault("full accept queue", lambda: full_queue(connect_timeout=SHORT), TIMED_OUT, (), "connect clock"),
+    Fault("unknown host name", resolved("unknown"), UNREACHABLE, (), "ollama.test: no such host"),
+    Fault("no name server", resolved("nobody"), UNREACHABLE, (), "ollama.test: no such host"),
+    Fault("name server does not reply", resolved("silent", connect_timeout=SHORT), TIMED_OUT, (), "connect clock"),
+    Fault("slow name server", resolved("slow"), COMPLETE, LINES, slow=True),
+]
+
+TLS = [
+    Fault("valid certificate", tls(CHUNKED, chunks(*LINES), LAST), COMPLETE, LINES),
+    Fault(
+        "self-signed certificate",
+        tls(stay_silent, trusted=False),
+        UNREACHABLE,
+        (),
+        "PORT: TLS: self.signed certificate",
+    ),
+    Fault(
+        "certificate for another host",
+        tls(stay_silent, names="DNS:other.test"),
+        UNREACHABLE,
+        (),
+        "PORT: TLS: .*mismatch",
+    ),
+    Fault(
+        "expired certificate",
+        tls(stay_silent, end="200102000000Z"),
+        UNREACHABLE,
+        (),
+        "PORT: TLS: certificate has expired",
+    ),
+    Fault(
+        "https to a plain-http server",
+        connected(answer_plain_http, "https"),
+        UNREACHABLE,
+        (),
+        "PORT: TLS: the server does not",
+    ),
+    Fault("http to a TLS server that closes", connected(reject_non_tls), TRUNCATED, (), "PORT: the server hung up"),
+    Fault(
+        "http to a TLS server that sends an alert",
+        sends(b"\x15\x03\x01\0\2\2\x46"),
+        REJECTED,
+        (),
+        "PORT: the answer is not",
+    ),
+    Fault("http to a TLS server that answers 400", answers(400, b"say https"), REJECTED, (), "say https", 400),
+    Fault(
+        "handshake never completes",
+        connected(stay_silent, "https", connect_timeout=SHORT),
+        TIMED_OUT,
+        (),
+        "connect clock",
+    ),
+    Fault("closed during the handshake", connected(close, "https"), UNREACHABLE, (), "PORT: TLS: "),
+    Fault("reset during the handshake", connected(reset, "https"), UNREACHABLE, (), "PORT: TLS: Connection reset"),
+    Fault("closed without close_notify", tls(CHUNKED, chunks(HM, A)), TRUNCATED, (HM, A), "without done"),
+]
+
+REPLIES = [
+    Fault("closed after connect", connected(close), TRUNCATED, (), "PORT: the server hung up"),
+    Fault("reset after connect", connected(reset), TRUNCATED, (), "PORT: the server hung up"),
+    Fault("closed after the request", sends(), TRUNCATED, (), "PORT: the server hung up"),
+    Fault("reset after the request", sends(reset), TRUNCATED, (), "PORT: the server hung up"),
+    Fault("truncated headers", sends(HEAD[:40]), TRUNCATED, (), "empty|hung up|without"),
+    Fault("binary data", sends(b"\0\xff what?\r\n\r\n"), REJECTED, (), "PORT: the answer is not HTTP"),
+    Fault("another protocol", sends(b"SSH-2.0-OpenSSH_9.6\r\n"), REJECTED, (), "PORT: the answer is not HTTP"),
+    Fault("JSON without HTTP", sends(ANSWER), REJECTED, (), "PORT: the answer is not HTTP"),
+    Fault("endless headers", sends(HEAD, endless(b"X: y\r\n")), REJECTED, (), "PORT: the answer is not HTTP"),
+    Fault(
+        "endless header line", sends(HEAD, b"X: ", endless(b"y" * 4096)), REJECTED, (), "PORT: the answer is not HTTP"
+    ),
+    Fault("endless status line", sends(b"HTTP/1.1 200 ", endless(b"y" * 4096)), REJECTED, (), "not HTTP"),
+    Fault(
+        "endless 100 Continue",
+        sends(endless(b"HTTP/1.1 100 Continue\r\n\r\n", 0.01), first_byte_timeout=1),
+        TIMED_OUT,
+        (),
+        "first-byte clock",
+    ),
+    Fault(
+        "103 Early Hints first",
+        sends(b"HTTP/1.1 103 X\r\nA: b\r\n\r\n", CHUNKED, chunks(*LINES), LAST),
+        COMPLETE,
+        LINES,
+    ),
+]
+
+BODIES = [
+    # name, body, content type, pattern of the message
+    ("JSON", b'{"error":"boom"}', "application/json", "boom"),
+    ("nested JSON", b'{"error":{"message":"boom","code":7}}', "application/json", "boom"),
+    ("detail", b'{"detail":"boom"}', "application/json", "boom"),
+    ("HTML", b"<html><title>boom</title><h1>Oh no", "text/html", "boom"),
+    ("text", b"boom", "text/plain", "boom"),
+    ("empty", b"", "text/plain", "an empty answer"),
+    ("10 MB", b"boom " * (2 << 20), "text/plain", "boom"),
+]
+CODES = [400, 401, 403, 404, 405, 413, 429, 499, 500, 502, 503, 504]
+BUSY_CODES = [429, 502, 503, 504]
+
+STATUSES = [
+    Fault(
+        f"{code}, {what}",
+        answers(code, body, content_type=content_type),
+        BUSY if code in BUSY_CODES else REJECTED,
+        (),
+        pattern,
+        code,
+    )
+    for code in CODES
+    for what, body, content_type, pattern in BODIES
+] + [
+    Fault(
+        "503, body never arrives",
+        sends(b"HTTP/1.1 503 X\r\n\r\n", stay_silent),
+        BUSY,
+        (),
+        "an empty answer",
+        503,
+        slow=True,
+    )
+]
+
+REDIRECTS = [
+    Fault(
+        f"{code} to {'another' if other else 'the same'} origin",
+        redirects(code, other),
+        REJECTED,
+        (),
+        r"PORT: redirected to http://127.0.0.1:\d+/elsewhere, which is not followed",
+        code,
+    )
+    for code in (301, 302, 303, 307, 308)
+    for other in (False, True)
+] + [Fault("302 without Location", answers(302, b""), REJECTED, (), "an empty answer", 302)]
+
+NOT_AN_ANSWER = [
+    Fault("web page", answers(200, b"<html><title>Log in", content_type="text/html"), REJECTED, (), "Log in", 200),
+    Fault("web page with an NDJSON content type", sends(HEAD, b"\r\n<html>Log in\n"), NOT_NDJSON, (), "line 1 .*HTML"),
+    Fault("text", answers(200, b"Ollama is running", content_type="text/plain"), NOT_NDJSON, (), "line 1 .*not JSON"),
+    Fault("server-sent events", sends(HEAD, b"\r\ndata: {}\n\ndata: [DONE]\n"), NOT_NDJSON, (), "line 1 .*server-sent"),
+    Fault("JSON array", answers(200, b"[" + ANSWER.replace(b"\n", b",") + b"{}]"), NOT_NDJSON, (), "line 1 .*an array"),
+    Fault("pretty-printed JSON object", answers(200, b'{\n "done": true\n}\n'), NOT_NDJSON, (), "line 1 .*not JSON"),
+    Fault(
+        "gzip with Content-Encoding",
+        answers(200, gzip.compress(ANSWER), "Content-Encoding: gzip"),
+        REJECTED,
+        (),
+        "compressed",
+        200,
+    ),
+    Fault("gzip without Content-Encoding", answers(200, gzip.compress(ANSWER)), NOT_NDJSON, (), "line 1 .*not JSON"),
+    Fault("empty body", sends(CHUNKED, LAST), TRUNCATED, (), "empty|without done"),
+    Fault("empty body, Content-Length: 0", answers(200, b""), TRUNCATED, (), "empty|without done"),
+    Fault("empty body, connection closed", sends(HEAD, b"\r\n"), TRUNCATED, (), "empty|without done"),
+    Fault("204 No Content", sends(b"HTTP/1.1 204 X\r\n\r\n"), TRUNCATED, (), "empty|without done"),
+    Fault("blank lines only", streams(b"\n", b"\r\n"), TRUNCATED, (b"\n", b"\r\n"), "empty|without"),
+]
