@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ostream.net.http import Response
     from ostream.net.tls import TLSConfig
     from ostream.protocol.chunk import Chunk
+    from ostream.system.polling import Reader
     from ostream.types import (
         ChatFields,
         Format,
@@ -236,7 +237,7 @@ class Client:
         if not body.get("model"):
             raise RequestError("model: must be named")
         data = encode_body(body)
-        stream = Stream(lambda reader_fd: self.post(path, data, reader_fd=reader_fd))
+        stream = Stream(lambda reader: self.post(path, data, reader=reader))
         return stream if body.get("stream") else stream.whole()
 
     def post(
@@ -244,7 +245,7 @@ class Client:
         path: str,
         body: bytes,
         *,
-        reader_fd: int | None = None,
+        reader: Reader | None = None,
         note: Callable[[str], None] = lambda text: None,
         hold: Callable[[float, Timeouts, str], None] | None = None,
     ) -> Response:
@@ -262,7 +263,7 @@ class Client:
         tries = 0
         while True:
             try:
-                return transport.post(self.host, path, body, self.headers, timeouts, tls_config, reader_fd)
+                return transport.post(self.host, path, body, self.headers, timeouts, tls_config, reader)
             except OstreamError as error:
                 pause = pause_before(error, tries, self.retry)
                 if pause is None:
@@ -271,7 +272,7 @@ class Client:
                 text = f"{error}; try {tries} of {self.retry} in {pause:.1f} s"
             if hold is None:
                 note(text)
-                timeouts.pause(pause, reader_fd)
+                timeouts.pause(pause, reader)
             else:
                 hold(pause, timeouts, text)
 

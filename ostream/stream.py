@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamError, reason
 from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.chunk import AttrDict, Chunk, Message
@@ -11,10 +9,10 @@ from ostream.protocol.error_lines import is_error, response_error
 from ostream.protocol.metrics import Metrics
 from ostream.protocol.ndjson import decode_lines, is_torn, split_lines
 from ostream.system.polling import ReaderGone
+from ostream.system.wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from io import FileIO
     from types import TracebackType
     from typing import Any, Callable, Generator, Iterator
 
@@ -29,8 +27,8 @@ class Stream:
     stops generating; any thread may do it, and one that waits in `next()` then comes to the end.
     """
 
-    def __init__(self, post: Callable[[int], Response]) -> None:
-        """`post` sends the request; it is given the descriptor to reader_fd meanwhile."""
+    def __init__(self, post: Callable[[Wakeup], Response]) -> None:
+        """`post` sends the request; it is given the event that stops it."""
         self._reading = _Reading()
         self._chunks = self._reading.chunks(post)
 
@@ -84,24 +82,24 @@ class _Reading:
         self.so_far = Accumulator()
         self.metrics = Metrics()
         self.closed = False
-        self.reader: FileIO | None = None
+        self.wakeup: Wakeup | None = None
 
     def stop(self) -> None:
         self.closed = True
-        if self.reader:
-            self.reader.close()
+        if self.wakeup:
+            self.wakeup.wake()
 
-    def chunks(self, post: Callable[[int], Response]) -> Generator[Chunk, None, None]:
-        # Whoever waits for the server also watches a pipe of our own, and `close` takes its reader away.
+    def chunks(self, post: Callable[[Wakeup], Response]) -> Generator[Chunk, None, None]:
+        # Whoever waits for the server also watches an event of our own, which `close` sets.
         try:
-            reader, writer = os.pipe()
+            self.wakeup = Wakeup()
         except OSError as error:
             raise ConnectError(f"no descriptors left: {reason(error)}") from None
-        with open(reader, "rb", buffering=0) as self.reader, open(writer, "wb", buffering=0) as watched:
+        with self.wakeup:
             if self.closed:
                 return
             try:
-                yield from self._until_done(post(watched.fileno()))
+                yield from self._until_done(post(self.wakeup))
             except ReaderGone:
                 return
 

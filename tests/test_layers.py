@@ -42,7 +42,7 @@ RESTRICTED = {
     "fcntl": {"storage", "system"},
     "http": {"net", "recording"},
     "select": {"system"},
-    "socket": {"net", "recording"},
+    "socket": {"net", "recording", "system"},
     "ssl": {"net"},
     "urllib": {"net"},
 }

@@ -149,7 +149,7 @@ class BatchRunner:
                 raise job.failure
             self._backoff.wait(Timeouts())
             self._progress.trace(f"id {job.key.decode()}: POST {job.path}, {len(job.body):,} bytes")
-            response = self._client.post(job.path, job.body, reader_fd=self._reader_fd, hold=self._wait)
+            response = self._client.post(job.path, job.body, reader=self._reader_fd, hold=self._wait)
             try:
                 data, answer = _answer(job, response)
                 request_id = response.getheader("X-Request-Id", "")

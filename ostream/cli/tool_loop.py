@@ -44,7 +44,7 @@ class ToolLoop:
         data = encode_body(body)
         self._diagnostics.trace(f"POST {self._client.host.url}{path}, {len(data):,} bytes")
         try:
-            response = self._client.post(path, data, reader_fd=pollable_or_none(1), note=self._diagnostics.note)
+            response = self._client.post(path, data, reader=pollable_or_none(1), note=self._diagnostics.note)
         except OstreamError as error:
             if self._stamped:
                 self._out.write_lines(request_line(path, body, getattr(error, "status_code", None)))

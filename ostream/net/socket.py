@@ -15,6 +15,7 @@ import time
 from ostream.errors import ConnectError, OstreamError, reason
 from ostream.net.timeouts import Timeouts
 from ostream.system.polling import READABLE, WRITABLE, wait_ready
+from ostream.system.wakeup import Wakeup
 
 try:
     import ssl
@@ -25,16 +26,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from ostream.system.polling import Reader
+
 BLOCK = 64 << 10
 
 
 class WatchedSocket:
     """A non-blocking socket that keeps to the timeouts, in the shape http.client wants a socket to have."""
 
-    def __init__(self, sock: socket.socket, timeouts: Timeouts, reader_fd: int | None) -> None:
+    def __init__(self, sock: socket.socket, timeouts: Timeouts, reader: Reader | None) -> None:
         self.sock = sock
         self.timeouts = timeouts
-        self.reader_fd = reader_fd
+        self.reader = reader
         self._unsent = b""
         self._has_sent = False
         self._closed = False
@@ -53,7 +56,7 @@ class WatchedSocket:
                 if ssl is None or not isinstance(error, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
                     raise
                 wanted = READABLE if isinstance(error, ssl.SSLWantReadError) else WRITABLE
-            wait_ready(self.sock.fileno(), wanted, self.reader_fd, self.timeouts.left)
+            wait_ready(self.sock.fileno(), wanted, self.reader, self.timeouts.left)
 
     def sendall(self, data: bytes) -> None:
         """Send it, or keep it until the answer is read: a header and a short body go as one."""
@@ -98,7 +101,7 @@ class WatchedSocket:
         if self._unsent:
             self._flush()
         if not self._is_tls:  # which may have more in it than the socket has
-            wait_ready(self.sock.fileno(), READABLE, self.reader_fd, self.timeouts.left)
+            wait_ready(self.sock.fileno(), READABLE, self.reader, self.timeouts.left)
         count: int = self.attempt(self.sock.recv_into, READABLE, buffer)
         return count
 
@@ -143,10 +146,10 @@ class _Reader(io.RawIOBase):
             self._wire.release()
 
 
-def connect(name: str, port: int, timeouts: Timeouts, reader_fd: int | None) -> socket.socket:
+def connect(name: str, port: int, timeouts: Timeouts, reader: Reader | None) -> socket.socket:
     """A connected socket; each address of the name gets its share of the time that is left."""
     codes: list[int] = []
-    addresses = _look_up(name, port, timeouts, reader_fd)
+    addresses = _look_up(name, port, timeouts, reader)
     for index, (family, kind, protocol, _, address) in enumerate(addresses):
         try:
             sock = socket.socket(family, kind, protocol)
@@ -154,7 +157,7 @@ def connect(name: str, port: int, timeouts: Timeouts, reader_fd: int | None) -> 
             codes.append(error.errno or 0)
             continue
         try:
-            code = _connect(sock, address, _share(timeouts, len(addresses) - index), reader_fd)
+            code = _connect(sock, address, _share(timeouts, len(addresses) - index), reader)
         except BaseException:
             sock.close()
             raise
@@ -183,20 +186,20 @@ def _share(timeouts: Timeouts, addresses: int) -> Callable[[], float | None]:
     return lambda: end - time.monotonic()
 
 
-def _connect(sock: socket.socket, address: Any, left_s: Callable[[], float | None], reader_fd: int | None) -> int:
+def _connect(sock: socket.socket, address: Any, left_s: Callable[[], float | None], reader: Reader | None) -> int:
     """0, or the errno of the failure."""
     sock.setblocking(False)
     code = sock.connect_ex(address)
     if code != errno.EINPROGRESS:
         return code
-    if not wait_ready(sock.fileno(), WRITABLE, reader_fd, left_s):
+    if not wait_ready(sock.fileno(), WRITABLE, reader, left_s):
         return errno.ETIMEDOUT
     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     # A reset comes from a connection that stood: the server hung up, whether that is seen now or a moment later.
     return 0 if code == errno.ECONNRESET else code
 
 
-def _look_up(name: str, port: int, timeouts: Timeouts, reader_fd: int | None) -> list[Any]:
+def _look_up(name: str, port: int, timeouts: Timeouts, reader: Reader | None) -> list[Any]:
     """The addresses of a name. A name server's silence can be neither timed nor interrupted, so a thread asks."""
     answer: list[Any] = []
 
@@ -209,26 +212,24 @@ def _look_up(name: str, port: int, timeouts: Timeouts, reader_fd: int | None) ->
 
     ask(socket.AI_NUMERICHOST)
     if isinstance(answer[0], Exception):
-        here, there = os.pipe()
+        answered = Wakeup()
 
-        def ask_and_tell() -> None:
+        def ask_and_wake() -> None:
             ask()
             if isinstance(answer[0], Exception):
-                try:  # without a descriptor to ask with, every name is unknown
-                    os.close(os.dup(there))
+                try:  # without a descriptor left to query with, every name is unknown
+                    os.close(os.dup(answered.fileno()))
                 except OSError as error:
                     answer[:] = [error]
-            os.close(there)
+            answered.wake()
 
-        try:
-            threading.Thread(target=ask_and_tell, daemon=True).start()
-        except RuntimeError as error:
-            os.close(there)
-            answer[:] = [error]
-        try:
-            wait_ready(here, READABLE, reader_fd, timeouts.left)
-        finally:
-            os.close(here)
+        with answered:
+            try:
+                threading.Thread(target=ask_and_wake, daemon=True).start()
+            except RuntimeError as error:
+                answer[:] = [error]
+            else:
+                wait_ready(answered.fileno(), READABLE, reader, timeouts.left)
     if isinstance(answer[0], socket.gaierror):
         raise ConnectError(f"{name}: no such host ({answer[0].args[-1]})", advice="check OLLAMA_HOST")
     if isinstance(answer[0], Exception):

@@ -12,6 +12,10 @@ import time
 from ostream.errors import StreamTimeout
 from ostream.system.polling import wait_ready
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ostream.system.polling import Reader
+
 # The status of an error answer says enough; its text must come within this many seconds.
 REFUSAL_S = 5.0
 
@@ -51,7 +55,7 @@ class Timeouts:
         if self._end is None or end < self._end:
             self._end, self._limits["max-time"] = end, seconds
 
-    def pause(self, seconds: float, reader_fd: int | None = None) -> None:
+    def pause(self, seconds: float, reader: Reader | None = None) -> None:
         """Let time go by, but no more than max-time allows."""
         self.start("pause")
         end = time.monotonic() + seconds
@@ -61,7 +65,7 @@ class Timeouts:
             pause = end - time.monotonic()
             return pause if left is None else min(left, pause)
 
-        wait_ready(None, 0, reader_fd, left_s)
+        wait_ready(None, 0, reader, left_s)
 
     def left(self) -> float | None:
         """Seconds until the next clock runs out. Raises StreamTimeout when one has."""

@@ -24,6 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping
 
+    from ostream.system.polling import Reader
+
 # An error's text is short; a page of ten megabytes says no more than its beginning.
 REFUSAL_LIMIT = 256 << 10
 
@@ -32,7 +34,7 @@ class _Request(urllib.request.Request):
     """A request and what it must keep to on its way."""
 
     timeouts: Timeouts
-    reader_fd: int | None
+    reader: Reader | None
     tls_config: TLSConfig
 
 
@@ -50,7 +52,7 @@ class _Connection(http.client.HTTPConnection):
         request = self._request
         tls = request.type == "https"
         self.sock = wire = WatchedSocket(
-            connect(self.host, self.port, request.timeouts, request.reader_fd), request.timeouts, request.reader_fd
+            connect(self.host, self.port, request.timeouts, request.reader), request.timeouts, request.reader
         )
         try:
             if not tls and request.has_header("Authorization"):
@@ -129,7 +131,7 @@ def request(
     headers: Mapping[str, str],
     timeouts: Timeouts,
     tls_config: TLSConfig,
-    reader_fd: int | None = None,
+    reader: Reader | None = None,
 ) -> Response:
     """Send one request and give the answer, whatever it says, once its headers are there.
 
@@ -138,7 +140,7 @@ def request(
     """
     proxy = _proxy(host)
     asked = _Request(host.url + path, body, {"User-Agent": _AGENT, **headers}, method=method)
-    asked.timeouts, asked.reader_fd, asked.tls_config = timeouts, reader_fd, tls_config
+    asked.timeouts, asked.reader, asked.tls_config = timeouts, reader, tls_config
     timeouts.start("connect")
     try:
         response: Response = _opener(host.scheme, proxy).open(asked)
@@ -155,13 +157,13 @@ def post(
     headers: Mapping[str, str],
     timeouts: Timeouts,
     tls_config: TLSConfig,
-    reader_fd: int | None = None,
+    reader: Reader | None = None,
 ) -> Response:
     """Send one request to /api/chat or /api/generate, and give the answer if it is one of ours.
 
     Raises what `request` raises, and ResponseError for any status that is not 2xx, an HTML page, and compression.
     """
-    response = request(host, "POST", path, body, {**_HEADERS, **headers}, timeouts, tls_config, reader_fd)
+    response = request(host, "POST", path, body, {**_HEADERS, **headers}, timeouts, tls_config, reader)
     try:
         _accept(response, host)
     except BaseException:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import http.server
-import os
 import re
 import socket
 import struct
@@ -16,6 +15,7 @@ import threading
 
 from ostream.net.host import is_loopback
 from ostream.system.polling import READABLE, ReaderGone, wait_ready
+from ostream.system.wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,29 +61,29 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         return "Origin" in self.headers or not is_loopback(re.sub(r":\d*\Z", "", host).strip("[]"))
 
     @contextlib.contextmanager
-    def watched(self) -> Iterator[int]:
-        """A descriptor to watch while something else is waited for: its reader goes when the client does.
+    def watched(self) -> Iterator[Wakeup]:
+        """An event that is set when the client leaves, to pass as `reader` while waiting for something else.
 
-        As with the real server, a client that sends its end of file has left.
+        As with the real server, a client that shuts down its sending side has left.
         """
-        reader, writer = os.pipe()
-        thread = threading.Thread(target=self._watch, args=(reader,), daemon=True)
-        thread.start()
-        try:
-            yield writer
-        finally:
-            os.close(writer)
-            thread.join()
+        with Wakeup() as finished, Wakeup() as left:
+            thread = threading.Thread(target=self._watch, args=(finished, left), daemon=True)
+            thread.start()
+            try:
+                yield left
+            finally:
+                finished.wake()
+                thread.join()
 
-    def _watch(self, reader: int) -> None:
-        """Close `reader` when the client leaves, or when nobody needs to know any more."""
+    def _watch(self, finished: Wakeup, left: Wakeup) -> None:
+        """Set `left` when the client leaves; return when `finished` is set."""
         try:
-            wait_ready(self.connection.fileno(), READABLE, reader)
+            wait_ready(self.connection.fileno(), READABLE, finished)
             if self.connection.recv(1, socket.MSG_PEEK):
-                wait_ready(None, 0, reader)  # not its end, but its next request
+                wait_ready(None, 0, finished)  # its next request, not its end
         except (OSError, ReaderGone):
             pass
-        os.close(reader)
+        left.wake()
 
     def head(
         self,
@@ -174,24 +174,23 @@ class Server(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def __enter__(self) -> Server:
-        self._running, watched = os.pipe()
-        self._thread = threading.Thread(target=self._accept, args=(watched,), daemon=True)
+        self._stopping = Wakeup()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self._running)
+        self._stopping.wake()
         self._thread.join()
+        self._stopping.close()
         self.server_close()
 
-    def _accept(self, watched: int) -> None:
-        """As serve_forever, which would wake up again and again to see whether it should end."""
-        try:
+    def _accept(self) -> None:
+        """Serve until the server is left. serve_forever() would wake up twice a second to check for that."""
+        with contextlib.suppress(ReaderGone):
             while True:
-                wait_ready(self.fileno(), READABLE, watched)
+                wait_ready(self.fileno(), READABLE, self._stopping)
                 self.handle_request()
-        except ReaderGone:
-            os.close(watched)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that left is not an error."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ostream.net.http import Response
     from ostream.recording.http_server import RequestHandler
+    from ostream.system.wakeup import Wakeup
 
 CONNECT_S = 10.0
 # What fewer bytes than this say is kept in memory until the exchange is over.
@@ -130,7 +131,7 @@ class Proxy:
                 self._end(note, None if note.answer.is_over else IncompleteStream("the client left"))
                 raise
 
-    def _ask(self, exchange: RequestHandler, note: ExchangeLog, timeouts: Timeouts, client: int) -> None:
+    def _ask(self, exchange: RequestHandler, note: ExchangeLog, timeouts: Timeouts, client: Wakeup) -> None:
         headers = self._headers(exchange)
         try:
             response = request(

@@ -1,7 +1,7 @@
-"""Waiting for a descriptor without losing sight of the reader of our output.
+"""Wait for descriptors, and at the same time for the reader of our output to leave or for a `Wakeup`.
 
-Every stage watches both ends while it waits: the one it reads from, and its stdout, so that a reader who leaves
-stops the whole pipe at once even while the server is silent.
+Every stage of a pipeline watches its stdout while it waits for input, so a reader that leaves stops the whole pipeline
+at once, even while the server is silent.
 """
 
 from __future__ import annotations
@@ -9,29 +9,38 @@ from __future__ import annotations
 import os
 import select
 import stat
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable
+    from typing import Callable, Union
 
-READABLE = select.POLLIN
-WRITABLE = select.POLLOUT
-# A poll counts milliseconds in a C int, 24 days at most.
+    from ostream.system.wakeup import Wakeup
+
+    # A descriptor of ours whose reader may leave, or an event; either ends a wait with ReaderGone.
+    Reader = Union[int, Wakeup]
+
+# Windows has no poll and none of its constants; there they are only bits for _select.
+READABLE: int = getattr(select, "POLLIN", 1)
+WRITABLE: int = getattr(select, "POLLOUT", 4)
+# XNU ignores a descriptor polled for no events. This one never happens on an output, and keeps it from being ignored.
+_WATCHED: int = getattr(select, "POLLRDBAND", 0)
+# poll() takes milliseconds in a C int: 24 days at most.
 LONGEST_POLL_S = 86_400
 
 
 class ReaderGone(Exception):
-    """Nobody reads our output any more. Not an error: the process ends as SIGPIPE would end it."""
+    """The reader of our output has left, or a Wakeup was set. Not an error: a command then exits as by SIGPIPE."""
 
 
 def pollable_or_none(fd: int) -> int | None:
-    """The descriptor, if a poll can tell that its reader left: a pipe, a socket or a terminal."""
+    """Return `fd` if poll() reports that its reader has left (pipes, sockets and terminals), else None."""
     mode = os.fstat(fd).st_mode
     return fd if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd) else None
 
 
 def is_pipe(fd: int) -> bool:
-    """Is this an open pipe?"""
+    """True if `fd` is open and a pipe."""
     try:
         return stat.S_ISFIFO(os.fstat(fd).st_mode)
     except OSError:
@@ -39,34 +48,79 @@ def is_pipe(fd: int) -> bool:
 
 
 def wait_ready(
-    fd: int | None, events: int, reader_fd: int | None = None, left_s: Callable[[], float | None] = lambda: None
+    fd: int | None, events: int, reader: Reader | None = None, left_s: Callable[[], float | None] = lambda: None
 ) -> bool:
-    """True when `fd` is ready, or at its end; False when the time is over. With no `fd`, a sleep.
+    """Wait until `fd` is ready for `events` or at its end. Return False when the time is over.
 
-    `left_s` gives the seconds left (None: for ever) and may raise. Raises ReaderGone when the reader of `watch` left.
+    Without `fd` this is a sleep that `reader` can end. Arguments and errors as for `wait_any`.
     """
-    return bool(wait_any({} if fd is None else {fd: events}, reader_fd, left_s))
+    return bool(wait_any({} if fd is None else {fd: events}, reader, left_s))
 
 
 def wait_any(
-    events: dict[int, int], reader_fd: int | None = None, left_s: Callable[[], float | None] = lambda: None
+    events: dict[int, int], reader: Reader | None = None, left_s: Callable[[], float | None] = lambda: None
 ) -> list[int]:
-    """Those of several descriptors that are ready; none when the time is over. Otherwise as `wait`."""
+    """Wait for several descriptors; return those that are ready, or an empty list when the time is over.
+
+    `events` maps each descriptor to READABLE, WRITABLE or both. `left_s` returns the seconds left (None: no limit) or
+    raises; its exception is raised only if no descriptor is ready by then: a process that was stopped for longer than
+    its timeout finds the data that arrived meanwhile. Raises ReaderGone when the reader of the descriptor `reader` has
+    left, or the Wakeup `reader` is set.
+    """
+    if not hasattr(select, "poll"):
+        return _select(events, reader, left_s)
     poll = select.poll()
     for fd, wanted in events.items():
         poll.register(fd, wanted)
-    if reader_fd is not None:
-        poll.register(reader_fd, 0)
+    if reader is not None:
+        # Nothing is written to a Wakeup, so it is readable only when it is set.
+        poll.register(reader, _WATCHED if isinstance(reader, int) else READABLE)
     while True:
-        left = left_s()
+        left, failure = _time_left(left_s)
         found = []
-        for fd, seen in poll.poll(None if left is None else min(max(left, 0), LONGEST_POLL_S) * 1000):
-            if fd != reader_fd:
-                found.append(fd)
-            elif seen & (select.POLLERR | select.POLLHUP):
+        for fd, seen in poll.poll(None if left is None else left * 1000):
+            if fd in events:
+                found.append(fd)  # also for POLLNVAL, which XNU reports for devices: then the read or write waits
+            elif seen & (select.POLLERR | select.POLLHUP | READABLE):
                 raise ReaderGone
             else:
-                # Invalid: some systems can't poll a device. (A closed descriptor was filled at the start.)
+                # POLLNVAL: this system cannot poll the device. (A closed stdout was replaced at the start.)
                 poll.unregister(fd)
-        if found or (left is not None and left <= 0):
+        if found:
             return found
+        if failure:
+            raise failure
+        if left is not None and left <= 0:
+            return []
+
+
+def _select(events: dict[int, int], reader: Reader | None, left_s: Callable[[], float | None]) -> list[int]:
+    """`wait_any` for systems without poll(), which run only the library: of readers, only a Wakeup is watched."""
+    readers = [fd for fd, wanted in events.items() if wanted & READABLE]
+    writers = [fd for fd, wanted in events.items() if wanted & WRITABLE]
+    wakeup = [] if reader is None or isinstance(reader, int) else [reader.fileno()]
+    while True:
+        left, failure = _time_left(left_s)
+        if readers or writers or wakeup:
+            # Windows reports a failed attempt to connect only among the exceptions.
+            ready = set().union(*select.select(readers + wakeup, writers, writers, left))
+        else:
+            time.sleep(LONGEST_POLL_S if left is None else left)
+            ready = set()
+        if ready.intersection(wakeup):
+            raise ReaderGone
+        if ready:
+            return [fd for fd in events if fd in ready]
+        if failure:
+            raise failure
+        if left is not None and left <= 0:
+            return []
+
+
+def _time_left(left_s: Callable[[], float | None]) -> tuple[float | None, Exception | None]:
+    """How long to wait next, at most LONGEST_POLL_S, and the exception to raise if nothing is ready then."""
+    try:
+        left = left_s()
+    except Exception as error:
+        return 0, error
+    return (None if left is None else min(max(left, 0), LONGEST_POLL_S)), None

@@ -71,6 +71,8 @@ class ToolProcess:
         import subprocess
         import threading
 
+        from ostream.system.wakeup import Wakeup
+
         self._left = memoryview(stdin)
         self.stdout = bytearray()
         self.stderr = bytearray()
@@ -79,9 +81,9 @@ class ToolProcess:
         self._process = subprocess.Popen(
             [path], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=environment, start_new_session=True
         )
-        # A poll can't wait for a process, but for a pipe that a thread closes then.
-        self._ended, ended = os.pipe()
-        self._waiter = threading.Thread(target=_wait, args=(self._process.pid, ended), daemon=True)
+        # poll() cannot wait for a process, but for an event that a thread sets when the process ends.
+        self._ended = Wakeup()
+        self._waiter = threading.Thread(target=self._wait, daemon=True)
         self._waiter.start()
 
     @property
@@ -94,7 +96,7 @@ class ToolProcess:
         """Give it its input and take its output, until its end or a limit; what went wrong, in words."""
         give, take, listen = (pipe.fileno() for pipe in self._pipes)
         os.set_blocking(give, False)
-        events = {give: WRITABLE, take: READABLE, listen: READABLE, self._ended: READABLE}
+        events = {give: WRITABLE, take: READABLE, listen: READABLE, self._ended.fileno(): READABLE}
         deadline = time.monotonic() + time_s
         while True:
             ready = wait_any(events, pollable_or_none(1), lambda: deadline - time.monotonic())
@@ -112,8 +114,18 @@ class ToolProcess:
             del self.stderr[STDERR_BYTES:]
             if len(self.stdout) > limit:
                 return f"error: more than {limit:,} bytes of output"
-            if ready == [self._ended]:
+            if ready == [self._ended.fileno()]:
                 return ""
+
+    def _wait(self) -> None:
+        """Set the event when the process has ended."""
+        if hasattr(os, "waitid"):
+            # WNOWAIT keeps the zombie, so its pid cannot be reused before killpg.
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            # macOS before Python 3.13. The pid of a process group that has members is not reused either.
+            self._process.wait()
+        self._ended.wake()
 
     def _write(self, fd: int) -> bool:
         """Write what it takes now; is there more to write?"""
@@ -134,7 +146,7 @@ class ToolProcess:
         self.kill()
         self._waiter.join()
         self._process.wait()
-        os.close(self._ended)
+        self._ended.close()
         for pipe in self._pipes:
             pipe.close()
 
@@ -146,9 +158,3 @@ class ToolProcess:
             return text
         how = f"exit {status}" if status > 0 else f"ended by signal {-status}"
         return f"{how}: {text}{self.stderr.decode('utf-8', 'replace')}".strip()
-
-
-def _wait(pid: int, ended: int) -> None:
-    """Until the process has ended. It stays a zombie, or another could get its number before its group is killed."""
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-    os.close(ended)

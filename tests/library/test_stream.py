@@ -171,20 +171,20 @@ def test_many_threads_may_close_at_once() -> None:
 
 
 def test_closed_while_the_request_is_prepared_it_is_not_sent() -> None:
-    def post(watch: int) -> Any:
+    def post(reader: object) -> Any:
         raise AssertionError("sent all the same")
 
     stream = Stream(post)
-    pipe = os.pipe
+    socketpair = socket.socketpair
 
-    def close_meanwhile() -> tuple[int, int]:
+    def close_meanwhile() -> tuple[socket.socket, socket.socket]:
         threading.Thread(target=stream.close).start()
         while not stream._reading.closed:
             time.sleep(0.001)
-        return pipe()
+        return socketpair()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "pipe", close_meanwhile)
+        patch.setattr(socket, "socketpair", close_meanwhile)
         assert list(stream) == []
 
 

@@ -30,7 +30,7 @@ Respond = Callable[[RequestHandler], None]
 def _pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses that were made; none of them takes any time."""
     pauses: list[float] = []
-    monkeypatch.setattr(Timeouts, "pause", lambda self, seconds, reader_fd=None: pauses.append(seconds))
+    monkeypatch.setattr(Timeouts, "pause", lambda self, seconds, reader=None: pauses.append(seconds))
     return pauses
 
 

@@ -88,7 +88,7 @@ def test_who_hangs_up_while_we_send_may_have_answered_before(pair: tuple[socket.
 def test_a_read_watches_the_reader_of_our_output(pair: tuple[socket.socket, WatchedSocket]) -> None:
     _, wire = pair
     reader, writer = os.pipe()
-    wire.reader_fd = writer
+    wire.reader = writer
     threading.Timer(0.05, os.close, (reader,)).start()
     try:
         with pytest.raises(ReaderGone):

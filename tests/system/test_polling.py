@@ -1,9 +1,10 @@
-"""Waiting watches both ends: who reads our output may leave while the input is silent."""
+"""A wait ends when a descriptor is ready, when the time is over, or when the reader of our output leaves."""
 
 from __future__ import annotations
 
 import os
 import pty
+import select
 import socket
 import threading
 from pathlib import Path
@@ -12,18 +13,23 @@ from typing import Callable, Iterator
 import pytest
 
 from ostream.system import polling
-from ostream.system.polling import READABLE, WRITABLE, ReaderGone, pollable_or_none
+from ostream.system.polling import READABLE, WRITABLE, ReaderGone, pollable_or_none, wait_any, wait_ready
 
 Ends = "tuple[int, Callable[[], None]]"
 
 
-@pytest.fixture(name="silent")
-def _silent() -> Iterator[int]:
-    """A pipe on which nothing comes."""
-    here, there = os.pipe()
-    yield here
-    os.close(here)
-    os.close(there)
+@pytest.fixture(name="both", params=["poll", "select"])
+def _both(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "select":
+        monkeypatch.delattr(select, "poll")
+
+
+@pytest.fixture(name="pipe")
+def _pipe_ends() -> Iterator[tuple[int, int]]:
+    reader, writer = os.pipe()
+    yield reader, writer
+    os.close(reader)
+    os.close(writer)
 
 
 def _pipe() -> Ends:
@@ -41,44 +47,24 @@ def _pty() -> Ends:
     return slave, lambda: os.close(master)
 
 
-OUTPUTS = [_pipe, _socketpair, _pty]
-
-
-@pytest.mark.parametrize("make", OUTPUTS)
-def test_a_reader_who_leaves_is_noticed_while_the_input_is_silent(make: Callable[[], Ends], silent: int) -> None:
+@pytest.mark.parametrize("make", [_pipe, _socketpair, _pty])
+def test_a_reader_that_leaves_ends_the_wait_and_one_that_stays_does_not(
+    make: Callable[[], Ends], pipe: tuple[int, int]
+) -> None:
     output, leave = make()
     try:
         assert pollable_or_none(output) == output
+        assert not wait_ready(pipe[0], READABLE, output, iter([0.01, 0.0]).__next__)
         threading.Timer(0.05, leave).start()
         with pytest.raises(ReaderGone):
-            polling.wait_ready(silent, READABLE, output)
-    finally:
-        os.close(output)
-
-
-@pytest.mark.parametrize("make", OUTPUTS)
-def test_a_reader_who_leaves_is_noticed_while_nothing_is_waited_for_but_time(make: Callable[[], Ends]) -> None:
-    output, leave = make()
-    leave()
-    try:
+            wait_ready(pipe[0], READABLE, output)
         with pytest.raises(ReaderGone):
-            polling.wait_ready(None, 0, output)
+            wait_ready(None, 0, output)
     finally:
         os.close(output)
 
 
-@pytest.mark.parametrize("make", OUTPUTS)
-def test_a_reader_who_stays_does_not_wake_us(make: Callable[[], Ends], silent: int) -> None:
-    output, leave = make()
-    try:
-        lefts = iter([0.01, 0.0])
-        assert polling.wait_ready(silent, READABLE, output, lambda: next(lefts)) is False
-    finally:
-        leave()
-        os.close(output)
-
-
-def test_what_cannot_tell_that_its_reader_left_is_not_watched(tmp_path: Path) -> None:
+def test_files_and_devices_are_not_watched(tmp_path: Path) -> None:
     for name in (str(tmp_path / "file"), os.devnull):
         fd = os.open(name, os.O_RDWR | os.O_CREAT)
         try:
@@ -87,57 +73,55 @@ def test_what_cannot_tell_that_its_reader_left_is_not_watched(tmp_path: Path) ->
             os.close(fd)
 
 
-def test_an_output_that_cannot_be_polled_is_left_alone(silent: int) -> None:
-    closed = os.dup(silent)
+def test_an_output_that_cannot_be_polled_is_ignored(pipe: tuple[int, int]) -> None:
+    closed = os.dup(pipe[0])
     os.close(closed)
-    lefts = iter([1.0, 0.0])
-    assert polling.wait_ready(silent, READABLE, closed, lambda: next(lefts)) is False
+    assert not wait_ready(pipe[0], READABLE, closed, iter([1.0, 0.0]).__next__)
 
 
-def test_ready_is_data_or_the_end_or_room() -> None:
+@pytest.mark.usefixtures("both")
+def test_ready_is_room_to_write_or_data_or_the_end() -> None:
     reader, writer = os.pipe()
     try:
-        assert polling.wait_ready(writer, WRITABLE)
+        assert wait_any({reader: READABLE, writer: WRITABLE}) == [writer]
         os.write(writer, b"x")
-        assert polling.wait_ready(reader, READABLE)
+        assert wait_any({reader: READABLE, writer: WRITABLE}) == [reader, writer]
         os.read(reader, 1)
     finally:
         os.close(writer)
-    assert polling.wait_ready(reader, READABLE)
+    assert wait_ready(reader, READABLE)
     os.close(reader)
 
 
-def test_data_that_is_there_counts_when_the_time_is_over() -> None:
-    reader, writer = os.pipe()
-    os.write(writer, b"x")
-    assert polling.wait_ready(reader, READABLE, None, lambda: -1.0)
-    os.close(reader)
-    os.close(writer)
-
-
-@pytest.mark.parametrize("left_s", [3e6, 1e300, float("inf")])
-def test_more_time_than_a_poll_can_count_is_only_long(left_s: float) -> None:
-    reader, writer = os.pipe()
-    threading.Timer(0.05, os.write, (writer, b"x")).start()
-    assert polling.wait_ready(reader, READABLE, None, lambda: left_s)
-    os.close(reader)
-    os.close(writer)
-
-
-def test_a_long_time_is_waited_for_in_several_polls(monkeypatch: pytest.MonkeyPatch, silent: int) -> None:
-    monkeypatch.setattr(polling, "LONGEST_POLL_S", 0.001)
-    lefts = iter([1e6, 1e6 - 1, 1e6 - 2, 0.0])
-    assert polling.wait_ready(silent, READABLE, None, lambda: next(lefts)) is False
-    assert list(lefts) == []
-
-
-def test_who_gives_the_time_may_end_the_waiting(silent: int) -> None:
-    lefts = iter([0.001])
+@pytest.mark.usefixtures("both")
+def test_data_counts_when_the_time_is_over_even_if_that_raises(pipe: tuple[int, int]) -> None:
+    """As after Ctrl-Z: the process was stopped for longer than its timeout, and data arrived meanwhile."""
 
     def left_s() -> float:
-        for left in lefts:
-            return left
         raise TimeoutError
 
     with pytest.raises(TimeoutError):
-        polling.wait_ready(silent, READABLE, None, left_s)
+        wait_ready(pipe[0], READABLE, None, left_s)
+    os.write(pipe[1], b"x")
+    assert wait_ready(pipe[0], READABLE, None, left_s)
+    assert wait_ready(pipe[0], READABLE, None, lambda: -1.0)
+
+
+@pytest.mark.usefixtures("both")
+def test_without_a_descriptor_a_wait_is_a_sleep() -> None:
+    assert not wait_ready(None, 0, None, iter([0.01, 0.0]).__next__)
+
+
+@pytest.mark.usefixtures("both")
+@pytest.mark.parametrize("left_s", [3e6, 1e300, float("inf")])
+def test_more_time_than_poll_can_count_is_a_long_wait(left_s: float, pipe: tuple[int, int]) -> None:
+    threading.Timer(0.05, os.write, (pipe[1], b"x")).start()
+    assert wait_ready(pipe[0], READABLE, None, lambda: left_s)
+
+
+@pytest.mark.usefixtures("both")
+def test_a_long_wait_is_made_of_several(monkeypatch: pytest.MonkeyPatch, pipe: tuple[int, int]) -> None:
+    monkeypatch.setattr(polling, "LONGEST_POLL_S", 0.001)
+    lefts = iter([1e6, 1e6 - 1, 1e6 - 2, 0.0])
+    assert not wait_ready(pipe[0], READABLE, None, lambda: next(lefts))
+    assert list(lefts) == []
