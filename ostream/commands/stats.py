@@ -5,7 +5,7 @@ from __future__ import annotations
 from ostream.cli.filter_input import ErrorItem, FilterInput
 from ostream.errors import RequestError
 from ostream.protocol.error_lines import line_status
-from ostream.protocol.metrics import FIELDS, Metrics, show_duration
+from ostream.protocol.metrics import FIELDS, Metrics, show_duration, truncation_warning
 from ostream.protocol.ndjson import encode_line
 from ostream.protocol.summary import Summary
 from ostream.system.terminal import one_line
@@ -74,8 +74,8 @@ def run(
             continue
         measured = response.as_dict()
         total.add(measured, complete=failed is None)
-        if response.warning:
-            diagnostics.note(response.warning)
+        if measured["prompt_truncated"]:
+            diagnostics.note(truncation_warning(measured["prompt_eval_count"]))
         if summary:
             continue
         if as_json:
@@ -140,6 +140,8 @@ def _line(known: dict[str, Any]) -> bytes:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return "" if value is None else f"{value:.2f}" if isinstance(value, float) else " ".join(str(value).split("\n"))
 
 
@@ -147,15 +149,15 @@ def _table(known: dict[str, Any]) -> str:
     """A line for each number that is known, in the style of `ollama run --verbose`."""
     lines = []
     for name, value in known.items():
-        if value is None or name.endswith("_from"):
+        if value is None or value is False or name.endswith("_from"):
             continue
         if name == "failures":
             shown = ", ".join(f"{count} {kind}" for kind, count in value.items()) or "none"
         elif "_rate" in name:
             shown = f"{value:.2f} tokens/s"
-        elif name.endswith("eval_count"):
+        elif name.endswith(("eval_count", "cached_count")):
             shown = f"{value} token(s)"
-        elif name in ("model", "done_reason", "chunks", "fragments", "responses", "complete"):
+        elif name in ("model", "done_reason", "chunks", "fragments", "responses", "complete", "prompt_truncated"):
             shown = _plain(value)
         else:
             shown = show_duration(value)

@@ -1,14 +1,14 @@
-"""What a response cost: the server's counts and durations, the rates that follow, and how the chunks came.
+"""Counts, durations and rates of one response, and the times between its fragments.
 
-Durations are integer nanoseconds, as the server sends them; rates are tokens per second, as `ollama run --verbose`
-has them. What is not known is None.
+Durations are nanoseconds and rates tokens per second, as `ollama run --verbose` shows them. A value that the server
+did not report, or that cannot be true, is None; every other number is finite and not negative.
 """
 
 from __future__ import annotations
 
+import re
 from array import array
-
-from ostream.protocol.chunk import content, thinking
+from functools import lru_cache
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,24 +18,39 @@ if TYPE_CHECKING:
 FIELDS = (
     *("model", "done_reason", "chunks", "fragments", "total_duration", "load_duration"),
     *("time_to_first_token", "time_to_first_token_from", "time_to_first_content"),
-    *("prompt_eval_count", "prompt_eval_duration", "prompt_eval_rate"),
+    *("prompt_eval_count", "prompt_eval_cached_count", "prompt_eval_duration", "prompt_eval_rate", "prompt_truncated"),
     *("eval_count", "eval_duration", "eval_rate", "time_per_output_token"),
     *("inter_chunk_p50", "inter_chunk_p90", "inter_chunk_p99", "longest_stall", "inter_chunk_from"),
 )
+_NUMBERS = (
+    *("total_duration", "load_duration", "prompt_eval_count", "prompt_eval_cached_count", "prompt_eval_duration"),
+    *("eval_count", "eval_duration"),
+)
+_REPORTED = frozenset(("done_reason", *_NUMBERS))
 
-# The server counts in int64; what is larger is no count.
+# The server counts in int64; a larger number is not a count.
 INT64 = 1 << 63
+# Above this, tokens were not evaluated but taken from a cache, or the duration is a constant.
+MAX_RATE = 100_000.0
 
-CLIENT = "client clock"  # from `elapsed`, which send --stamp and the library measure
+CLIENT = "client clock"  # `elapsed`, which send --stamp and the library measure
 SERVER = "server, lower bound"  # load and prompt evaluation: without the network, the queue and the first token
-CREATED = "created_at"  # when the server made the chunks, not when they came
+CREATED = "created_at"  # when the server made the chunks, not when they arrived
 
 
 class Metrics:
-    """Adds up the chunks of one response; keeps one number for each fragment."""
+    """Measure one response from its chunks. Keeps one number per fragment, and of the text only whether there is any.
 
-    def __init__(self) -> None:
-        self._last: dict[str, Any] = {}
+    `num_ctx` and `truncate` are those of the request, if known; they decide `prompt_truncated`.
+    """
+
+    def __init__(self, num_ctx: Any = None, truncate: Any = None) -> None:
+        self.has_content = False  # text that is not only white space
+        self.has_thinking = False
+        self._num_ctx = num_ctx
+        self._truncate = truncate
+        self._model: Any = None
+        self._reported: dict[str, Any] = {}
         self._chunks = 0
         self._fragments = 0
         self._first_token: int | None = None
@@ -45,52 +60,75 @@ class Metrics:
         self._previous: int | None = None
 
     def add(self, chunk: Mapping[str, Any], elapsed: int | None = None) -> None:
-        """Take a chunk into account. `elapsed`: ns since the request was sent, if the chunk itself does not say."""
-        self._chunks += 1
-        self._last.update(chunk)
-        answer = content(chunk)
-        if not answer and not thinking(chunk):
-            return
-        self._fragments += 1
-        stamp = _duration(chunk.get("elapsed", elapsed))
-        if stamp is not None:
-            if self._first_token is None and self._fragments == 1:
-                self._first_token = stamp
-            if self._first_content is None and answer:
-                self._first_content = stamp
-        self._add_gap(stamp, chunk)
+        """Add a chunk. `elapsed`: ns since the request was sent (default: the chunk's own `elapsed`)."""
+        self.add_all((chunk,), elapsed)
 
-    def _add_gap(self, elapsed: int | None, chunk: Mapping[str, Any]) -> None:
-        """The time since the fragment before, by the one clock that all of this response have."""
-        now, clock = (elapsed, CLIENT) if elapsed is not None else (timestamp(chunk.get("created_at")), CREATED)
-        if self._gaps_from not in (None, clock):
-            now = None  # two timeouts can't be compared
-        if now is not None:
-            self._gaps_from = clock
-            if self._previous is not None and 0 <= now - self._previous < INT64:
+    def add_all(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None = None) -> None:
+        """Add chunks that arrived together. `elapsed` as in `add`, the same for all of them."""
+        self._chunks += len(chunks)
+        for chunk in chunks:
+            if not _REPORTED.isdisjoint(chunk):
+                self._reported.update({name: chunk[name] for name in _REPORTED if name in chunk})
+            if "model" in chunk:
+                self._model = chunk["model"]
+            # What `content` and `thinking` do, without two calls for each chunk.
+            message = chunk.get("message")
+            if isinstance(message, dict):
+                text = message.get("content")
+            else:
+                message, text = chunk, chunk.get("response")
+            if not text or not isinstance(text, str):
+                text = ""
+                thought = message.get("thinking")
+                if not thought or not isinstance(thought, str):
+                    continue
+                self.has_thinking = True
+            elif not self.has_content:
+                self.has_content = not text.isspace()
+            self._fragments += 1
+            stamp = chunk.get("elapsed") if elapsed is None else elapsed
+            if stamp is not None:
+                stamp = duration(stamp)
+            if stamp is not None:
+                if self._first_token is None and self._fragments == 1:
+                    self._first_token = stamp
+                if text and self._first_content is None:
+                    self._first_content = stamp
+                now, clock = stamp, CLIENT
+            else:
+                created = timestamp(chunk.get("created_at"))
+                now, clock = created, CREATED
+            if self._gaps_from is not clock:
+                if self._gaps_from is not None:
+                    now = None  # times by two clocks can't be compared
+                elif now is not None:
+                    self._gaps_from = clock
+            if now is not None and self._previous is not None and 0 <= now - self._previous < INT64:
                 self._gaps.append(now - self._previous)
-        self._previous = now
+            self._previous = now
 
     @property
     def gaps(self) -> Sequence[int]:
-        """ns between fragments, the first token excluded; empty if the server's clock stood still."""
+        """ns between fragments, without the time to the first; empty if all are 0, as from a constant `created_at`."""
         return self._gaps if any(self._gaps) else array("q")
 
     def as_dict(self) -> dict[str, Any]:
         """All FIELDS."""
-        last = self._last
         known: dict[str, Any] = dict.fromkeys(FIELDS)
-        for name in ("model", "done_reason"):
-            known[name] = last.get(name) if isinstance(last.get(name), str) else None
+        known["model"] = self._model if isinstance(self._model, str) else None
+        reason = self._reported.get("done_reason")
+        known["done_reason"] = reason if isinstance(reason, str) else None
         known["chunks"], known["fragments"] = self._chunks, self._fragments
-        for name in ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration"):
-            known[name] = _number(last.get(name))
-        for name in ("prompt_eval_count", "eval_count"):
-            known[name] = _number(last.get(name))
-        for stem in ("prompt_eval", "eval"):
-            known[f"{stem}_rate"] = _rate(known[f"{stem}_count"], known[f"{stem}_duration"])
-            if known[f"{stem}_rate"] and stem == "eval":
-                known["time_per_output_token"] = round(known["eval_duration"] / known["eval_count"])
+        for name in _NUMBERS:
+            known[name] = number(self._reported.get(name))
+        evaluated = known["prompt_eval_count"]
+        if evaluated is not None:
+            evaluated -= min(known["prompt_eval_cached_count"] or 0, evaluated)
+        known["prompt_eval_rate"] = rate(evaluated, known["prompt_eval_duration"])
+        known["prompt_truncated"] = is_prompt_truncated(known["prompt_eval_count"], self._num_ctx, self._truncate)
+        known["eval_rate"] = rate(known["eval_count"], known["eval_duration"])
+        if known["eval_rate"]:
+            known["time_per_output_token"] = round(known["eval_duration"] / known["eval_count"])
         self._add_first(known)
         gaps = sorted(self.gaps)
         if gaps:
@@ -107,13 +145,36 @@ class Metrics:
             known["time_to_first_token"] = known["prompt_eval_duration"] + (known["load_duration"] or 0)
             known["time_to_first_token_from"] = SERVER
 
-    @property
-    def warning(self) -> str | None:
-        """Why the prompt may have been cut, if it may: a server truncates in silence, to the context window."""
-        count = _number(self._last.get("prompt_eval_count"))
-        if count is None or count < 2048 or int(count) & (int(count) - 1):
-            return None
-        return f"prompt_eval_count is {count}, the size of a context window: the prompt may have been cut"
+
+def is_prompt_truncated(count: Any, num_ctx: Any = None, truncate: Any = None) -> bool | None:
+    """Whether the server cut the prompt to fit the context window, which it does without an error.
+
+    `count` is prompt_eval_count; `num_ctx` and `truncate` are those of the request, if known. Servers up to 0.30.9 cut
+    to num_ctx tokens, newer ones to num_ctx / 2 + 2 or + 3. Without `num_ctx`, a count that fits a window of 2,048 or
+    more tokens, always a power of two by default, is True and any other None: the model may have a window of its own.
+    """
+    count = number(count)
+    if truncate is False:
+        return False
+    if count is None:
+        return None
+    count = int(count)
+    window = duration(num_ctx)
+    if window:
+        return count in (window, window // 2 + 2, window // 2 + 3)
+    return True if _is_power(count, 2048) or _is_power(count - 2, 1024) or _is_power(count - 3, 1024) else None
+
+
+def _is_power(value: int, least: int) -> bool:
+    return value >= least and not value & (value - 1)
+
+
+def truncation_warning(count: Any) -> str:
+    """The message about a prompt that `is_prompt_truncated` found to be cut to `count` tokens."""
+    return (
+        f"the prompt was probably truncated to {count} tokens; enlarge the context window with --option num_ctx=N, "
+        "or use --no-truncate to get an error instead"
+    )
 
 
 def percentile(ordered: Sequence[float], percent: int) -> float:
@@ -122,47 +183,62 @@ def percentile(ordered: Sequence[float], percent: int) -> float:
 
 
 def timestamp(created_at: Any) -> int | None:
-    """ns since the epoch of an RFC 3339 time with 0 to 9 digits behind the point; None for anything else."""
-    import re
+    """ns since the epoch of an RFC 3339 time with up to 9 digits after the point; None for anything else."""
+    if not isinstance(created_at, str):
+        return None
+    fraction = created_at[20:-1]
+    if created_at[19:20] == "." and created_at[-1] == "Z" and fraction.isdecimal() and fraction.isascii():
+        zone = "Z"
+    else:
+        match = re.fullmatch(r"[^.Z+]{19}(?:\.([0-9]+))?(Z|[+-]\d\d:\d\d)", created_at, re.ASCII)
+        if not match:
+            return None
+        fraction, zone = match.group(1) or "0", match.group(2)
+    seconds = _epoch_seconds(created_at[:19], zone)
+    return None if seconds is None or len(fraction) > 9 else seconds * 10**9 + int(fraction.ljust(9, "0"))
+
+
+@lru_cache(maxsize=16)  # of a stream, many chunks fall into one second
+def _epoch_seconds(moment: str, zone: str) -> int | None:
     from datetime import datetime
 
-    match = re.fullmatch(
-        r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)",
-        created_at if isinstance(created_at, str) else "",
-    )
-    if not match:
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", moment, re.ASCII):
         return None
-    whole, fraction, zone = match.groups()
     try:
-        moment = datetime.fromisoformat(whole + zone.replace("Z", "+00:00"))
-        return (round(moment.timestamp()) * 10**9) + int((fraction or "0").ljust(9, "0"))
+        return round(datetime.fromisoformat(moment + zone.replace("Z", "+00:00")).timestamp())
     except (ValueError, OverflowError):
         return None
 
 
-def _number(value: Any) -> int | float | None:
-    """A count or a duration that can be one; servers send floats, and constants."""
+def number(value: Any) -> int | float | None:
+    """A count or duration of a server, if it can be one: some send floats, and a few nonsense."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < INT64:
         return None
     return value
 
 
-def _duration(value: Any) -> int | None:
-    number = _number(value)
-    return None if number is None else int(number)
+def duration(value: Any) -> int | None:
+    """The same in whole units."""
+    if type(value) is int and 0 <= value < INT64:
+        return value
+    found = number(value)
+    return None if found is None else int(found)
 
 
-def _rate(count: float | None, duration_ns: float | None) -> float | None:
-    if not count or not duration_ns or duration_ns < 1:
+def rate(count: float | None, duration_ns: float | None) -> float | None:
+    """Tokens per second; None where they say nothing: a count of 1 (servers leave its duration out, or send a constant)
+    and a rate above MAX_RATE."""
+    if count is None or duration_ns is None or count <= 1 or duration_ns < 1:
         return None
-    return count * 1e9 / duration_ns
+    tokens_per_s = count * 1e9 / duration_ns
+    return tokens_per_s if tokens_per_s <= MAX_RATE else None
 
 
 def show_duration(duration_ns: float) -> str:
     """A duration for a person, as Go prints them: 4.668s, 130ms, 485.879µs."""
     for unit, size in (("s", 10**9), ("ms", 10**6), ("µs", 10**3)):
         if duration_ns >= size:
-            # In whole numbers: a server may send one too large for a float.
+            # In whole numbers: a sum may be too large for a float.
             whole, thousandths = divmod((int(duration_ns) * 1000 + size // 2) // size, 1000)
             return f"{whole}.{thousandths:03d}".rstrip("0").rstrip(".") + unit
     return f"{duration_ns:g}ns"

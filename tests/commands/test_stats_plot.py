@@ -58,9 +58,11 @@ def test_the_old_shape_with_context_and_metrics_on_every_chunk() -> None:
     assert (known["chunks"], known["fragments"], known["eval_count"], known["eval_rate"]) == (3, 3, 3, 3.0)
 
 
-def test_a_prompt_as_long_as_a_context_window_is_noted() -> None:
-    note = "stats: prompt_eval_count is 4096, the size of a context window: the prompt may have been cut\n"
-    assert call("stats", stdin=done(prompt_eval_count=4096)).stderr.decode() == note
+def test_a_truncated_prompt_is_noted_with_the_options_that_help() -> None:
+    result = call("stats", stdin=done(prompt_eval_count=4096))
+    assert "prompt truncated:         true\n" in result.stdout.decode()
+    assert result.stderr.startswith(b"stats: the prompt was probably truncated to 4096 tokens; ")
+    assert b"--no-truncate" in result.stderr and b"--option num_ctx=N" in result.stderr
     assert call("stats", "-q", stdin=done(prompt_eval_count=4096)).stderr == b""
 
 

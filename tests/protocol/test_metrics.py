@@ -1,4 +1,4 @@
-"""What a response cost."""
+"""Metrics of one response: counts, durations, rates, and the times between fragments."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import tracemalloc
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ostream.protocol.metrics import CLIENT, CREATED, FIELDS, SERVER, Metrics, percentile, show_duration, timestamp
-from ostream.protocol.ndjson import decode_line, encode_line, split_lines
+from ostream.protocol.metrics import (
+    CLIENT,
+    CREATED,
+    FIELDS,
+    SERVER,
+    Metrics,
+    is_prompt_truncated,
+    percentile,
+    show_duration,
+    timestamp,
+)
+from ostream.protocol.ndjson import decode_line, split_lines
 from tests.server import body_of
 
 LAST: dict[str, Any] = {
@@ -25,23 +33,18 @@ LAST: dict[str, Any] = {
 }
 
 
-def measure(last: dict[str, Any], chunks: int = 1) -> dict[str, Any]:
-    """The metrics of so many chunks, of which the last one says something."""
-    metrics = Metrics()
-    for chunk in [*[{}] * (chunks - 1), last]:
-        metrics.add(chunk)
-    return metrics.as_dict()
-
-
 def of(*chunks: dict[str, Any]) -> Metrics:
     metrics = Metrics()
-    for chunk in chunks:
-        metrics.add(chunk)
+    metrics.add_all(chunks)
     return metrics
 
 
+def measure(last: dict[str, Any]) -> dict[str, Any]:
+    return of(last).as_dict()
+
+
 def test_all_fields_with_rates_in_tokens_per_second() -> None:
-    measured = measure(LAST, 7)
+    measured = of(*[{}] * 6, LAST).as_dict()
     assert tuple(measured) == FIELDS
     known = {name: value for name, value in measured.items() if value is not None}
     assert known == {
@@ -56,7 +59,7 @@ def test_all_fields_with_rates_in_tokens_per_second() -> None:
     }
 
 
-def test_a_recorded_response() -> None:
+def test_metrics_of_a_recorded_response() -> None:
     chunks = [decode_line(line) or {} for lines in split_lines([body_of("chat-stream")]) for line in lines]
     measured = of(*chunks).as_dict()
     assert (measured["model"], measured["done_reason"], measured["chunks"]) == ("plain", "stop", len(chunks))
@@ -66,19 +69,19 @@ def test_a_recorded_response() -> None:
     assert 0 < measured["inter_chunk_p50"] <= measured["inter_chunk_p90"] <= measured["longest_stall"]
 
 
-def test_what_the_server_did_not_say_is_none() -> None:
+def test_values_not_reported_are_none() -> None:
     nothing = dict.fromkeys(FIELDS)
     assert Metrics().as_dict() == {**nothing, "chunks": 0, "fragments": 0}
-    assert measure({"chunks": 9, "eval_rate": 9}, 2) == {**nothing, "chunks": 2, "fragments": 0}
+    assert measure({"chunks": 9, "eval_rate": 9}) == {**nothing, "chunks": 1, "fragments": 0}
 
 
-def said(text: str, **more: Any) -> dict[str, Any]:
+def fragment(text: str, **more: Any) -> dict[str, Any]:
     return {"message": {"content": text}, "done": False, **more}
 
 
-def test_the_client_clock_gives_the_first_token_the_first_content_and_the_gaps() -> None:
+def test_elapsed_gives_first_token_first_content_and_gaps() -> None:
     thought = {"message": {"thinking": "hm", "content": ""}, "done": False, "elapsed": 100}
-    measured = of(thought, said("", elapsed=150), said("a", elapsed=200), said("b", elapsed=500)).as_dict()
+    measured = of(thought, fragment("", elapsed=150), fragment("a", elapsed=200), fragment("b", elapsed=500)).as_dict()
     assert measured["time_to_first_token"] == 100
     assert measured["time_to_first_token_from"] == CLIENT
     assert measured["time_to_first_content"] == 200
@@ -87,10 +90,10 @@ def test_the_client_clock_gives_the_first_token_the_first_content_and_the_gaps()
     assert measured["fragments"] == 3
 
 
-def test_the_caller_may_know_the_time_that_the_chunk_does_not_say() -> None:
+def test_elapsed_of_the_caller_wins_over_that_of_the_chunk() -> None:
     metrics = Metrics()
-    metrics.add(said("a"), 10)
-    metrics.add(said("b"), 30)
+    metrics.add(fragment("a"), 10)
+    metrics.add(fragment("b", elapsed=7), 30)
     assert metrics.as_dict()["time_to_first_token"] == 10
     assert list(metrics.gaps) == [20]
 
@@ -99,18 +102,22 @@ A, B, C = (f"2026-11-21T01:42:58.{fraction}Z" for fraction in ("5", "50000001", 
 
 GAPS = [
     # chunks, gaps, from
-    ([said("a", created_at=A), said("b", created_at=B), said("c", created_at=C)], [10, 199_999_990], CREATED),
-    ([said("a", created_at=A), said("b", created_at=A)], [], None),  # a server whose clock stands still
-    ([said("a", created_at=C), said("b", created_at=A)], [], None),  # or runs backwards
-    ([said("a", elapsed=5), said("b", created_at=A), said("c", elapsed=9)], [], None),  # two clocks
-    ([said("a", created_at=A), said("b", created_at="soon"), said("c", created_at=B)], [], None),
-    ([said("a", elapsed=True), said("b", elapsed=-3)], [], None),
-    ([said("a"), said("b")], [], None),
+    (
+        [fragment("a", created_at=A), fragment("b", created_at=B), fragment("c", created_at=C)],
+        [10, 199_999_990],
+        CREATED,
+    ),
+    ([fragment("a", created_at=A), fragment("b", created_at=A)], [], None),  # a constant created_at
+    ([fragment("a", created_at=C), fragment("b", created_at=A)], [], None),  # a clock that was set back
+    ([fragment("a", elapsed=5), fragment("b", created_at=A), fragment("c", elapsed=9)], [], None),  # two clocks
+    ([fragment("a", created_at=A), fragment("b", created_at="soon"), fragment("c", created_at=B)], [], None),
+    ([fragment("a", elapsed=True), fragment("b", elapsed=-3)], [], None),
+    ([fragment("a"), fragment("b")], [], None),
 ]
 
 
 @pytest.mark.parametrize(("chunks", "gaps", "source"), GAPS)
-def test_gaps_are_taken_by_one_clock(chunks: list[dict[str, Any]], gaps: list[int], source: str | None) -> None:
+def test_gaps_are_measured_by_one_clock(chunks: list[dict[str, Any]], gaps: list[int], source: str | None) -> None:
     metrics = of(*chunks)
     assert list(metrics.gaps) == gaps
     assert metrics.as_dict()["inter_chunk_from"] == source
@@ -124,6 +131,9 @@ TIMES = [
     ("0001-01-01T00:00:00Z", -62_135_596_800_000_000_000),
     ("2026-13-01T00:00:00Z", None),
     ("1970-01-01T00:00:00.1234567890Z", None),
+    ("1970-01-01T00:00:00.٣Z", None),
+    ("1970-01-01 00:00:00.5Z", None),
+    ("1970-01-01T00:00:00.Z", None),
     ("yesterday", None),
     (None, None),
     (7, None),
@@ -131,15 +141,36 @@ TIMES = [
 
 
 @pytest.mark.parametrize(("created_at", "ns"), TIMES)
-def test_times_of_every_server_are_read(created_at: Any, ns: int | None) -> None:
+def test_timestamp_reads_rfc_3339_with_up_to_nine_digits(created_at: Any, ns: int | None) -> None:
     assert timestamp(created_at) == ns
 
 
-@pytest.mark.parametrize(
-    ("count", "warned"), [(4096, True), (2048, True), (32768.0, True), (4095, False), (1024, False), (None, False)]
-)
-def test_a_prompt_as_long_as_a_context_window_is_warned_of(count: Any, warned: bool) -> None:
-    assert (of({"prompt_eval_count": count}).warning is not None) == warned
+TRUNCATED = [
+    # prompt_eval_count, num_ctx and truncate of the request, truncated
+    (4096, None, None, True),  # servers up to 0.30.9: num_ctx
+    (32768.0, None, None, True),
+    (2050, None, None, True),  # newer ones: num_ctx / 2 + 2 or + 3
+    (1027, None, None, True),
+    (4095, None, None, None),
+    (1024, None, None, None),
+    (None, None, None, None),
+    (None, 4096, None, None),
+    (34, 64, None, True),
+    (64, 64, None, True),
+    (2050, 8192, None, False),
+    (2050, "8192", None, True),
+    (2050, 4096, False, False),
+]
+
+
+@pytest.mark.parametrize(("count", "num_ctx", "truncate", "truncated"), TRUNCATED)
+def test_a_prompt_cut_to_the_context_window_is_recognised(
+    count: Any, num_ctx: Any, truncate: Any, truncated: bool | None
+) -> None:
+    assert is_prompt_truncated(count, num_ctx, truncate) is truncated
+    metrics = Metrics(num_ctx, truncate)
+    metrics.add({"prompt_eval_count": count})
+    assert metrics.as_dict()["prompt_truncated"] is truncated
 
 
 @pytest.mark.parametrize(("percent", "value"), [(0, 1), (50, 2), (51, 3), (90, 4), (99, 4), (100, 4)])
@@ -167,21 +198,32 @@ RATES = [
     # count, duration in ns, tokens/s
     (10, 1_000_000_000, 10.0),
     (10, 2_000_000_000, 5.0),
-    (1, 1, 1e9),
     (10.0, 1e9, 10.0),
+    (2, 20_000, 100_000.0),
+    (2, 19_999, None),  # faster than any machine: a constant, or a cached prompt
+    (1, 1000, None),
+    (5e-324, 10**8, None),
+    (1.5, (1 << 63) - 1, pytest.approx(1.63e-10, rel=0.01)),
     (10, 0, None),
     (0, 10, None),
     (None, 10, None),
     (10, None, None),
-    (10, -1, None),
     (10, 5e-324, None),
 ]
 
 
 @pytest.mark.parametrize(("count", "duration_ns", "rate"), RATES)
 @pytest.mark.parametrize("kind", ["eval", "prompt_eval"])
-def test_a_rate_needs_a_count_and_a_duration(kind: str, count: Any, duration_ns: Any, rate: float | None) -> None:
-    assert measure({f"{kind}_count": count, f"{kind}_duration": duration_ns}, 1)[f"{kind}_rate"] == rate
+def test_a_rate_needs_a_count_above_one_and_a_plausible_duration(
+    kind: str, count: Any, duration_ns: Any, rate: float | None
+) -> None:
+    assert measure({f"{kind}_count": count, f"{kind}_duration": duration_ns})[f"{kind}_rate"] == rate
+
+
+@pytest.mark.parametrize(("cached", "rate"), [(7990, 500.0), (0, None), (8000, None), (9000, None), ("x", None)])
+def test_cached_prompt_tokens_are_not_counted_as_evaluated(cached: Any, rate: float | None) -> None:
+    prompt = {"prompt_eval_count": 8000, "prompt_eval_cached_count": cached, "prompt_eval_duration": 20_000_000}
+    assert measure(prompt)["prompt_eval_rate"] == rate
 
 
 NUMBERS = [
@@ -201,33 +243,39 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("sent", "measured"), NUMBERS)
-def test_a_number_that_cannot_be_one_is_none(sent: Any, measured: Any) -> None:
-    assert measure({"total_duration": sent}, 1)["total_duration"] == measured
+def test_an_impossible_number_is_none(sent: Any, measured: Any) -> None:
+    assert measure({"total_duration": sent})["total_duration"] == measured
 
 
 @pytest.mark.parametrize("sent", [1, None, ["m"], {}])
 def test_a_name_that_is_not_text_is_none(sent: Any) -> None:
-    assert measure({"model": sent, "done_reason": sent}, 1)["model"] is None
+    assert measure({"model": sent, "done_reason": sent})["model"] is None
 
 
-ANY = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
+@pytest.mark.parametrize(
+    ("chunks", "content", "thinking"),
+    [
+        ([fragment(" \n"), {"message": {"content": [1], "thinking": ""}}], False, False),
+        ([fragment(" \n"), fragment(" a"), fragment(" ")], True, False),
+        ([{"thinking": "a", "response": ""}], False, True),
+        ([{"message": {"thinking": 7}}], False, False),
+    ],
+)
+def test_an_answer_has_content_if_any_is_not_white_space(
+    chunks: list[dict[str, Any]], content: bool, thinking: bool
+) -> None:
+    metrics = of(*chunks)
+    assert (metrics.has_content, metrics.has_thinking) == (content, thinking)
 
 
-@settings(deadline=None)
-@given(st.lists(st.dictionaries(st.sampled_from([*FIELDS, "elapsed", "created_at", "response"]), ANY), max_size=4))
-def test_whatever_the_server_says_the_numbers_can_be_written_out(chunks: list[dict[str, Any]]) -> None:
-    measured = of(*chunks).as_dict()
-    assert decode_line(encode_line(measured)) == measured
-
-
-def test_of_a_fragment_one_number_is_kept_and_not_its_text() -> None:
+def test_memory_is_one_number_per_fragment_whatever_keys_and_text_arrive() -> None:
     metrics = Metrics()
 
     def feed(count: int) -> int:
-        """How much memory so many fragments take for good."""
+        """Bytes kept for so many fragments."""
         before = tracemalloc.get_traced_memory()[0]
         for number in range(count):
-            metrics.add({"response": "x" * 1000, "context": [number] * 100, "elapsed": number * 1000})
+            metrics.add({"response": "x" * 1000, f"key{number}": [number] * 100, "elapsed": number * 1000})
         return tracemalloc.get_traced_memory()[0] - before
 
     tracemalloc.start()
