@@ -89,6 +89,7 @@ class Metrics:
             stamp = chunk.get("elapsed") if elapsed is None else elapsed
             if stamp is not None:
                 stamp = duration(stamp)
+            now: int | None
             if stamp is not None:
                 if self._first_token is None and self._fragments == 1:
                     self._first_token = stamp
@@ -96,8 +97,7 @@ class Metrics:
                     self._first_content = stamp
                 now, clock = stamp, CLIENT
             else:
-                created = timestamp(chunk.get("created_at"))
-                now, clock = created, CREATED
+                now, clock = timestamp(chunk.get("created_at")), CREATED
             if self._gaps_from is not clock:
                 if self._gaps_from is not None:
                     now = None  # times by two clocks can't be compared

@@ -1,5 +1,4 @@
-"""Bytes cut anywhere give the same lines, and each line an object that can be written out again, nothing, or
-NotNDJSON."""
+"""Splitting and decoding do not depend on where blocks end; a line decodes to an object, None or NotNDJSON."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from tests.fuzz.given import blocks
 
 
 @given(blocks())
-def test_ndjson(cut: list[bytes]) -> None:
+def test_lines_do_not_depend_on_the_blocks_and_decode_or_raise_not_ndjson(cut: list[bytes]) -> None:
     lines = [line for batch in split_lines(cut) for line in batch]
     assert lines == [line for batch in split_lines([b"".join(cut)]) for line in batch]
     assert b"".join(lines) == b"".join(cut)
@@ -26,7 +25,7 @@ def test_ndjson(cut: list[bytes]) -> None:
 
 
 @given(blocks(), st.integers(1, 40))
-def test_a_limit_is_a_limit(cut: list[bytes], limit: int) -> None:
+def test_no_line_is_longer_than_the_limit(cut: list[bytes], limit: int) -> None:
     lines: list[bytes] = []
     try:
         for batch in split_lines(cut, limit):
