@@ -1,6 +1,6 @@
 """Test tiers, hypothesis profiles, and the rule that CI skips nothing.
 
-Without --full, tests marked `full` are left out and hypothesis tries few examples: that is `make test`.
+Without --full, tests marked `full` or `tools` are left out and hypothesis tries few examples: that is `make test`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,18 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("full" if config.getoption("full") else "sample")
 
 
+NEED_SDK = ("test_sdk_differences.py", "test_sdk_parity.py", "test_sdk_record.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import modules that need the official SDK unless their tests run."""
+    tools = config.getoption("full") and config.getoption("markexpr") != "not tools"
+    return True if collection_path.name in NEED_SDK and not tools else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("full"):
-        full = [item for item in items if item.get_closest_marker("full")]
+        full = [item for item in items if any(map(item.get_closest_marker, ("full", "tools")))]
         config.hook.pytest_deselected(items=full)
         items[:] = [item for item in items if item not in set(full)]
 
@@ -48,6 +57,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if os.environ.get("CI") and skipped:
         reporter.write_line(f"{len(skipped)} tests were skipped; CI must run all of them", red=True)
         session.exitstatus = 1
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether --full is given."""
+    return bool(request.config.getoption("full"))
 
 
 @pytest.fixture(scope="session")

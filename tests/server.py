@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STREAMS = Path(__file__).parent / "streams"
 NAMES = sorted(path.stem for path in STREAMS.glob("*.ndjson"))
+# One recording of each kind, for make test.
+SOME_NAMES = ["chat-stream", "chat-tools-think", "chat-unknown-model", "generate-nostream", "kill-chat"]
 
 
 def body_of(name: str) -> bytes:

@@ -13,6 +13,7 @@ from ostream.__main__ import COMMANDS
 from ostream.version import __version__
 from tests.process import BIN, FILTERS, ROOT, SOURCES, WRAPPERS, call, environment, quoted, run, sh, start, words
 from tests.server import body_of, send_raw, serve
+from tests.tiers import sample
 
 STREAM = body_of("chat-stream")
 every_command = pytest.mark.parametrize("command", COMMANDS)
@@ -115,7 +116,7 @@ WAYS = {
 }
 
 
-@every_command
+@pytest.mark.parametrize("command", sample(COMMANDS, ["send", "extract-content"]))
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_call_a_command(command: str, way: str, tmp_path: Path) -> None:
     result = sh(WAYS[way], env={"COMMAND": command, "BIN": str(BIN)}, cwd=tmp_path)

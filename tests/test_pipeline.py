@@ -193,6 +193,7 @@ def test_send_takes_no_more_memory_for_200_megabytes_than_for_2() -> None:
     assert (process.returncode, grown < 2048) == (0, True)
 
 
+@pytest.mark.full
 def test_a_line_of_32_megabytes_is_a_line() -> None:
     text = "0123456789abcdef" * (2 * MEGABYTE)
     with serve(send_lines(chunk(text), chunk(done=True))) as server:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.process import FILTERS, quoted, sh
+from tests.tiers import sample
 
 SEND = "send -m m --host http://127.0.0.1:1 hi"
 REFUSED = "127.0.0.1:1: connection refused"
@@ -24,7 +25,7 @@ READ = [
 
 
 @pytest.mark.parametrize(("script", "told"), READ)
-@pytest.mark.parametrize("command", FILTERS)
+@pytest.mark.parametrize("command", sample(FILTERS, ["extract-content", "stats"]))
 def test_a_saved_failure_is_told_to_who_reads_it(command: str, script: str, told: list[str], tmp_path: Path) -> None:
     result = sh(script.replace("FILTER", quoted(command)), cwd=tmp_path)
     assert result.returncode == 69

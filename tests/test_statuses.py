@@ -11,6 +11,7 @@ import pytest
 
 from tests.process import FILTERS, call, sh
 from tests.server import body_of
+from tests.tiers import sample
 
 A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
 B = b'{"message":{"role":"assistant","content":"b"},"done":true}\n'
@@ -191,7 +192,7 @@ def test_plain_sh_sees_the_status_at_the_end_of_the_pipe(
     assert caught.stdout.decode() == (f"handled {status}\n" if status else "")
 
 
-@pytest.mark.parametrize("name", ["chat-think-true", "generate-stream", "chat-tools-text"])
+@pytest.mark.parametrize("name", sample(["chat-think-true", "generate-stream", "chat-tools-text"], 3))
 def test_every_prefix_is_complete_or_incomplete_and_its_text_is_written(name: str) -> None:
     stream = body_of(name)
     for size in range(len(stream) + 1):

@@ -20,7 +20,8 @@ from ostream.recording.proxy import SPOOL_SIZE
 from ostream.system.diagnostics import Diagnostics
 from tests.commands.test_replay import ASKED
 from tests.process import call, run, sh, small_files, start
-from tests.server import NAMES, STREAMS, Answers, http_answer, raw_of, send_lines, send_raw, serve, tcp
+from tests.server import NAMES, SOME_NAMES, STREAMS, Answers, http_answer, raw_of, send_lines, send_raw, serve, tcp
+from tests.tiers import sample
 
 A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
 B = b'{"message":{"role":"assistant","content":"b"},"done":true,"done_reason":"stop"}\n'
@@ -58,7 +59,7 @@ def through_send(name: str) -> str:
     return f"sh -c {shlex.quote(f'echo {shlex.quote(json.dumps(body))} | send -m m {options} --body -')}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sample(NAMES, SOME_NAMES))
 def test_send_says_the_same_on_replay(name: str, tmp_path: Path) -> None:
     recording, status, stdout = record_and_replay(send_raw(raw_of(name)), through_send(name), tmp_path)
     (lines,) = exchanges_of(recording)
@@ -68,7 +69,7 @@ def test_send_says_the_same_on_replay(name: str, tmp_path: Path) -> None:
     assert all(list(line)[-1] == "elapsed" for line in lines[1:])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sample(NAMES, SOME_NAMES))
 def test_curl_says_the_same_on_replay(name: str, tmp_path: Path) -> None:
     if not shutil.which("curl"):
         pytest.skip("needs curl")
@@ -150,7 +151,7 @@ FAILURES: dict[str, tuple[Callable[[RequestHandler], Any], int, list[dict[str, A
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
+@pytest.mark.parametrize("name", sample(FAILURES, 4))
 def test_a_failure_is_the_same_on_replay(name: str, tmp_path: Path) -> None:
     respond, status, expected = FAILURES[name]
     script = "sh -c 'send -m m hi 2>/dev/null'"

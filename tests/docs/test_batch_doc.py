@@ -22,6 +22,7 @@ from tests.server import Answers, http_answer, serve, tcp
 PAGE = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 COUNT = 1000
+pytestmark = pytest.mark.full
 
 
 @pytest.fixture(autouse=True)

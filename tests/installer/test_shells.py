@@ -20,6 +20,7 @@ from ostream.installer.shells import SHELLS
 from ostream.recording.http_server import RequestHandler
 from tests.process import BIN, call, environment, sh
 from tests.server import black_hole, serve
+from tests.tiers import sample
 
 MODELS = b'{"models":[{"name":"qwen3:0.6b"},{"name":"qwen3:8b"},{"name":"llama3.2:latest"},{"name":"me/own:x-1"}]}'
 
@@ -106,7 +107,7 @@ LINES = {
 }
 
 
-@pytest.mark.parametrize("what", LINES)
+@pytest.mark.parametrize("what", sample(LINES, 5))
 @every_shell
 def test_what_is_completed_can_be_run(shell: str, what: str, host: str, tmp_path: Path) -> None:
     chunk = '{"message":{"content":"%s"},"done":true}\n'
@@ -131,6 +132,7 @@ def test_a_name_that_is_not_ours_is_neither_completed_nor_run(shell: str, host: 
     assert (tmp_path / "run").read_text() == "RUN\n"
 
 
+@pytest.mark.full
 @every_shell
 def test_a_dead_server_does_not_keep_anybody_waiting(shell: str, tmp_path: Path) -> None:
     with black_hole() as port, typed(shell, tmp_path, OLLAMA_HOST=f"127.0.0.1:{port}") as terminal:

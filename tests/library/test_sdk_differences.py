@@ -16,7 +16,8 @@ from ostream import RequestError
 from ostream.protocol.tool_schema import schema
 from tests.server import send_lines, send_raw, serve, tcp
 
-ollama = pytest.importorskip("ollama", reason="needs the official SDK: tests/requirements.txt")
+ollama = pytest.importorskip("ollama", reason="needs the official SDK: tests/requirements-check.txt")
+pytestmark = pytest.mark.tools
 from tests.library.test_sdk_parity import sdk  # noqa: E402 - it needs the SDK too
 
 HI = b'{"message":{"role":"assistant","content":"hi"},"done":false}\n'

@@ -20,7 +20,8 @@ from ostream.recording.format import JSON
 from ostream.recording.http_server import RequestHandler, Server
 from tests.server import NAMES, STREAMS, body_of, raw_of, serve
 
-ollama = pytest.importorskip("ollama", reason="needs the official SDK: tests/requirements.txt")
+ollama = pytest.importorskip("ollama", reason="needs the official SDK: tests/requirements-check.txt")
+pytestmark = pytest.mark.tools
 import httpx  # noqa: E402 - comes with the SDK
 
 

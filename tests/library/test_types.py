@@ -33,7 +33,7 @@ chat("m", [{"role": "user"}]).message.content.upper()
 def mypy(directory: Path, *paths: Path) -> list[int]:
     """The lines with errors, in a directory that has no configuration."""
     if not importlib.util.find_spec("mypy"):
-        pytest.skip("needs mypy: tests/requirements.txt")
+        pytest.skip("needs mypy: tests/requirements-check.txt")
     options = ["--strict", "--config-file=", "--no-error-summary", f"--cache-dir={directory / 'cache'}"]
     done = subprocess.run(
         [sys.executable, "-m", "mypy", *options, *map(str, paths)],
@@ -49,7 +49,7 @@ def mypy(directory: Path, *paths: Path) -> list[int]:
 
 def pyright(directory: Path, *paths: Path) -> list[int]:
     if not importlib.util.find_spec("basedpyright"):
-        pytest.skip("needs basedpyright: tests/requirements.txt")
+        pytest.skip("needs basedpyright: tests/requirements-check.txt")
     config = {
         "include": list(map(str, paths)),
         "typeCheckingMode": "strict",
@@ -75,12 +75,14 @@ Check = Callable[..., "list[int]"]
 CHECKERS = pytest.mark.parametrize("check", [mypy, pyright])
 
 
+@pytest.mark.tools
 @CHECKERS
 def test_a_users_program_is_clean(check: Check, tmp_path: Path) -> None:
     assert len(PROGRAMS) >= 3
     assert check(tmp_path, *PROGRAMS) == []
 
 
+@pytest.mark.tools
 @CHECKERS
 def test_a_users_mistake_is_seen(check: Check, tmp_path: Path) -> None:
     program = tmp_path / "mistakes.py"

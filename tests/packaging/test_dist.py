@@ -16,6 +16,8 @@ from ostream.version import __version__
 from tests.process import ROOT, environment
 from tests.server import body_of
 
+pytestmark = pytest.mark.tools
+
 NAME = f"ollama_ostream-{__version__}"
 JUNK = shutil.ignore_patterns(
     *(".git", ".venv", ".spark", ".bench", ".*_cache", ".hypothesis", ".coverage*"),

@@ -14,6 +14,7 @@ import pytest
 from ostream.__main__ import COMMANDS
 from tests.process import BIN, ROOT, call, environment, sh
 from tests.server import body_of
+from tests.tiers import sample
 
 STREAM = body_of("chat-stream")
 
@@ -74,7 +75,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("command", ["send", "extract-content"])
+@pytest.mark.parametrize("command", sample(["send", "extract-content"], ["send"]))
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_call_it(command: str, way: str, pyz: Path, tmp_path: Path) -> None:
     if way.startswith("bash") and not shutil.which("bash"):
@@ -85,7 +86,7 @@ def test_every_way_to_call_it(command: str, way: str, pyz: Path, tmp_path: Path)
     assert result.stdout == call(command, "--help").stdout
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", sample(COMMANDS, ["batch"]))
 def test_every_command_is_in_it(command: str, pyz: Path) -> None:
     assert sh(f"{pyz} {command} --help").stdout == call(command, "--help").stdout
 

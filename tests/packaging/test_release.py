@@ -15,6 +15,8 @@ from ostream.version import __version__
 from tests.packaging.test_dist import JUNK
 from tests.process import ROOT, environment
 
+pytestmark = pytest.mark.tools
+
 NOBODY = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=false"]
 
 

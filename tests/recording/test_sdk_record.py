@@ -12,7 +12,8 @@ from tests.commands.test_record import exchanges_of, record_and_replay
 from tests.process import call
 from tests.server import raw_of, send_raw
 
-pytest.importorskip("ollama", reason="needs the official SDK: tests/requirements.txt")
+pytest.importorskip("ollama", reason="needs the official SDK: tests/requirements-check.txt")
+pytestmark = pytest.mark.tools
 
 SDK = """
 import ollama
