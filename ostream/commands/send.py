@@ -87,14 +87,16 @@ def run(diagnostics: Diagnostics, values: dict[str, Any]) -> int:
     from ostream.cli.request_builder import build_request, uses_of_stdin
     from ostream.cli.tool_loop import ToolLoop
     from ostream.protocol.request import encode_body
-    from ostream.storage.context import write_context
+    from ostream.storage.context import is_context, write_context
     from ostream.storage.conversation import Conversation
 
     name, folder = values["conversation"], values["tools"]
     if name and is_input(1, [name]):
         # An OutputError is the one that leaves standard output as it is.
-        raise OutputError(f"{name}: is also standard output", advice="what is said is added to it without that")
-    conversation = Conversation(name, diagnostics.note) if name else None
+        raise OutputError(
+            f"{name}: is also standard output", advice="redirect elsewhere; messages are appended to it anyway"
+        )
+    conversation = Conversation(name, diagnostics.note, values["max_time"]) if name else None
     tool_directory = None
     if folder and os.path.isdir(folder):
         from ostream.tools.directory import ToolDirectory
@@ -123,7 +125,7 @@ def run(diagnostics: Diagnostics, values: dict[str, Any]) -> int:
         conversation.append([*body["messages"], tool_loop.answer.message])
     if values["context"]:
         context = tool_loop.answer.response.get("context")
-        if context is None:
+        if not is_context(context):
             diagnostics.note(f"{values['context']}: not changed; the answer has no context")
         else:
             write_context(values["context"], body["model"], context)

@@ -1,13 +1,14 @@
-"""The legacy context of /api/generate in a file: what a model remembers of the turns so far, as token numbers."""
+"""The deprecated context of /api/generate in a file: the token numbers of the turns so far."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from ostream.errors import InputError, OstreamError, OutputError, RequestError, reason
 from ostream.protocol.ndjson import encode_line
 from ostream.protocol.request import parse_json
-from ostream.system.files import replace
+from ostream.system.files import remove_unfinished, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,13 +16,16 @@ if TYPE_CHECKING:
 
 
 def read_context(path: str, model: str) -> list[int] | None:
-    """The context in a file, None if there is no such file yet.
+    """Return the context in a file, or None if there is no such file.
 
-    The file is what `write_context` wrote, the last chunk of an answer, or a bare array. Raises InputError,
-    RequestError; also for the context of another model, to which the numbers would mean other words.
+    Accepts what `write_context` writes, the last chunk of an answer, and a bare array. Removes temporary files that
+    killed processes left. Raises InputError for a file that can't be read, and RequestError for one without a context
+    or with the context of another model, whose token numbers differ.
     """
+    with contextlib.suppress(OSError, ValueError):
+        remove_unfinished(path)
     if os.path.exists(path) and not os.path.isfile(path):
-        raise InputError(f"{path}: not a regular file")  # a FIFO would be waited for
+        raise InputError(f"{path}: not a regular file")  # opening a FIFO would block
     try:
         with open(path, "rb") as file:
             value: Any = parse_json(file.read(), path)
@@ -35,23 +39,28 @@ def read_context(path: str, model: str) -> list[int] | None:
         made_by = value.get("model")
         if isinstance(made_by, str) and _full_name(made_by) != _full_name(model):
             raise RequestError(
-                f"{path}: the context is of {made_by}, not of {model}", advice="give another FILE to begin anew"
+                f"{path}: the context is of model {made_by}, not {model}", advice="use a new FILE for another model"
             )
         value = value.get("context")
-    if not isinstance(value, list) or any(type(number) is not int for number in value):
-        raise RequestError(f"{path}: no context in it, which is an array of whole numbers")
-    return value
+    if not is_context(value):
+        raise RequestError(f'{path}: has no "context" array of integers')
+    return value  # type: ignore[no-any-return]
 
 
 def _full_name(model: str) -> str:
-    """A name without a tag means its latest."""
+    """Add the tag that a model name without one implies."""
     return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
 
 
+def is_context(value: Any) -> bool:
+    """True for an array of token numbers."""
+    return isinstance(value, list) and all(type(number) is int for number in value)
+
+
 def write_context(path: str, model: str, context: Any) -> None:
-    """Put a context in the place of the one before."""
+    """Replace the context in a file. Raises OstreamError; the old context is then unchanged."""
     try:
         replace(path, [encode_line({"model": model, "context": context})])
     except OutputError as error:
-        # The answer went to standard output, and so does the news of this failure.
-        raise OstreamError(str(error), advice="the answer is whole, but the context is the old one") from None
+        # Not an OutputError: standard output works, so the error line of this failure goes there.
+        raise OstreamError(str(error), advice="the answer is complete, but its context was not saved") from None

@@ -1,43 +1,94 @@
-"""A conversation in a file: message lines, one JSON object each, that people can read, edit, grep and put under
-version control.
+"""A conversation in a file: one JSON message per line, readable and editable with a text editor.
 
-Appended under a lock, a question and its answer in one write. Who was killed in it leaves at most a last line without
-its end; the next one to read sets that aside.
+The messages of an exchange are appended under a lock, all of them or none. What a crash left is set aside in FILE.torn
+when the file is next used: a partial last line, NUL bytes, and the messages of an exchange that has lost its end.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import time
 
-from ostream.errors import InputError, NotNDJSON, OstreamError, RequestError, reason
+from ostream.errors import InputError, NotNDJSON, OstreamError, OutputError, RequestError, StreamTimeout, reason
+from ostream.protocol.chunk import tool_calls
 from ostream.protocol.ndjson import decode_line, encode_line, is_cut, split_lines
 from ostream.protocol.request import parse_json
-from ostream.system.files import append, check_folder, locked, read_all, sync_folder
+from ostream.system.files import append, append_atomically, check_folder, locked, read_all, replace, sync_folder
+from ostream.system.polling import pollable_or_none, wait_ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Iterator
 
 
 _TO_LINES = "import json, sys; [print(json.dumps(m)) for m in json.load(sys.stdin)]"
 
+# Seconds between two attempts to lock a file; until a wait is reported; and allowed to save a complete answer after
+# --max-time has run out.
+LOCK_PERIOD_S, LOCK_NOTE_S, LOCK_GRACE_S = 0.05, 1.0, 1.0
+
+
+class LockWait:
+    """Wait for a file that another process has locked, at most until `max_time` seconds after the first call.
+
+    `note` is called with a message once the wait takes longer than a second.
+    """
+
+    def __init__(self, path: str, note: Callable[[str], None], max_time: float | None = None) -> None:
+        self._path = path
+        self._note = note
+        self._max_time = max_time
+        self._start = self._wait_start = time.monotonic()
+        self._grace_s = 0.0
+        self._noted = False
+
+    def begin(self, grace_s: float = 0.0) -> LockWait:
+        """Begin another wait within the same time limit, of at least `grace_s` seconds; returns itself."""
+        self._wait_start = time.monotonic()
+        self._grace_s = grace_s
+        return self
+
+    def __call__(self) -> None:
+        """Sleep before the next attempt. Raises StreamTimeout when the time is over, and ReaderGone."""
+        now = time.monotonic()
+        waited = now - self._wait_start
+        if waited >= LOCK_NOTE_S and not self._noted:
+            self._noted = True
+            self._note(f"{self._path}: waiting for another process to unlock it")
+        if self._max_time is not None and now - self._start >= self._max_time and waited >= self._grace_s:
+            raise StreamTimeout(
+                f"{self._path}: still locked by another process after {self._max_time:g} s",
+                "max-time",
+                advice="allow more with --max-time",
+            )
+        end = now + LOCK_PERIOD_S
+        wait_ready(None, 0, pollable_or_none(1), lambda: end - time.monotonic())
+
 
 class Conversation:
-    """The messages in a file, which need not be there yet. `note` is told what was repaired."""
+    """The messages in a file, which need not exist yet.
 
-    def __init__(self, path: str, note: Callable[[str], None]) -> None:
+    `note` is called with a message about each repair and each long wait for a lock; `max_time` limits, in seconds, how
+    long locks are waited for.
+    """
+
+    def __init__(self, path: str, note: Callable[[str], None], max_time: float | None = None) -> None:
         self.path = path
-        self.messages: list[dict[str, Any]] = []  # what was read
+        self.messages: list[dict[str, Any]] = []  # those that `read` found
         self._note = note
+        self._lock_wait = LockWait(path, note, max_time)
 
     def read(self) -> None:
-        """Fill `messages` with all there are so far.
+        """Fill `messages`.
 
-        Raises InputError or RequestError for what is not a conversation, or can't be written later.
+        Raises InputError or RequestError for a file that is not a conversation or can't be appended to later, and
+        StreamTimeout if it stays locked.
         """
         try:
-            with locked(self.path, os.O_RDWR) as fd:
-                data = self._without_torn_line(fd)
+            with self._repaired(os.O_RDWR) as (_, data):
+                pass
         except FileNotFoundError:
             check_folder(self.path)
             return
@@ -46,49 +97,117 @@ class Conversation:
 
             raise RequestError(
                 f"{self.path}: a JSON array can't be appended to",
-                advice=f"make lines of it: python3 -c '{_TO_LINES}' < {quote(self.path)} > NEW",
+                advice=f"convert it to lines: python3 -c '{_TO_LINES}' < {quote(self.path)} > NEW",
             )
         self.messages = parse_messages(data, self.path)
 
     def append(self, messages: list[dict[str, Any]]) -> None:
-        """Add what came to be said after those that were read: all of it or nothing, durably.
+        """Append, durably, the messages that follow those that were read: all of them or none.
 
-        A system message is only added to an empty file: somebody else may have begun the conversation meanwhile.
+        A system message is only added to an empty file: another process may have begun the conversation since `read`.
+        Raises OstreamError.
         """
         messages = messages[len(self.messages) :]
         try:
-            with locked(self.path, os.O_RDWR | os.O_CREAT) as fd:
-                data = self._without_torn_line(fd)
+            with self._repaired(os.O_RDWR | os.O_CREAT, LOCK_GRACE_S) as (fd, data):
                 if data.strip() and messages[0]["role"] == "system":
                     messages = messages[1:]
-                missing = b"" if not data or data.endswith(b"\n") else b"\n"
-                append(fd, missing + b"".join(map(encode_line, messages)))
+                if data and not data.endswith(b"\n"):
+                    append(fd, b"\n")
+                append_atomically(fd, b"".join(map(encode_line, messages)))
             if not data:
                 sync_folder(self.path)
-        except OSError as error:
-            raise OstreamError(
-                f"{self.path}: {reason(error)}", advice="the answer is whole, but the conversation has not got it"
-            ) from None
+        except (OSError, OstreamError) as error:
+            text = str(error) if isinstance(error, OstreamError) else f"{self.path}: {reason(error)}"
+            failure = StreamTimeout(text, "max-time") if isinstance(error, StreamTimeout) else OstreamError(text)
+            failure.advice = "the answer is complete, but was not saved to the conversation"
+            raise failure from None
 
-    def _without_torn_line(self, fd: int) -> bytes:
-        """What the file holds. A last line that was cut off is moved to FILE.torn."""
-        data = read_all(fd)
-        end = data.rfind(b"\n") + 1
-        if not is_cut(data[end:]):
-            return data
-        aside = f"{self.path}.torn"
+    @contextlib.contextmanager
+    def _repaired(self, flags: int, grace_s: float = 0.0) -> Iterator[tuple[int, bytes]]:
+        """Lock the file and yield its descriptor and its content, after damage has been moved to FILE.torn."""
+        while True:
+            with locked(self.path, flags, on_busy=self._lock_wait.begin(grace_s)) as fd:
+                data = read_all(fd)
+                sound, damaged = split_damage(data)
+                if damaged:
+                    self._set_aside(damaged)
+                    if not data.startswith(sound):
+                        self._rewrite(sound)
+                        continue  # with the new file's lock
+                    os.ftruncate(fd, len(sound))
+                yield fd, sound
+                return
+
+    def _set_aside(self, damaged: bytes) -> None:
+        torn = f"{self.path}.torn"
         try:
-            with locked(aside, os.O_RDWR | os.O_CREAT) as torn:
-                append(torn, data[end:] + b"\n")
-            os.ftruncate(fd, end)
+            with locked(torn, os.O_RDWR | os.O_CREAT) as fd:
+                append(fd, damaged if damaged.endswith(b"\n") else damaged + b"\n")
         except OSError as error:
-            raise InputError(f"{aside}: {reason(error)}") from None
-        self._note(f"{self.path}: the last line was cut off; it is now in {aside}")
-        return data[:end]
+            raise InputError(f"{torn}: {reason(error)}") from None
+        self._note(f"{self.path}: moved the messages of an interrupted write to {torn}")
+
+    def _rewrite(self, data: bytes) -> None:
+        try:
+            replace(self.path, [data])
+        except OutputError as error:
+            raise InputError(str(error)) from None
+
+
+def split_damage(data: bytes) -> tuple[bytes, bytes]:
+    """Split a conversation into the lines to keep and the lines that a crash damaged.
+
+    Damaged are a partial last line and lines with NUL bytes, and the other messages of the same exchange, for a
+    question without its answer must not be sent again. A file with anything else than messages is not touched.
+    """
+    if b"\0" not in data and not is_cut(data[data.rfind(b"\n") + 1 :]):
+        return data, b""
+    kept: list[bytes] = []
+    damaged: list[bytes] = []
+    exchange: list[bytes] = []  # the lines since the last complete exchange
+    is_conversation = False
+    calls = 0  # tool calls without a tool message
+    lost_start = False  # in an exchange whose first messages are damaged
+    for line in io.BytesIO(data):
+        if b"\0" in line or is_cut(line):
+            damaged += [*exchange, line]
+            exchange, lost_start = [], True
+            continue
+        try:
+            message = decode_line(line)
+        except NotNDJSON:
+            message = {}
+        role = message and message.get("role")
+        is_conversation = is_conversation or isinstance(role, str)
+        lost_start = lost_start and role not in ("user", "system")
+        if lost_start:
+            damaged.append(line)
+            continue
+        if message is not None and not isinstance(role, str):
+            return data, b""
+        exchange.append(line)
+        if role == "assistant":
+            calls = len(tool_calls({"message": message}))
+        elif role == "tool":
+            calls -= 1
+        if calls <= 0 and role != "user" and (len(exchange) == 1 or role not in ("system", None)):
+            kept += exchange
+            exchange = []
+    kept += exchange
+    if not is_conversation and not _begins_like_a_message(damaged[0]):
+        return data, b""
+    return b"".join(kept), b"".join(damaged)
+
+
+def _begins_like_a_message(line: bytes) -> bool:
+    """True for the beginning of a line that `append` wrote; its first byte may be NUL."""
+    begin = line[:8].replace(b"\0", b"{", 1) if line.strip(b"\0\n") else b""
+    return b'{"role":'.startswith(begin)
 
 
 def parse_messages(data: bytes, where: str) -> list[dict[str, Any]]:
-    """Message lines, or a JSON array of messages. Raises RequestError, naming the place."""
+    """Decode message lines, or a JSON array of messages. Raises RequestError with the line or the message's number."""
     messages: list[dict[str, Any]]
     if data.lstrip().startswith(b"["):
         messages = parse_json(data, where)
@@ -106,11 +225,11 @@ def parse_messages(data: bytes, where: str) -> list[dict[str, Any]]:
     for message, place in zip(messages, places):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise RequestError(
-                f"{place}: not a message, which has a role",
-                advice="'run-tools' makes message lines of an answer" if _is_chunk(message) else "",
+                f'{place}: not a message (no "role")',
+                advice="use run-tools to convert an answer to messages" if _is_answer(message) else "",
             )
     return messages
 
 
-def _is_chunk(value: Any) -> bool:
+def _is_answer(value: Any) -> bool:
     return isinstance(value, dict) and ("message" in value or "response" in value)

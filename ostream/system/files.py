@@ -1,11 +1,14 @@
-"""Files that outlive a crash: changed under a lock, appended whole or not at all, replaced in one step.
+"""Files that survive a crash: locked access, all-or-nothing appends, atomic replacement.
 
-Whoever was killed while appending leaves at most a last line without its end, and that can be told and taken off.
+A process killed during `append` leaves at most a partial last line. One killed during `append_atomically` leaves a tail
+that begins with a NUL byte. One killed during `replace` leaves the old content, and a temporary file that
+`remove_unfinished` deletes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -15,20 +18,34 @@ from ostream.errors import InputError, OutputError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterable, Iterator
+    import signal
+    from typing import Callable, Iterable, Iterator
+else:
+    import _signal as signal
 
 BLOCK = 1 << 20
 
+# The signals that end a process and can be blocked until a temporary file is gone.
+_ENDING_SIGNALS: tuple[int, ...] = (
+    *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM),
+    *(signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2),
+)
+
 
 @contextlib.contextmanager
-def locked(path: str, flags: int, shared: bool = False, wait: bool = True) -> Iterator[int]:
-    """A descriptor of the regular file at `path`, which nobody else who locks it has meanwhile. Waits for its turn.
+def locked(
+    path: str, flags: int, shared: bool = False, wait: bool = True, on_busy: Callable[[], None] | None = None
+) -> Iterator[int]:
+    """Open the regular file at `path`, lock it with flock, and yield its descriptor.
 
-    `flags` are those of os.open. Raises FileNotFoundError for a file that isn't there, unless they create it, and
-    InputError for what can't be opened, is not a regular file, or is on a file system without locks; without `wait`
-    BlockingIOError when somebody has it.
+    `flags` are those of os.open. A lock held by another process is waited for; with `on_busy` by calling it before each
+    new attempt (it sleeps, and raises to give up). Raises FileNotFoundError for a missing file, unless `flags` create
+    it; InputError for a file that can't be opened, is not a regular file, or is on a file system without locks; and
+    without `wait` BlockingIOError while another process holds the lock.
     """
-    operation = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
+    operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    if on_busy or not wait:
+        operation |= fcntl.LOCK_NB
     while True:
         try:
             # Without O_NONBLOCK, opening a FIFO would wait for its other end.
@@ -43,7 +60,10 @@ def locked(path: str, flags: int, shared: bool = False, wait: bool = True) -> It
             try:
                 fcntl.flock(fd, operation)
             except BlockingIOError:
-                raise
+                if not on_busy:
+                    raise
+                on_busy()
+                continue
             except OSError as error:
                 raise InputError(f"{path}: can't be locked: {reason(error)}") from None
             if _is_at(fd, path):
@@ -54,7 +74,7 @@ def locked(path: str, flags: int, shared: bool = False, wait: bool = True) -> It
 
 
 def _is_at(fd: int, path: str) -> bool:
-    """Does the path still name this file? An editor may have put another in its place while we waited."""
+    """True if `path` still names the open file; an editor may have replaced it while we waited for the lock."""
     try:
         return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:
@@ -62,13 +82,13 @@ def _is_at(fd: int, path: str) -> bool:
 
 
 def read_all(fd: int) -> bytes:
-    """The whole of a file, from its beginning."""
+    """Return the content of a file from its beginning."""
     os.lseek(fd, 0, os.SEEK_SET)
     return b"".join(iter(lambda: os.read(fd, BLOCK), b""))
 
 
 def append(fd: int, data: bytes) -> None:
-    """Add `data` to the end of a locked file, durably; all of it or nothing. Raises OSError."""
+    """Add `data` to the end of a locked file and sync it; on an error nothing is added. Raises OSError."""
     end = os.lseek(fd, 0, os.SEEK_END)
     try:
         write_all(fd, data)
@@ -78,52 +98,103 @@ def append(fd: int, data: bytes) -> None:
         raise
 
 
+def append_atomically(fd: int, data: bytes) -> None:
+    """As `append`, but after a crash `data` is complete or its first byte is NUL, so that a reader can discard it.
+
+    The first byte is written last, after the rest has been synced. `fd` must not be opened with O_APPEND.
+    """
+    end = os.lseek(fd, 0, os.SEEK_END)
+    try:
+        write_all(fd, b"\0" + data[1:])
+        os.fsync(fd)
+        os.pwrite(fd, data[:1], end)
+        os.fsync(fd)
+    except OSError:
+        os.ftruncate(fd, end)
+        raise
+
+
 def write_all(fd: int, data: bytes) -> None:
+    """Write `data` completely, however short the single writes are."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
 def replace(path: str, blocks: Iterable[bytes]) -> None:
-    """Put a new content in the place of a file, or make it, in one durable step: a reader sees the old or the new.
+    """Replace the content of a file, or create it, in one durable step: a reader sees the old content or the new.
 
-    Through symbolic links; the mode is kept. Raises OutputError, and the old content is then still there.
+    Follows symbolic links and keeps the mode. Raises OutputError; the old content is then unchanged. Signals that would
+    end the process are delayed until the temporary file is gone.
     """
     path = os.path.realpath(path)
-    new = f"{path}.{os.urandom(4).hex()}.new"
     try:
-        try:
-            mode = stat.S_IMODE(os.stat(path).st_mode)
-        except FileNotFoundError:
-            mode = None
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 if mode is None else 0o600)
-        try:
-            if mode is not None:
-                os.fchmod(fd, mode)
-            for block in blocks:
-                write_all(fd, block)
-            os.fsync(fd)
-            os.rename(new, path)
-        except BaseException:
-            os.unlink(new)
-            raise
-        finally:
-            os.close(fd)
+        mode = _mode_of(path)
+        with _signals_delayed() as delayed:
+            fd, new = _create_temporary(path, 0o666 if mode is None else 0o600)
+            try:
+                if mode is not None:
+                    os.fchmod(fd, mode)
+                for block in blocks:
+                    write_all(fd, block)
+                    if signal.sigpending() & delayed:
+                        raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+                os.fsync(fd)
+                os.rename(new, path)
+            except BaseException:
+                os.unlink(new)
+                raise
+            finally:
+                os.close(fd)
         sync_folder(path)
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: {reason(error)}") from None
 
 
+def _mode_of(path: str) -> int | None:
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except FileNotFoundError:
+        return None
+
+
+@contextlib.contextmanager
+def _signals_delayed() -> Iterator[set[int]]:
+    """Block the signals that would end the process; yields them. Ignored ones would stay pending for ever."""
+    numbers = {number for number in _ENDING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield numbers
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _create_temporary(path: str, mode: int) -> tuple[int, str]:
+    """Create a file beside `path`, locked so that `remove_unfinished` of another process leaves it alone."""
+    while True:
+        new = f"{path}.{os.urandom(4).hex()}.new"
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with contextlib.suppress(OSError):  # without locks nothing is removed either
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return fd, new
+        os.close(fd)
+
+
 def remove_unfinished(path: str) -> None:
-    """Remove what replacements of this file left behind when they were killed; none may be under way."""
+    """Remove the temporary files of killed processes that were replacing `path`. Raises OSError."""
     folder, name = os.path.split(os.path.realpath(path))
-    for found in os.listdir(folder):
-        if re.fullmatch(re.escape(name) + r"\.[0-9a-f]{8}\.new", found):
-            os.unlink(os.path.join(folder, found))
+    for entry in os.listdir(folder):
+        if re.fullmatch(re.escape(name) + r"\.[0-9a-f]{8}\.new", entry):
+            found = os.path.join(folder, entry)
+            with contextlib.suppress(FileNotFoundError, BlockingIOError, InputError), locked(
+                found, os.O_RDONLY, wait=False
+            ):
+                os.unlink(found)
 
 
 def sync_folder(path: str) -> None:
-    """Make it durable that this file has its name."""
+    """Sync the directory entry of a file."""
     fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -132,9 +203,9 @@ def sync_folder(path: str) -> None:
 
 
 def check_folder(path: str) -> None:
-    """Could the file be made, or replaced? Raises InputError."""
+    """Check that a file can be created or replaced at `path`. Raises InputError."""
     if path.endswith("/"):
-        raise InputError(f"{path}: not the name of a file")
+        raise InputError(f"{path}: is the name of a folder; give the name of a file")
     folder = os.path.dirname(os.path.realpath(path))
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{path}: nothing can be written in {folder}")
+        raise InputError(f"{path}: the folder {folder} does not exist or is not writable")

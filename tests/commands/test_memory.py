@@ -60,7 +60,7 @@ REFUSED = [
     # what the file holds, further arguments, the message
     (lines(SYSTEM), ["-s", "long", "x"], "its system message is another one; leave out --system"),
     (lines(USER), ["-s", "short", "x"], "its system message is another one; leave out --system"),
-    (b"[]", ["x"], "a JSON array can't be appended to; make lines of it: python3 -c"),
+    (b"[]", ["x"], "a JSON array can't be appended to; convert it to lines: python3 -c"),
     (b"nonsense\n", ["x"], "chat:1: not JSON"),
     (b"", ["-g", "x"], "--conversation: is for /api/chat; leave out -g"),
     (b"", ["--messages", "other", "x"], "--conversation, --messages: exclude each other"),
@@ -115,7 +115,7 @@ def test_an_answer_that_is_not_whole_changes_nothing(tmp_path: Path, option: str
 def test_a_conversation_is_not_written_over_by_the_stream(tmp_path: Path) -> None:
     (tmp_path / "chat").write_bytes(lines(USER, ANSWER))
     result = sh("python3 -m ostream send -m m --host 127.0.0.1:1 -c chat hi >> chat", cwd=tmp_path)
-    message = b"send: chat: is also standard output; what is said is added to it without that\n"
+    message = b"send: chat: is also standard output; redirect elsewhere; messages are appended to it anyway\n"
     assert (result.returncode, result.stderr) == (1, message)
     assert (tmp_path / "chat").read_bytes() == lines(USER, ANSWER)
 
@@ -143,7 +143,7 @@ def test_a_memory_that_cannot_be_written_is_a_failure_after_a_whole_answer(tmp_p
     assert result.returncode == 1
     assert result.stdout.startswith(b"".join(STREAM))
     assert json.loads(result.stdout.splitlines()[2])["exit_status"] == 1
-    assert b"chat: No such file or directory; the answer is whole" in result.stderr
+    assert b"chat: No such file or directory; the answer is complete" in result.stderr
 
 
 def test_two_hundred_at_once_lose_and_mix_nothing(tmp_path: Path) -> None:
@@ -276,20 +276,23 @@ def test_a_context_is_carried_from_turn_to_turn(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "f").read_bytes()) == {"model": "plain", "context": last["context"]}
 
 
-def test_an_answer_without_a_context_changes_none_and_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("context", ["", ',"context":"junk"', ',"context":[true]', ',"context":null'])
+def test_an_answer_without_a_valid_context_changes_none_and_is_noted(tmp_path: Path, context: str) -> None:
     (tmp_path / "f").write_bytes(b"[1]")
-    with serve(send_lines(*body_of("generate-raw").splitlines(True))) as server:
-        result = call("send", "--host", server.url, "-m", "m", "-g", "--raw", "--context", tmp_path / "f", "x")
+    (tmp_path / "f.01234567.new").write_bytes(b"of a killed process")
+    with serve(send_lines(b'{"response":"a","done":true%b}\n' % context.encode())) as server:
+        result = call("send", "--host", server.url, "-m", "m", "-g", "--context", tmp_path / "f", "x")
         assert asked(server)[0]["context"] == [1]
     assert result.returncode == 0
     assert b"f: not changed; the answer has no context" in result.stderr
     assert (tmp_path / "f").read_bytes() == b"[1]"
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
 
 NO_CONTEXT = [
     (["x"], "--context: is for /api/generate; add -g"),
     (["-g", "--load"], "take no prompt"),
-    (["-g", "x"], "the context is of other, not of m"),
+    (["-g", "x"], "the context is of model other, not m"),
 ]
 
 

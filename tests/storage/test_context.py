@@ -1,4 +1,4 @@
-"""The legacy context in a file."""
+"""Context files of /api/generate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LAST = body_of("generate-stream").splitlines()[-1]
 NUMBERS = json.loads(LAST)["context"]
 
 FILES = [
-    # what is in the file, for which model, the context or the words of its refusal
+    # content of the file, model of the request, the context or the error message
     (b"[1,2]", "any", [1, 2]),
     (b"[]", "any", []),
     (b'{"model":"m","context":[1]}\n', "m", [1]),
@@ -25,21 +25,23 @@ FILES = [
     (b'{"model":"m","context":[1]}', "m:latest", [1]),
     (b'{"context":[1]}', "m", [1]),
     (LAST, "plain", NUMBERS),
-    (LAST, "plain:7b", r"f: the context is of plain, not of plain:7b$"),
+    (LAST, "plain:7b", r"f: the context is of model plain, not plain:7b$"),
     (b'{"model":"host:1/m","context":[1]}', "host:1/m:latest", [1]),
-    (b'{"model":"m"}', "m", "no context in it"),
-    (b"{}", "m", "no context in it"),
-    (b"[1.5]", "m", "no context in it"),
-    (b"[true]", "m", "no context in it"),
-    (b'"1"', "m", "no context in it"),
+    (b'{"model":"m"}', "m", r'f: has no "context" array of integers$'),
+    (b"{}", "m", r'f: has no "context" array of integers$'),
+    (b"[1.5]", "m", r'f: has no "context" array of integers$'),
+    (b"[true]", "m", r'f: has no "context" array of integers$'),
+    (b'"1"', "m", r'f: has no "context" array of integers$'),
     (b"", "m", "not JSON"),
     (b'{"a":1}\n{"b":2}\n', "m", "not JSON"),
 ]
 
 
-@pytest.mark.parametrize(("held", "model", "expected"), FILES)
-def test_a_context_is_that_of_its_model(tmp_path: Path, held: bytes, model: str, expected: list[int] | str) -> None:
-    (tmp_path / "f").write_bytes(held)
+@pytest.mark.parametrize(("content", "model", "expected"), FILES)
+def test_a_context_is_read_for_its_own_model_only(
+    tmp_path: Path, content: bytes, model: str, expected: list[int] | str
+) -> None:
+    (tmp_path / "f").write_bytes(content)
     if isinstance(expected, str):
         with pytest.raises(RequestError, match=expected):
             read_context(str(tmp_path / "f"), model)
@@ -47,7 +49,7 @@ def test_a_context_is_that_of_its_model(tmp_path: Path, held: bytes, model: str,
         assert read_context(str(tmp_path / "f"), model) == expected
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_a_written_context_is_read_again(tmp_path: Path) -> None:
     path = str(tmp_path / "f")
     assert read_context(path, "m") is None
     check_folder(path)
@@ -64,19 +66,19 @@ UNREADABLE = [
 ]
 
 
-@pytest.mark.parametrize(("name", "words"), UNREADABLE)
-def test_what_cannot_be_read_is_an_input_error(tmp_path: Path, name: str, words: str) -> None:
+@pytest.mark.parametrize(("name", "message"), UNREADABLE)
+def test_a_file_that_can_not_be_read_is_an_input_error(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "f").touch()
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         read_context(str(tmp_path / name), "m")
 
 
-def test_what_cannot_be_written_is_told_before_and_after(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_before_the_request_and_after_it(tmp_path: Path) -> None:
     path = str(tmp_path / "none" / "f")
-    with pytest.raises(InputError, match=r"nothing can be written in .*none"):
+    with pytest.raises(InputError, match=r"none/f: the folder .*none does not exist or is not writable"):
         check_folder(path)
     with pytest.raises(OstreamError) as caught:
         write_context(path, "m", [1])
-    assert caught.value.advice == "the answer is whole, but the context is the old one"
+    assert caught.value.advice == "the answer is complete, but its context was not saved"
     assert os.listdir(tmp_path) == []

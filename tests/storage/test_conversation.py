@@ -1,10 +1,12 @@
-"""Conversations: message lines in a file that is read, repaired and appended to."""
+"""Conversation files: reading, repairing and appending."""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any, Callable
 
@@ -12,38 +14,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostream.errors import InputError, OstreamError, RequestError
-from ostream.storage.conversation import Conversation, parse_messages
+from ostream.errors import InputError, OstreamError, RequestError, StreamTimeout
+from ostream.storage.conversation import Conversation, parse_messages, split_damage
+from ostream.system.files import append_atomically, locked
 from tests.process import small_files
 
 USER = {"role": "user", "content": "why?"}
 ANSWER = {"role": "assistant", "content": "because ☂", "thinking": "hm"}
 SYSTEM = {"role": "system", "content": "short"}
+CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}] * 2}
+RESULT = {"role": "tool", "content": "1", "tool_name": "f"}
 
 
 def lines(*messages: dict[str, Any]) -> bytes:
-    return b"".join(json.dumps(message, ensure_ascii=False).encode() + b"\n" for message in messages)
+    return b"".join(
+        json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() + b"\n" for message in messages
+    )
 
 
 class Chat(Conversation):
-    """A conversation in a file of its own; `notes` is what it said."""
+    """A conversation in `folder`/chat, with `content` written first; `notes` collects its messages."""
 
-    def __init__(self, folder: Path, held: bytes | None = None) -> None:
+    def __init__(self, folder: Path, content: bytes | None = None, max_time: float | None = None) -> None:
         self.notes: list[str] = []
         self.file = folder / "chat"
-        if held is not None:
-            self.file.write_bytes(held)
-        super().__init__(str(self.file), self.notes.append)
-
-    @property
-    def held(self) -> list[Any]:
-        data = self.file.read_bytes()
-        assert data.endswith(b"\n")
-        return [json.loads(line) for line in data.splitlines()]
+        if content is not None:
+            self.file.write_bytes(content)
+        super().__init__(str(self.file), self.notes.append, max_time)
 
 
 READ = [
-    # what is in the file, the messages
+    # content of the file, its messages
     (None, []),
     (b"", []),
     (b"\n \n", []),
@@ -54,12 +55,14 @@ READ = [
 ]
 
 
-@pytest.mark.parametrize(("held", "messages"), READ)
-def test_what_a_file_says_is_read_and_goes_on(tmp_path: Path, held: bytes | None, messages: list[Any]) -> None:
-    chat = Chat(tmp_path, held)
+@pytest.mark.parametrize(("content", "messages"), READ)
+def test_messages_are_read_and_an_exchange_is_appended(
+    tmp_path: Path, content: bytes | None, messages: list[Any]
+) -> None:
+    chat = Chat(tmp_path, content)
     chat.read()
     assert chat.messages == messages
-    assert chat.file.exists() == (held is not None), "reading makes no file"
+    assert chat.file.exists() == (content is not None), "reading creates no file"
     chat.append([*messages, USER, ANSWER])
     again = Chat(tmp_path)
     again.read()
@@ -67,26 +70,32 @@ def test_what_a_file_says_is_read_and_goes_on(tmp_path: Path, held: bytes | None
     assert chat.notes == again.notes == []
 
 
-WRONG: list[tuple[bytes, str]] = [
+REFUSED: list[tuple[bytes, str]] = [
     (b"hello\n", r"chat:1: not JSON"),
     (b"hello", r"chat:1: not JSON"),
+    (b"hello\0\nworld\n", r"chat:1: not JSON"),
+    (b"{{ template }}", r"chat:1: not JSON"),
+    (b'[1]\n{"a', r"chat: a JSON array can't be appended to"),
     (lines(USER) + b"[1]\n", r"chat:2: not a JSON object but an array"),
-    (lines(USER) + b'{"content":"x"}\n', r"chat:2: not a message, which has a role$"),
+    (lines(USER) + b'{"content":"x"}\n{"rol', r'chat:2: not a message \(no "role"\)$|chat:3: not JSON'),
     (b'{"role":5}\n', r"chat:1: not a message"),
-    (b'{"message":{"role":"assistant"},"done":true}\n', r"chat:1: not a message, which has a role"),
+    (b'{"message":{"role":"assistant"},"done":true}\n', r"chat:1: not a message"),
     (b'[{"role":"user"}]', r"chat: a JSON array can't be appended to"),
 ]
 
 
-@pytest.mark.parametrize(("held", "words"), WRONG)
-def test_what_is_no_conversation_is_refused_and_left_alone(tmp_path: Path, held: bytes, words: str) -> None:
-    chat = Chat(tmp_path, held)
-    with pytest.raises(RequestError, match=words):
+@pytest.mark.parametrize(("content", "message"), REFUSED)
+def test_a_file_that_is_not_a_conversation_is_refused_and_not_changed(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    chat = Chat(tmp_path, content)
+    with pytest.raises(RequestError, match=message):
         chat.read()
-    assert chat.file.read_bytes() == held
+    assert chat.file.read_bytes() == content
+    assert os.listdir(tmp_path) == ["chat"]
 
 
-def test_the_line_that_converts_an_array_does(tmp_path: Path) -> None:
+def test_the_command_in_the_advice_converts_an_array_to_lines(tmp_path: Path) -> None:
     chat = Chat(tmp_path, json.dumps([USER, ANSWER]).encode())
     chat.path = str(chat.file.rename(tmp_path / "it's $1; a chat"))
     with pytest.raises(RequestError) as caught:
@@ -99,81 +108,150 @@ def test_the_line_that_converts_an_array_does(tmp_path: Path) -> None:
 UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
     (Path.mkdir, "Is a directory"),
     (os.mkfifo, "not a regular file"),
-    (lambda path: path.symlink_to("/none/chat"), "nothing can be written in /none"),
+    (lambda path: path.symlink_to("/none/chat"), "the folder /none does not exist"),
 ]
 
 
-@pytest.mark.parametrize(("make", "words"), UNUSABLE)
-def test_what_could_not_be_written_later_is_refused_before(
-    tmp_path: Path, make: Callable[[Path], object], words: str
+@pytest.mark.parametrize(("make", "message"), UNUSABLE)
+def test_a_path_that_can_not_be_appended_to_later_is_refused_by_read(
+    tmp_path: Path, make: Callable[[Path], object], message: str
 ) -> None:
     make(tmp_path / "chat")
-    with pytest.raises(InputError, match=words):
+    with pytest.raises(InputError, match=message):
         Chat(tmp_path).read()
 
 
-@pytest.mark.parametrize("cut", range(1, len(lines(ANSWER)) - 1))
-@pytest.mark.parametrize("first", ["read", "append"])
-def test_a_last_line_that_was_cut_off_is_set_aside(tmp_path: Path, cut: int, first: str) -> None:
-    chat = Chat(tmp_path, lines(USER) + lines(ANSWER)[:cut])
-    if first == "read":
+class Crash(BaseException):
+    """The machine stops."""
+
+
+def test_after_a_crash_at_any_byte_an_exchange_is_complete_or_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = lines(USER, ANSWER)
+    write = os.write
+    for size in range(len(block) + 1):
+        chat = Chat(tmp_path, lines(SYSTEM))
+        (tmp_path / "chat.torn").unlink(missing_ok=True)
+
+        def crash(fd: int, data: Any, size: int = size) -> int:
+            write(fd, bytes(data)[:size])
+            raise Crash
+
+        with monkeypatch.context() as patch, pytest.raises(Crash), locked(chat.path, os.O_RDWR) as fd:
+            patch.setattr(os, "write", crash)
+            append_atomically(fd, block)
+        chat.append([USER, ANSWER])
+        assert chat.file.read_bytes() == lines(SYSTEM) + block
+        torn = (b"\0" + block[1:])[:size]
+        assert ((tmp_path / "chat.torn").read_bytes().rstrip(b"\n") if size else b"") == torn.rstrip(b"\n")
+        assert chat.notes == [f"{chat.path}: moved the messages of an interrupted write to {chat.path}.torn"] * bool(
+            size
+        )
+
+
+HOLE = bytes(100)
+DAMAGED = [
+    # content, what is kept, what is set aside
+    (lines(SYSTEM, USER) + lines(ANSWER)[:9], lines(SYSTEM), lines(USER) + lines(ANSWER)[:9]),
+    (lines(USER, ANSWER) + HOLE, lines(USER, ANSWER), HOLE),
+    (HOLE, b"", HOLE),
+    (b'{"ro', b"", b'{"ro'),
+    (b'\0"ro', b"", b'\0"ro'),
+    # the end of an exchange is lost, and the beginning of the next one
+    (
+        lines(USER, ANSWER, USER) + HOLE + lines(ANSWER, ANSWER, USER, ANSWER),
+        lines(USER, ANSWER, USER, ANSWER),
+        lines(USER) + HOLE + lines(ANSWER, ANSWER),
+    ),
+    # a round of tools is kept when it is complete
+    (lines(USER, CALL, RESULT, RESULT) + b'{"role', lines(USER, CALL, RESULT, RESULT), b'{"role'),
+    (lines(USER, CALL, RESULT) + b'{"role', b"", lines(USER, CALL, RESULT) + b'{"role'),
+    (b"\n" + lines(USER) + b'\n{"role', b"\n", lines(USER) + b'\n{"role'),
+]
+
+
+@pytest.mark.parametrize(("content", "kept", "damaged"), DAMAGED)
+def test_an_exchange_that_a_crash_damaged_is_set_aside_completely(
+    tmp_path: Path, content: bytes, kept: bytes, damaged: bytes
+) -> None:
+    for earlier in (b"", damaged + b"\n" * (not damaged.endswith(b"\n"))):
+        chat = Chat(tmp_path, content)
         chat.read()
-        assert chat.messages == [USER]
-    else:
-        chat.messages = [USER]
-    chat.append([USER, ANSWER])
-    assert chat.held == [USER, ANSWER]
-    assert (tmp_path / "chat.torn").read_bytes() == lines(ANSWER)[:cut] + b"\n"
-    assert chat.notes == [f"{chat.path}: the last line was cut off; it is now in {chat.path}.torn"]
+        assert chat.file.read_bytes() == kept
+        assert (tmp_path / "chat.torn").read_bytes().rstrip(b"\n") == (earlier + damaged).rstrip(b"\n")
+        assert lines(*chat.messages) == kept.lstrip(b"\n")
 
 
-def test_nothing_that_was_set_aside_is_overwritten(tmp_path: Path) -> None:
-    for torn in (b'{"a', b'{"b'):
-        Chat(tmp_path, torn).read()
-    assert (tmp_path / "chat.torn").read_bytes() == b'{"a\n{"b\n'
-
-
-def test_what_cannot_be_set_aside_stays(tmp_path: Path) -> None:
+def test_damage_that_can_not_be_set_aside_stays(tmp_path: Path) -> None:
+    content = lines(USER, ANSWER) + HOLE + lines(ANSWER)
+    chat = Chat(tmp_path, content)
+    with small_files(50), pytest.raises(InputError, match=r"chat.torn: File too large"):
+        chat.read()
+    (tmp_path / "chat.torn").unlink()
+    (tmp_path / "chat.torn").write_bytes(b"")
+    chat = Chat(tmp_path, lines(USER, ANSWER) * 5 + HOLE + lines(ANSWER, USER))
+    with small_files(len(HOLE + lines(ANSWER))), pytest.raises(InputError, match=r"chat: File too large"):
+        chat.read()
+    chat = Chat(tmp_path, content)
+    (tmp_path / "chat.torn").unlink()
     (tmp_path / "chat.torn").mkdir()
-    chat = Chat(tmp_path, b'{"a')
     with pytest.raises(InputError, match=r"chat.torn: Is a directory"):
         chat.read()
-    assert chat.file.read_bytes() == b'{"a'
+    assert chat.file.read_bytes() == content
 
 
-def test_a_system_message_comes_only_first(tmp_path: Path) -> None:
-    ours, theirs = Chat(tmp_path), Chat(tmp_path)
-    ours.read()
-    theirs.read()
-    ours.append([SYSTEM, USER, ANSWER])
-    theirs.append([SYSTEM, USER, ANSWER])
-    assert ours.held == [SYSTEM, USER, ANSWER, USER, ANSWER]
+def test_only_the_first_of_two_processes_writes_the_system_message(tmp_path: Path) -> None:
+    first, second = Chat(tmp_path), Chat(tmp_path)
+    first.read()
+    second.read()
+    first.append([SYSTEM, USER, ANSWER])
+    second.append([SYSTEM, USER, ANSWER])
+    assert first.file.read_bytes() == lines(SYSTEM, USER, ANSWER, USER, ANSWER)
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
-    chat = Chat(tmp_path, lines(USER, ANSWER))
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    content = lines(USER, ANSWER)
+    chat = Chat(tmp_path, content)
     chat.read()
-    with small_files(len(lines(USER, ANSWER)) + 10), pytest.raises(
-        OstreamError, match="chat: File too large"
-    ) as caught:
+    with small_files(len(content) + 10), pytest.raises(OstreamError, match="chat: File too large") as caught:
         chat.append([USER, ANSWER, USER, ANSWER])
-    assert caught.value.advice == "the answer is whole, but the conversation has not got it"
-    assert chat.held == [USER, ANSWER]
+    assert caught.value.advice == "the answer is complete, but was not saved to the conversation"
+    assert chat.file.read_bytes() == content
 
 
-def test_a_disk_too_full_to_set_aside_is_an_input_error(tmp_path: Path) -> None:
-    chat = Chat(tmp_path, b'{"a')
-    with small_files(1), pytest.raises(InputError, match=r"chat.torn: File too large"):
-        chat.read()
-    assert chat.file.read_bytes() == b'{"a'
-
-
-def test_a_folder_that_went_away_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_was_removed_is_reported_by_append(tmp_path: Path) -> None:
     chat = Chat(tmp_path)
     chat.read()
     chat.path = str(tmp_path / "gone" / "chat")
     with pytest.raises(OstreamError, match=os.strerror(errno.ENOENT)):
         chat.append([USER, ANSWER])
+
+
+def test_a_locked_file_is_waited_for_within_max_time_and_reported_after_a_second(tmp_path: Path) -> None:
+    chat = Chat(tmp_path, lines(USER, ANSWER), max_time=0.2)
+    begin = time.monotonic()
+    with locked(chat.path, os.O_RDWR):
+        with pytest.raises(StreamTimeout, match=r"chat: still locked by another process after 0\.2 s") as caught:
+            chat.read()
+        assert (caught.value.timeout, caught.value.advice) == ("max-time", "allow more with --max-time")
+        assert time.monotonic() - begin < 1
+        assert chat.notes == []
+        with pytest.raises(StreamTimeout) as caught:  # a complete answer is worth another second
+            chat.append([USER, ANSWER])
+        assert caught.value.advice == "the answer is complete, but was not saved to the conversation"
+        assert time.monotonic() - begin > 1
+
+    waiting = Chat(tmp_path)
+    with locked(chat.path, os.O_RDWR):
+        thread = threading.Thread(target=waiting.read)
+        thread.start()
+        while not waiting.notes:
+            time.sleep(0.01)
+            assert time.monotonic() - begin < 30
+    thread.join()
+    assert waiting.messages == [USER, ANSWER]
+    assert waiting.notes == [f"{chat.path}: waiting for another process to unlock it"]
 
 
 ARRAYS: list[tuple[bytes, str]] = [
@@ -183,20 +261,28 @@ ARRAYS: list[tuple[bytes, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("data", "words"), ARRAYS)
-def test_an_array_is_of_messages(data: bytes, words: str) -> None:
-    with pytest.raises(RequestError, match=words):
+@pytest.mark.parametrize(("data", "message"), ARRAYS)
+def test_an_array_must_consist_of_messages(data: bytes, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
         parse_messages(data, "f")
 
 
-def test_an_answer_is_no_message_and_what_makes_one_of_it_is_said() -> None:
+def test_an_answer_among_the_messages_is_refused_with_the_command_that_converts_it() -> None:
     with pytest.raises(RequestError) as caught:
         parse_messages(b'{"response":"hi","done":true}\n', "f")
-    assert caught.value.advice == "'run-tools' makes message lines of an answer"
+    assert caught.value.advice == "use run-tools to convert an answer to messages"
 
 
-@given(st.binary())
-def test_any_bytes_are_messages_or_a_request_error(data: bytes) -> None:
+PIECES = st.binary(max_size=9) | st.sampled_from(
+    [lines(m) for m in (USER, ANSWER, SYSTEM, CALL, RESULT)] + [b"\0", b"\n"]
+)
+
+
+@given(st.lists(PIECES, max_size=8).map(b"".join))
+def test_any_bytes_are_messages_or_refused_and_damage_is_split_without_loss(data: bytes) -> None:
+    kept, damaged = split_damage(data)
+    assert sorted(kept + damaged) == sorted(data)
+    assert split_damage(kept) == (kept, b"") or not damaged
     try:
         messages = parse_messages(data, "f")
     except RequestError:

@@ -1,10 +1,11 @@
-"""Files that outlive a crash: locks, appends, replacements, on a real file system and with real processes."""
+"""Locked, appended and replaced files, on a real file system and with real processes."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,13 +17,13 @@ import pytest
 from ostream.errors import InputError, OutputError
 from ostream.system import files
 from ostream.system.files import append, locked, read_all, replace, write_all
-from tests.process import ROOT, small_files
+from tests.process import ROOT, Process, expect, small_files
 
 READ = os.O_RDWR
 MAKE = os.O_RDWR | os.O_CREAT
 
 
-def test_a_file_that_is_not_there_is_made_if_that_is_asked(tmp_path: Path) -> None:
+def test_only_o_creat_creates_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), locked(str(tmp_path / "f"), READ):
         pass
     with locked(str(tmp_path / "f"), MAKE) as fd:
@@ -42,18 +43,20 @@ NOT_FILES: list[tuple[str, Callable[[Path], object], str]] = [
 
 
 @pytest.mark.parametrize(("make", "reason"), [case[1:] for case in NOT_FILES], ids=[case[0] for case in NOT_FILES])
-def test_what_is_no_file_is_refused_at_once(tmp_path: Path, make: Callable[[Path], object], reason: str) -> None:
+def test_anything_but_a_regular_file_is_refused_without_waiting(
+    tmp_path: Path, make: Callable[[Path], object], reason: str
+) -> None:
     make(tmp_path / "f")
     with pytest.raises(InputError, match=reason), locked(str(tmp_path / "f"), READ):
         pass
 
 
-def test_a_name_no_file_can_have_is_an_input_error() -> None:
+def test_an_impossible_file_name_is_an_input_error() -> None:
     with pytest.raises(InputError, match="null"), locked("a\0b", READ):
         pass
 
 
-def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(fd: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -62,7 +65,7 @@ def test_a_file_system_without_locks_is_said(tmp_path: Path, monkeypatch: pytest
         pass
 
 
-def test_who_waits_gets_the_file_that_has_the_name_then(tmp_path: Path) -> None:
+def test_a_lock_is_waited_for_until_the_path_names_the_locked_file(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"old\n")
     got: list[bytes] = []
@@ -83,7 +86,7 @@ def test_who_waits_gets_the_file_that_has_the_name_then(tmp_path: Path) -> None:
     assert got == [b"new\n"]
 
 
-def test_who_waits_for_a_file_that_is_then_removed_finds_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_removed_while_its_lock_is_awaited_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"")
     flock = fcntl.flock
@@ -97,7 +100,7 @@ def test_who_waits_for_a_file_that_is_then_removed_finds_none(tmp_path: Path, mo
         pass
 
 
-def test_readers_share_a_lock(tmp_path: Path) -> None:
+def test_shared_locks_do_not_exclude_each_other(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"a")
     path = str(tmp_path / "f")
     with locked(path, os.O_RDONLY, shared=True) as one, locked(path, os.O_RDONLY, shared=True) as other:
@@ -113,7 +116,7 @@ for number in range(50):
 """
 
 
-def test_processes_that_append_at_once_never_mix(tmp_path: Path) -> None:
+def test_concurrent_appends_do_not_interleave(tmp_path: Path) -> None:
     path = tmp_path / "f"
     processes = [subprocess.Popen([sys.executable, "-c", APPEND, str(path), name], cwd=ROOT) for name in "abcd"]
     assert [process.wait(60) for process in processes] == [0] * 4
@@ -121,7 +124,7 @@ def test_processes_that_append_at_once_never_mix(tmp_path: Path) -> None:
     assert sorted(lines) == sorted(b"%s %d" % (name * 5000, n) for name in (b"a", b"b", b"c", b"d") for n in range(50))
 
 
-def test_what_does_not_fit_is_not_appended_at_all(tmp_path: Path) -> None:
+def test_an_append_that_does_not_fit_adds_nothing(tmp_path: Path) -> None:
     with small_files(1000), locked(str(tmp_path / "f"), MAKE) as fd:
         append(fd, b"a" * 900)
         with pytest.raises(OSError, match="too large"):
@@ -130,7 +133,7 @@ def test_what_does_not_fit_is_not_appended_at_all(tmp_path: Path) -> None:
     assert (tmp_path / "f").read_bytes() == b"a" * 900 + b"c" * 100
 
 
-def test_what_does_not_fit_replaces_nothing(tmp_path: Path) -> None:
+def test_a_replacement_that_does_not_fit_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"old")
     with small_files(1000), pytest.raises(OutputError, match="too large"):
         replace(str(tmp_path / "f"), [b"a" * 900, b"b" * 200])
@@ -138,19 +141,27 @@ def test_what_does_not_fit_replaces_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["f"]
 
 
-def test_an_interrupted_replacement_replaces_nothing(tmp_path: Path) -> None:
-    def blocks() -> Iterator[bytes]:
+def test_an_exception_or_a_handled_signal_in_a_replacement_changes_nothing(tmp_path: Path) -> None:
+    def interrupted() -> Iterator[bytes]:
         yield b"half"
         raise KeyboardInterrupt
 
+    def signalled() -> Iterator[bytes]:
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        yield b"half"
+
     (tmp_path / "f").write_bytes(b"old")
+    handler = signal.signal(signal.SIGUSR1, lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
-        replace(str(tmp_path / "f"), blocks())
+        replace(str(tmp_path / "f"), interrupted())
+    with pytest.raises(OutputError, match="Interrupted"):
+        replace(str(tmp_path / "f"), signalled())
+    signal.signal(signal.SIGUSR1, handler)
     assert (tmp_path / "f").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["f"]
 
 
-def test_a_replacement_goes_through_links_and_keeps_the_mode(tmp_path: Path) -> None:
+def test_a_replacement_follows_links_and_keeps_the_mode(tmp_path: Path) -> None:
     real = tmp_path / "folder" / "real"
     real.parent.mkdir()
     real.write_bytes(b"old")
@@ -162,7 +173,7 @@ def test_a_replacement_goes_through_links_and_keeps_the_mode(tmp_path: Path) -> 
     assert real.stat().st_mode & 0o777 == 0o640
 
 
-def test_a_new_file_has_the_mode_that_the_mask_leaves(tmp_path: Path) -> None:
+def test_a_new_file_has_the_mode_that_umask_allows(tmp_path: Path) -> None:
     mask = os.umask(0o027)
     try:
         replace(str(tmp_path / "f"), [b"new"])
@@ -174,19 +185,21 @@ def test_a_new_file_has_the_mode_that_the_mask_leaves(tmp_path: Path) -> None:
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in "fg"} == {0o640}
 
 
-def test_a_folder_that_is_not_there_is_an_output_error(tmp_path: Path) -> None:
+def test_a_replacement_in_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No such file"):
         replace(str(tmp_path / "none" / "f"), [b""])
 
 
-def test_a_name_without_a_folder_is_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_without_a_folder_is_relative_to_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     replace("f", [b"new"])
     files.sync_folder("f")
     assert (tmp_path / "f").read_bytes() == b"new"
 
 
-def test_a_short_write_is_gone_on_with() -> None:
+def test_write_all_continues_after_a_short_write() -> None:
     reader, writer = os.pipe()
     data = bytes(1 << 20)
     thread = threading.Thread(target=lambda: (write_all(writer, data), os.close(writer)))
@@ -197,7 +210,7 @@ def test_a_short_write_is_gone_on_with() -> None:
     assert received == data
 
 
-def test_who_does_not_wait_is_told_that_another_has_it(tmp_path: Path) -> None:
+def test_without_wait_a_busy_lock_raises_blocking_io_error(tmp_path: Path) -> None:
     path = str(tmp_path / "f")
     with locked(path, MAKE), pytest.raises(BlockingIOError), locked(path, MAKE, wait=False):
         pass
@@ -205,10 +218,60 @@ def test_who_does_not_wait_is_told_that_another_has_it(tmp_path: Path) -> None:
         assert read_all(fd) == b""
 
 
-def test_what_a_killed_replacement_left_is_removed(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_processes_are_removed(tmp_path: Path) -> None:
     kept = ["f", "f.new", "f.0123456.new", "f.0123456g.new", "g.01234567.new", "f.01234567.newer"]
     for name in [*kept, "f.01234567.new", "f.89abcdef.new"]:
         (tmp_path / name).write_bytes(b"")
+    (tmp_path / "f.aaaaaaaa.new").mkdir()
     (tmp_path / "link").symlink_to("f")
-    files.remove_unfinished(str(tmp_path / "link"))
-    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "link"])
+
+    def blocks() -> Iterator[bytes]:
+        files.remove_unfinished(str(tmp_path / "link"))
+        yield b"new"
+
+    replace(str(tmp_path / "f"), blocks())
+    assert (tmp_path / "f").read_bytes() == b"new"
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "link", "f.aaaaaaaa.new"])
+
+
+def test_a_temporary_file_removed_before_it_is_locked_is_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+
+    def remove(fd: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)
+        files.remove_unfinished(str(tmp_path / "f"))
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove)
+    replace(str(tmp_path / "f"), [b"new"])
+    assert os.listdir(tmp_path) == ["f"]
+
+
+REPLACE = """
+import os, signal, sys
+from ostream.system.files import replace
+def blocks():
+    yield b"half"
+    print("ready", flush=True)
+    sys.stdin.read()
+    yield b"new"
+replace(sys.argv[1], blocks())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1])
+def test_a_signal_during_a_replacement_leaves_the_old_file_alone(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    script = f"import signal; signal.signal({number:d}, signal.SIG_DFL)\n{REPLACE}"
+    process = Process(
+        [sys.executable, "-c", script, str(tmp_path / "f")], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    expect(process.stdout, b"ready\n")
+    process.send_signal(number)
+    with process:
+        process.communicate(timeout=30)
+    assert process.returncode == -number
+    assert (tmp_path / "f").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["f"]
