@@ -92,7 +92,7 @@ class Progress:
 
     def _say(self, text: str) -> None:
         with self.cleared():
-            self._diagnostics.say(text)
+            self._diagnostics.write(text)
 
     def tick(self) -> None:
         now = time.monotonic()
@@ -103,7 +103,7 @@ class Progress:
                 self._shown = len(line)
             elif self._every is not None and now - self._last >= self._every:
                 self._last = now
-                self._diagnostics.say(self._line(now))
+                self._diagnostics.write(self._line(now))
 
     @contextlib.contextmanager
     def cleared(self) -> Iterator[None]:
@@ -115,7 +115,7 @@ class Progress:
     def end(self) -> None:
         """Say the sum, where progress was shown."""
         if self.is_shown:
-            self._diagnostics.say(self._sum())
+            self._diagnostics.write(self._sum())
 
     def _clear(self) -> None:
         if self._shown:

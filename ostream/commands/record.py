@@ -101,7 +101,7 @@ class File:
         if self._out is None:
             return
         if note.missing:
-            self._diagnostics.say(f"{note.missing}; this exchange is not recorded")
+            self._diagnostics.write(f"{note.missing}; this exchange is not recorded")
             self.has_failed = True
             return
         size = os.fstat(self._out.fd).st_size
@@ -125,7 +125,7 @@ class File:
 
     def _give_up(self, error: Exception) -> None:
         text = str(error) if isinstance(error, OutputError) else "standard output: Broken pipe"
-        self._diagnostics.say(f"{text}; what follows is not recorded")
+        self._diagnostics.write(f"{text}; what follows is not recorded")
         self.has_failed = True
         self._out = None
 

@@ -22,17 +22,17 @@ class Diagnostics:
         self.mid_line = False  # text of ours may stand on the terminal, its line not ended
 
     def error(self, error: OstreamError) -> None:
-        self.say(f"{error}; {error.advice}" if error.advice else str(error))
+        self.write(f"{error}; {error.advice}" if error.advice else str(error))
 
     def note(self, text: str) -> None:
         if not self.quiet:
-            self.say(text)
+            self.write(text)
 
     def trace(self, text: str) -> None:
         if self.verbose:
-            self.say(text)
+            self.write(text)
 
-    def say(self, text: str) -> None:
+    def write(self, text: str) -> None:
         begin = "\n" if self.mid_line and os.isatty(2) else ""
         self.mid_line = False
         try:

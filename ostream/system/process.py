@@ -89,7 +89,7 @@ def run_process(diagnostics: Diagnostics, run: Callable[[], int], errors_on_stdo
             import traceback
 
             for line in traceback.format_exc().splitlines():
-                diagnostics.say(line)
+                diagnostics.write(line)
             failed(OstreamError(f"a bug in this program: {type(error).__name__}: {error}", advice="please report it"))
             return BUG
     except ReaderGone:

@@ -220,8 +220,8 @@ def test_nobody_reads_the_messages(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
 
 def test_a_message_is_not_endless(capfd: pytest.CaptureFixture[str]) -> None:
     messages = Diagnostics("send")
-    messages.say("x" * 10_000)
-    messages.say("\ud800 is no character")
+    messages.write("x" * 10_000)
+    messages.write("\ud800 is no character")
     long, odd = capfd.readouterr().err.splitlines()
     assert (len(long), long[-1], odd) == (len("send: ") + 1000, "…", "send: \ufffd is no character")
     assert run("send", "-m", "m", "\udcff", "--dry-run").returncode == 0
@@ -236,8 +236,8 @@ def test_a_message_in_the_middle_of_a_line_of_the_terminal_begins_a_new_one(mid_
     kept = os.dup(2)
     os.dup2(secondary, 2)
     try:
-        messages.say("cut")
-        messages.say("again")
+        messages.write("cut")
+        messages.write("again")
         shown = b""
         while not shown.endswith(b"again\r\n"):
             shown += os.read(primary, 100)
