@@ -11,31 +11,57 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ostream.errors import OstreamError
 
+# How many messages of one kind are printed; the others are counted.
+SAME_KIND = 5
+# How many kinds are told apart: a stream may have a different error on every line.
+_KINDS = 1000
+
 
 class Diagnostics:
-    """One line on stderr each: `command: object: reason; what to do`."""
+    """The messages of one command. `quiet` suppresses notes, `verbose` enables traces."""
 
     def __init__(self, command: str) -> None:
         self.command = command
         self.quiet = False
         self.verbose = False
-        self.mid_line = False  # text of ours may stand on the terminal, its line not ended
+        self.mid_line = False  # the terminal may show text of this command without a line end
+        self._counts: dict[str, int] = {}
 
-    def error(self, error: OstreamError) -> None:
-        self.write(f"{error}; {error.advice}" if error.advice else str(error))
+    def error(self, error: OstreamError, kind: str = "") -> None:
+        """Report an error with its advice. Of errors with the same `kind`, the first SAME_KIND are printed."""
+        self._report(f"{error}; {error.advice}" if error.advice else str(error), kind)
 
-    def note(self, text: str) -> None:
+    def note(self, text: str, kind: str = "") -> None:
+        """Report something worth knowing; `kind` as in `error`."""
         if not self.quiet:
-            self.write(text)
+            self._report(text, kind)
 
     def trace(self, text: str) -> None:
         if self.verbose:
             self.write(text)
 
+    def finish(self) -> None:
+        """Report how many messages of each kind were not printed."""
+        for kind, count in self._counts.items():
+            if count > SAME_KIND:
+                self.write(f"{count - SAME_KIND:,} more: {kind}")
+        self._counts = {}
+
+    def _report(self, text: str, kind: str) -> None:
+        if kind:
+            if kind not in self._counts and len(self._counts) >= _KINDS:
+                kind = "other messages"
+            self._counts[kind] = self._counts.get(kind, 0) + 1
+            if self._counts[kind] > SAME_KIND:
+                return
+        self.write(text)
+
     def write(self, text: str) -> None:
+        """Write one line; spaces at its beginning, as in a traceback, are kept."""
         begin = "\n" if self.mid_line and os.isatty(2) else ""
         self.mid_line = False
+        indent = " " * min(len(text) - len(text.lstrip(" ")), 40)
         try:
-            os.write(2, encode_text(f"{begin}{self.command}: {one_line(text)}\n"))
+            os.write(2, encode_text(f"{begin}{self.command}: {indent}{one_line(text)}\n"))
         except OSError:
-            pass  # there is nobody left to tell
+            pass  # nobody reads stderr

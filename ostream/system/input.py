@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from typing import Iterator
 
 
-# What one block decodes to is twenty times its size: larger ones fall out of the processor's caches.
+# A decoded block takes twenty times its size; larger ones no longer fit into the processor's caches.
 BLOCK = 16 << 10
 
 
 def read_blocks(fd: int, name: str, reader_fd: int | None = None) -> Iterator[bytes]:
-    """What is there, as it comes, to the end of the input; meanwhile `watch` is watched."""
+    """Yield what is available, up to the end of the input.
+
+    While waiting, `reader_fd` is watched: raises ReaderGone when its reader leaves, InputError when a read fails.
+    """
     while True:
         if reader_fd is not None:
             polling.wait_ready(fd, polling.READABLE, reader_fd)
@@ -39,12 +42,14 @@ def read_blocks(fd: int, name: str, reader_fd: int | None = None) -> Iterator[by
 
 
 def open_input(name: str, reader_fd: int | None = None) -> int:
-    """A descriptor to read `name` from; "-" is standard input. Who opens a FIFO waits for its writer, and meanwhile
-    `watch` is watched."""
+    """Open `name` for reading; "-" is standard input. Waits for the writer of a FIFO, watching `reader_fd`.
+
+    Raises InputError if it can't be opened.
+    """
     if name == "-":
         return 0
     try:
-        # Elsewhere a poll takes a FIFO that had no writer yet for one that has none any more.
+        # On other systems, poll does not distinguish a FIFO without a writer yet from one whose writer has left.
         is_fifo = sys.platform == "linux" and stat.S_ISFIFO(os.stat(name).st_mode)
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if is_fifo else 0))
     except (OSError, ValueError) as error:
@@ -56,7 +61,7 @@ def open_input(name: str, reader_fd: int | None = None) -> int:
 
 
 def read_input(name: str) -> bytes:
-    """The whole of a file, or of standard input."""
+    """Return all bytes of a file, or of standard input for "-"."""
     reader_fd = polling.pollable_or_none(1)
     fd = open_input(name, reader_fd)
     try:
@@ -67,4 +72,5 @@ def read_input(name: str) -> bytes:
 
 
 def input_name(name: str) -> str:
+    """The name of an input in messages."""
     return "standard input" if name == "-" else name

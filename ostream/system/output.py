@@ -1,6 +1,6 @@
-"""Where a command writes: a descriptor, made safe to look at if it is a terminal.
+"""Write text and NDJSON to a descriptor; on a terminal, control characters are made visible.
 
-Everything goes through descriptors; sys.stdout may be closed, text, or somebody else's.
+sys.stdout is not used: it may be closed, a text stream, or replaced by a host program.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import stat
 
 from ostream.errors import OstreamError, OutputError, RequestError, reason
 from ostream.system import polling
+from ostream.system.input import input_name
 from ostream.system.polling import ReaderGone
 from ostream.system.terminal import escaped, visible
 
@@ -23,20 +24,24 @@ if TYPE_CHECKING:
 
 
 class Output:
-    """A descriptor to write to. On a terminal, and only there, what could steer it is made visible."""
+    """A descriptor to write to, and the `name` for its errors.
+
+    On a terminal, and only there, control characters are made visible, unless `raw_terminal`. A failed write raises
+    OutputError; ReaderGone if it is stdout and nobody reads it.
+    """
 
     def __init__(self, fd: int, name: str, raw_terminal: bool = False) -> None:
         self.fd = fd
         self.name = name
         terminal = os.isatty(fd)
         self.shown = terminal and not raw_terminal
-        # https://no-color.org; a dumb terminal has no escape sequences.
+        # Dim text can be shown. NO_COLOR: https://no-color.org; a dumb terminal has no escape sequences.
         self.styled = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
         self._terminal = terminal
-        self.mid_line = False  # text stands on the terminal, its line not ended
+        self.mid_line = False  # the terminal shows text without a line end
 
     def write_text(self, *fragments: str) -> None:
-        """Fragments as one write."""
+        """Write fragments in one write."""
         if self._terminal:
             self._wrote("".join(fragments))
         if self.shown:
@@ -44,14 +49,15 @@ class Output:
         try:
             self.write_bytes("".join(fragments).encode())
         except UnicodeEncodeError:
-            # One by one, or half a character would meet its other half by the chance of how the reads fell.
+            # Encode each fragment separately: two lone surrogates of different chunks must not join, depending on
+            # where the reads ended.
             self.write_bytes(b"".join(map(encode_text, fragments)))
 
     def write_spans(self, spans: Spans) -> None:
-        """Text of which some is said in passing: dim, where that can be shown."""
+        """Write spans of text; dim ones are dimmed if the terminal supports it."""
         if self.styled:
             self._wrote("".join(text for text, _ in spans))
-            # Switched on and off in one write, so that no signal leaves the terminal dim.
+            # On and off in one write, so that no signal leaves the terminal dim.
             self.write_bytes(b"".join(self._dim(text) if dim else self._shown(text) for text, dim in spans))
         else:
             self.write_text(*[text for text, _ in spans])
@@ -66,12 +72,13 @@ class Output:
         return encode_text(visible(text) if self.shown else text)
 
     def write_lines(self, lines: bytes) -> None:
-        """Whole lines of NDJSON."""
+        """Write complete lines of NDJSON."""
         if self.shown:
             lines = escaped(lines.decode("utf-8", "replace")).encode()
         self.write_bytes(lines)
 
     def write_bytes(self, data: bytes) -> None:
+        """Write bytes unchanged."""
         view = memoryview(data)
         while view:
             try:
@@ -84,7 +91,7 @@ class Output:
                 raise OutputError(f"{self.name}: {reason(error)}") from None
 
     def width(self) -> int:
-        """Columns: the terminal's, else those of COLUMNS, else 80."""
+        """Width in columns: the terminal's, or $COLUMNS, or 80."""
         try:
             return os.get_terminal_size(self.fd).columns or 80
         except OSError:
@@ -92,40 +99,45 @@ class Output:
             return (int(columns) if columns.isdecimal() and len(columns) < 5 else 0) or 80
 
     def check(self) -> None:
-        """Ask the file system whether what was written is there: some say so only at a close."""
+        """Raise OutputError for an earlier write that failed; some file systems report that only at a close."""
         try:
             os.close(os.dup(self.fd))
         except OSError as error:
             raise OutputError(f"{self.name}: {reason(error)}") from None
 
     def close(self) -> None:
+        """Close the descriptor, after `check`."""
         self.check()
         os.close(self.fd)
 
 
 def encode_text(text: str) -> bytes:
-    """UTF-8, with U+FFFD for a lone surrogate."""
+    """Encode as UTF-8, with U+FFFD for a lone surrogate."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def open_output(name: str, inputs: list[str], raw_terminal: bool = False, append: bool = False) -> Output:
-    """FILE of `-w FILE`, emptied unless it is to be appended to. A name of an open descriptor means that descriptor,
-    never a second opening.
+    """Open the FILE of `-w FILE`, truncated unless `append`. A name such as /dev/fd/3 means that open descriptor,
+    which is not opened again.
 
-    Raises RequestError when FILE is also one of the inputs, OutputError when it can't be opened.
+    Raises RequestError if the file is also one of the inputs, or standard output; OutputError if it can't be opened.
     """
     if name == "-":
-        raise RequestError("-w -: two things would go to standard output; say /dev/stdout if that is meant")
+        raise RequestError(
+            "-w -: text and NDJSON would be mixed on standard output", advice="write -w /dev/stdout to do that"
+        )
     try:
         given = given_descriptor(name)
-        # Not O_TRUNC: first see that it is not an input.
+        # Without O_TRUNC: it may be an input.
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else 0)
         fd = os.open(name, flags, 0o666) if given is None else os.dup(given)
         if stat.S_ISREG(os.fstat(fd).st_mode):
             if is_input(fd, inputs):
-                raise RequestError(f"{name}: is also an input; write to another file")
+                raise RequestError(f"{name}: is also an input", advice="write to another file")
             if given is None and os.path.samestat(os.fstat(fd), os.fstat(1)):
-                raise RequestError(f"{name}: is also standard output; write to another file, or say /dev/stdout")
+                raise RequestError(
+                    f"{name}: is also standard output", advice="write to another file, or use -w /dev/stdout"
+                )
             if given is None and not append:
                 os.ftruncate(fd, 0)
         return Output(fd, name, raw_terminal)
@@ -135,25 +147,37 @@ def open_output(name: str, inputs: list[str], raw_terminal: bool = False, append
         raise OutputError(f"{name}: {reason(error)}") from None
 
 
+def refuse_input_as_stdout(inputs: list[str]) -> None:
+    """Raise RequestError if standard output is a file that is also read: the command would read its own output."""
+    if stat.S_ISREG(os.fstat(1).st_mode):
+        name = find_input(1, inputs)
+        if name is not None:
+            raise RequestError(f"{input_name(name)}: is also standard output", advice="write to another file")
+
+
 def given_descriptor(name: str) -> int | None:
-    """The open descriptor that this name means, if it is that kind of name."""
+    """Return the open descriptor that a name such as /dev/fd/3 means; None for any other name."""
     standard = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
     if name in standard:
         return standard[name]
     folder, _, number = name.rpartition("/")
     if folder not in ("/dev/fd", "/proc/self/fd") or not number.isdecimal():
         return None
-    return min(int(number), 0x7FFFFFFF)  # a C int; none so high is open
+    return min(int(number), 0x7FFFFFFF)  # a C int; no descriptor is so high
 
 
 def is_input(fd: int, inputs: list[str]) -> bool:
-    """Is this open file also one of the inputs?"""
-    ours = os.fstat(fd)
+    """True if the open `fd` is the same file as one of the inputs."""
+    return find_input(fd, inputs) is not None
+
+
+def find_input(fd: int, inputs: list[str]) -> str | None:
+    """Return the name of the input that is the same file as the open `fd`; None if none is."""
+    file = os.fstat(fd)
     for name in inputs:
         try:
-            theirs = os.fstat(0) if name == "-" else os.stat(name)
+            if os.path.samestat(file, os.fstat(0) if name == "-" else os.stat(name)):
+                return name
         except OSError:
-            continue  # an input that isn't there is reported when its turn comes
-        if os.path.samestat(ours, theirs):
-            return True
-    return False
+            pass  # an input that is missing is reported when it is read
+    return None

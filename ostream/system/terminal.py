@@ -1,37 +1,67 @@
-"""Text that nobody vouches for, made safe to show: every character that could steer a terminal becomes visible.
+"""Make untrusted text safe to print on a terminal: show every character that controls, reorders or hides text.
 
-Characters, not sequences: without the introducer there is no sequence, so there is nothing to parse and nothing
-that could be cut apart. The look is that of `cat -v` and `less`.
+Single characters are replaced, not escape sequences: without ESC or CSI there is no sequence to recognise. The look is
+that of `cat -v` and `less`. The table is written out because unicodedata differs between versions of Python, and
+replaces no character for being unassigned or private: new emoji and the symbols of terminal fonts stay.
+
+Replaced are control characters (Cc), format characters (Cf), surrogates (Cs), line and paragraph separators (Zl, Zp),
+tags and noncharacters. Kept are:
+
+- line feed and tab;
+- U+200C and U+200D, the joiners of Arabic and Indic scripts and of emoji sequences (U+FE0F is no format character);
+- the format characters that are visible signs: U+0600-0605, 06DD, 070F, 0890, 0891, 08E2, 110BD, 110CD.
 """
 
 from __future__ import annotations
 
-_C0 = [code for code in range(0x20) if chr(code) not in "\n\t"]
-_C1 = [*range(0x80, 0xA0)]
-# Embeddings, overrides and isolates show text in another order than it has; so do the marks.
-_BIDI = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+from functools import lru_cache
 
-_VISIBLE = {
-    **{code: f"^{chr(code + 64)}" for code in _C0},
-    0x7F: "^?",
-    **{code: f"<{code:02X}>" for code in _C1},
-    **{code: f"<U+{code:04X}>" for code in _BIDI},
-}
-_ESCAPED = {code: f"\\u{code:04x}" for code in (*_C0, 0x7F, *_C1, *_BIDI) if chr(code) != "\r"}
-_ESCAPED[0x0D] = ""  # only ever between values: the CR of a CRLF
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterator
+
+_RANGES = (
+    *((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200B)),
+    *((0x200E, 0x200F), (0x2028, 0x202E), (0x2060, 0x206F), (0xD800, 0xDFFF), (0xFDD0, 0xFDEF), (0xFEFF, 0xFEFF)),
+    *((0xFFF9, 0xFFFB), (0x13430, 0x1343F), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE007F)),
+    *((plane + 0xFFFE, plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000)),
+)
+
+
+def _replaced() -> Iterator[int]:
+    for first, last in _RANGES:
+        yield from range(first, last + 1)
+
+
+# The tables are made when a terminal or a message first needs one: few filters do.
+@lru_cache(maxsize=None)
+def _visible() -> dict[int, str]:
+    table = {code: f"<U+{code:04X}>" for code in _replaced()}
+    table.update({code: f"<{code:02X}>" for code in range(0x80, 0xA0)})
+    table.update({code: f"^{chr(code + 64)}" for code in range(0x20) if code in table})
+    return {**table, 0x7F: "^?"}
+
+
+@lru_cache(maxsize=None)
+def _escaped() -> dict[int, str]:
+    table = {}
+    for code in _replaced():
+        pair = (code - 0x10000) >> 10, (code - 0x10000) & 0x3FF
+        table[code] = f"\\u{code:04x}" if code < 0x10000 else f"\\u{0xD800 + pair[0]:04x}\\u{0xDC00 + pair[1]:04x}"
+    return {**table, 0x0D: ""}  # in JSON only between values: the CR of a CRLF
 
 
 def visible(text: str) -> str:
-    """Text for a terminal; line feeds and tabs stay."""
-    return text.translate(_VISIBLE)
+    """Return text for a terminal; line feeds and tabs stay."""
+    return text if text.isprintable() else text.translate(_visible())
 
 
 def escaped(ndjson: str) -> str:
-    """NDJSON for a terminal, escaped the JSON way: the same values."""
-    return ndjson.translate(_ESCAPED)
+    """Return NDJSON for a terminal, with \\uXXXX for what is replaced: it decodes to the same objects."""
+    return ndjson.translate(_escaped())
 
 
 def one_line(text: str, limit: int = 1000) -> str:
-    """Text for a message of ours: visible, on one line, not endless."""
+    """Return text for a message: visible, on one line, of at most `limit` characters."""
     line = visible(" ".join(text[: 4 * limit].split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""The rim of a command: terminals, descriptors that make a writer wait, messages."""
+"""Terminals, non-blocking descriptors and messages of real commands."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_terminal_shows_what_could_steer_it_and_a_pipe_gets_every_byte(argv: l
 
 def test_half_a_character_does_not_let_the_rest_through() -> None:
     stream = b'{"response":"\\ud83d\\u001b[31m","done":true}\n'
-    assert Terminal("extract-content").communicate(stream)[0] == "\ufffd^[[31m\n"
+    assert Terminal("extract-content").communicate(stream)[0] == "<U+D83D>^[[31m\n"
 
 
 def test_what_stats_shows_is_made_visible_too() -> None:
@@ -218,13 +218,33 @@ def test_nobody_reads_the_messages(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
     assert process.returncode == 2
 
 
-def test_a_message_is_not_endless(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_message_is_one_line_of_limited_length_with_its_indentation(capfd: pytest.CaptureFixture[str]) -> None:
     messages = Diagnostics("send")
     messages.write("x" * 10_000)
     messages.write("\ud800 is no character")
-    long, odd = capfd.readouterr().err.splitlines()
-    assert (len(long), long[-1], odd) == (len("send: ") + 1000, "…", "send: \ufffd is no character")
+    messages.write('  File "a.py"')
+    long, *others = capfd.readouterr().err.splitlines()
+    assert (len(long), long[-1]) == (len("send: ") + 1000, "…")
+    assert others == ["send: <U+D800> is no character", 'send:   File "a.py"']
     assert run("send", "-m", "m", "\udcff", "--dry-run").returncode == 0
+
+
+def test_messages_of_one_kind_are_printed_five_times_then_counted(capfd: pytest.CaptureFixture[str]) -> None:
+    diagnostics = Diagnostics("stats")
+    for number in range(1200):
+        diagnostics.error(OutputError(f"{number}: busy", advice="wait"), kind="busy")
+        diagnostics.note(f"note {number}", kind=f"kind {number}")
+    diagnostics.note("once")
+    diagnostics.finish()
+    diagnostics.finish()
+    lines = capfd.readouterr().err.splitlines()
+    assert [line for line in lines if "busy" in line] == [
+        *(f"stats: {number}: busy; wait" for number in range(5)),
+        "stats: 1,195 more: busy",
+    ]
+    # Of 1,000 kinds, one is busy; the others of the notes count as one more kind.
+    assert lines[-1] == "stats: 196 more: other messages"
+    assert len(lines) == 6 + 999 + 5 + 1 + 1
 
 
 @pytest.mark.parametrize(("mid_line", "begin"), [(True, "\n"), (False, "")])
