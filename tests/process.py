@@ -1,4 +1,4 @@
-"""Commands run as real processes."""
+"""Run commands, as processes or inside this one, and read what they print."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ostream.__main__ import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 BIN = ROOT / "bin"
-# Behind an & or under nohup the commands would inherit ignored signals, and never end by them.
+# Under nohup or after &, commands would inherit ignored signals.
 for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.SIG_DFL)
@@ -34,23 +34,23 @@ WRAPPERS = [name for name, (kind, _) in COMMANDS.items() if kind == "wrapper"]
 FILTERS = [name for name, (kind, _) in COMMANDS.items() if kind == "filter"]
 SOURCES = [name for name, (kind, _) in COMMANDS.items() if kind == "source"]
 TOOLS = ROOT / "tests" / "executables"
-# What a filter can't do without; `run`, `start` and `call` add it.
+# Required arguments; `run`, `start` and `call` add them.
 _NEEDED = {"run-tools": ["-t", str(TOOLS)]}
 
 
 def words(command: str, *arguments: str | Path) -> list[str]:
-    """A command and its arguments, with those it can't do without."""
+    """A command line with its required arguments."""
     given = [str(argument) for argument in arguments]
     return [command, *(_NEEDED.get(command, []) if "-t" not in given else []), *given]
 
 
 def quoted(command: str) -> str:
-    """The same for sh."""
+    """The same, quoted for sh."""
     return shlex.join(words(command))
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """The environment of a command under test: ours, less what would steer it, with the launchers on PATH.
+    """The environment of a command under test: this one without variables that affect it, and with bin/ on PATH.
 
     `python3` is the interpreter that runs the tests.
     """
@@ -79,7 +79,7 @@ def run(
 
 
 class Process(subprocess.Popen):  # type: ignore[type-arg]
-    """Left by a failure it is killed, or leaving would wait for its end."""
+    """A process that is killed when its `with` block fails, so that the block does not wait for it."""
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
         if kind:
@@ -105,20 +105,23 @@ def sh(
 
 
 def call(
-    command: str, *arguments: str | Path, stdin: bytes = b"", env: dict[str, str] | None = None
+    command: str,
+    *arguments: str | Path,
+    stdin: bytes = b"",
+    env: dict[str, str] | None = None,
+    terminal: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
-    """As `run`, but inside this process and so in no time: for what does not depend on being a process.
+    """Like `run`, but inside this process, which is much faster.
 
-    Its stdin is a pipe, the other two descriptors are files.
+    stdin is a pipe. stdout and stderr are files or, with `terminal`, one terminal whose output is returned as stdout.
     """
     argv = words(command, *arguments)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    variables = environment(**({"TERM": "xterm"} if terminal else {}), **(env or {}))
     try:
-        with _descriptors(stdin) as outputs, mock.patch.dict(os.environ, environment(**(env or {})), clear=True):
+        with mock.patch.dict(os.environ, variables, clear=True), _descriptors(stdin, terminal) as outputs:
             status = main(argv)
-            for file in outputs:
-                file.seek(0)
-            return subprocess.CompletedProcess(argv, status, *(file.read() for file in outputs))
+        return subprocess.CompletedProcess(argv, status, *outputs)
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -126,9 +129,9 @@ def call(
 
 @contextlib.contextmanager
 def small_files(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes: as on a full disk, a write is short, and the next one fails.
+    """Limit file sizes, to simulate a full disk: a write is short, and the next one fails.
 
-    To be entered in a test, not around it: pytest's own output may be a file.
+    Enter it inside a test, since pytest's own output may be a file.
     """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
@@ -139,20 +142,39 @@ def small_files(size: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _descriptors(stdin: bytes) -> Iterator[list[IO[bytes]]]:
+def _descriptors(stdin: bytes, terminal: bool) -> Iterator[list[bytes]]:
+    """Replace descriptors 0 to 2 and collect what is written to 1 and 2."""
+    outputs: list[bytes] = []
     with contextlib.ExitStack() as stack:
         reader, writer = os.pipe()
         feeder = threading.Thread(target=_feed, args=(writer, stdin))
-        stack.callback(feeder.join)  # after standard input is what it was: then nobody reads the pipe any more
-        outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
-        for fd, new in enumerate((reader, *(file.fileno() for file in outputs))):
+        stack.callback(feeder.join)  # once descriptor 0 is restored and nothing reads the pipe
+        if terminal:
+            screen, slave = pty.openpty()
+            tty.setraw(slave)
+            shown: list[bytes] = []
+            watcher = threading.Thread(target=_read_terminal, args=(screen, shown))
+            stack.callback(lambda: (watcher.join(), os.close(screen), outputs.extend([b"".join(shown), b""])))
+            new = [reader, slave, os.dup(slave)]
+        else:
+            files = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(2)]
+            stack.callback(lambda: [(file.seek(0), outputs.append(file.read())) for file in files])
+            new = [reader, *(os.dup(file.fileno()) for file in files)]
+        for fd, other in enumerate(new):
             saved = os.dup(fd)
             stack.callback(os.close, saved)
             stack.callback(os.dup2, saved, fd)
-            os.dup2(new, fd)
-        os.close(reader)
+            os.dup2(other, fd)
+            os.close(other)
         feeder.start()
+        if terminal:
+            watcher.start()
         yield outputs
+
+
+def _read_terminal(screen: int, shown: list[bytes]) -> None:
+    with contextlib.suppress(OSError):  # Linux reports the close of the last writer as EIO
+        shown.extend(iter(lambda: os.read(screen, 1 << 16), b""))
 
 
 def _feed(fd: int, data: bytes) -> None:
@@ -161,7 +183,7 @@ def _feed(fd: int, data: bytes) -> None:
 
 
 def expect(pipe: IO[bytes] | None, expected: bytes) -> None:
-    """These bytes come out of a pipe that may stay open."""
+    """Read exactly these bytes from a pipe."""
     assert pipe
     received = b""
     while len(received) < len(expected):
@@ -173,14 +195,13 @@ def expect(pipe: IO[bytes] | None, expected: bytes) -> None:
 
 
 def end_of(process: subprocess.Popen[bytes], timeout: float = 30) -> int:
-    """The exit status of a process that ends by itself; its pipes are closed."""
+    """Wait for a process, close its pipes and return its exit status."""
     with process:
         return process.wait(timeout)
 
 
 class Terminal:
-    """A pseudo-terminal that changes nothing, for some of a command's descriptors: `on` names them, apart by spaces.
-    `screen` is its other side."""
+    """A command on a raw pseudo-terminal. `on` names the descriptors connected to it; `screen` is the other side."""
 
     def __init__(
         self, command: str, *arguments: str | Path, on: str = "stdout", columns: int = 0, **options: Any
@@ -192,9 +213,9 @@ class Terminal:
         self.process = start(command, *arguments, env=env, **{**options, **dict.fromkeys(on.split(), self.slave)})
 
     def communicate(self, stdin: bytes = b"") -> tuple[str, str, str]:
-        """What the terminal shows, and what came out of the other pipes."""
+        """Return the output on the terminal, then stdout and stderr."""
         shown: list[bytes] = []
-        reader = threading.Thread(target=self._read, args=(shown,))
+        reader = threading.Thread(target=_read_terminal, args=(self.screen, shown))
         reader.start()
         stdout, stderr = self.process.communicate(stdin, timeout=60)
         os.close(self.slave)
@@ -202,14 +223,8 @@ class Terminal:
         os.close(self.screen)
         return b"".join(shown).decode(), (stdout or b"").decode(), (stderr or b"").decode()
 
-    def _read(self, shown: list[bytes]) -> None:
-        try:
-            shown.extend(iter(lambda: os.read(self.screen, 1 << 16), b""))
-        except OSError:
-            pass  # EIO: Linux says so when the last writer has closed it
-
     def show(self, expected: bytes) -> bytes:
-        """What is shown up to and with these bytes; they must come."""
+        """Read from the terminal up to and including these bytes."""
         shown = b""
         while expected not in shown:
             assert select.select([self.screen], [], [], 30)[0], f"nothing more after {shown!r}"

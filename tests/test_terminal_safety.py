@@ -1,0 +1,182 @@
+"""On a terminal, every command prints untrusted text so that no character of it controls the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.process import Terminal, call
+from tests.server import http_answer, send_raw, serve, tcp
+from tests.system.test_terminal import steers
+
+SEQUENCES = [
+    "\x1b[2J\x1b[H",
+    "\x1b]0;title\x07",
+    "\x9d2;title\x9c",
+    "\x1b]52;c;ZXZpbA==\x07",  # sets the clipboard
+    "\x9b41m",
+    "\x1b[?1049h",  # alternate screen
+    "\x1b[6n",  # makes the terminal type a reply
+    "\x1bP1$qm\x1b\\",
+    "\r",
+    "\x0b\x0c",
+    "\x7f\0",
+    "\u202e\u2067",
+]
+UNTRUSTED = st.lists(
+    st.sampled_from([*SEQUENCES, "a", "\n", "\t", "\\u001b[2J", "é😀"]) | st.text(max_size=4), max_size=6
+)
+TEXT = UNTRUSTED.map("".join)
+VALUE = TEXT | st.none() | st.integers() | st.dictionaries(TEXT, TEXT, max_size=2)
+CALL = st.fixed_dictionaries({"function": st.fixed_dictionaries({"name": VALUE, "arguments": VALUE})})
+MESSAGE = st.fixed_dictionaries(
+    {}, optional={"content": VALUE, "thinking": VALUE, "tool_calls": st.lists(CALL, max_size=2), "role": VALUE}
+)
+KEYS = (
+    "response",
+    "thinking",
+    "model",
+    "done_reason",
+    "created_at",
+    "id",
+    "signin_url",
+    "role",
+    "tool_name",
+    "content",
+)
+LINE = st.fixed_dictionaries(
+    {},
+    optional={
+        "message": MESSAGE,
+        "done": st.booleans(),
+        "error": VALUE | st.dictionaries(st.just("message"), VALUE),
+        **dict.fromkeys(KEYS, VALUE),
+    },
+)
+STREAM = st.lists(
+    st.builds(json.dumps, LINE, ensure_ascii=st.booleans()) | TEXT.filter(lambda text: "\n" not in text), max_size=5
+).map(lambda lines: "\n".join(lines).encode("utf-8", "replace"))
+one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def assert_safe(shown: bytes, command: str) -> str:
+    text = shown.decode()
+    if command == "render":  # its own dim text
+        text = text.replace("\x1b[2m", "").replace("\x1b[22m", "")
+    assert not any(map(steers, text)), text
+    return text
+
+
+FILTERS = [
+    ["extract-content"],
+    ["extract-content", "-x"],
+    ["extract-content", "-0", "--think-tags"],
+    ["extract-content", "--json"],
+    ["extract-content", "-w", "/dev/stderr"],
+    ["extract-thinking", "-n", "-v"],
+    ["render", "--stats"],
+    ["render", "-w", "/dev/stderr"],
+    ["stats"],
+    ["stats", "--json"],
+    ["stats", "--field", "model"],
+    ["stats", "--plot"],
+    ["collect"],
+    ["collect", "-w", "/dev/null"],
+]
+
+
+@pytest.mark.parametrize("argv", FILTERS, ids=" ".join)
+@given(stream=STREAM)
+def test_no_stream_controls_the_terminal_of_a_filter(argv: list[str], stream: bytes) -> None:
+    done = call(*argv, stdin=stream, terminal=True)
+    assert done.returncode in (0, 1, 2, 3)
+    assert_safe(done.stdout, argv[0])
+
+
+@one_directory
+@given(name=TEXT.filter(lambda text: text != "-"), option=st.sampled_from(["-w", "--"]))
+def test_no_file_name_controls_the_terminal(name: str, option: str, tmp_path: Path) -> None:
+    for command in ("extract-content", "stats", "replay"):
+        done = call(command, option, f"{tmp_path}/no/x{name}", terminal=True)
+        assert done.returncode in (1, 2, 3)
+        assert_safe(done.stdout, command)
+
+
+ARGUMENTS = [
+    ["--host", "{}"],
+    ["--header", "{}"],
+    ["--header", "X: {}"],
+    ["-o", "{}"],
+    ["-f", "{}"],
+    ["-i", "no/{}"],
+    ["-s", "@no/{}"],
+    ["--body", "no/{}"],
+    ["--think={}"],
+    ["--top-logprobs", "{}"],
+    ["--cacert", "no/{}", "--host", "https://127.0.0.1:1"],
+    ["-m{}", "--dry-run"],
+    ["-v", "--dry-run", "{}"],
+    ["--{}"],
+]
+
+
+@pytest.mark.parametrize("argv", ARGUMENTS, ids=" ".join)
+@given(text=TEXT.map(lambda text: text.replace("\0", "")))
+def test_no_argument_controls_the_terminal_of_send(argv: list[str], text: str) -> None:
+    words = [word.replace("{}", text) for word in argv]
+    env = {"OLLAMA_HOST": "127.0.0.1:1", "OLLAMA_API_KEY": ""}
+    done = call("send", "-m", "m", *words, "hi", env=env, terminal=True)
+    assert done.returncode in (0, 2, 69)
+    assert_safe(done.stdout, "send")
+
+
+@given(stream=STREAM, status=st.sampled_from([200, 404, 500]), options=st.sampled_from([[], ["--stamp", "-v"]]))
+def test_no_answer_controls_the_terminal_of_send(stream: bytes, status: int, options: list[str]) -> None:
+    with serve(send_raw(http_answer(status, stream))) as server:
+        done = call("send", "-m", "m", *options, "hi", env={"OLLAMA_HOST": server.url}, terminal=True)
+    assert done.returncode in (0, 1, 3)
+    assert_safe(done.stdout, "send")
+
+
+EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\x1b]52;c;ZXZpbA==\x07"
+HEADS = [
+    "HTTP/1.1 404 {}\r\n\r\n",
+    "HTTP/1.1 {}\r\n\r\n",
+    "{}\r\n\r\n",
+    "HTTP/1.1 302 Found\r\nLocation: http://h/{}\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Encoding: {}\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Type: {}\r\n\r\n",
+    "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<title>{}</title>",
+    "HTTP/1.1 502 Bad\r\nContent-Type: text/html\r\n\r\n<h1>{}</h1>",
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{}\r\n",
+    "HTTP/1.1 503 Busy\r\nRetry-After: {}\r\n\r\n",
+    "HTTP/1.1 401 No\r\n\r\n" + json.dumps({"error": "no", "signin_url": "{}"}),
+    "HTTP/1.1 400 No\r\n\r\n" + json.dumps({"detail": "{}"}),
+]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_no_response_head_controls_the_terminal_of_send(head: str) -> None:
+    answer = head.replace("{}", EVIL).encode("latin-1" if head.endswith("\r\n\r\n") else "utf-8")
+    with tcp(lambda connection: connection.sendall(answer)) as port:
+        env = {"OLLAMA_HOST": f"http://127.0.0.1:{port}"}
+        done = call("send", "-v", "-m", "m", "--stamp", "hi", env=env, terminal=True)
+    assert done.returncode in (1, 3, 75)
+    assert_safe(done.stdout, "send")
+
+
+@pytest.mark.parametrize("argv", [["extract-content"], ["render", "--stats"]], ids=" ".join)
+def test_a_process_on_a_terminal(argv: list[str]) -> None:
+    message = {
+        "content": EVIL,
+        "thinking": EVIL,
+        "tool_calls": [{"function": {"name": EVIL, "arguments": {EVIL: EVIL}}}],
+    }
+    lines = [{"model": EVIL, "message": message, "done": True, "done_reason": EVIL}, {"error": EVIL}]
+    stream = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines).encode()
+    shown, _, _ = Terminal(*argv, on="stdout stderr").communicate(stream)
+    assert "^[]0;title^G" in assert_safe(shown.encode(), argv[0])
