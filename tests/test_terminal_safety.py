@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.process import Terminal, call
 from tests.server import http_answer, send_raw, serve, tcp
-from tests.system.test_terminal import steers
+from tests.system.test_terminal import is_hidden
 
 SEQUENCES = [
     "\x1b[2J\x1b[H",
@@ -67,7 +67,7 @@ def assert_safe(shown: bytes, command: str) -> str:
     text = shown.decode()
     if command == "render":  # its own dim text
         text = text.replace("\x1b[2m", "").replace("\x1b[22m", "")
-    assert not any(map(steers, text)), text
+    assert not any(map(is_hidden, text)), text
     return text
 
 
