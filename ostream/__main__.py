@@ -1,42 +1,30 @@
-"""The table of commands, and the dispatch by name: `ostream send`, `python3 -m ostream send`, `bin/send`."""
+"""Dispatch by command name: `ostream send`, `python3 -m ostream send`, `bin/send`."""
 
 from __future__ import annotations
 
 import sys
 
+from ostream.cli import COMMANDS
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.polling import is_pipe
 from ostream.system.process import run_process
 
-# name: (kind, what it does). A source's failures are error lines on its stdout too, and those of a filter with -w.
-COMMANDS = {
-    "send": ("source", "send a prompt to an Ollama server and print its NDJSON, line by line"),
-    "batch": ("source", "send many requests, some at a time, and print one answer line for each"),
-    "extract-content": ("filter", "print the answer's text"),
-    "extract-thinking": ("filter", "print the reasoning's text"),
-    "collect": ("filter", "fold each response into one complete object"),
-    "stats": ("filter", "print counts, durations and rates"),
-    "render": ("filter", "show thinking, answer and tool calls to a person"),
-    "run-tools": ("filter", "run the tools that an answer calls, and print message lines"),
-    "record": ("wrapper", "write down what a command and the server say to each other"),
-    "replay": ("wrapper", "serve recordings as an Ollama server would, to a command or until interrupted"),
-}
-
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command that argv[0], or else argv[1], names; gives the exit status."""
+    """Run the command that argv[0], or else argv[1], names, and return its exit status."""
     name, *arguments = sys.argv if argv is None else argv
-    command = name.rpartition("/")[2]
+    command = program = name.rpartition("/")[2]
     if command not in COMMANDS:
         command, *arguments = arguments or [""]
         if command not in COMMANDS:
             from ostream.installer.main_options import about
 
             return about(name, [command, *arguments], COMMANDS)
-    diagnostics = Diagnostics(command)
+        program = f"python3 -m ostream {command}" if program == "__main__.py" else f"ostream {command}"
+    diagnostics = Diagnostics(command, program)
 
     def run() -> int:
-        module = __import__(f"ostream.commands.{command.replace('-', '_')}", fromlist=["run"])
+        module = __import__(f"ostream.commands.{command.replace('-', '_')}", fromlist=["main"])
         status: int = module.main(arguments, diagnostics)
         return status
 

@@ -10,39 +10,60 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-OK = 0
-REFUSED = 1  # the server or the model said no, or an output could not be written
-USAGE = 2  # usage, a file that can't be read, input that is not NDJSON
-INCOMPLETE = 3  # a stream ended without done, or there was no response at all
-LENGTH = 4  # cut by a limit, with --fail-on-length
-UNAVAILABLE = 69  # EX_UNAVAILABLE of sysexits.h: cannot connect
-BUG = 70  # EX_SOFTWARE
-TRY_LATER = 75  # EX_TEMPFAIL: busy, or a clock ran out
 
-# Permanent failures beat temporary ones, so that a loop "until the status is not 75" ends.
-_WORST_FIRST = (BUG, USAGE, REFUSED, INCOMPLETE, UNAVAILABLE, TRY_LATER, LENGTH, OK)
+class Status:
+    """One exit status: its number, the kind of failure in a few words, what it means, and who may report it.
 
-# What an error line may claim for itself: no success, no signal, no bug of ours.
-TRUSTED_STATUSES = frozenset((REFUSED, USAGE, INCOMPLETE, LENGTH, UNAVAILABLE, TRY_LATER))
+    `claimable`: an error line in a stream may carry it; a success, a signal or a bug may not be claimed.
+    """
 
-# The HTTP statuses that mean "try again later".
-BUSY_CODES = frozenset((429, 502, 503, 504))
+    __slots__ = ("claimable", "code", "kind", "meaning")
+
+    def __init__(self, code: int, kind: str, meaning: str, claimable: bool = True) -> None:
+        self.code = code
+        self.kind = kind
+        self.meaning = meaning
+        self.claimable = claimable
+
+
+# The one table of exit statuses, most severe first. Permanent failures come before temporary ones, so that a loop
+# "until the status is not 75" ends. 69, 70 and 75 are those of sysexits.h.
+STATUSES = (
+    Status(70, "bug", "a bug in ostream", claimable=False),
+    Status(2, "usage or input", "wrong usage, a file that cannot be read, or input that is not NDJSON"),
+    Status(1, "rejected", "the server rejected the request, the model failed, or an output could not be written"),
+    Status(3, "incomplete", 'the stream ended without "done": true, or there was no response'),
+    Status(69, "no connection", "no connection: refused, unknown host, or TLS failure"),
+    Status(75, "temporary", "temporary: HTTP 429, 502, 503, 504, or a timeout"),
+    Status(4, "truncated by a limit", "the answer was truncated by a length limit (--fail-on-length)"),
+    Status(5, "empty", "the answer is complete but empty"),
+    Status(10, "no tool calls", "run-tools --status: the answer calls no tool", claimable=False),
+    Status(0, "success", "every response is complete", claimable=False),
+)
+BUG, USAGE, REJECTED, INCOMPLETE, UNAVAILABLE, TEMPORARY, LENGTH, EMPTY, NO_TOOL_CALLS, OK = (
+    status.code for status in STATUSES
+)
+_SEVERITY = tuple(status.code for status in STATUSES)
+CLAIMABLE_STATUSES = frozenset(status.code for status in STATUSES if status.claimable)
+
+# HTTP statuses after which the same request may succeed later.
+TEMPORARY_HTTP_STATUSES = frozenset((429, 502, 503, 504))
 
 
 def worst(a: int, b: int) -> int:
-    """The exit status that wins when both happened."""
-    return min(a, b, key=_WORST_FIRST.index)
+    """Return the more severe of two exit statuses."""
+    return min(a, b, key=_SEVERITY.index)
 
 
 def reason(error: Exception) -> str:
-    """What the system said, in its own words."""
+    """Return the system's own text for an error."""
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
 class OstreamError(Exception):
     """Everything this package raises on purpose."""
 
-    exit_status = REFUSED
+    exit_status = REJECTED
     advice = ""
     retryable = False  # would the same request, sent again, have a chance? Only while nothing of the answer has come
     partial: Any = None  # what had come of the response; of a line that was cut, its bytes
@@ -79,7 +100,7 @@ class ResponseError(OstreamError):
 
     @property
     def exit_status(self) -> int:  # type: ignore[override]
-        return TRY_LATER if self.status_code in BUSY_CODES else REFUSED
+        return TEMPORARY if self.status_code in TEMPORARY_HTTP_STATUSES else REJECTED
 
     def __str__(self) -> str:
         return self.error if self.status_code == -1 else f"{self.error} (status code: {self.status_code})"
@@ -97,6 +118,12 @@ class LengthError(OstreamError):
     """The answer was cut by a limit, and the caller asked that to be a failure."""
 
     exit_status = LENGTH
+
+
+class EmptyError(OstreamError):
+    """A complete answer has no text, and the caller asked for text."""
+
+    exit_status = EMPTY
 
 
 class IncompleteStream(OstreamError):
@@ -118,7 +145,7 @@ class ConnectError(OstreamError, ConnectionError):
 class StreamTimeout(OstreamError, TimeoutError):
     """One of the four timeouts ran out; `timeout` says which: connect, first-byte, idle or max-time."""
 
-    exit_status = TRY_LATER
+    exit_status = TEMPORARY
 
     def __init__(self, error: str = "", timeout: str = "", *, advice: str = "") -> None:
         super().__init__(error, advice=advice)

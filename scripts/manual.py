@@ -6,7 +6,6 @@ lays out in its own way), the grammar and the statuses from the README. So there
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -15,7 +14,8 @@ import textwrap
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-from ostream.__main__ import COMMANDS  # noqa: E402
+from ostream.cli import COMMANDS  # noqa: E402
+from ostream.cli.parser import Option  # noqa: E402
 from ostream.installer.main_options import OPTIONS, SUMMARY  # noqa: E402
 from ostream.version import __version__  # noqa: E402
 
@@ -74,34 +74,32 @@ def command_page(name: str, what: str) -> list[str]:
     page = [
         *head(f"ostream-{name}", 1, what),
         *section("Synopsis"),
-        *[f"{bold(f'ostream {name}')}", *wrapped(parser.usage[len(name) + 1 :])],
+        *[f"{bold(f'ostream {name}')}", *wrapped(parser.usage)],
         *section("Description"),
-        *paragraphs(parser.description),
+        *paragraphs(f"{parser.description}\n\n{parser.kind}"),
         *section("Options"),
     ]
-    for title, actions in parser.groups():
+    groups: dict[str, list[tuple[str, str, str]]] = {"": [("", f"{parser.operands.metavar} ...", parser.operands.help)]}
+    for option in parser.options:
+        groups.setdefault(option.group, []).append((*names_of(option), option.help))
+    for title, rows in groups.items():
         page += [f".SS {quoted(title[0].upper() + title[1:])}"] if title else []
-        page += terms([(*names_of(action, parser.optional), action.help) for action in actions])
-    *_, examples = parser.epilog.partition("\n")
+        page += terms(rows)
     return [
         *page,
         *section("Exit status"),
         *paragraphs("See ostream(7)."),
         *section("Examples"),
-        *literal([line.strip() for line in examples.splitlines()]),
+        *literal(parser.examples),
         *section("See also"),
         *paragraphs("ostream(1), ostream(7)"),
     ]
 
 
-def names_of(action: argparse.Action, optional: dict[str, str]) -> tuple[str, str]:
-    """How an option is written, and its value."""
-    names, value = action.option_strings, action.metavar
-    if not names:
-        return "", f"{value} ..."
-    if action.nargs == 0:
-        return ", ".join(names), ""
-    return ", ".join(names), f"[={value}]" if names[-1] in optional else str(value)
+def names_of(option: Option) -> tuple[str, str]:
+    """Return how an option is written, and its value."""
+    names = ", ".join(option.names)
+    return names, f"[={option.metavar}]" if option.optional_value is not None else option.metavar
 
 
 def grammar() -> list[str]:

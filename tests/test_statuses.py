@@ -78,7 +78,7 @@ CASES = {
     **{f"printed: {n}": Case(A + error(exit_status=n), n, "a\n", [1], 0, 1) for n in (1, 2, 3, 4, 69, 75)},
     **{
         f"not to be trusted: {value!r}": Case(A + error(exit_status=value), 1, "a\n", [1], 1, 1)
-        for value in (True, False, 0, 1.0, 3.0, "1", None, [], -1, 5, 70, 130, 141, 10**30)
+        for value in (True, False, 0, 1.0, 3.0, "1", None, [], -1, 6, 10, 70, 130, 141, 10**30)
     },
 }
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)

@@ -40,7 +40,12 @@ class BatchRunner:
         answers: AnswerSink,
         progress: Progress,
         files: list[str],
-        values: dict[str, Any],
+        *,
+        jobs: int,
+        keep_order: bool,
+        as_text: bool,
+        max_failures: int | None,
+        to_file: bool,
     ) -> None:
         self.interrupted = False
         self._client = client
@@ -48,15 +53,15 @@ class BatchRunner:
         self._answers = answers
         self._progress = progress
         self._files = files
-        self._as_text = values["lines"]
-        self._max_failures = values["max_failures"]
+        self._as_text = as_text
+        self._max_failures = max_failures
         self._status = OK
         self._seen = False  # there was a request
         # With a file of their own nobody reads the answers meanwhile.
-        self._reader_fd = None if values["output"] is not None else pollable_or_none(1)
+        self._reader_fd = None if to_file else pollable_or_none(1)
         self._on_terminal = self._reader_fd is not None and os.isatty(1)
         self._backoff = SharedBackoff(self._reader_fd)
-        self._pool = Pool(self._jobs(), self._send, self._write, values["jobs"], values["keep_order"])
+        self._pool = Pool(self._jobs(), self._send, self._write, jobs, keep_order)
 
     def run(self, diagnostics: Diagnostics) -> int:
         said = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostream.cli.filter_input import ErrorItem, FilterInput, MessageItem
+from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions, MessageItem
 from ostream.errors import OutputError
 from ostream.protocol.chunk import content, thinking, tool_calls
 from ostream.protocol.ndjson import encode_line
@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Dict
 
-    from ostream.cli.parser import Parser
+    from ostream.cli.parser import Option, Parser
     from ostream.system.diagnostics import Diagnostics
 
     View = Callable[[Dict[str, Any]], str]
@@ -20,53 +20,57 @@ ONLY_CALLS = "the answer has no text but tool calls; 'collect' shows them"
 _VIEWS: dict[str, View] = {"content": content, "thinking": thinking}
 
 
-def parser(what: str, description: str, examples: list[str]) -> Parser:
-    from ostream.cli.parser import Parser
+class ExtractionOptions(FilterOptions):
+    """`end` follows each text: "\\n" unless the text has one, "\\0" always, or ""."""
 
-    parser = Parser(
+    end = "\n"
+    as_json = False
+    think_tags = False
+    code = False
+
+
+def parser(what: str, description: str, examples: list[str], *more: Option) -> Parser:
+    """Return the parser of extract-content or extract-thinking; `more` are options of its own."""
+    from ostream.cli.options import filter_options
+    from ostream.cli.parser import FILES, Option, Parser
+
+    return Parser(
         f"extract-{what}",
         "[-w FILE] [-n | -0 | --json] [options] [FILE ...]",
         "A filter: streaming, a fragment is written as soon as it is read; memory: one line.",
         description,
         examples,
+        [
+            Option("-n", "--no-newline", dest="end", const="", exclusive="end", help="write exactly the text"),
+            Option("-0", "--null", dest="end", const="\0", exclusive="end", help="write a NUL after each text"),
+            Option(
+                "--json",
+                dest="as_json",
+                exclusive="end",
+                help=f'write one {{"id":...,"{what}":...}} per response',
+            ),
+            Option(
+                "--think-tags",
+                help="treat <think>...</think> inside the content as thinking, as old servers send it",
+            ),
+            *more,
+            *filter_options(f"the {what}"),
+        ],
+        FILES,
     )
-    end = parser.add_mutually_exclusive_group()
-    end.add_argument(
-        "-n", "--no-newline", dest="end", action="store_const", const="", default="\n", help="exactly the text"
-    )
-    end.add_argument("-0", "--null", dest="end", action="store_const", const="\0", help="the text and a NUL")
-    end.add_argument("--json", dest="as_json", action="store_true", help=f'one {{"id":...,"{what}":...}} per response')
-    parser.add_argument(
-        "--think-tags",
-        action="store_true",
-        help="take <think>...</think> inside the content for thinking, as old servers send it",
-    )
-    parser.add_filter_arguments(f"the {what}")
-    return parser
 
 
-def run(
-    diagnostics: Diagnostics,
-    what: str,
-    files: list[str] | None = None,
-    write_to: str | None = None,
-    raw_terminal: bool = False,
-    end: str = "\n",
-    as_json: bool = False,
-    think_tags: bool = False,
-    code: bool = False,
-) -> int:
-    """Write the `what` of each response; `end` is what follows it: "\\n" unless it has one, "\\0" always, or ""."""
-    stage = FilterInput(
-        diagnostics, files or [], write_to, raw_terminal, with_messages=what == "content" and not as_json
-    )
+def run(diagnostics: Diagnostics, what: str, options: ExtractionOptions) -> int:
+    """Write the `what` ("content" or "thinking") of each response, and return the exit status."""
+    end, code = options.end, options.code
+    stage = FilterInput(diagnostics, options, with_messages=what == "content" and not options.as_json)
     view, settle = _VIEWS[what], _nothing_buffered
-    if think_tags or code:
+    if options.think_tags or code:
         from ostream.protocol.text import TextSelector
 
-        shape = TextSelector(what, think_tags, code, diagnostics.note)
+        shape = TextSelector(what, options.think_tags, code, diagnostics.note)
         view, settle = shape.add, shape.end
-    if as_json:
+    if options.as_json:
         return _write_objects(stage, what, view, settle)
     if end == "\0":
         view, settle = _without_nul(view, stage), _without_nul(settle, stage)

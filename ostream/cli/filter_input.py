@@ -27,7 +27,7 @@ from ostream.system.polling import pollable_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, Union
+    from typing import Any, Dict, Iterator, Sequence, Union
 
     from ostream.system.output import Spans
 
@@ -35,6 +35,14 @@ if TYPE_CHECKING:
     Object = Dict[str, Any]
 else:
     Object = dict
+
+
+class FilterOptions:
+    """The options of every filter; `files` empty means standard input."""
+
+    files: Sequence[str] = ()
+    write_to: str | None = None
+    raw_terminal = False
 
 
 class ErrorItem:
@@ -66,31 +74,29 @@ class FilterInput:
     def __init__(
         self,
         diagnostics: Diagnostics,
-        files: list[str],
-        write_to: str | None = None,
-        raw_terminal: bool = False,
+        options: FilterOptions,
         with_messages: bool = False,
         messages_suffice: bool = False,
     ) -> None:
         self.diagnostics = diagnostics
-        self.files = files or ["-"]
+        self.files = [*options.files] or ["-"]
         self.status = OK
         self.complete = 0
         self._with_messages = with_messages
         self._messages_suffice = messages_suffice
         self._open = False  # a response has begun and not ended
         self._suffices = False  # there was something else that is worth a success
-        self._stdout = Output(1, "standard output", raw_terminal)
-        self._passing = write_to is not None
+        self._stdout = Output(1, "standard output", options.raw_terminal)
+        self._passing = options.write_to is not None
         self._at_line_start = True
         self._pending_messages: list[
             OstreamError
         ] = []  # failures whose messages wait for the text before them to be written
         self.extraction: Output | None = self._stdout
         self._extraction_failed: OutputError | None = None
-        if write_to is not None:
+        if options.write_to is not None:
             try:
-                self.extraction = open_output(write_to, self.files, raw_terminal)
+                self.extraction = open_output(options.write_to, self.files, options.raw_terminal)
             except OutputError as error:
                 self.give_up(error)
 

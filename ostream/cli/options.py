@@ -1,82 +1,234 @@
-"""What send and batch have in common: the options that go into a request, and those of the connection."""
+"""The options that several commands share, as rows of their tables, and what they make: a client, headers, fields."""
 
 from __future__ import annotations
 
-from ostream.cli.parser import count, positive
+import os
+
+from ostream.cli.parser import COUNT, SECONDS, Option
 from ostream.errors import RequestError
+from ostream.protocol.request import COMMON_FIELDS, parse_json, parse_options, parse_value
 from ostream.system.input import read_input
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Sequence
 
-    from ostream.cli.parser import Parser
     from ostream.client import Client
     from ostream.system.diagnostics import Diagnostics
 
+THINK_LEVELS = {"true": True, "false": False, "low": "low", "medium": "medium", "high": "high", "max": "max"}
 
-def add_request_arguments(parser: Parser, *option: str) -> Any:
-    """Options that go into the body, in a group of their own, which is given back; `option` names --option."""
-    parser.optional["--think"] = "true"
-    parser.choices["--think"] = ("true", "false", "low", "medium", "high", "max")
-    group = parser.add_argument_group("the request")
-    add = group.add_argument
-    add("-m", "--model", metavar="NAME", help="the model; else OLLAMA_MODEL")
-    add("-g", "--generate", action="store_true", help="use /api/generate instead of /api/chat")
-    add("-s", "--system", metavar="TEXT", help="the system message; @FILE reads it from a file (@@ for a literal @)")
-    add(*option, metavar="KEY=VALUE", action="append", default=[], help="a model option; may be repeated")
-    add("-f", "--format", metavar="json|@FILE|JSON", help="answer in JSON, or by a JSON schema")
-    add("--think", metavar="LEVEL", help="think: true (without a LEVEL), false, low, medium, high or max")
-    add("--no-think", dest="think", action="store_const", const="false", help="do not think")
-    add("--keep-alive", metavar="DURATION", help="how long the model stays in memory: 5m, 0, -1")
-    add("--logprobs", action="store_true", default=None, help="ask for log-probabilities")
-    add("--top-logprobs", metavar="N", type=count, help="and for N alternatives of each")
-    add("--no-truncate", dest="truncate", action="store_false", default=None, help="fail on an over-long prompt")
-    add("--no-shift", dest="shift", action="store_false", default=None, help="stop at the end of the context window")
-    return group
+# What other programs call these options.
+CONNECTION_SUGGESTIONS = {"-H": "--header", "--timeout": "--max-time"}
+_PARAMETERS = ("temperature", "seed", "num-ctx", "num-predict", "top-k", "top-p", "min-p", "stop", "repeat-penalty")
 
 
-def add_connection_arguments(parser: Parser, retry: int = 0) -> None:
-    """Options that say where the server is and how long to wait; `retry` is the default of --retry."""
-    add = parser.add_argument_group("the connection").add_argument
-    add("--host", metavar="URL", help="the server; else OLLAMA_HOST")
-    add("--header", metavar="'K: V'", action="append", default=[], help="another header; may be repeated")
-    add("--header-file", metavar="FILE", action="append", default=[], help="headers from a file, one on each line")
-    add("--connect-timeout", metavar="S", type=positive, default=10, help="name, connection, proxy and TLS (10)")
-    add("--first-byte-timeout", metavar="S", type=positive, help="from connected to the first byte (none)")
-    add("--idle-timeout", metavar="S", type=positive, help="the longest silence after it (none)")
-    add("--max-time", metavar="S", type=positive, help="all of it, retries included (none)")
-    parser.elsewhere.update({"-H": "--header", "--timeout": "--max-time"})
-    tries = f"try again N times: 429, 502, 503, 504, refused, reset ({retry})"
-    add("--retry", metavar="N", type=count, default=retry, help=tries)
-    add("--cacert", metavar="FILE", help="trust the authorities in this PEM file")
-    add("--insecure", action="store_true", help="do not verify the server's certificate")
+def request_suggestions(option: str) -> dict[str, str]:
+    """Return what to write for options of other programs; `option` is the name of the model option here."""
+    found = {f"--{name}": f"{option} {name.replace('-', '_')}=VALUE" for name in _PARAMETERS}
+    found.update({"--max-tokens": f"{option} num_predict=VALUE", "--schema": "-f @FILE", "--json": "-f json"})
+    return found
 
 
-def client_of(values: dict[str, Any]) -> Client:
-    """The client that the options of the connection ask for."""
+class RequestOptions:
+    """The options that go into a request of either endpoint."""
+
+    model: str | None = None
+    generate = False
+    system: str | None = None
+    options: Sequence[str] = ()
+    format: str | None = None
+    think: str | None = None
+    keep_alive: str | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    truncate: bool | None = None
+    shift: bool | None = None
+
+
+class ConnectionOptions:
+    """The options that say where the server is and how long to wait; times are in seconds."""
+
+    host: str | None = None
+    header: Sequence[str] = ()
+    header_file: Sequence[str] = ()
+    connect_timeout: float = 10
+    first_byte_timeout: float | None = None
+    idle_timeout: float | None = None
+    max_time: float | None = None
+    retry = 0
+    cacert: str | None = None
+    insecure = False
+
+
+class SendOptions(RequestOptions, ConnectionOptions):
+    """The options of send, which request_builder turns into a request."""
+
+    words: Sequence[str] = ()
+    image: Sequence[str] = ()
+    stream: bool | None = None
+    load = False
+    unload = False
+    body: str | None = None
+    dry_run = False
+    conversation: str | None = None
+    messages: str | None = None
+    tools: str | None = None
+    run_tools = False
+    max_turns = 8
+    context: str | None = None
+    raw: bool | None = None
+    suffix: str | None = None
+    template: str | None = None
+    stamp = False
+    fail_on_length = False
+    raw_terminal = False
+
+
+RAW_TERMINAL = Option("--raw-terminal", help="do not escape control characters on a terminal")
+
+
+def filter_options(extraction: str) -> list[Option]:
+    """Return the options of every filter; `extraction` is what it writes, such as "the content"."""
+    return [
+        Option(
+            *("-w", "--write"),
+            dest="write_to",
+            metavar="FILE",
+            help=f"write {extraction} to FILE and pass the NDJSON on, byte for byte",
+        ),
+        RAW_TERMINAL,
+    ]
+
+
+def request_options(*names: str) -> list[Option]:
+    """Return the options that become fields of the request; `names` are those of the model option."""
+    group = "request"
+    return [
+        Option("-m", "--model", metavar="NAME", group=group, help="model name (default: $OLLAMA_MODEL)"),
+        Option("-g", "--generate", group=group, help="use /api/generate instead of /api/chat"),
+        Option(
+            *("-s", "--system"),
+            metavar="TEXT",
+            group=group,
+            help="system message; @FILE reads it from FILE (@@ for a literal @)",
+        ),
+        Option(
+            *names,
+            dest="options",
+            metavar="NAME=VALUE",
+            repeat=True,
+            group=group,
+            help="model option, such as temperature=0 or num_ctx=8192; may be repeated",
+        ),
+        Option(
+            *("-f", "--format"),
+            metavar="json|@FILE|JSON",
+            group=group,
+            help="answer in JSON, or according to a JSON schema",
+        ),
+        Option(
+            "--think",
+            metavar="LEVEL",
+            optional_value="true",
+            choices=tuple(THINK_LEVELS),
+            group=group,
+            help=f"thinking level: {', '.join(THINK_LEVELS)} (without LEVEL: true)",
+        ),
+        Option("--no-think", dest="think", const="false", group=group, help="disable thinking"),
+        Option("--keep-alive", metavar="DURATION", group=group, help="how long the model stays loaded: 5m, 0, -1"),
+        Option("--logprobs", group=group, help="request log probabilities"),
+        Option(
+            "--top-logprobs",
+            metavar="N",
+            type=COUNT,
+            group=group,
+            help="request log probabilities, with N alternatives for each token",
+        ),
+        Option("--truncate", group=group, help="truncate a prompt that exceeds the context window"),
+        Option(
+            "--no-truncate",
+            dest="truncate",
+            const=False,
+            group=group,
+            help="fail if the prompt exceeds the context window",
+        ),
+        Option("--shift", group=group, help="drop old tokens when the context window is full"),
+        Option("--no-shift", dest="shift", const=False, group=group, help="stop when the context window is full"),
+    ]
+
+
+def connection_options(retry: int = 0) -> list[Option]:
+    """Return the options of the connection; `retry` is the default of --retry, for its help."""
+    group = "connection"
+    return [
+        Option("--host", metavar="URL", group=group, help="server address (default: $OLLAMA_HOST)"),
+        Option("--header", metavar="'K: V'", repeat=True, group=group, help="additional header; may be repeated"),
+        Option("--header-file", metavar="FILE", repeat=True, group=group, help="read headers from FILE, one per line"),
+        Option(
+            "--connect-timeout",
+            metavar="S",
+            type=SECONDS,
+            group=group,
+            help="max time for name lookup, connection, proxy and TLS (default: 10)",
+        ),
+        Option(
+            "--first-byte-timeout",
+            metavar="S",
+            type=SECONDS,
+            group=group,
+            help="max wait for the first byte of the answer (default: no limit)",
+        ),
+        Option(
+            "--idle-timeout",
+            metavar="S",
+            type=SECONDS,
+            group=group,
+            help="max gap between bytes of the answer (default: no limit)",
+        ),
+        Option(
+            "--max-time",
+            metavar="S",
+            type=SECONDS,
+            group=group,
+            help="max time per request, retries included (default: no limit)",
+        ),
+        Option(
+            "--retry",
+            metavar="N",
+            type=COUNT,
+            group=group,
+            help=f"retry N times after 429, 502, 503, 504, or a refused or reset connection (default: {retry})",
+        ),
+        Option("--cacert", metavar="FILE", group=group, help="trust the certificate authorities in this PEM file"),
+        Option("--insecure", group=group, help="do not verify the server's certificate"),
+    ]
+
+
+def make_client(options: ConnectionOptions) -> Client:
+    """Return the client that the options of the connection describe."""
     from ostream.client import Client
 
     return Client(
-        values["host"],
-        headers=headers(values),
-        connect_timeout=values["connect_timeout"],
-        first_byte_timeout=values["first_byte_timeout"],
-        idle_timeout=values["idle_timeout"],
-        max_time=values["max_time"],
-        retry=values["retry"],
-        cacert=values["cacert"],
-        insecure=values["insecure"],
+        options.host,
+        headers=read_headers(options),
+        connect_timeout=options.connect_timeout,
+        first_byte_timeout=options.first_byte_timeout,
+        idle_timeout=options.idle_timeout,
+        max_time=options.max_time,
+        retry=options.retry,
+        cacert=options.cacert,
+        insecure=options.insecure,
     )
 
 
-def headers(values: dict[str, Any]) -> dict[str, str]:
-    """The headers of --header-file and --header; the later one wins."""
+def read_headers(options: ConnectionOptions) -> dict[str, str]:
+    """Return the headers of --header-file and --header; a later one replaces an earlier one of the same name."""
     lines: list[str] = []
-    for name in values["header_file"]:
+    for name in options.header_file:
         lines += read_input(name).decode("utf-8", "replace").splitlines()
     headers = {}
-    for line in [*lines, *values["header"]]:
+    for line in [*lines, *options.header]:
         name, colon, value = line.partition(":")
         if line.strip():
             if not colon:
@@ -85,9 +237,62 @@ def headers(values: dict[str, Any]) -> dict[str, str]:
     return headers
 
 
-def say_what_is_unusual(client: Client, diagnostics: Diagnostics) -> None:
-    """A key that is not sent, a certificate that is not verified."""
+def report_unusual(client: Client, diagnostics: Diagnostics) -> None:
+    """Note a key that is withheld and a certificate that is not verified."""
     if client.key_withheld:
         diagnostics.note(f"OLLAMA_API_KEY is not sent over plain http to {client.host.url}; use https")
     if client.insecure:
         diagnostics.note(f"{client.host.url}: the certificate is not verified; anybody could answer")
+
+
+def common_fields(options: RequestOptions) -> dict[str, Any]:
+    """Return the fields of the body that the options set and both endpoints have, without the model and `stream`."""
+    if options.model == "":
+        raise RequestError("--model: is empty", advice="give a model name, or leave it out to use $OLLAMA_MODEL")
+    fields = {name: getattr(options, name) for name in COMMON_FIELDS if getattr(options, name, None) is not None}
+    for name, parse in _PARSERS.items():
+        if name in fields:
+            fields[name] = parse(fields[name])
+    return {name: value for name, value in fields.items() if value not in (None, {}) or name == "format"}
+
+
+def _parse_think(text: str) -> Any:
+    if text not in THINK_LEVELS:
+        raise RequestError(f"--think={text}: invalid level", advice=f"choose from {', '.join(THINK_LEVELS)}")
+    return THINK_LEVELS[text]
+
+
+def _parse_keep_alive(text: str) -> Any:
+    number = parse_value(text)
+    return number if type(number) in (int, float) else text
+
+
+def _parse_format(text: str) -> Any:
+    if text == "json":
+        return text
+    if text.startswith("@"):
+        schema = parse_json(read_input(text[1:]), f"--format {text}")
+    elif os.path.isfile(text):
+        raise RequestError(f"--format {text}: is a file", advice=f"write @{text}")
+    else:
+        schema = parse_json(text, f"--format {text}")
+    if not isinstance(schema, dict):
+        raise RequestError("--format: must be json or a JSON schema, which is an object")
+    return schema
+
+
+# How the text of an option becomes the value of the field of the same name.
+_PARSERS = {"think": _parse_think, "keep_alive": _parse_keep_alive, "format": _parse_format, "options": parse_options}
+
+
+def read_text(value: str | None, option: str) -> str | None:
+    """Return TEXT, the content of FILE for @FILE without its last newline, or @TEXT for @@TEXT."""
+    if value is None or not value.startswith("@"):
+        return value
+    if value.startswith("@@"):
+        return value[1:]
+    try:
+        text = read_input(value[1:]).decode()
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{option} {value}: not UTF-8: {error.reason} at byte {error.start}") from None
+    return text[:-1] if text.endswith("\n") else text

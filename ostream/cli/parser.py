@@ -1,189 +1,316 @@
-"""Command lines with GNU manners, on top of argparse.
+"""Parse a command line from a table of options, by GNU conventions.
 
-argparse alone takes "-x y" for a word, refuses "-s -hello", guesses abbreviations, and lets `--think WORD` swallow
-the prompt. So the arguments are first brought into the one form it never misreads: `--option=value`, words apart.
+Options and operands may be mixed; `--` ends the options; short flags combine; names are never abbreviated; an optional
+value is given only as `--option=VALUE`. argparse is loaded for --help alone: it would take "-x y" for an operand,
+refuse "-s -hello", and let `--think WORD` swallow the prompt.
 """
 
 from __future__ import annotations
 
-import argparse
-import re
-
 from ostream.errors import RequestError
-from ostream.system.diagnostics import Diagnostics
 from ostream.system.output import Output
 from ostream.system.process import EarlyExit
-from ostream.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    import argparse
+    from typing import Any, Callable, Mapping, NoReturn, Sequence, TypeVar
+
+    from ostream.system.diagnostics import Diagnostics
+
+    T = TypeVar("T")
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    def __init__(self, prog: str, **_: Any) -> None:
-        # A fixed width: asking the terminal for its own costs an import of shutil at every start.
-        super().__init__(prog, max_help_position=30, width=100)
+class ValueType:
+    """How the text of an option's value is converted, and what it must be, for the message when it isn't.
+
+    `convert` raises ValueError for text that it does not accept.
+    """
+
+    def __init__(self, convert: Callable[[str], Any], description: str) -> None:
+        self.convert = convert
+        self.description = description
 
 
-class Parser(argparse.ArgumentParser):
-    """A command's options and words. `optional` lists the options whose value may be left out: `--think[=LEVEL]`."""
+class Option:
+    """One row of a command's table.
 
-    def __init__(self, command: str, usage: str, kind: str, description: str, examples: list[str]) -> None:
-        lines = "".join(f"  {example}\n" for example in examples)
-        super().__init__(
-            prog=command,
-            usage=f"{command} {usage}",
-            description=f"{description}\n\n{kind}",
-            epilog=f"examples:\n{lines}",
-            formatter_class=_Formatter,
-            add_help=False,
-            allow_abbrev=False,
-        )
-        self.optional: dict[str, str] = {}
-        self.choices: dict[str, tuple[str, ...]] = {}  # of an option's values, those that a shell can offer
-        self.elsewhere: dict[str, str] = {}  # options of other programs, and what they are called here
-        self.color = False  # Python 3.14 would load a module to ask the terminal
-        self.add_argument("-h", "--help", action="store_true", help="show this help")
-        self.add_argument("--version", action="store_true", help="show the version")
-        self.add_argument("-q", "--quiet", action="store_true", help="no notes; errors are still shown")
-        self.add_argument("-v", "--verbose", action="store_true", help="say on stderr what is happening")
+    `names`: short and long names, the long one last. `dest`: the attribute that it sets (default: from the long name).
+    `metavar`: the name of its value; "" for a flag, which sets `const`. `optional_value`: the value of `--name` alone,
+    for an option whose value may be left out. `repeat`: values are collected in a list. `choices`: values that shells
+    offer. `exclusive`: at most one option with the same mark may be given. `group`: the heading in the help.
+    """
 
-    def add_filter_arguments(self, extraction: str) -> None:
-        self.add_argument(
-            "-w",
-            "--write",
-            dest="write_to",
-            metavar="FILE",
-            help=f"write {extraction} to FILE and pass the NDJSON on, byte for byte",
-        )
-        self.add_argument("--raw-terminal", action="store_true", help="let control characters reach the terminal")
-        self.add_argument("files", nargs="*", metavar="FILE", help="NDJSON files; '-' or none: standard input")
+    def __init__(
+        self,
+        *names: str,
+        help: str,
+        dest: str = "",
+        metavar: str = "",
+        type: ValueType | None = None,
+        const: Any = True,
+        optional_value: str | None = None,
+        repeat: bool = False,
+        choices: Sequence[str] = (),
+        exclusive: str = "",
+        group: str = "",
+    ) -> None:
+        self.names = names
+        self.help = help
+        self.dest = dest or names[-1].lstrip("-").replace("-", "_")
+        self.metavar = metavar
+        self.type = type
+        self.const = const
+        self.optional_value = optional_value
+        self.repeat = repeat
+        self.choices = choices
+        self.exclusive = exclusive
+        self.group = group
 
-    def parse(self, arguments: list[str], diagnostics: Diagnostics) -> dict[str, Any]:
-        """The values of all options, and the words under the name of the positional argument.
+    def convert(self, text: str) -> Any:
+        """Return the value of `text`; raise RequestError if it is not acceptable."""
+        if self.type is None:
+            return text
+        try:
+            return self.type.convert(text)
+        except ValueError:
+            raise RequestError(f"{'/'.join(self.names)}: must be {self.type.description}, not {text!r}") from None
 
-        Sets the manner of `messages`. Raises EarlyExit after --help and --version, RequestError for bad usage. Words
-        behind "--" are also in `rest`.
+
+class Operands:
+    """The words of a command line that are no options: the attribute they set, their name and description."""
+
+    def __init__(self, dest: str, metavar: str, help: str) -> None:
+        self.dest = dest
+        self.metavar = metavar
+        self.help = help
+
+
+FILES = Operands("files", "FILE", "NDJSON files; - or none: standard input")
+
+COMMON = (
+    Option("-h", "--help", help="show this help"),
+    Option("--version", help="show the version"),
+    Option("-q", "--quiet", help="suppress notes (errors are still shown)"),
+    Option("-v", "--verbose", help="report on stderr what is happening"),
+)
+
+
+class Parser:
+    """The command line of one command.
+
+    `usage` follows the command's name; `kind` is a sentence about streaming and memory. `suggestions` maps options of
+    other programs to what to write here. With `command`, words after `--` are the command to run, not operands.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        usage: str,
+        kind: str,
+        description: str,
+        examples: Sequence[str],
+        options: Sequence[Option],
+        operands: Operands,
+        suggestions: Mapping[str, str] | None = None,
+        command: bool = False,
+    ) -> None:
+        self.name = name
+        self.usage = usage
+        self.kind = kind
+        self.description = description
+        self.examples = examples
+        self.options = [*COMMON, *options]
+        self.operands = operands
+        self.takes_command = command
+        self._suggestions = suggestions or {}
+        self._by_name = {each: option for option in self.options for each in option.names}
+
+    def find(self, name: str) -> Option | None:
+        """Return the option of this name, short or long."""
+        return self._by_name.get(name)
+
+    def parse(self, arguments: Sequence[str], diagnostics: Diagnostics, result: T) -> T:
+        """Set the attributes of `result` that the command line gives, and return it.
+
+        Operands are set under their name; for a wrapper, words after "--" are set as `command`. Sets the verbosity of
+        `diagnostics`. Raises EarlyExit after --help and --version, RequestError for wrong usage.
         """
-        options, words, rest = self.sort(arguments)
-        values = vars(super().parse_args(options))
-        diagnostics.quiet, diagnostics.verbose = values.pop("quiet"), values.pop("verbose")
-        if values.pop("help") or values.pop("version"):
-            help = any(option == "--help" for option in options)
-            Output(1, "standard output").write_text(
-                self.format_help() if help else f"{self.prog} (ostream) {__version__}\n"
-            )
-            raise EarlyExit
-        for action in self._get_positional_actions():
-            values[action.dest] = words + rest
-        self.rest = rest
-        return values
+        program = diagnostics.program
+        try:
+            given, words, rest = self.split(arguments)
+            if any(option.dest in ("help", "version") for option, _ in given):
+                self._answer(given, program)
+            self._check_exclusive(given)
+            for option, value in given:
+                if option.dest in ("quiet", "verbose"):
+                    setattr(diagnostics, option.dest, True)
+                elif option.repeat:
+                    setattr(result, option.dest, [*getattr(result, option.dest), option.convert(value or "")])
+                else:
+                    setattr(result, option.dest, option.const if value is None else option.convert(value))
+        except RequestError as error:
+            raise RequestError(error.error, advice=error.advice or f"see '{program} --help'") from None
+        if self.takes_command:
+            setattr(result, "command", rest)  # noqa: B010
+            rest = []
+        setattr(result, self.operands.dest, [*words, *rest])
+        return result
 
-    def sort(self, arguments: list[str]) -> tuple[list[str], list[str], list[str]]:
-        """Arguments as getopt_long would see them: options as --name or --name=value, words, words behind "--"."""
-        options: list[str] = []
+    def split(self, arguments: Sequence[str]) -> tuple[list[tuple[Option, str | None]], list[str], list[str]]:
+        """Return the options with the text of their values (None: a flag), the operands, and the words after "--".
+
+        Raises RequestError for an unknown option and for a value that is missing or not wanted.
+        """
+        given: list[tuple[Option, str | None]] = []
         words: list[str] = []
-        queue = list(arguments)
-        while queue:
-            argument = queue.pop(0)
+        remaining = list(reversed(arguments))
+        while remaining:
+            argument = remaining.pop()
             if argument == "--":
-                return options, words, queue
+                return given, words, remaining[::-1]
             if argument.startswith("--"):
-                name, equals, _ = argument.partition("=")
-                action = self._option_string_actions.get(name)
-                if action is None:
-                    self._unknown(name, argument)
-                if action.nargs == 0:
-                    if equals:
-                        self.error(f"{name}: takes no value")
-                    options.append(name)
-                elif equals:
-                    options.append(argument)
-                elif name in self.optional:
-                    if queue and queue[0] in self.choices.get(name, ()):
-                        self.error(f"{name} {queue[0]}: its value goes behind a =, a prompt behind --")
-                    options.append(f"{name}={self.optional[name]}")
-                else:
-                    options.append(f"{name}={self._value(name, queue)}")
+                given.append(self._long(argument, remaining))
             elif argument.startswith("-") and argument != "-":
-                action = self._option_string_actions.get(argument[:2])
-                if action is None:
-                    self._unknown(argument[:2], argument)
-                name = action.option_strings[-1]
-                if action.nargs == 0:
-                    options.append(name)
-                    if argument[2:]:
-                        queue.insert(0, f"-{argument[2:]}")
-                else:
-                    options.append(f"{name}={argument[2:] or self._value(argument, queue)}")
+                given += self._short(argument, remaining)
             else:
                 words.append(argument)
-        return options, words, []
+        return given, words, []
 
-    def actions(self) -> dict[str, argparse.Action]:
-        """Every option, by each of its names."""
-        return self._option_string_actions
+    def _long(self, argument: str, remaining: list[str]) -> tuple[Option, str | None]:
+        name, equals, value = argument.partition("=")
+        option = self._by_name.get(name) or self._unknown(name, argument)
+        if not option.metavar:
+            if equals:
+                raise RequestError(f"{name}: takes no value")
+            return option, None
+        if equals:
+            return option, value
+        if option.optional_value is not None:
+            if remaining and remaining[-1] in option.choices:
+                raise RequestError(f"{name} {remaining[-1]}: write {name}={remaining[-1]}, or put the prompt after --")
+            return option, option.optional_value
+        return option, _value(name, remaining)
 
-    def groups(self) -> list[tuple[str, list[argparse.Action]]]:
-        """Words and options in the order of the help; a group that has a title of its own, under it."""
-        usual = (self._positionals, self._optionals)
-        groups = [("" if group in usual else str(group.title), group._group_actions) for group in self._action_groups]
-        return [(title, actions) for title, actions in groups if actions]
+    def _short(self, argument: str, remaining: list[str]) -> list[tuple[Option, str | None]]:
+        """A cluster of short options: flags, and at the end perhaps one with a value."""
+        given: list[tuple[Option, str | None]] = []
+        letters = argument[1:]
+        while letters:
+            name, letters = f"-{letters[0]}", letters[1:]
+            option = self._by_name.get(name) or self._unknown(name, argument)
+            if option.metavar:
+                given.append((option, letters or _value(name, remaining)))
+                break
+            given.append((option, None))
+        return given
 
-    def takes_files(self) -> bool:
-        return any(action.metavar == "FILE" for action in self._get_positional_actions())
-
-    def format_help(self) -> str:
-        text = super().format_help()
-        for name in self.optional:
-            metavar = self._option_string_actions[name].metavar
-            text = text.replace(f"{name} {metavar}  ", f"{name}[={metavar}]")
-        return text
+    def _check_exclusive(self, given: list[tuple[Option, str | None]]) -> None:
+        seen: dict[str, Option] = {}
+        for option, _ in given:
+            other = seen.setdefault(option.exclusive, option) if option.exclusive else option
+            if other is not option:
+                raise RequestError(f"{option.names[-1]}: can't be combined with {other.names[-1]}")
 
     def _unknown(self, name: str, argument: str) -> NoReturn:
-        import difflib
-
         if " " in argument.partition("=")[0] or "\n" in argument.partition("=")[0]:
-            self.error("a word that begins with - goes behind --")
-        known = [self.elsewhere[name]] if name in self.elsewhere else []
-        if name.startswith("--"):
-            known += difflib.get_close_matches(name, self._option_string_actions, 1, 0.7)
-        self.error(f"{name}: unknown option" + (f"; is it {known[0]}?" if known else ""))
+            raise RequestError("put words that begin with - after --")
+        suggestion = self._suggestions.get(name, "")
+        if not suggestion and name.startswith("--"):
+            import difflib
 
-    def _value(self, name: str, queue: list[str]) -> str:
-        if not queue:
-            self.error(f"{name}: needs a value")
-        return queue.pop(0)
+            suggestion = "".join(difflib.get_close_matches(name, self._by_name, 1, 0.7))
+        raise RequestError(f"{name}: unknown option" + (f"; did you mean {suggestion}?" if suggestion else ""))
 
-    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
-        # argparse drops a "--" even where it is the value of an option.
-        return self._get_value(action, "--") if arg_strings == ["--"] else super()._get_values(action, arg_strings)
+    def _answer(self, given: list[tuple[Option, str | None]], program: str) -> NoReturn:
+        if any(option.dest == "help" for option, _ in given):
+            text = self.format_help(program)
+        else:
+            from ostream.version import __version__
 
-    def error(self, message: str) -> NoReturn:
-        # argparse says "argument -j/--jobs: invalid number value: '0'": the object first, as everywhere.
-        said = re.sub(
-            r": invalid (.*) value: (.*)$", r": \2 is no \1", message.replace("argument ", "", 1), flags=re.DOTALL
+            text = f"{self.name} (ostream) {__version__}\n"
+        Output(1, "standard output").write_text(text)
+        raise EarlyExit
+
+    def format_help(self, program: str) -> str:
+        """Return the text of --help for the command called as `program`."""
+        import argparse
+        import textwrap
+
+        prefix = program[: -len(self.name)]
+        parser = argparse.ArgumentParser(
+            prog=program,
+            usage=f"{program} {self.usage}",
+            description="\n\n".join(textwrap.fill(text, 98) for text in (self.description, self.kind)),
+            epilog="examples:\n" + "".join(f"  {with_prefix(example, prefix)}\n" for example in self.examples),
+            # A fixed width: the text is the same everywhere.
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
+            add_help=False,
         )
-        raise RequestError(said, advice=f"see '{self.prog} --help'")
+        # Python 3.14 and later would color the text if stdout were a terminal.
+        parser.color = False  # type: ignore[attr-defined,unused-ignore]
+        parser.add_argument(self.operands.dest, nargs="*", metavar=self.operands.metavar, help=self.operands.help)
+        groups: dict[str, argparse._ActionsContainer] = {"": parser}
+        for option in self.options:
+            group = groups.get(option.group)
+            if group is None:
+                group = groups[option.group] = parser.add_argument_group(option.group)
+            help = option.help.replace("%", "%%")
+            if option.metavar:
+                group.add_argument(*option.names, metavar=option.metavar, help=help)
+            else:
+                group.add_argument(*option.names, action="store_true", help=help)
+        text = parser.format_help()
+        for option in self.options:
+            if option.optional_value is not None:
+                written = f"{option.names[-1]} {option.metavar}"
+                text = text.replace(f"{written}  ", f"{option.names[-1]}[={option.metavar}]")
+        return text
 
 
-def positive(text: str) -> float:
-    """Seconds, or how many: more than nothing."""
+def with_prefix(example: str, prefix: str) -> str:
+    """Return an example whose commands are called by `prefix`, such as "ostream "."""
+    if not prefix:
+        return example
+    import re
+
+    from ostream.cli import COMMANDS
+
+    names = "|".join(COMMANDS)
+    return re.sub(rf"(^|\| |; |-- )({names})\b(?!\.)", rf"\1{prefix}\2", example)
+
+
+def _value(name: str, remaining: list[str]) -> str:
+    if not remaining:
+        raise RequestError(f"{name}: needs a value")
+    return remaining.pop()
+
+
+def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < 1e9:
         raise ValueError
     return value
 
 
-positive.__name__ = "positive number of seconds"
-
-
-def count(text: str) -> int:
+def _count(text: str) -> int:
     value = int(text)
     if value < 0:
         raise ValueError
     return value
 
 
-count.__name__ = "whole number"
+SECONDS = ValueType(_seconds, "a positive number of seconds")
+COUNT = ValueType(_count, "a whole number, 0 or more")
+
+
+def between(low: int, high: int) -> ValueType:
+    """Return the type of whole numbers from `low` to `high`."""
+
+    def convert(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise ValueError
+        return value
+
+    return ValueType(convert, f"a whole number from {low:,} to {high:,}")

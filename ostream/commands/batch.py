@@ -9,12 +9,19 @@ import signal
 import stat
 
 from ostream.cli.options import (
-    add_connection_arguments,
-    add_request_arguments,
-    client_of,
-    say_what_is_unusual,
+    CONNECTION_SUGGESTIONS,
+    RAW_TERMINAL,
+    ConnectionOptions,
+    RequestOptions,
+    common_fields,
+    connection_options,
+    make_client,
+    read_text,
+    report_unusual,
+    request_options,
+    request_suggestions,
 )
-from ostream.cli.parser import Parser, positive
+from ostream.cli.parser import SECONDS, Operands, Option, Parser, between
 from ostream.errors import RequestError
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.input import BLOCK
@@ -24,78 +31,119 @@ from ostream.system.process import exit_by_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, ContextManager
+    from typing import ContextManager, Sequence
 
     from ostream.batch.jobs import Settings
     from ostream.batch.progress import Progress
     from ostream.batch.runner import AnswerSink
 
 
+class BatchOptions(RequestOptions, ConnectionOptions):
+    files: Sequence[str] = ()
+    jobs = 4
+    keep_order = False
+    output: Sequence[str] = ()
+    resume = False
+    lines = False
+    max_failures: int | None = None
+    progress: float | None = None
+    raw_terminal = False
+    retry = 3
+
+
 def parser() -> Parser:
-    parser = Parser(
+    work, answers = "work", "answers"
+    return Parser(
         "batch",
         "[-m MODEL] [-j N] [-k] [-o FILE [--resume]] [options] [FILE ...]",
-        "A source: streaming, an answer is written as soon as it is whole; memory: one answer per job, and with -o\n"
+        "A source: streaming, an answer is written as soon as it is complete; memory: one answer per job, and with -o "
         "16 bytes per answered id.",
-        "Send the requests of NDJSON files, N at a time, and print one line for each: the server's whole answer with\n"
-        "the request's id, or an error line. A request is a body with messages or a prompt, a JSON string, which is a\n"
-        "prompt, or a record of an OpenAI batch file. Ctrl-C once: finish what is running; twice: stop now.",
+        "Send the requests of NDJSON files, N at a time, and print one line for each: the server's complete answer "
+        "with the request's id, or an error line. A request is a body with messages or a prompt, a JSON string, which "
+        "is a prompt, or a record of an OpenAI batch file. Ctrl-C once: finish running requests; twice: stop at once.",
         [
             "batch -m qwen3 -j 8 -o answers.ndjson --resume requests.ndjson",
             "batch -m qwen3 --lines questions.txt | extract-content --json",
         ],
+        [
+            Option("-j", "--jobs", metavar="N", type=JOBS, group=work, help="requests at a time (default: 4)"),
+            Option(
+                *("-k", "--keep-order"),
+                group=work,
+                help="write answers in input order (buffers up to 4*N)",
+            ),
+            Option(
+                *("-o", "--output"),
+                metavar="FILE",
+                repeat=True,
+                group=work,
+                help="write answers to FILE, safely, and nothing to standard output",
+            ),
+            Option(
+                "--resume", group=work, help="with -o: send only what FILE does not answer yet; retry failed requests"
+            ),
+            Option("--lines", group=work, help="each line of the input is a prompt, as plain text"),
+            Option(
+                "--max-failures",
+                metavar="N",
+                type=JOBS,
+                group=work,
+                help="stop after N failures (requests already running finish)",
+            ),
+            Option(
+                "--progress",
+                metavar="S",
+                type=SECONDS,
+                optional_value="10",
+                group=work,
+                help="report progress every S seconds (default 10), even when not on a terminal",
+            ),
+            *request_options("--option"),
+            *connection_options(retry=BatchOptions.retry),
+            Option("--raw-terminal", group=answers, help=RAW_TERMINAL.help),
+        ],
+        Operands("files", "FILE", "requests; - or none: standard input"),
+        {**CONNECTION_SUGGESTIONS, **request_suggestions("--option")},
     )
-    add = parser.add_argument_group("the work").add_argument
-    add("-j", "--jobs", metavar="N", type=jobs, default=4, help="requests at a time (4)")
-    add("-k", "--keep-order", action="store_true", help="answer in the order of the input; at most 4 N wait")
-    to_file = "write the answers to FILE, so that no crash loses one, and nothing to stdout"
-    add("-o", "--output", metavar="FILE", action="append", help=to_file)
-    add("--resume", action="store_true", help="with -o: send only what FILE does not answer yet; failures again")
-    add("--lines", action="store_true", help="each line of the input is a prompt, as it is")
-    add("--max-failures", metavar="N", type=jobs, help="begin nothing more after N failures")
-    add("--progress", metavar="S", type=positive, help="say every S seconds (10) how far it is, terminal or not")
-    parser.optional["--progress"] = "10"
-    add_request_arguments(parser, "--option")
-    add_connection_arguments(parser, retry=3)
-    add = parser.add_argument_group("the answers").add_argument
-    add("--raw-terminal", action="store_true", help="let control characters reach the terminal")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="requests; '-' or none: standard input")
-    return parser
 
 
-def jobs(text: str) -> int:
-    value = int(text)
-    if not 0 < value <= 1000:
-        raise ValueError
-    return value
-
-
-jobs.__name__ = "number from 1 to 1000"
+JOBS = between(1, 1000)
 
 
 def main(arguments: list[str], diagnostics: Diagnostics) -> int:
-    return run(diagnostics, **parser().parse(arguments, diagnostics))
+    return run(diagnostics, parser().parse(arguments, diagnostics, BatchOptions()))
 
 
-def run(diagnostics: Diagnostics, **values: Any) -> int:
+def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
     # The rest of the package is loaded now, so that --help and a wrong option answer at once.
     from ostream.batch.progress import Progress
     from ostream.batch.runner import BatchRunner
 
-    values["output"] = _output(values["output"])
-    if values["resume"] and values["output"] is None:
+    output = _output(options.output)
+    if options.resume and output is None:
         raise RequestError("--resume: needs the file of the answers", advice="add -o FILE")
-    files = values["files"] or ["-"]
-    client = client_of(values)
-    settings = _settings(values)
-    say_what_is_unusual(client, diagnostics)
-    progress = Progress(diagnostics, every=values["progress"], shared=values["output"] is None and is_pipe(1))
+    files = list(options.files) or ["-"]
+    client = make_client(options)
+    settings = _settings(options)
+    report_unusual(client, diagnostics)
+    progress = Progress(diagnostics, every=options.progress, shared=output is None and is_pipe(1))
     if progress.is_shown:
         progress.total = _count(files)
-    with _answers(values, files, progress) as answers:
+    with _answers(options, output, files, progress) as answers:
         if answers.dropped:
             diagnostics.note(f"{answers.name}: {answers.dropped:,} failures taken out, to be tried again")
-        runner = BatchRunner(client, settings, answers, progress, files, values)
+        runner = BatchRunner(
+            client,
+            settings,
+            answers,
+            progress,
+            files,
+            jobs=options.jobs,
+            keep_order=options.keep_order,
+            as_text=options.lines,
+            max_failures=options.max_failures,
+            to_file=output is not None,
+        )
         try:
             status = runner.run(diagnostics)
         finally:
@@ -103,40 +151,39 @@ def run(diagnostics: Diagnostics, **values: Any) -> int:
                 answers.sync()
         progress.end()
     if runner.interrupted:
-        diagnostics.note(
-            "interrupted; " + ("--resume goes on" if values["output"] else "what was not asked has no line")
-        )
+        diagnostics.note("interrupted; " + ("--resume goes on" if output else "what was not asked has no line"))
         exit_by_signal(signal.SIGINT)
     return status
 
 
-def _output(names: list[str] | None) -> str | None:
+def _output(names: Sequence[str]) -> str | None:
     """The file of -o, which is not --option here, as it is of send."""
-    for name in names or []:
+    for name in names:
         if re.fullmatch(r"[a-z_]+=[^/]*", name):
             advice = f"a model option is --option {name}, a file of that name ./{name}"
             raise RequestError(f"-o {name}: names the file of the answers", advice=advice)
-    if names and len(names) > 1:
+    if len(names) > 1:
         raise RequestError("-o: given twice")
     return names[0] if names else None
 
 
-def _settings(values: dict[str, Any]) -> Settings:
+def _settings(options: BatchOptions) -> Settings:
     from ostream.batch.jobs import Settings
-    from ostream.cli.request_builder import fields, text
 
-    asked = fields({**values, "stream": None, "body": True, "unload": False})
-    system = text(values["system"], "--system")
-    return Settings(values["model"], os.environ.get("OLLAMA_MODEL"), values["generate"], system, asked)
+    fields = common_fields(options)
+    system = read_text(options.system, "--system")
+    return Settings(options.model, os.environ.get("OLLAMA_MODEL"), options.generate, system, fields)
 
 
-def _answers(values: dict[str, Any], files: list[str], progress: Progress) -> ContextManager[AnswerSink]:
+def _answers(
+    options: BatchOptions, output: str | None, files: list[str], progress: Progress
+) -> ContextManager[AnswerSink]:
     from ostream.batch.answer_file import StdoutSink, open_answers
 
-    if values["output"] is not None:
+    if output is not None:
         each = progress.known if progress.is_shown else None  # for the sum at the end
-        return open_answers(values["output"], values["resume"], files, each)
-    return contextlib.nullcontext(StdoutSink(Output(1, "standard output", values["raw_terminal"])))
+        return open_answers(output, options.resume, files, each)
+    return contextlib.nullcontext(StdoutSink(Output(1, "standard output", options.raw_terminal)))
 
 
 def _count(files: list[str]) -> int | None:

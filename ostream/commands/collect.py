@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostream.cli.filter_input import ErrorItem, FilterInput
+from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions
 from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.ndjson import encode_line
 
@@ -13,31 +13,31 @@ if TYPE_CHECKING:
 
 
 def parser() -> Parser:
-    from ostream.cli.parser import Parser
+    from ostream.cli.options import filter_options
+    from ostream.cli.parser import FILES, Parser
 
-    parser = Parser(
+    return Parser(
         "collect",
         "[-w FILE] [options] [FILE ...]",
-        "A filter: buffering, a response is written when it is whole; memory: one answer.",
-        'Fold each response of an NDJSON stream into one complete object, as "stream": false would have given it.\n'
-        'A response that was cut keeps "done": false; error lines are passed on.',
+        "A filter: buffering, a response is written when it is complete; memory: one answer.",
+        'Fold each response of an NDJSON stream into one complete object, as "stream": false would have returned it. '
+        'A truncated response keeps "done": false; error lines are passed on.',
         [
             "send -m qwen3 'Why is the sky blue?' | collect | jq -r .message.content",
             "send -m qwen3 'Why is the sky blue?' | collect -w answer.json | extract-content",
         ],
+        filter_options("the objects"),
+        FILES,
     )
-    parser.add_filter_arguments("the objects")
-    return parser
 
 
 def main(arguments: list[str], diagnostics: Diagnostics) -> int:
-    return run(diagnostics, **(parser().parse(arguments, diagnostics) if arguments else {}))
+    options = FilterOptions()
+    return run(diagnostics, parser().parse(arguments, diagnostics, options) if arguments else options)
 
 
-def run(
-    diagnostics: Diagnostics, files: list[str] | None = None, write_to: str | None = None, raw_terminal: bool = False
-) -> int:
-    stage = FilterInput(diagnostics, files or [], write_to, raw_terminal)
+def run(diagnostics: Diagnostics, options: FilterOptions) -> int:
+    stage = FilterInput(diagnostics, options)
     response = Accumulator()
     for items in stage.chunks():
         lines = []

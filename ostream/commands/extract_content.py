@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostream.cli import extraction as extract
+from ostream.cli import extraction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,20 +11,21 @@ if TYPE_CHECKING:
 
 
 def parser() -> Parser:
-    parser = extract.parser(
+    from ostream.cli.parser import Option
+
+    return extraction.parser(
         "content",
         "Print the text of each answer in an NDJSON stream from Ollama, while it is still coming.",
         [
             "send -m qwen3 'Why is the sky blue?' | extract-content",
             "send -m qwen3 'A shell script that ...' | extract-content -x > script.sh",
         ],
+        Option("-x", "--code", help="only the first fenced code block, written line by line"),
     )
-    parser.add_argument(
-        "-x", "--code", action="store_true", help="only the first fenced code block, each line when it is whole"
-    )
-    return parser
 
 
 def main(arguments: list[str], diagnostics: Diagnostics) -> int:
-    # Without arguments there is nothing to parse, and no parser to load.
-    return extract.run(diagnostics, "content", **(parser().parse(arguments, diagnostics) if arguments else {}))
+    options = extraction.ExtractionOptions()
+    if arguments:
+        parser().parse(arguments, diagnostics, options)
+    return extraction.run(diagnostics, "content", options)

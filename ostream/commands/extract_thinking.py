@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostream.cli import extraction as extract
+from ostream.cli import extraction
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def parser() -> Parser:
-    return extract.parser(
+    return extraction.parser(
         "thinking",
         "Print the reasoning of each answer in an NDJSON stream from Ollama, while it is still coming.",
         [
@@ -22,4 +22,7 @@ def parser() -> Parser:
 
 
 def main(arguments: list[str], diagnostics: Diagnostics) -> int:
-    return extract.run(diagnostics, "thinking", **(parser().parse(arguments, diagnostics) if arguments else {}))
+    options = extraction.ExtractionOptions()
+    if arguments:
+        parser().parse(arguments, diagnostics, options)
+    return extraction.run(diagnostics, "thinking", options)

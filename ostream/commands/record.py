@@ -6,8 +6,8 @@ import os
 import stat
 
 from ostream.cli.child import child_environment, exit_like, run_command, serve
-from ostream.cli.parser import Parser
-from ostream.errors import REFUSED, OutputError, RequestError, reason
+from ostream.cli.parser import Operands, Option, Parser
+from ostream.errors import REJECTED, OutputError, RequestError, reason
 from ostream.net.host import parse_host
 from ostream.protocol.ndjson import is_cut
 from ostream.recording.http_server import Server
@@ -18,37 +18,43 @@ from ostream.system.polling import ReaderGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Sequence
+
     from ostream.recording.http_server import RequestHandler
     from ostream.recording.proxy import ExchangeLog
 
 
+class RecordOptions:
+    files: Sequence[str] = ()
+    command: Sequence[str] = ()
+    append = False
+
+
 def parser() -> Parser:
-    parser = Parser(
+    return Parser(
         "record",
         "[-a] FILE [-- COMMAND [ARGUMENT ...]]",
-        "A wrapper: exits with COMMAND's status; memory: one line of each exchange under way.",
-        "Run COMMAND with OLLAMA_HOST set to a loopback port that passes everything on to the server of OLLAMA_HOST,\n"
-        "and write each exchange to FILE when it is over; without COMMAND, until interrupted. FILE is what 'replay'\n"
-        "serves and the filters read; it holds prompts and answers, and no credentials. Clients send Authorization\n"
-        "through it to an https or loopback server only.",
+        "A wrapper: exits with COMMAND's status; memory: one line of each exchange in progress.",
+        "Run COMMAND with OLLAMA_HOST set to a loopback port that forwards everything to the server of OLLAMA_HOST, "
+        "and write each exchange to FILE when it is complete; without COMMAND, record until interrupted. 'replay' "
+        "serves FILE, and the filters read it. It contains prompts and answers, and no credentials. Authorization "
+        "headers are forwarded only to an https or loopback server.",
         [
             "record answers.ndjson -- send -m qwen3 'Why is the sky blue?'",
             "record -a answers.ndjson -- python3 my_script.py; replay answers.ndjson -- python3 my_script.py",
         ],
+        [Option("-a", "--append", help="append to FILE, which otherwise must be new or empty")],
+        Operands("files", "FILE", "file to record to"),
+        command=True,
     )
-    parser.add_argument("-a", "--append", action="store_true", help="add to FILE, which else must be new or empty")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="where the recording goes")
-    return parser
 
 
 def main(arguments: list[str], diagnostics: Diagnostics) -> int:
-    command_line = parser()
-    values = command_line.parse(arguments, diagnostics)
-    files = values["files"][: len(values["files"]) - len(command_line.rest)]
-    if len(files) != 1:
-        what = "which FILE?" if not files else f"{files[1]}: one FILE only"
-        raise RequestError(what, advice="write 'record FILE -- COMMAND'")
-    return run(diagnostics, files[0], command_line.rest, values["append"])
+    options = parser().parse(arguments, diagnostics, RecordOptions())
+    if len(options.files) != 1:
+        problem = "no FILE given" if not options.files else f"{options.files[1]}: only one FILE can be given"
+        raise RequestError(problem, advice="usage: record FILE -- COMMAND")
+    return run(diagnostics, options.files[0], list(options.command), options.append)
 
 
 def run(diagnostics: Diagnostics, name: str, command: list[str], append: bool = False) -> int:
@@ -72,7 +78,7 @@ def run(diagnostics: Diagnostics, name: str, command: list[str], append: bool = 
         finally:
             proxy.finish()
     file.close()
-    return exit_like(status) or (REFUSED if file.has_failed else 0)
+    return exit_like(status) or (REJECTED if file.has_failed else 0)
 
 
 class File:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostream.cli.filter_input import ErrorItem, FilterInput, MessageItem
+from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions, MessageItem
 from ostream.cli.transcript import Transcript, footer
 from ostream.protocol.metrics import Metrics
 
@@ -14,40 +14,42 @@ if TYPE_CHECKING:
     from ostream.system.output import Spans
 
 
-def parser() -> Parser:
-    from ostream.cli.parser import Parser
+class RenderOptions(FilterOptions):
+    stats = False
 
-    parser = Parser(
+
+def parser() -> Parser:
+    from ostream.cli.options import filter_options
+    from ostream.cli.parser import FILES, Option, Parser
+
+    return Parser(
         "render",
         "[-w FILE] [--stats] [options] [FILE ...]",
         "A filter: streaming, a fragment is written as soon as it is read; memory: one line.",
-        "Show an NDJSON stream from Ollama to a person: the thinking dim (in a pipe: under a heading), then the\n"
+        "Print an NDJSON stream from Ollama for reading: the thinking dimmed (in a pipe: under a heading), then the "
         "answer, tool calls, and message lines.",
         [
             "send -m qwen3 --think 'What is 17 × 23?' | render --stats",
             "send -m qwen3 --think 'What is 17 × 23?' | render -w /dev/stderr | extract-content > answer.txt",
         ],
+        [
+            Option("--stats", help="add a line of numbers below each response"),
+            *filter_options("the text"),
+        ],
+        FILES,
     )
-    parser.add_argument("--stats", action="store_true", help="a line of numbers below each response")
-    parser.add_filter_arguments("the text")
-    return parser
 
 
 def main(arguments: list[str], diagnostics: Diagnostics) -> int:
-    return run(diagnostics, **(parser().parse(arguments, diagnostics) if arguments else {}))
+    options = RenderOptions()
+    return run(diagnostics, parser().parse(arguments, diagnostics, options) if arguments else options)
 
 
-def run(
-    diagnostics: Diagnostics,
-    files: list[str] | None = None,
-    write_to: str | None = None,
-    raw_terminal: bool = False,
-    stats: bool = False,
-) -> int:
-    stage = FilterInput(diagnostics, files or [], write_to, raw_terminal, with_messages=True, messages_suffice=True)
+def run(diagnostics: Diagnostics, options: RenderOptions) -> int:
+    stage = FilterInput(diagnostics, options, with_messages=True, messages_suffice=True)
     spinner = _start_spinner(stage)
     try:
-        _show(stage, Transcript(headings=not stage.styled), spinner, stats)
+        _show(stage, Transcript(headings=not stage.styled), spinner, options.stats)
     finally:
         if spinner:
             spinner.stop()

@@ -8,7 +8,7 @@ import threading
 import time
 
 from ostream.cli.child import child_environment, exit_like, run_command, serve
-from ostream.cli.parser import Parser
+from ostream.cli.parser import Operands, Option, Parser, ValueType
 from ostream.errors import InputError, NotNDJSON, RequestError
 from ostream.protocol.error_lines import NO_RECORDING
 from ostream.protocol.ndjson import split_lines
@@ -21,6 +21,8 @@ from ostream.system.polling import wait_ready
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Sequence
+
     from ostream.recording.format import RecordedExchange
 
 
@@ -28,30 +30,44 @@ if TYPE_CHECKING:
 LONGEST_SILENCE = 24 * 3600.0
 
 
+class ReplayOptions:
+    files: Sequence[str] = ()
+    command: Sequence[str] = ()
+    speed = 0.0
+    fault: Fault | None = None
+
+
 def parser() -> Parser:
-    parser = Parser(
+    return Parser(
         "replay",
         "[--speed S] [--fault KIND:K] FILE ... [-- COMMAND [ARGUMENT ...]]",
         "A wrapper: exits with COMMAND's status; memory: the recordings.",
-        "Serve recordings on a loopback port as an Ollama server would: to COMMAND, with OLLAMA_HOST set, or until\n"
-        "interrupted. A recording is what 'send' printed, or one with request lines. A request that was recorded is\n"
-        "answered as often as it comes; any other one gets the next recording that is left. A FILE may be named twice.",
+        "Serve recordings on a loopback port as an Ollama server would: to COMMAND, with OLLAMA_HOST set, or until "
+        "interrupted. A recording is the output of 'send', or a file with request lines. A recorded request is "
+        "answered as often as it is sent; any other request gets the next unused recording. A FILE may be named "
+        "twice.",
         [
             "replay examples/recordings/sky.ndjson -- sh examples/demo.sh",
             "replay answer.ndjson -- sh -c 'send hello | extract-content'",
         ],
+        [
+            Option(
+                "--speed",
+                metavar="S",
+                type=SPEED,
+                help="1: as recorded, 0.5: half as fast, 0: as fast as possible (default)",
+            ),
+            Option(
+                "--fault",
+                metavar="KIND:K",
+                type=FAULT,
+                choices=("eof:", "reset:", "error:", "stall:", "status:"),
+                help=f"inject a failure: {FAULT_KINDS}",
+            ),
+        ],
+        Operands("files", "FILE", "recordings; - is standard input"),
+        command=True,
     )
-    parser.add_argument(
-        "--speed",
-        metavar="S",
-        type=_speed,
-        default=0,
-        help="1: as recorded, 0.5: half as fast, 0: as fast as can be (0)",
-    )
-    parser.add_argument("--fault", metavar="KIND:K", type=parse_fault, help=f"inject a failure: {FAULT_KINDS}")
-    parser.choices["--fault"] = ("eof:", "reset:", "error:", "stall:", "status:")
-    parser.add_argument("files", nargs="*", metavar="FILE", help="recordings; '-' is standard input")
-    return parser
 
 
 def _speed(text: str) -> float:
@@ -61,14 +77,13 @@ def _speed(text: str) -> float:
     return value
 
 
-_speed.__name__ = "speed"
+SPEED = ValueType(_speed, "a number, 0 or more")
+FAULT = ValueType(parse_fault, "eof:K, reset:K, error:K, stall:K or status:CODE")
 
 
 def main(arguments: list[str], diagnostics: Diagnostics) -> int:
-    command_line = parser()
-    values = command_line.parse(arguments, diagnostics)
-    files = values["files"][: len(values["files"]) - len(command_line.rest)]
-    return run(diagnostics, files, command_line.rest, values["speed"], values["fault"])
+    options = parser().parse(arguments, diagnostics, ReplayOptions())
+    return run(diagnostics, list(options.files), list(options.command), options.speed, options.fault)
 
 
 def run(

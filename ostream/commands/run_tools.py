@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 
-from ostream.cli.filter_input import ErrorItem, FilterInput
-from ostream.errors import RequestError, reason
+from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions
+from ostream.errors import NO_TOOL_CALLS, RequestError, reason
 from ostream.protocol.accumulator import Accumulator, parse_tool_call, tool_message
 from ostream.protocol.chunk import tool_calls
 from ostream.protocol.ndjson import encode_line
@@ -22,46 +22,56 @@ if TYPE_CHECKING:
     from ostream.cli.parser import Parser
     from ostream.system.diagnostics import Diagnostics
 
-# Only with --status, so that a loop can end.
-NO_CALLS = 10
 DECLINED = "error: the user declined this call"
 
 
-def parser() -> Parser:
-    from ostream.cli.parser import Parser, count, positive
+class RunToolsOptions(FilterOptions):
+    tools: str | None = None
+    time = TIME_S
+    bytes = BYTES
+    status = False
+    dry_run = False
+    approve = False
 
-    parser = Parser(
+
+def parser() -> Parser:
+    from ostream.cli.options import filter_options
+    from ostream.cli.parser import COUNT, FILES, SECONDS, Option, Parser
+
+    return Parser(
         "run-tools",
         "-t DIR [-w FILE] [--status] [options] [FILE ...]",
-        "A filter: buffering, a tool runs when the answer that calls it is whole; memory: one answer.",
-        "Run the tools that a model calls, and print message lines: the answer's, then one for each tool. DIR/NAME is\n"
-        "run only if DIR/NAME.json declares it: the arguments as JSON on its standard input, what it prints is the\n"
-        "result. A tool that fails is an answer for the model, not a failure of run-tools.",
+        "A filter: buffering, a tool runs when the answer that calls it is complete; memory: one answer.",
+        "Run the tools that a model calls, and print message lines: the answer's, then one for each tool. DIR/NAME is "
+        "run only if DIR/NAME.json declares it. It gets the arguments as JSON on standard input; its output is the "
+        "result. A tool that fails is reported to the model and is no failure of run-tools.",
         [
             "send -m qwen3 --messages chat -t tools | run-tools -t tools >> chat",
             "send -m qwen3 -t tools 'What is 17 × 23?' | run-tools -t tools --dry-run",
         ],
+        [
+            Option("-t", "--tools", metavar="DIR", help="directory of tools (required)"),
+            Option("--time", metavar="S", type=SECONDS, help=f"max seconds per call (default: {TIME_S:g})"),
+            Option("--bytes", metavar="N", type=COUNT, help=f"max bytes of a result (default: {BYTES})"),
+            Option("--status", help=f"exit with status {NO_TOOL_CALLS} if no tool was called"),
+            Option("--dry-run", help="print the calls and run nothing"),
+            Option("--approve", help="ask on the terminal before each call"),
+            *filter_options("the message lines"),
+        ],
+        FILES,
     )
-    parser.add_argument("-t", "--tools", metavar="DIR", help="the folder of tools; it must be named")
-    parser.add_argument("--time", metavar="S", type=positive, default=TIME_S, help=f"seconds for a call ({TIME_S:g})")
-    parser.add_argument("--bytes", metavar="N", type=count, default=BYTES, help=f"bytes of a result ({BYTES})")
-    parser.add_argument("--status", action="store_true", help=f"exit {NO_CALLS} if no tool was called")
-    parser.add_argument("--dry-run", action="store_true", help="print the calls, and run nothing")
-    parser.add_argument("--approve", action="store_true", help="ask on the terminal before each call")
-    parser.add_filter_arguments("the message lines")
-    return parser
 
 
 def main(arguments: list[str], diagnostics: Diagnostics) -> int:
-    return run(diagnostics, **parser().parse(arguments, diagnostics))
+    return run(diagnostics, parser().parse(arguments, diagnostics, RunToolsOptions()))
 
 
-def run(diagnostics: Diagnostics, tools: str | None, time: float, bytes: int, **values: Any) -> int:
-    if tools is None:
-        raise RequestError("no tools", advice="name their folder with -t")
-    tool_directory = ToolDirectory(tools, diagnostics.note, time, bytes)
-    stage = FilterInput(diagnostics, values["files"], values["write_to"], values["raw_terminal"])
-    approved = _asker() if values["approve"] else _always
+def run(diagnostics: Diagnostics, options: RunToolsOptions) -> int:
+    if options.tools is None:
+        raise RequestError("no tools given", advice="name their directory with -t DIR")
+    tool_directory = ToolDirectory(options.tools, diagnostics.note, options.time, options.bytes)
+    stage = FilterInput(diagnostics, options)
+    approved = _asker() if options.approve else _always
     called = 0
     answer = Accumulator()
     for items in stage.chunks():
@@ -76,7 +86,7 @@ def run(diagnostics: Diagnostics, tools: str | None, time: float, bytes: int, **
             answer = Accumulator()
             calls = tool_calls({"message": message})
             called += len(calls)
-            if values["dry_run"]:
+            if options.dry_run:
                 stage.write_lines(b"".join(map(encode_line, calls)))
                 continue
             stage.write_lines(encode_line(message))
@@ -85,7 +95,7 @@ def run(diagnostics: Diagnostics, tools: str | None, time: float, bytes: int, **
                 result = tool_directory.answer(call) if approved(call) else tool_message(call, DECLINED)
                 stage.write_lines(encode_line(result))
     status = stage.finish()
-    return NO_CALLS if values["status"] and not status and not called else status
+    return NO_TOOL_CALLS if options.status and not status and not called else status
 
 
 def _always(call: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostream.cli.filter_input import ErrorItem, FilterInput
+from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions
 from ostream.errors import RequestError
 from ostream.protocol.error_lines import line_status
 from ostream.protocol.metrics import FIELDS, Metrics, show_duration, truncation_warning
@@ -18,53 +18,62 @@ if TYPE_CHECKING:
     from ostream.system.diagnostics import Diagnostics
 
 
-def parser() -> Parser:
-    from ostream.cli.parser import Parser
+class StatsOptions(FilterOptions):
+    as_json = False
+    field: str | None = None
+    plot = False
+    summary = False
 
-    parser = Parser(
+
+def parser() -> Parser:
+    from ostream.cli.options import filter_options
+    from ostream.cli.parser import FILES, Option, Parser
+
+    return Parser(
         "stats",
         "[-w FILE] [--json | --field NAME | --plot] [--summary] [options] [FILE ...]",
         "A filter: buffering, the numbers of a response are written when it ends; memory: one number per chunk.",
-        "Print counts, durations and rates of each response in an NDJSON stream from Ollama, and of several responses\n"
-        "the sum. The time to the first token and between the chunks is exact for a stream that 'send --stamp' made;\n"
-        "without, it says what it was taken from.",
+        "Print counts, durations and rates of each response in an NDJSON stream from Ollama, and totals over several "
+        "responses. Time to first token and inter-chunk latency are exact for a stream made with 'send --stamp'; "
+        "otherwise their source is shown.",
         [
             "send -m qwen3 'Why is the sky blue?' | stats",
             "send -m qwen3 --stamp 'Why is the sky blue?' | stats -w /dev/stderr | extract-content",
         ],
+        [
+            Option("--json", dest="as_json", exclusive="form", help="one object per response; durations in ns"),
+            Option(
+                "--field",
+                metavar="NAME",
+                choices=FIELDS,
+                exclusive="form",
+                help=f"only this value, one line per response: {', '.join(FIELDS)}",
+            ),
+            Option(
+                "--plot",
+                exclusive="form",
+                help="bar chart: inter-chunk latencies of one response, or eval rates of several",
+            ),
+            Option("--summary", help="only the totals over all responses"),
+            *filter_options("the numbers"),
+        ],
+        FILES,
     )
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", dest="as_json", action="store_true", help="one object per response; durations in ns")
-    form.add_argument("--field", metavar="NAME", help=f"only this value, one line per response: {', '.join(FIELDS)}")
-    parser.choices["--field"] = FIELDS
-    form.add_argument(
-        "--plot", action="store_true", help="bars: of one response the times between its chunks, of several their rates"
-    )
-    parser.add_argument("--summary", action="store_true", help="only the sum of all responses")
-    parser.add_filter_arguments("the numbers")
-    return parser
 
 
 def main(arguments: list[str], diagnostics: Diagnostics) -> int:
-    return run(diagnostics, **(parser().parse(arguments, diagnostics) if arguments else {}))
+    options = StatsOptions()
+    return run(diagnostics, parser().parse(arguments, diagnostics, options) if arguments else options)
 
 
-def run(
-    diagnostics: Diagnostics,
-    files: list[str] | None = None,
-    write_to: str | None = None,
-    raw_terminal: bool = False,
-    as_json: bool = False,
-    field: str | None = None,
-    plot: bool = False,
-    summary: bool = False,
-) -> int:
+def run(diagnostics: Diagnostics, options: StatsOptions) -> int:
+    field, summary = options.field, options.summary
     if field is not None and field not in FIELDS:
         raise RequestError(f"--field {field}: no such field", advice=f"there are {', '.join(FIELDS)}")
-    if summary and (field is not None or plot):
+    if summary and (field is not None or options.plot):
         raise RequestError("--summary: goes with --json or alone")
-    stage = FilterInput(diagnostics, files or [], write_to, raw_terminal)
-    if plot:
+    stage = FilterInput(diagnostics, options)
+    if options.plot:
         return _plot(stage)
     total = Summary()
     for response, identity, failed in _responses(stage):
@@ -78,15 +87,15 @@ def run(
             diagnostics.note(truncation_warning(measured["prompt_eval_count"]))
         if summary:
             continue
-        if as_json:
+        if options.as_json:
             stage.write_lines(_line({**identity, **measured}))
         elif field is not None:
             stage.write_text([_plain(measured[field]) + "\n"])
         else:
             stage.write_text(["\n" if total.responses > 1 else "", _table(measured)])
-    if summary and as_json:
+    if summary and options.as_json:
         stage.write_lines(_line(total.as_dict()))
-    elif summary or (total.responses > 1 and not as_json and field is None):
+    elif summary or (total.responses > 1 and not options.as_json and field is None):
         stage.write_text(["" if summary else "\n", _table(total.as_dict())])
     return stage.finish()
 

@@ -18,9 +18,12 @@ from ostream.system.polling import pollable_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Mapping
+    from typing import Any, List, Mapping, Optional, Tuple
 
-    from ostream.cli.parser import Parser
+    from ostream.cli.parser import Option, Parser
+
+    # Options and the text of their values.
+    Given = List[Tuple[Option, Optional[str]]]
 
 # Somebody is waiting with a finger in the air; a dead server must not show.
 PATIENCE_S = 1.0
@@ -58,21 +61,23 @@ def _of_command(
     options: Mapping[str, str],
 ) -> list[str]:
     try:
-        given, _, rest = parser.sort([*before, _TYPED])
+        given, _, rest = parser.split([*before, _TYPED])
     except RequestError:  # an unknown option: what follows could mean anything
         return []
-    if given and given[-1].endswith(f"={_TYPED}"):
-        return _values(parser, given[-1].partition("=")[0], given, "", current)
-    if rest and "COMMAND" in (parser.usage or ""):
+    if given and given[-1][1] == _TYPED:
+        return _values(given[-1][0], given, "", current)
+    if rest and parser.takes_command:
         return _of_wrapped(rest[:-1], current, commands, options)
     if not rest and current.startswith("--") and "=" in current:
         name, _, value = current.partition("=")
-        return _values(parser, name, given, f"{name}=", value)
+        return _values(parser.find(name), given, f"{name}=", value)
     if not rest and current.startswith("-") and len(current) > 2 and current[1] != "-":
-        return _values(parser, current[:2], given, current[:2], current[2:])
+        return _values(parser.find(current[:2]), given, current[:2], current[2:])
     if not rest and current.startswith("-"):
-        return [f"{name}\t{action.help}" for name, action in parser.actions().items() if name.startswith(current)]
-    return _files("") if parser.takes_files() else []
+        return [
+            f"{name}\t{option.help}" for option in parser.options for name in option.names if name.startswith(current)
+        ]
+    return _files("") if parser.operands.metavar == "FILE" else []
 
 
 def _of_wrapped(
@@ -87,20 +92,18 @@ def _of_wrapped(
     return _files("")
 
 
-def _values(parser: Parser, name: str, given: list[str], prefix: str, value: str) -> list[str]:
-    """What may be the value of this option; `prefix` is what stands before it in the same word."""
-    action = parser.actions().get(name)
-    if action is None or action.nargs == 0:
+def _values(option: Option | None, given: Given, prefix: str, value: str) -> list[str]:
+    """Return what completes `value`, the value of this option; `prefix` is what comes before it in the same word."""
+    if option is None or not option.metavar:
         return []
-    kind = str(action.metavar)
-    if action.dest == "model":
-        words = models(_asked(given))
+    if option.dest == "model":
+        words = models({each.dest: text for each, text in given if each.dest in ("host", "cacert", "insecure")})
     else:
-        words = [*parser.choices.get(action.option_strings[-1], ()), *filter(str.islower, kind.split("|"))]
+        words = [*option.choices, *filter(str.islower, option.metavar.split("|"))]
     lines = [f"{prefix}{word}\t" for word in words if word.startswith(value)]
-    if "@FILE" in f"{kind} {action.help}":
+    if "@FILE" in f"{option.metavar} {option.help}":
         lines += _files(f"{prefix}@") if value.startswith("@") else []
-    elif {"FILE", "DIR"} & set(kind.split("|")):
+    elif {"FILE", "DIR"} & set(option.metavar.split("|")):
         lines += _files(prefix)
     return lines
 
@@ -109,16 +112,12 @@ def _files(prefix: str) -> list[str]:
     return [f"\tfiles\t{prefix}"]
 
 
-def _asked(given: list[str]) -> dict[str, str]:
-    """The options that say where the server is."""
-    pairs = (option.partition("=") for option in given)
-    return {name[2:]: value for name, _, value in pairs if name in ("--host", "--cacert", "--insecure")}
-
-
-def models(asked: dict[str, str]) -> list[str]:
+def models(connection: dict[str, str | None]) -> list[str]:
     """The names of the server's models; none, and no word about it, if there is no answer soon."""
     try:
-        return _names(_tags(Client(asked.get("host"), cacert=asked.get("cacert"), insecure="insecure" in asked)))
+        return _names(
+            _tags(Client(connection.get("host"), cacert=connection.get("cacert"), insecure="insecure" in connection))
+        )
     except (OstreamError, ValueError, RecursionError):
         return []
 

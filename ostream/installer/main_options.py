@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostream.errors import RequestError
+from ostream.errors import STATUSES, RequestError
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.output import Output
 from ostream.system.process import run_process
@@ -67,6 +67,9 @@ def _one(words: list[str], option: str, what: str) -> str:
 
 def _help(commands: Commands) -> str:
     rows = "".join(f"  {name:<18}{kind:<9}{what}\n" for name, (kind, what) in commands.items())
+    statuses = "".join(
+        f"  {status.code:<4}{status.meaning}\n" for status in sorted(STATUSES, key=lambda each: each.code)
+    )
     return (
         "usage: ostream COMMAND [ARGUMENT ...]\n"
         "       ostream --install DIR | --completion SHELL\n\n"
@@ -74,8 +77,8 @@ def _help(commands: Commands) -> str:
         f"{rows}\n"
         "  --install DIR       link the commands under these names in DIR\n"
         "  --completion SHELL  print what bash, zsh or fish needs to complete command lines\n\n"
-        "'ostream COMMAND --help' says more. Exit statuses: 0 every response is complete, 1 refused,\n"
-        "2 usage or input, 3 incomplete or nothing, 4 cut by a limit, 69 no connection, 75 try later.\n\n"
+        "Run 'ostream COMMAND --help' for details.\n\n"
+        f"exit status:\n{statuses}\n"
         "examples:\n"
         "  ostream send -m qwen3 'Why is the sky blue?' | ostream extract-content\n"
         "  PATH=$PWD/bin:$PATH; send -m qwen3 --think '17 × 23?' | extract-thinking -w t.txt | extract-content\n"

@@ -11,7 +11,15 @@ import urllib.error
 import urllib.request
 from functools import lru_cache
 
-from ostream.errors import BUSY_CODES, ConnectError, IncompleteStream, OstreamError, RequestError, ResponseError, reason
+from ostream.errors import (
+    TEMPORARY_HTTP_STATUSES,
+    ConnectError,
+    IncompleteStream,
+    OstreamError,
+    RequestError,
+    ResponseError,
+    reason,
+)
 from ostream.net.host import Host, is_loopback, parse_host
 from ostream.net.http import Response
 from ostream.net.socket import WatchedSocket, connect
@@ -221,7 +229,7 @@ def _accept(response: Response, host: Host) -> None:
     if not 200 <= response.status < 300:
         error = error_from_http_body(response.status, _beginning(response))
         error.retry_after = response.getheader("Retry-After")
-        error.retryable = response.status in BUSY_CODES
+        error.retryable = response.status in TEMPORARY_HTTP_STATUSES
         raise error
     encoding = response.getheader("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from ostream.errors import REFUSED, TRUSTED_STATUSES, ResponseError
+from ostream.errors import CLAIMABLE_STATUSES, REJECTED, ResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ def is_openai_record(line: Mapping[str, Any]) -> bool:
 def trusted_status(line: Mapping[str, Any]) -> int | None:
     """The exit status an error line carries, when it is one that an error line may claim."""
     status = line.get("exit_status")
-    return status if type(status) is int and status in TRUSTED_STATUSES else None
+    return status if type(status) is int and status in CLAIMABLE_STATUSES else None
 
 
 def line_status(line: Mapping[str, Any]) -> int:
     """The exit status an error line stands for."""
-    return trusted_status(line) or REFUSED
+    return trusted_status(line) or REJECTED
 
 
 def response_error(line: Mapping[str, Any]) -> ResponseError:

@@ -11,106 +11,113 @@ from ostream.errors import RequestError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Sequence
+    from typing import Any, Callable
 
 CHAT = "/api/chat"
 GENERATE = "/api/generate"
 
 
-def chat_body(
-    model: str,
-    messages: Iterable[Any] | None,
-    *,
-    tools: Iterable[Any] | None = None,
-    stream: bool | None = None,
-    think: Any = None,
-    logprobs: bool | None = None,
-    top_logprobs: int | None = None,
-    format: Any = None,
-    options: Mapping[str, Any] | None = None,
-    keep_alive: Any = None,
-    truncate: bool | None = None,
-    shift: bool | None = None,
-) -> dict[str, Any]:
-    """A body for /api/chat; what is None is left out. Images in messages may be bytes or paths."""
-    return _present(
-        model=model,
-        messages=[_message(message) for message in _list("messages", messages or ())],
-        tools=[_tool(tool) for tool in _list("tools", tools)] if tools is not None else None,
-        stream=stream,
-        think=think,
-        logprobs=logprobs,
-        top_logprobs=top_logprobs,
-        format=format,
-        options=_options(options),
-        keep_alive=keep_alive,
-        truncate=truncate,
-        shift=shift,
-    )
+class Field:
+    """One field of a request body: which endpoints have it, and how its value is converted.
+
+    `convert` is given the field's name and value, and raises RequestError for what cannot become a request.
+    """
+
+    __slots__ = ("chat", "convert", "generate", "name")
+
+    def __init__(
+        self, name: str, endpoints: str, convert: Callable[[str, Any], Any] = lambda name, value: value
+    ) -> None:
+        self.name = name
+        self.chat = CHAT in endpoints
+        self.generate = GENERATE in endpoints
+        self.convert = convert
 
 
-def generate_body(
-    model: str,
-    prompt: str | None,
-    suffix: str | None = None,
-    *,
-    system: str | None = None,
-    template: str | None = None,
-    context: Sequence[int] | None = None,
-    stream: bool | None = None,
-    think: Any = None,
-    logprobs: bool | None = None,
-    top_logprobs: int | None = None,
-    raw: bool | None = None,
-    format: Any = None,
-    images: Sequence[Any] | None = None,
-    options: Mapping[str, Any] | None = None,
-    keep_alive: Any = None,
-    truncate: bool | None = None,
-    shift: bool | None = None,
-    width: int | None = None,
-    height: int | None = None,
-    steps: int | None = None,
-) -> dict[str, Any]:
-    """A body for /api/generate; what is None is left out."""
-    return _present(
-        model=model,
-        prompt=prompt,
-        suffix=suffix,
-        system=system,
-        template=template,
-        context=_list("context", context) if context is not None else None,
-        stream=stream,
-        think=think,
-        logprobs=logprobs,
-        top_logprobs=top_logprobs,
-        raw=raw,
-        format=format,
-        images=[encode_image(image) for image in _list("images", images)] if images is not None else None,
-        options=_options(options),
-        keep_alive=keep_alive,
-        truncate=truncate,
-        shift=shift,
-        width=width,
-        height=height,
-        steps=steps,
-    )
-
-
-def _present(**fields: Any) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _list(what: str, items: Any) -> list[Any]:
+def _list(name: str, items: Any) -> list[Any]:
     if not isinstance(items, Iterable):
-        raise RequestError(f"{what}: must be a list, not {type(items).__name__}")
+        raise RequestError(f"{name}: must be a list, not {type(items).__name__}")
     return list(items)
 
 
-def _options(options: Any) -> dict[str, Any] | None:
-    if not isinstance(options, (Mapping, type(None))):
-        raise RequestError(f"options: must be a dict, not {type(options).__name__}")
-    return None if options is None else dict(options)
+def _messages(name: str, messages: Any) -> list[Any]:
+    return [_message(message) for message in _list(name, messages)]
+
+
+def _tools(name: str, tools: Any) -> list[Any]:
+    return [_tool(tool) for tool in _list(name, tools)]
+
+
+def _images(name: str, images: Any) -> list[str]:
+    return [encode_image(image) for image in _list(name, images)]
+
+
+def _options(name: str, options: Any) -> dict[str, Any]:
+    if not isinstance(options, Mapping):
+        raise RequestError(f"{name}: must be a dict, not {type(options).__name__}")
+    return dict(options)
+
+
+BOTH = f"{CHAT} {GENERATE}"
+
+# The one table of request fields, in the order in which they are sent.
+FIELDS = (
+    Field("model", BOTH),
+    Field("messages", CHAT, _messages),
+    Field("tools", CHAT, _tools),
+    Field("prompt", GENERATE),
+    Field("suffix", GENERATE),
+    Field("system", GENERATE),
+    Field("template", GENERATE),
+    Field("context", GENERATE, _list),
+    Field("stream", BOTH),
+    Field("think", BOTH),
+    Field("logprobs", BOTH),
+    Field("top_logprobs", BOTH),
+    Field("raw", GENERATE),
+    Field("format", BOTH),
+    Field("images", GENERATE, _images),
+    Field("options", BOTH, _options),
+    Field("keep_alive", BOTH),
+    Field("truncate", BOTH),
+    Field("shift", BOTH),
+    Field("width", GENERATE),
+    Field("height", GENERATE),
+    Field("steps", GENERATE),
+)
+# The fields that options of a command line set for either endpoint.
+COMMON_FIELDS = tuple(
+    field.name for field in FIELDS if field.chat and field.generate and field.name not in ("model", "stream")
+)
+
+
+def chat_body(model: str, messages: Iterable[Any] | None, **fields: Any) -> dict[str, Any]:
+    """Return a body for /api/chat with the given fields; None leaves a field out.
+
+    Images in messages may be bytes or paths. Raises RequestError for values that cannot become a request.
+    """
+    given = {"model": model, "messages": messages or (), **fields}
+    return _body((field for field in FIELDS if field.chat), given)
+
+
+def generate_body(model: str, prompt: str | None, suffix: str | None = None, **fields: Any) -> dict[str, Any]:
+    """Return a body for /api/generate with the given fields; None leaves a field out.
+
+    Raises RequestError for values that cannot become a request.
+    """
+    given = {"model": model, "prompt": prompt, "suffix": suffix, **fields}
+    return _body((field for field in FIELDS if field.generate), given)
+
+
+def _body(fields: Iterable[Field], given: dict[str, Any]) -> dict[str, Any]:
+    body = {}
+    for field in fields:
+        value = given.pop(field.name, None)
+        if value is not None:
+            body[field.name] = field.convert(field.name, value)
+    if given:
+        raise TypeError(f"no such field: {', '.join(given)}")
+    return body
 
 
 def _tool(tool: Any) -> Any:

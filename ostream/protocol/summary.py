@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from array import array
 
-from ostream.errors import INCOMPLETE, LENGTH, REFUSED, TRY_LATER, UNAVAILABLE, USAGE
+from ostream.errors import STATUSES
 from ostream.protocol.metrics import percentile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping
 
-KINDS = {
-    REFUSED: "refused",
-    USAGE: "usage or input",
-    INCOMPLETE: "incomplete",
-    LENGTH: "cut by a limit",
-    UNAVAILABLE: "no connection",
-    TRY_LATER: "try later",
-}
+_KINDS = {status.code: status.kind for status in STATUSES}
 _TOTALS = ("prompt_eval_count", "eval_count", "total_duration", "eval_duration")
 _SPREADS = ("time_to_first_token", "total_duration", "eval_rate")
 
@@ -55,7 +48,7 @@ class Summary:
 
     def fail(self, status: int) -> None:
         """Count one failure."""
-        kind = KINDS[status]
+        kind = _KINDS[status]
         self.failures[kind] = self.failures.get(kind, 0) + 1
 
     def as_dict(self) -> dict[str, Any]:

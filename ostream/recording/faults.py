@@ -48,6 +48,3 @@ def parse_fault(text: str) -> Fault:
     if not match:
         raise ValueError
     return Fault(match[1] or "status", int(match[2] or match[3]))
-
-
-parse_fault.__name__ = "fault"

@@ -18,10 +18,14 @@ _KINDS = 1000
 
 
 class Diagnostics:
-    """The messages of one command. `quiet` suppresses notes, `verbose` enables traces."""
+    """The messages of one command. `quiet` suppresses notes, `verbose` enables traces.
 
-    def __init__(self, command: str) -> None:
+    `program` is how the command was called, such as "ostream send", for usage and advice.
+    """
+
+    def __init__(self, command: str, program: str = "") -> None:
         self.command = command
+        self.program = program or command
         self.quiet = False
         self.verbose = False
         self.mid_line = False  # the terminal may show text of this command without a line end

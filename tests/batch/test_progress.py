@@ -46,7 +46,7 @@ def test_plain_lines_come_now_and_then(capfd: pytest.CaptureFixture[str], monkey
     assert capfd.readouterr().err.splitlines() == [
         "batch: id 7: boom",
         "batch: 3/1,234, 1 failed, 100.0 tokens/s, 1h42m left",
-        "batch: complete: 2; failures: 1 refused; eval count: 2,000 token(s); eval rate: 1000.00 tokens/s; in 20s",
+        "batch: complete: 2; failures: 1 rejected; eval count: 2,000 token(s); eval rate: 1000.00 tokens/s; in 20s",
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ostream.cli.filter_input import FilterInput
+from ostream.cli.filter_input import FilterInput, FilterOptions
 from ostream.system.diagnostics import Diagnostics
 from tests.process import FILTERS, call, quoted, sh
 from tests.server import NAMES, body_of
@@ -175,7 +175,9 @@ def test_a_file_that_fails_at_the_end_is_reported(tmp_path: Path, capfd: pytest.
     """As one on a network does, that is found to be full when it is closed; here its descriptor goes bad."""
     source, file = tmp_path / "in", tmp_path / "file"
     source.write_bytes(STREAM)
-    stage = FilterInput(Diagnostics("stage"), [str(source)], str(file))
+    options = FilterOptions()
+    options.files, options.write_to = [str(source)], str(file)
+    stage = FilterInput(Diagnostics("stage"), options)
     for _ in stage.chunks():
         stage.write_text(["text"])
     os.close(next(fd for fd in range(3, 1000) if is_open_as(fd, file)))

@@ -290,11 +290,11 @@ WRONG = [
             "a model option is --option temperature=0, a file of that name ./temperature=0"
         ),
     ),
-    (["-m", ""], "--model: is empty; name a model, or leave it out for OLLAMA_MODEL"),
+    (["-m", ""], "--model: is empty; give a model name, or leave it out to use $OLLAMA_MODEL"),
     (["--resume"], "--resume: needs the file of the answers; add -o FILE"),
-    (["-j", "0"], "-j/--jobs: '0' is no number from 1 to 1000; see 'batch --help'"),
-    (["-j", "1001"], "-j/--jobs: '1001' is no number from 1 to 1000; see 'batch --help'"),
-    (["--think=much"], "--think=much: no such level; there are true, false, low, medium, high, max"),
+    (["-j", "0"], "-j/--jobs: must be a whole number from 1 to 1,000, not '0'; see 'batch --help'"),
+    (["-j", "1001"], "-j/--jobs: must be a whole number from 1 to 1,000, not '1001'; see 'batch --help'"),
+    (["--think=much"], "--think=much: invalid level; choose from true, false, low, medium, high, max"),
     (["--cacert"], "--cacert: needs a value; see 'batch --help'"),
 ]
 

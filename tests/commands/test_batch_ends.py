@@ -277,7 +277,7 @@ def test_a_terminal_sees_how_far_it_is(tmp_path: Path) -> None:
     assert len(lines_of((tmp_path / "answers").read_bytes())) == 3
     # The line is taken off before anything else is said, and nothing steers the terminal but a carriage return.
     assert "\rbatch: id 2: no such thing (status code: 404)" in shown
-    assert shown.rpartition("\n")[0].rpartition("\n")[2].lstrip("\r ").startswith("batch: complete: 2; failures: 1 ref")
+    assert shown.rpartition("\n")[0].rpartition("\n")[2].lstrip("\r ").startswith("batch: complete: 2; failures: 1 rej")
     assert "\x1b" not in shown
 
 

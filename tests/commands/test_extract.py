@@ -132,7 +132,7 @@ def test_only_one_end_can_be_asked_for(command: str) -> None:
     for pair in (["-n", "-0"], ["-0", "--json"], ["-n", "--json"]):
         result = call(command, *pair)
         assert result.returncode == 2
-        assert b"not allowed with" in result.stderr
+        assert b"can't be combined with" in result.stderr
 
 
 def test_only_content_has_code() -> None:

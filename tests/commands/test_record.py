@@ -255,9 +255,9 @@ def test_the_file_may_be_an_open_descriptor(url: str, tmp_path: Path) -> None:
 
 
 WRONG = [
-    ([], 2, "which FILE?; write 'record FILE -- COMMAND'"),
-    (["--", "true"], 2, "which FILE?; write 'record FILE -- COMMAND'"),
-    (["r", "true"], 2, "true: one FILE only; write 'record FILE -- COMMAND'"),
+    ([], 2, "no FILE given; usage: record FILE -- COMMAND"),
+    (["--", "true"], 2, "no FILE given; usage: record FILE -- COMMAND"),
+    (["r", "true"], 2, "true: only one FILE can be given; usage: record FILE -- COMMAND"),
     (["-", "--", "true"], 2, "-: COMMAND writes there; say /dev/stdout if that is meant"),
     (["no/r", "--", "true"], 1, "no/r: No such file or directory"),
     (["/", "--", "true"], 1, "/: Is a directory"),

@@ -231,9 +231,9 @@ WRONG = [
     (["-", "--", "true"], CHAT + b"what?\n", "standard input:21: not JSON: Expecting value at column 1"),
     (["-", "--", "/no/such/command"], CHAT, "/no/such/command: No such file or directory"),
     (["-", "--", "/"], CHAT, "/: Permission denied"),
-    (["--speed", "fast", "-"], CHAT, "--speed: 'fast' is no speed; see 'replay --help'"),
-    (["--speed=-1", "-"], CHAT, "--speed: '-1' is no speed; see 'replay --help'"),
-    (["--speed=nan", "-"], CHAT, "--speed: 'nan' is no speed; see 'replay --help'"),
+    (["--speed", "fast", "-"], CHAT, "--speed: must be a number, 0 or more, not 'fast'; see 'replay --help'"),
+    (["--speed=-1", "-"], CHAT, "--speed: must be a number, 0 or more, not '-1'; see 'replay --help'"),
+    (["--speed=nan", "-"], CHAT, "--speed: must be a number, 0 or more, not 'nan'; see 'replay --help'"),
 ]
 
 

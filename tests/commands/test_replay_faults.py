@@ -99,5 +99,6 @@ def test_a_whole_object_is_an_answer_of_one_line(fault: str, status: int, body: 
 @pytest.mark.parametrize("fault", ["eof", "eof:-1", "status:200", "halt:1"])
 def test_wrong_usage(fault: str) -> None:
     result = call("replay", f"--fault={fault}", "-", "--", "true", stdin=CHAT)
-    message = f"replay: --fault: '{fault}' is no fault; see 'replay --help'\n"
+    kinds = "eof:K, reset:K, error:K, stall:K or status:CODE"
+    message = f"replay: --fault: must be {kinds}, not '{fault}'; see 'replay --help'\n"
     assert (result.returncode, result.stdout, result.stderr.decode()) == (2, b"", message)

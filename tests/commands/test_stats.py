@@ -202,8 +202,8 @@ WRONG = [
     (["--field", "elapsed"], "stats: --field elapsed: no such field; there are model, "),
     (["--field", ""], "stats: --field : no such field; "),
     (["--field"], "stats: --field: needs a value; "),
-    (["--json", "--field", "model"], "stats: --field: not allowed with argument --json; "),
-    (["--plot", "--json"], "stats: --json: not allowed with argument --plot; "),
+    (["--json", "--field", "model"], "stats: --field: can't be combined with --json; "),
+    (["--plot", "--json"], "stats: --json: can't be combined with --plot; "),
     (["--summary", "--plot"], "stats: --summary: goes with --json or alone\n"),
     (["--summary", "--field", "model"], "stats: --summary: goes with --json or alone\n"),
 ]

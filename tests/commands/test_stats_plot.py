@@ -31,8 +31,8 @@ def test_failures_are_counted_by_kind_and_not_as_responses() -> None:
     known = json.loads(result.stdout)
     assert result.returncode == 3
     assert (known["responses"], known["complete"]) == (3, 2)
-    assert known["failures"] == {"try later": 2, "incomplete": 1}
-    assert "failures:                 2 try later, 1 incomplete\n" in call("stats", stdin=stream).stdout.decode()
+    assert known["failures"] == {"temporary": 2, "incomplete": 1}
+    assert "failures:                 2 temporary, 1 incomplete\n" in call("stats", stdin=stream).stdout.decode()
     ids = [json.loads(line).get("id") for line in call("stats", "--json", stdin=stream).stdout.splitlines()]
     assert ids == ["x", None, None]
 

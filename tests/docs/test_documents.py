@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from ostream.errors import TRUSTED_STATUSES
+from ostream.errors import CLAIMABLE_STATUSES, STATUSES
 from ostream.protocol.ndjson import LINE_LIMIT
 from ostream.tools.process import BYTES, ENVIRONMENT, TIME_S
 from tests.process import ROOT
@@ -42,7 +42,7 @@ def test_the_limits_that_are_promised_are_those_of_the_code() -> None:
     assert f"`{' '.join(ENVIRONMENT)}`" in text
     assert f"{TIME_S:g} s, {BYTES >> 20} MiB" in text
     assert f"a line has {LINE_LIMIT >> 20} MiB" in text
-    *most, last = sorted(TRUSTED_STATUSES)
+    *most, last = sorted(CLAIMABLE_STATUSES)
     assert f"among {', '.join(map(str, most))} and {last}" in text
 
 
@@ -50,3 +50,13 @@ def test_make_lists_every_target_that_is_for_people() -> None:
     listed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     targets = re.findall(r"^([a-z.-]+):.*##", text_of("Makefile"), re.MULTILINE)
     assert [line.split()[0] for line in listed.splitlines()] == targets
+
+
+def test_the_readme_lists_the_exit_statuses_of_the_code() -> None:
+    readme = text_of("README.md")
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", readme, re.MULTILINE)
+    assert {int(code): meaning.replace("`", "") for code, meaning in rows} == {
+        status.code: status.meaning for status in STATUSES
+    }
+    claimable = [str(status.code) for status in STATUSES if status.claimable]
+    assert f"the first of {', '.join(claimable)} wins" in readme

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostream.errors import TRUSTED_STATUSES
+from ostream.errors import CLAIMABLE_STATUSES
 from ostream.protocol.error_lines import error_from_http_body, is_error, line_status, response_error, trusted_status
 from ostream.protocol.ndjson import encode_line
 from tests.fuzz.given import LINES, OBJECT
@@ -17,8 +17,8 @@ from tests.fuzz.given import LINES, OBJECT
 @given(OBJECT)
 def test_an_error_line(line: dict[str, Any]) -> None:
     assert is_error(line) in (True, False)
-    assert trusted_status(line) in (None, *TRUSTED_STATUSES)
-    assert line_status(line) in TRUSTED_STATUSES
+    assert trusted_status(line) in (None, *CLAIMABLE_STATUSES)
+    assert line_status(line) in CLAIMABLE_STATUSES
     error = response_error(line)
     assert error.error and isinstance(error.error, str) and isinstance(error.signin_url, str)
     assert type(error.status_code) is int
@@ -33,5 +33,5 @@ def test_an_error_answer(body: bytes, status_code: int) -> None:
     error = error_from_http_body(status_code, body)
     assert error.status_code == status_code
     assert error.error and isinstance(f"{error} {error.advice}", str)
-    assert error.exit_status in TRUSTED_STATUSES
+    assert error.exit_status in CLAIMABLE_STATUSES
     assert encode_line(error.error_line())

@@ -3,7 +3,6 @@ or a RequestError that says what is wrong."""
 
 from __future__ import annotations
 
-import inspect
 import json
 from typing import Any
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from ostream.errors import OstreamError, RequestError
 from ostream.net.host import check_header, parse_host
 from ostream.protocol.request import (
+    FIELDS,
     chat_body,
     encode_body,
     encode_image,
@@ -25,7 +25,7 @@ from tests.fuzz.given import JSON, OBJECT, TEXT
 
 ODD = JSON | st.binary(max_size=4) | st.just(object()) | st.sets(st.integers(), max_size=2) | st.complex_numbers()
 FIELDS = st.dictionaries(
-    st.sampled_from([name for name in inspect.signature(generate_body).parameters if name not in ("model", "images")]),
+    st.sampled_from([field.name for field in FIELDS if field.generate and field.name not in ("model", "images")]),
     ODD,
     max_size=4,
 )

@@ -10,11 +10,8 @@ import time
 import pytest
 
 from ostream.__main__ import COMMANDS
-from ostream.cli import request_builder as ask
-from ostream.cli.options import add_request_arguments
 from ostream.installer import completion
 from ostream.installer.main_options import OPTIONS
-from ostream.recording.faults import parse_fault
 from ostream.recording.http_server import RequestHandler
 from tests.process import call, start
 from tests.server import Answers, black_hole, http_answer, serve, tcp
@@ -101,16 +98,6 @@ def test_every_option_of_the_help_is_offered_with_what_it_means(command: str) ->
     lines = dict(line.split("\t") for line in complete(command, "-"))
     assert {"-h", "--help", "-q", "--verbose"} <= set(lines)
     assert all(name in text and what and " ".join(what.split()) in text for name, what in lines.items())
-
-
-def test_the_values_that_are_offered_are_those_there_are() -> None:
-    from ostream.cli.parser import Parser
-
-    parser = Parser("send", "", "", "", [])
-    add_request_arguments(parser, "--option")
-    assert set(parser.choices["--think"]) == set(ask._LEVELS)
-    for word in offered("replay", "--fault", ""):
-        parse_fault(word + ("503" if word == "status:" else "3"))
 
 
 def tags(*names: object) -> bytes:

@@ -15,6 +15,7 @@ import ostream
 from ostream import errors
 from ostream.errors import (
     ConnectError,
+    EmptyError,
     IncompleteStream,
     InputError,
     LengthError,
@@ -34,6 +35,7 @@ CLASSES: list[tuple[type[OstreamError], tuple[type, ...], int]] = [
     (OstreamError, (Exception,), 1),
     (ResponseError, (Exception,), 1),
     (LengthError, (Exception,), 4),
+    (EmptyError, (Exception,), 5),
     (IncompleteStream, (Exception,), 3),
     (ConnectError, (ConnectionError, OSError), 69),
     (StreamTimeout, (TimeoutError, OSError), 75),
@@ -99,6 +101,7 @@ ERRORS = [
     changed(ResponseError("x", 503), retry_after="3", retryable=True),
     ResponseError("x"),
     LengthError("x"),
+    EmptyError("x"),
     IncompleteStream("x", b'{"a', advice="do y"),
     IncompleteStream("x", {"message": {"content": "Hi"}}),
     changed(ConnectError("x", advice="do y"), retryable=True),
@@ -163,7 +166,7 @@ def test_what_an_error_line_says_of_its_status_is_believed(cls: type[OstreamErro
     assert trusted_status(line) == line_status(line) == cls("x").exit_status
 
 
-WORST_FIRST = [70, 2, 1, 3, 69, 75, 4, 0]
+WORST_FIRST = [70, 2, 1, 3, 69, 75, 4, 5, 10, 0]
 
 
 def test_of_two_statuses_the_worse_wins() -> None:

@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator
 import pytest
 
 from ostream import Client, StreamTimeout
-from ostream.errors import TRY_LATER
+from ostream.errors import TEMPORARY
 from ostream.net.http import Response
 from ostream.net.socket import WatchedSocket
 from ostream.net.timeouts import Timeouts
@@ -124,7 +124,7 @@ def test_a_clock_runs_out_on_its_own_and_says_how_far_the_answer_had_come(
     assert str(caught.value).startswith(f"{clock} clock ran out after {seconds:g} s: ")
     assert str(caught.value).endswith(words)
     assert caught.value.advice == f"allow more with --{clock}{'' if clock == 'max-time' else '-timeout'}"
-    assert caught.value.exit_status == TRY_LATER
+    assert caught.value.exit_status == TEMPORARY
     assert isinstance(caught.value, TimeoutError)
     assert pickle.loads(pickle.dumps(caught.value)).timeout == clock
 
