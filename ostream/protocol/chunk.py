@@ -50,12 +50,11 @@ def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
         return call
     if isinstance(arguments, str):
         try:
-            parsed = strict.decode(arguments)
+            arguments = strict.decode(arguments) if arguments.strip() else {}
         except (ValueError, RecursionError):
-            parsed = None
-        if not isinstance(parsed, dict):
             return call
-        arguments = parsed
+        if arguments and not isinstance(arguments, dict):
+            return call
     return {**call, "function": {**function, "arguments": arguments or {}}}
 
 

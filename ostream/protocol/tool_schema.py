@@ -23,6 +23,8 @@ def schema(function: Callable[..., Any]) -> dict[str, Any]:
     not required. Raises TypeError, naming the parameter, for what JSON schema can't express.
     """
     name = getattr(function, "__name__", type(function).__name__)
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(f"{name}: an async function can't be a tool; wrap it in one that calls asyncio.run")
     description, about = parse_docstring(inspect.getdoc(function) or "")
     try:
         hints = typing.get_type_hints(function)

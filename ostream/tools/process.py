@@ -1,32 +1,45 @@
-"""One run of a tool: bounded in time and output, alone in its session, and gone when it is over.
+"""Run one tool: limited in time and output, in a session of its own, and killed when the caller ends in any way.
 
-Its first process counts: when that has ended, what it started and left behind is killed, and can't hold us up.
+A guard process starts the tool and leads its process group. It holds the read end of a pipe that only the caller can
+write to. When the caller ends, even by SIGKILL, the kernel closes that pipe, and the guard kills the whole group.
+The caller therefore needs neither signal handlers nor a thread. Processes that the tool leaves behind are killed
+too, unless they moved to another session or user.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
 
 from ostream.system.polling import READABLE, WRITABLE, pollable_or_none, wait_any
-from ostream.system.process import exit_by_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import IO, Any
+    from subprocess import Popen
+    from typing import NoReturn
 
-# All that a tool sees of our environment: no key, no address.
+# The environment variables that a tool gets: no key, no server address.
 ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 TIME_S = 30.0
 BYTES = 1 << 20
-# What a tool says on stderr is for a person to read; more than this is read and dropped.
+# The tool's stderr is shown to the user; the rest is read and dropped.
 STDERR_BYTES = 8 << 10
 BLOCK = 64 << 10
 
+# Signals that the guard does not handle: two cannot be handled, and after a fault a handler would return to the fault.
+_UNHANDLED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
+# The guard reports a start as this, a failed start as an errno in as many bytes.
+_STARTED = bytes(4)
+
 
 class ToolResult:
-    """`answer` is what the tool wrote, or what went wrong, in words for a model; `stderr` what it said there."""
+    """The result of one run.
+
+    `answer`: the text for the model, the tool's standard output or a description of its failure.
+    `stderr`: the tool's standard error, for the user.
+    """
 
     def __init__(self, answer: str, stderr: bytes) -> None:
         self.answer = answer
@@ -34,127 +47,177 @@ class ToolResult:
 
 
 def run_tool(path: str, stdin: bytes, time_s: float = TIME_S, limit: int = BYTES) -> ToolResult:
-    """Run an executable without arguments. Raises OSError when it can't be started, ReaderGone when nobody reads our
-    standard output any more."""
-    run: ToolProcess | None = None
-    early: list[int] = []
+    """Run an executable without arguments and return its result.
 
-    def die_both(number: int, _frame: object) -> None:
-        """A signal that ends us; in its session, the tool does not get it."""
-        if run is None:
-            early.append(number)  # it is just being started
-        else:
-            run.kill()
-            exit_by_signal(number)
-
-    handlers: dict[int, Any] = {}
-    number: int
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            handlers[number] = signal.signal(number, die_both)
+    `path`: the executable. `stdin`: its standard input. `time_s`: the longest run, in seconds. `limit`: the most bytes
+    it may write to standard output.
+    Raises OSError if it cannot be started, ReaderGone if the reader of our standard output has left.
+    """
+    tool = ToolProcess(path, stdin)
     try:
-        run = ToolProcess(path, stdin)
-        try:
-            for number in early:
-                die_both(number, None)
-            failure = run.follow(time_s, limit)
-        finally:
-            run.end()
-        return ToolResult(failure or run.answer(), bytes(run.stderr))
+        failure = tool.communicate(time_s, limit)
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+        tool.close()
+    return ToolResult(failure or tool.answer(), bytes(tool.stderr))
 
 
 class ToolProcess:
+    """A running tool and its guard."""
+
     def __init__(self, path: str, stdin: bytes) -> None:
-        import subprocess
-        import threading
+        from subprocess import Popen  # before the fork, or each guard would load it anew
 
-        from ostream.system.wakeup import Wakeup
-
-        self._left = memoryview(stdin)
+        self._unsent = memoryview(stdin)
         self.stdout = bytearray()
         self.stderr = bytearray()
+        self._status = b""
         environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(
-            [path], stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, env=environment, start_new_session=True
-        )
-        # poll() cannot wait for a process, but for an event that a thread sets when the process ends.
-        self._ended = Wakeup()
-        self._waiter = threading.Thread(target=self._wait, daemon=True)
-        self._waiter.start()
+        guard_fds: list[int] = []
+        self._fds: list[int] = []
+        try:
+            for is_input in (True, False, False, True, False):
+                reader, writer = os.pipe()
+                guard_fds.append(reader if is_input else writer)
+                self._fds.append(writer if is_input else reader)
+            self._pid = _fork()
+            if not self._pid:
+                _run_guard(Popen, path, environment, guard_fds, self._fds)
+        except OSError:
+            self._close_fds()
+            raise
+        finally:
+            for fd in guard_fds:
+                os.close(fd)
+        self._stdin, self._stdout, self._stderr, self._lifeline, self._report = self._fds
+        # Nothing, if the tool killed the guard at once.
+        number = int.from_bytes(os.read(self._report, 4), "big")
+        if number:
+            self.close()
+            raise OSError(number, os.strerror(number), path)
 
-    @property
-    def _pipes(self) -> list[IO[bytes]]:
-        process = self._process
-        assert process.stdin and process.stdout and process.stderr
-        return [process.stdin, process.stdout, process.stderr]
-
-    def follow(self, time_s: float, limit: int) -> str:
-        """Give it its input and take its output, until its end or a limit; what went wrong, in words."""
-        give, take, listen = (pipe.fileno() for pipe in self._pipes)
-        os.set_blocking(give, False)
-        events = {give: WRITABLE, take: READABLE, listen: READABLE, self._ended.fileno(): READABLE}
+    def communicate(self, time_s: float, limit: int) -> str:
+        """Exchange input and output until the tool ends. Returns "" or, at a limit, a description for the model."""
+        os.set_blocking(self._stdin, False)
+        events = {self._stdin: WRITABLE, self._stdout: READABLE, self._stderr: READABLE, self._report: READABLE}
         deadline = time.monotonic() + time_s
         while True:
             ready = wait_any(events, pollable_or_none(1), lambda: deadline - time.monotonic())
             if not ready:
                 return f"error: no end within {time_s:g} s"
-            if give in ready and not self._write(give):
-                del events[give]
-                self._pipes[0].close()
-            for fd, taken in ((take, self.stdout), (listen, self.stderr)):
+            if self._stdin in ready and not self._write():
+                del events[self._stdin]
+                os.close(self._stdin)
+                self._fds.remove(self._stdin)
+            for fd, received in ((self._stdout, self.stdout), (self._stderr, self.stderr)):
                 if fd in ready:
                     block = os.read(fd, BLOCK)
-                    taken += block
+                    received += block
                     if not block:
                         del events[fd]
             del self.stderr[STDERR_BYTES:]
             if len(self.stdout) > limit:
                 return f"error: more than {limit:,} bytes of output"
-            if ready == [self._ended.fileno()]:
+            if ready == [self._report]:
+                # Only this one: everything that the tool wrote before its end has been read.
+                self._status = os.read(self._report, 16)
                 return ""
 
-    def _wait(self) -> None:
-        """Set the event when the process has ended."""
-        if hasattr(os, "waitid"):
-            # WNOWAIT keeps the zombie, so its pid cannot be reused before killpg.
-            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
-        else:
-            # macOS before Python 3.13. The pid of a process group that has members is not reused either.
-            self._process.wait()
-        self._ended.wake()
-
-    def _write(self, fd: int) -> bool:
-        """Write what it takes now; is there more to write?"""
+    def _write(self) -> bool:
+        """Write as much input as the pipe takes now. Returns whether there is more."""
         try:
-            self._left = self._left[os.write(fd, self._left) :]
+            self._unsent = self._unsent[os.write(self._stdin, self._unsent) :]
         except BrokenPipeError:
-            return False  # it does not want to know
-        return bool(self._left)
+            return False
+        return bool(self._unsent)
 
-    def kill(self) -> None:
+    def close(self) -> None:
+        """Kill what is left of the tool's process group, and release the descriptors."""
+        # Closing the lifeline makes the guard do the same; a guard that the tool has stopped needs the signal.
+        self._close_fds()
         try:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self._pid, signal.SIGKILL)
         except OSError:
-            pass  # a tool that became another user
+            pass  # the guard has not called setsid yet, or (macOS) only zombies are left
+        _, status = os.waitpid(self._pid, 0)
+        if not self._status:  # the guard was killed together with the tool, for example by 'kill -9 0'
+            self._status = b"%d" % -os.WTERMSIG(status)
 
-    def end(self) -> None:
-        """Kill what is left of it, and let go of everything."""
-        self.kill()
-        self._waiter.join()
-        self._process.wait()
-        self._ended.close()
-        for pipe in self._pipes:
-            pipe.close()
+    def _close_fds(self) -> None:
+        while self._fds:
+            os.close(self._fds.pop())
 
     def answer(self) -> str:
-        """What it wrote, behind how it failed, if it did."""
-        status = self._process.returncode
+        """The tool's standard output, prefixed with its failure if it failed. Valid after close()."""
+        status = int(self._status)
         text = self.stdout.decode("utf-8", "replace")
         if not status:
             return text
-        how = f"exit {status}" if status > 0 else f"ended by signal {-status}"
-        return f"{how}: {text}{self.stderr.decode('utf-8', 'replace')}".strip()
+        failure = f"exit {status}" if status > 0 else f"ended by signal {-status}"
+        return f"{failure}: {text}{self.stderr.decode('utf-8', 'replace')}".strip()
+
+
+def _fork() -> int:
+    import warnings
+
+    with warnings.catch_warnings():
+        # Python 3.12 warns if there are threads. The child only starts the tool and waits.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
+def _run_guard(
+    start: type[Popen[bytes]], path: str, environment: dict[str, str], fds: list[int], parent_fds: list[int]
+) -> NoReturn:
+    """The main function of the guard process. It ends by killing its process group, itself included."""
+    try:
+        os.setsid()
+        for fd in parent_fds:
+            os.close(fd)
+        try:
+            _guard_tool(start, path, environment, *fds)
+        finally:
+            os.kill(0, signal.SIGKILL)
+    finally:
+        os._exit(1)
+
+
+def _guard_tool(
+    start: type[Popen[bytes]],
+    path: str,
+    environment: dict[str, str],
+    stdin: int,
+    stdout: int,
+    stderr: int,
+    lifeline: int,
+    report: int,
+) -> None:
+    """Start a tool, report its start and its end, and return when `lifeline` is closed.
+
+    Writes 4 bytes to `report`: the errno of a failed start, or 0. Then the exit status, as subprocess gives it.
+    """
+    wake_reader, wake_writer = os.pipe()
+    os.set_blocking(wake_writer, False)
+    signal.set_wakeup_fd(wake_writer)
+    # The guard must outlive a tool that signals its own process group ('kill 0' in a trap).
+    for number in signal.valid_signals() - _UNHANDLED:
+        if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _ignore)
+    try:
+        tool = start([path], stdin=stdin, stdout=stdout, stderr=stderr, env=environment)
+    except OSError as error:
+        os.write(report, (error.errno or errno.EIO).to_bytes(4, "big"))
+        return
+    # The caller sees the end of the tool's output only when no other process has these open.
+    for fd in (stdin, stdout, stderr):
+        os.close(fd)
+    os.write(report, _STARTED)
+    running = True
+    while lifeline not in wait_any({lifeline: READABLE, wake_reader: READABLE}):
+        os.read(wake_reader, BLOCK)
+        if running and tool.poll() is not None:
+            os.write(report, b"%d" % tool.returncode)
+            running = False
+
+
+def _ignore(number: int, frame: object) -> None:
+    """Do nothing. Unlike SIG_IGN, exec resets a handler to the default action, so the tool does not inherit it."""

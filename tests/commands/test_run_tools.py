@@ -73,7 +73,7 @@ def test_a_dry_run_prints_the_calls_and_runs_nothing(tmp_path: Path) -> None:
 
 USAGE = [
     (["run-tools"], "no tools given; name their directory with -t DIR"),
-    (["run-tools", "-t", "/none"], "/none: No such file or directory; -t names a folder of tools"),
+    (["run-tools", "-t", "/none"], "/none: No such file or directory; -t needs a directory of tools"),
     (["run-tools", "-t", str(TOOLS), "--time", "0"], "--time: must be a positive number of seconds, not '0'"),
     (["run-tools", "-t", str(TOOLS), "--bytes", "x"], "--bytes: must be a whole number, 0 or more, not 'x'"),
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import sys
 from types import MappingProxyType
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import pytest
 
@@ -154,9 +154,9 @@ ANSWERS = [
     (call("double", "not JSON"), "error: the arguments must be an object"),
     (call("int", {}), "0"),
     (call("int", {"n": 1}), "error: TypeError: "),
-    (call("nothing", {}), "error: there is no such tool"),
-    (call(None, {}), "error: there is no such tool"),
-    ({"function": None}, "error: there is no such tool"),
+    (call("Double", {}), "error: there is no tool 'Double'; did you mean double? available: double, fail, int, say"),
+    (call(None, {}), "error: there is no tool ''; available: double, fail, int, say"),
+    ({"function": None}, "error: there is no tool ''; available: double, fail, int, say"),
 ]
 
 
@@ -181,6 +181,23 @@ def test_the_functions_may_be_a_list_as_they_were_offered() -> None:
     for functions in ([double], (double,), MappingProxyType({"double": double})):
         (message,) = run_tools(asking(call("double", {"n": 1})), functions)
         assert (message["content"], message["tool_name"]) == ("2", "double")
+
+
+async def wait() -> str:
+    return "waited"
+
+
+def count() -> Iterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize("function", [wait, count, lambda: wait()])
+def test_a_function_that_has_no_result_when_it_returns_cannot_be_a_tool(function: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match=r"^f: an async function or a generator can't be a tool; wrap it"):
+        run_tools(asking(call("f", {})), {"f": function})
+    if function is wait:
+        with pytest.raises(TypeError, match=r"^wait: an async function can't be a tool"):
+            schema(function)
 
 
 def test_a_whole_response_is_no_message() -> None:

@@ -1,4 +1,4 @@
-"""The folder of tools: which of them may be run at all."""
+"""A directory of tools: what it offers, which files it refuses, and what a call is answered."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from ostream.errors import RequestError
 from ostream.tools.directory import ToolDirectory
+from ostream.tools.names import unknown_tool
 from tests.process import TOOLS
 
 PARAMETERS = {"type": "object", "properties": {}}
@@ -18,7 +19,7 @@ PARAMETERS = {"type": "object", "properties": {}}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with one tool, `echo`, that says what it was given."""
+    """A directory with one tool, `echo`, that prints its arguments."""
     made = tmp_path / "tools"
     made.mkdir(mode=0o755)
     add(made, "echo", "#!/bin/sh\ncat\n")
@@ -32,8 +33,8 @@ def add(folder: Path, name: str, script: str = "#!/bin/sh\necho ran\n") -> None:
     (folder / f"{name}.json").chmod(0o644)
 
 
-class Box(ToolDirectory):
-    """A toolbox; `notes` is what it said."""
+class Tools(ToolDirectory):
+    """A tool directory that collects its notes."""
 
     def __init__(self, folder: Path, time_s: float = 30) -> None:
         self.notes: list[str] = []
@@ -44,11 +45,25 @@ class Box(ToolDirectory):
         return content
 
 
-def test_the_tools_of_a_folder_are_offered_as_the_server_wants_them() -> None:
-    time, weather = Box(TOOLS).schemas
+def test_declarations_are_offered_in_the_form_that_the_server_reads() -> None:
+    time, weather = Tools(TOOLS).schemas
     assert time == json.loads((TOOLS / "get_time.json").read_text())
     bare = json.loads((TOOLS / "get_weather.json").read_text())
     assert weather == {"type": "function", "function": {"name": "get_weather", **bare}}
+
+
+def test_the_input_schema_of_an_mcp_declaration_becomes_the_parameters(folder: Path) -> None:
+    declared = {"name": "echo", "description": "d", "inputSchema": PARAMETERS, "outputSchema": {}}
+    function = {"name": "echo", "description": "d", "parameters": PARAMETERS}
+    for written in (declared, {"type": "function", "function": declared}):
+        (folder / "echo.json").write_text(json.dumps(written))
+        assert Tools(folder).schemas == [{"type": "function", "function": function}]
+
+
+def test_a_hidden_file_is_not_a_declaration(folder: Path) -> None:
+    for name in (".json", "._echo.json"):
+        (folder / name).write_bytes(b"\0")
+    assert Tools(folder).names == ["echo"]
 
 
 def outside(folder: Path) -> Path:
@@ -74,84 +89,81 @@ def become(file: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
     return change
 
 
-BAD: list[tuple[str, Callable[[Path], object], str]] = [
-    # what is done to the folder, and the words that say what is wrong
-    ("a link out of it", become("echo", lambda path: path.symlink_to(outside(path.parent))), "leads out of the folder"),
-    ("a link below it", become("echo", lambda path: path.symlink_to(nested(path.parent))), "leads out of the folder"),
-    ("a link to a program", become("echo", lambda path: path.symlink_to("/bin/sh")), "leads out of the folder"),
-    ("a dangling link", become("echo", lambda path: path.symlink_to("none")), "none: No such file"),
-    ("a loop of links", become("echo", lambda path: path.symlink_to(path)), "echo: "),
-    ("nothing", become("echo", lambda path: None), "echo: No such file"),
-    ("a folder", become("echo", Path.mkdir), "echo: not a regular file"),
-    ("a FIFO", become("echo", os.mkfifo), "echo: not a regular file"),
-    ("not executable", lambda folder: (folder / "echo").chmod(0o644), "echo: not executable"),
-    ("a tool for anybody", lambda folder: (folder / "echo").chmod(0o757), "echo: anybody may write to it"),
-    ("a declaration for anybody", lambda folder: (folder / "echo.json").chmod(0o646), "echo.json: anybody may write"),
-    ("a folder for anybody", lambda folder: folder.chmod(0o777), "tools: anybody may write to it; chmod o-w"),
-    ("a folder as /tmp", lambda folder: folder.chmod(0o1777), "tools: anybody may write to it"),
+REFUSED: list[tuple[str, Callable[[Path], object], str]] = [
+    # what is done to the directory, and a part of the message
+    ("link out", become("echo", lambda path: path.symlink_to(outside(path.parent))), "echo is a symlink out of the"),
+    ("link below", become("echo", lambda path: path.symlink_to(nested(path.parent))), "is a symlink out of the"),
+    ("link to a program", become("echo", lambda path: path.symlink_to("/bin/sh")), "is a symlink out of the directory"),
+    ("dangling link", become("echo", lambda path: path.symlink_to("none")), "none: No such file"),
+    ("loop of links", become("echo", lambda path: path.symlink_to(path)), "echo: "),
+    ("no executable", become("echo", lambda path: None), "echo: No such file"),
+    ("directory", become("echo", Path.mkdir), "echo: not a regular file"),
+    ("FIFO", become("echo", os.mkfifo), "echo: not a regular file"),
+    ("not executable", lambda folder: (folder / "echo").chmod(0o644), "echo: not executable; run chmod +x "),
+    ("writable tool", lambda folder: (folder / "echo").chmod(0o757), "echo is writable by every user; run chmod o-w "),
+    ("writable file", lambda folder: (folder / "echo.json").chmod(0o646), "echo.json is writable by every user"),
+    ("writable directory", lambda folder: folder.chmod(0o777), "tools is writable by every user; run chmod o-w"),
+    ("sticky directory", lambda folder: folder.chmod(0o1777), "tools is writable by every user"),
+    ("writable parent", lambda folder: folder.parent.chmod(0o777), " is writable by every user"),
     (
-        "a declared link out",
+        "declaration linked out",
         become("echo.json", lambda path: path.symlink_to(f"{outside(path.parent)}.json")),
-        "leads out",
+        "is a symlink out of the directory",
     ),
-    ("a declared folder", become("echo.json", Path.mkdir), "echo.json: not a regular file"),
+    ("declaration is a directory", become("echo.json", Path.mkdir), "echo.json: not a regular file"),
+]
+UNDECLARED: list[tuple[str, Callable[[Path], object], str]] = [
     ("no JSON", lambda folder: (folder / "echo.json").write_text("{"), "echo.json: not JSON"),
-    ("no object", lambda folder: (folder / "echo.json").write_text("[]"), "echo.json: not a tool"),
+    (
+        "no object",
+        lambda folder: (folder / "echo.json").write_text("[]"),
+        "echo.json: not a tool declaration; write an",
+    ),
     ("no function", lambda folder: (folder / "echo.json").write_text('{"function":5}'), "echo.json: not a tool"),
-    ("another name", lambda folder: (folder / "echo.json").write_text('{"name":"rm"}'), "names its tool 'rm'"),
-    ("a strange name", lambda folder: add(folder, "a b"), r"a b.json: not a name for a tool"),
-    ("a hidden name", lambda folder: (folder / ".json").write_text("{}"), r"/\.json: not a name for a tool"),
-    ("a name with a dot", lambda folder: add(folder, "a.b"), r"a\.b\.json: not a name for a tool"),
+    ("another name", lambda folder: (folder / "echo.json").write_text('{"name":"rm"}'), "declares 'rm'; name the file"),
+    ("blank in the name", lambda folder: add(folder, "a b"), "a b.json: invalid tool name; use letters, digits"),
+    ("dot in the name", lambda folder: add(folder, "a.b"), "a.b.json: invalid tool name"),
 ]
 
 
-@pytest.mark.parametrize(("change", "words"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
-def test_a_tool_that_somebody_else_could_have_put_there_is_refused(
-    folder: Path, change: Callable[[Path], object], words: str
-) -> None:
+@pytest.mark.parametrize(("change", "message"), [case[1:] for case in REFUSED + UNDECLARED])
+def test_a_directory_with_a_bad_tool_is_refused(folder: Path, change: Callable[[Path], object], message: str) -> None:
     change(folder)
     with pytest.raises(RequestError) as caught:
-        Box(folder)
-    error = caught.value
-    assert words.replace("\\", "") in f"{error}; {error.advice}"
+        Tools(folder)
+    assert message in f"{caught.value}; {caught.value.advice}"
 
 
-# What a declaration says has been read by then, and is not read again.
-LATER = [case for case in BAD if "name" not in case[0] and case[0] not in ("no JSON", "no object", "no function")]
-
-
-@pytest.mark.parametrize("change", [case[1] for case in LATER], ids=[case[0] for case in LATER])
-def test_it_is_refused_too_when_that_happens_between_the_offer_and_the_call(
-    folder: Path, change: Callable[[Path], object]
-) -> None:
-    box = Box(folder)
+@pytest.mark.parametrize("change", [case[1] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_a_tool_is_checked_again_before_each_run(folder: Path, change: Callable[[Path], object]) -> None:
+    tools = Tools(folder)
     change(folder)
-    assert box.result("echo", {}) == "error: the tool can't be run"
-    assert len(box.notes) == 1 and box.notes[0].startswith("echo: ")
+    assert tools.result("echo", {}) == "error: the tool can't be run"
+    assert len(tools.notes) == 1 and tools.notes[0].startswith("echo: ")
 
 
 @pytest.mark.parametrize("path", ["none", "tools/echo", "a\0b"])
-def test_what_is_no_folder_is_a_usage_error(folder: Path, path: str) -> None:
+def test_what_is_not_a_directory_is_a_usage_error(folder: Path, path: str) -> None:
     with pytest.raises(RequestError) as caught:
-        Box(folder.parent / path)
-    assert caught.value.advice == "-t names a folder of tools"
+        Tools(folder.parent / path)
+    assert caught.value.advice == "-t needs a directory of tools"
 
 
-def test_a_folder_without_declarations_has_no_tools(folder: Path) -> None:
+def test_a_directory_without_declarations_is_refused(folder: Path) -> None:
     (folder / "echo.json").unlink()
     with pytest.raises(RequestError, match="no tools there"):
-        Box(folder)
+        Tools(folder)
 
 
-def test_a_link_inside_the_folder_is_a_tool(folder: Path) -> None:
+def test_a_link_within_the_directory_is_a_tool(folder: Path) -> None:
     (folder / "again").symlink_to("echo")
     (folder / "again.json").symlink_to("echo.json")
-    assert Box(folder).result("again", {"a": 1}) == '{"a":1}\n'
+    assert Tools(folder).result("again", {"a": 1}) == '{"a":1}\n'
 
 
-def test_a_folder_behind_a_link_is_the_folder(folder: Path) -> None:
+def test_the_directory_may_be_named_by_a_link(folder: Path) -> None:
     (folder.parent / "link").symlink_to(folder)
-    assert Box(folder.parent / "link").result("echo", {}) == "{}\n"
+    assert Tools(folder.parent / "link").result("echo", {}) == "{}\n"
 
 
 NAMES = [
@@ -161,16 +173,34 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=[repr(name)[:20] for name in NAMES])
-def test_only_a_declared_name_is_run(folder: Path, name: Any) -> None:
+def test_only_a_declared_name_is_executed(folder: Path, name: Any) -> None:
     nested(folder)
-    (folder / "undeclared").write_text("#!/bin/sh\ntouch ran\n")
+    (folder / "undeclared").write_text(f"#!/bin/sh\ntouch {folder}/ran\n")
     (folder / "undeclared").chmod(0o755)
-    assert Box(folder).result(name, {}) == "error: there is no such tool"
+    assert Tools(folder).result(name, {}).startswith("error: there is no tool ")
+    assert not (folder / "ran").exists()
+
+
+NEAR = ["functions.echo", "tool:echo", "Echo", "echo<|channel|>analysis", "echo()", "ecko", "e-c-h-o"]
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_the_model_learns_the_name_it_probably_meant(folder: Path, name: str) -> None:
+    add(folder, "other")
+    message = f"error: there is no tool {name!r}; did you mean echo? available: echo, other"
+    assert Tools(folder).result(name, {}) == message
+
+
+def test_the_list_of_available_tools_is_limited() -> None:
+    message = unknown_tool("x" * 1000, [f"t{n}" for n in range(100)])
+    assert message.startswith(f"error: there is no tool {'x' * 100!r}; available: t0, ") and message.endswith(
+        ", t49, ..."
+    )
 
 
 def test_a_name_with_a_leading_dash_is_a_name_like_any_other(folder: Path) -> None:
     add(folder, "-rf", "#!/bin/sh\necho $#\n")
-    assert Box(folder).result("-rf", {}) == "0\n"
+    assert Tools(folder).result("-rf", {}) == "0\n"
 
 
 ARGUMENTS = [
@@ -186,40 +216,40 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=[repr(arguments)[:20] for arguments in ARGUMENTS])
-def test_arguments_come_as_json_on_standard_input(folder: Path, arguments: dict[str, Any]) -> None:
+def test_arguments_are_passed_as_json_on_standard_input(folder: Path, arguments: dict[str, Any]) -> None:
     add(folder, "keep", f"#!/bin/sh\necho $#; cat > {folder}/given\n")
-    assert Box(folder).result("keep", arguments) == "0\n"
+    assert Tools(folder).result("keep", arguments) == "0\n"
     assert json.loads((folder / "given").read_bytes()) == arguments
 
 
 @pytest.mark.parametrize("arguments", [None, "text", 5, ["a"], ""])
-def test_arguments_are_an_object(folder: Path, arguments: Any) -> None:
-    assert Box(folder).result("echo", arguments) == "error: the arguments must be an object"
+def test_arguments_that_are_not_an_object_are_an_error_for_the_model(folder: Path, arguments: Any) -> None:
+    assert Tools(folder).result("echo", arguments) == "error: the arguments must be an object"
 
 
-def test_arguments_nested_without_end_are_an_answer_too(folder: Path) -> None:
+def test_arguments_nested_too_deeply_are_an_error_for_the_model(folder: Path) -> None:
     deep: Any = {}
     for _ in range(100_000):
         deep = {"a": deep}
-    assert Box(folder).result("echo", deep) == "error: the arguments are not usable: nested too deeply"
+    assert Tools(folder).result("echo", deep) == "error: the arguments are not usable: nested too deeply"
 
 
-def test_what_a_tool_says_on_stderr_is_for_a_person_line_by_line(folder: Path) -> None:
+def test_stderr_of_a_tool_becomes_notes_line_by_line(folder: Path) -> None:
     add(folder, "talk", "#!/bin/sh\nprintf 'one\\ntwo' >&2; echo fine\n")
-    box = Box(folder)
-    assert box.result("talk", {}) == "fine\n"
-    assert box.notes == ["talk: one", "talk: two"]
+    tools = Tools(folder)
+    assert tools.result("talk", {}) == "fine\n"
+    assert tools.notes == ["talk: one", "talk: two"]
 
 
-def test_a_tool_runs_where_we_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    add(folder, "where", "#!/bin/sh\npwd -P\n")
+def test_a_tool_runs_in_the_working_directory_by_its_own_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(folder, "where", "#!/bin/sh\npwd -P; echo $0\n")
     monkeypatch.chdir(folder.parent)
-    assert Box(Path("tools")).result("where", {}) == f"{os.path.realpath(folder.parent)}\n"
+    assert Tools(Path("tools")).result("where", {}) == f"{folder.parent.resolve()}\n{folder.resolve()}/where\n"
 
 
-def test_the_id_of_a_call_comes_back(folder: Path) -> None:
+def test_the_answer_has_the_id_of_the_call(folder: Path) -> None:
     call = {"id": "call_1", "function": {"name": "echo", "arguments": {}}}
-    assert Box(folder).answer(call) == {
+    assert Tools(folder).answer(call) == {
         "role": "tool",
         "content": "{}\n",
         "tool_name": "echo",
@@ -227,6 +257,6 @@ def test_the_id_of_a_call_comes_back(folder: Path) -> None:
     }
 
 
-def test_time_is_over_when_it_is_over(folder: Path) -> None:
+def test_the_time_limit_is_passed_on(folder: Path) -> None:
     add(folder, "slow", "#!/bin/sh\nsleep 1000\n")
-    assert Box(folder, 0.2).result("slow", {}) == "error: no end within 0.2 s"
+    assert Tools(folder, 0.2).result("slow", {}) == "error: no end within 0.2 s"

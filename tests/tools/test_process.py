@@ -1,8 +1,9 @@
-"""One run of a tool: real scripts that end, fail, flood, hang, fork and leave."""
+"""One run of a tool: real scripts that end, fail, flood, hang, fork and outlive their caller."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from ostream.tools.process import STDERR_BYTES, run_tool
-from tests.process import ROOT, environment
+from tests.process import ROOT, Process, environment
 
 LARGE = b"x" * 10_000_000
 
@@ -34,6 +35,9 @@ RUNS = [
     ("printf 'a\\000b'", b"", "a\0b", ""),
     ("printf '\\377' >&2", b"", "", "\ufffd"),
     ("exec >&- 2>&-; sleep 0.1", b"", "", ""),
+    ("trap 'kill 0' EXIT; trap '' TERM; echo fine", b"", "fine\n", ""),
+    ("echo so far; kill -9 0", b"", "ended by signal 9: so far", ""),
+    ("kill -9 $PPID; sleep 1000", b"", "ended by signal 9:", ""),
 ]
 
 
@@ -45,11 +49,13 @@ def tool(folder: Path, script: str) -> str:
 
 
 @pytest.mark.parametrize(("script", "stdin", "answer", "stderr"), RUNS, ids=[run[0] for run in RUNS])
-def test_what_a_tool_does_is_its_answer(tmp_path: Path, script: str, stdin: bytes, answer: str, stderr: str) -> None:
+def test_the_answer_is_the_output_or_the_failure(
+    tmp_path: Path, script: str, stdin: bytes, answer: str, stderr: str
+) -> None:
     before = set(os.listdir("/dev/fd"))
     done = run_tool(tool(tmp_path, script), stdin)
     assert (done.answer, done.stderr) == (answer, stderr)
-    assert set(os.listdir("/dev/fd")) == before, "nothing stays open"
+    assert set(os.listdir("/dev/fd")) == before
 
 
 def is_alive(pid: int) -> bool:
@@ -76,7 +82,7 @@ LIMITS = [
 
 
 @pytest.mark.parametrize(("script", "answer"), LIMITS)
-def test_at_a_limit_it_is_killed_with_all_it_started(
+def test_a_tool_that_exceeds_a_limit_is_killed_with_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, answer: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -85,31 +91,33 @@ def test_at_a_limit_it_is_killed_with_all_it_started(
     assert_gone(int((tmp_path / "child").read_text()))
 
 
-LEFT = [
+LEFT_BEHIND = [
     "sleep 1000 & echo $!",
     "(trap '' HUP; sleep 1000) > /dev/null & echo $!",
     "sleep 1000 2>&1 & echo $!",
 ]
 
 
-@pytest.mark.parametrize("script", LEFT)
-def test_what_it_leaves_behind_cannot_hold_us_up_and_ends(tmp_path: Path, script: str) -> None:
+@pytest.mark.parametrize("script", LEFT_BEHIND)
+def test_processes_that_a_tool_leaves_behind_do_not_delay_the_answer_and_are_killed(
+    tmp_path: Path, script: str
+) -> None:
     assert_gone(int(run_tool(tool(tmp_path, script), b"", 1000).answer))
 
 
-def test_the_bytes_it_may_write_are_those_it_may_write(tmp_path: Path) -> None:
+def test_output_of_exactly_the_limit_is_accepted(tmp_path: Path) -> None:
     path = tool(tmp_path, "printf 12345")
     assert run_tool(path, b"", limit=5).answer == "12345"
     assert run_tool(path, b"", limit=4).answer == "error: more than 4 bytes of output"
 
 
-def test_a_flood_on_stderr_is_cut_and_harmless(tmp_path: Path) -> None:
+def test_stderr_is_truncated(tmp_path: Path) -> None:
     done = run_tool(tool(tmp_path, "yes | head -c 10000000 >&2; echo fine"), b"")
     assert done.answer == "fine\n"
     assert len(done.stderr) == STDERR_BYTES
 
 
-def test_it_sees_nothing_of_our_environment_but_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_gets_only_the_listed_environment_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_API_KEY", "secret")
     monkeypatch.setenv("OLLAMA_HOST", "https://secret")
     monkeypatch.setenv("LANG", "C.UTF-8")
@@ -122,11 +130,11 @@ def test_it_sees_nothing_of_our_environment_but_what_it_needs(tmp_path: Path, mo
     assert {"PATH", "LANG"} <= names <= {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE"}
 
 
-NOT_STARTED = [(b"", "Exec format"), (b"\0\0", "Exec format"), (b"#!/none\n", "No such file")]
+CANNOT_START = [(b"", "Exec format"), (b"\0\0", "Exec format"), (b"#!/none\n", "No such file")]
 
 
-@pytest.mark.parametrize(("content", "reason"), NOT_STARTED)
-def test_what_cannot_be_started_is_an_os_error(tmp_path: Path, content: bytes, reason: str) -> None:
+@pytest.mark.parametrize(("content", "reason"), CANNOT_START)
+def test_a_file_that_cannot_be_executed_is_an_os_error(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "tool"
     path.write_bytes(content)
     path.chmod(0o755)
@@ -136,26 +144,46 @@ def test_what_cannot_be_started_is_an_os_error(tmp_path: Path, content: bytes, r
     assert set(os.listdir("/dev/fd")) == before
 
 
+@pytest.mark.parametrize("function", ["fork", "pipe"])
+def test_nothing_is_left_when_there_are_no_processes_or_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    def fail() -> None:
+        raise BlockingIOError("none left")
+
+    monkeypatch.setattr(os, function, fail)
+    before = set(os.listdir("/dev/fd"))
+    with pytest.raises(OSError, match="none left"):
+        run_tool(tool(tmp_path, "true"), b"")
+    assert set(os.listdir("/dev/fd")) == before
+
+
 RUNNER = """
 import os, signal, sys
+from ostream.system.diagnostics import Diagnostics
+from ostream.system.process import run_process
 from ostream.tools.process import run_tool
-{before}
-print(run_tool(sys.argv[1], b"", 1000).answer)
-print(*(int(signal.getsignal(number)) for number in (1, 2, 15)))
+
+def run():
+    print(run_tool(sys.argv[1], b"", 1000).answer)
+    return 0
+
+run_process(Diagnostics("x"), run)
 """
 
 
-def runner(path: str, before: str = "", **options: object) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-        [sys.executable, "-c", RUNNER.format(before=before), path], cwd=ROOT, env=environment(), **options
-    )
+def runner(path: str, **options: Any) -> subprocess.Popen[bytes]:
+    return Process([sys.executable, "-c", RUNNER, path], cwd=ROOT, env=environment(), **options)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_for_us_ends_the_tool_too(tmp_path: Path, number: signal.Signals) -> None:
+ENDING = [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGKILL, signal.SIGUSR1, signal.SIGALRM]
+
+
+@pytest.mark.parametrize("number", [*ENDING, signal.SIGSEGV])
+def test_no_signal_that_ends_the_caller_leaves_a_tool_behind(tmp_path: Path, number: signal.Signals) -> None:
     os.mkfifo(tmp_path / "began")
-    path = tool(tmp_path, f"sleep 1000 & echo $$ $! > {tmp_path}/began; wait")
-    with runner(path) as process:
+    path = tool(tmp_path, f"trap '' HUP INT TERM; sleep 1000 & echo $$ $! > {tmp_path}/began; wait")
+    with runner(path, preexec_fn=without_core) as process:
         pids = [int(pid) for pid in (tmp_path / "began").read_text().split()]
         process.send_signal(number)
         assert process.wait(30) == -number
@@ -163,93 +191,53 @@ def test_a_signal_for_us_ends_the_tool_too(tmp_path: Path, number: signal.Signal
         assert_gone(pid)
 
 
-def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "began")
-    os.mkfifo(tmp_path / "go")
-    path = tool(tmp_path, f"echo > {tmp_path}/began; read x < {tmp_path}/go; echo answered")
-    ignore = "for number in (1, 2): signal.signal(number, signal.SIG_IGN)\nsignal.signal(15, signal.SIG_DFL)"
-    with runner(path, ignore, stdout=subprocess.PIPE) as process:
-        (tmp_path / "began").read_text()
-        process.send_signal(signal.SIGHUP)
-        process.send_signal(signal.SIGINT)
-        (tmp_path / "go").write_text("\n")
-        stdout, _ = process.communicate(timeout=30)
-    assert stdout == b"answered\n\n1 1 0\n"
+def without_core() -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def test_a_signal_while_it_is_started_is_not_lost(tmp_path: Path) -> None:
-    """As if it came between the fork and the moment that its number is known."""
-    path = tool(tmp_path, "sleep 1000")
-    raise_in_popen = (
-        "import subprocess\n"
-        "class Popen(subprocess.Popen):\n"
-        "    def __init__(self, *args, **options):\n"
-        "        super().__init__(*args, **options)\n"
-        "        print(self.pid, flush=True)\n"
-        "        os.kill(os.getpid(), 15)\n"
-        "subprocess.Popen = Popen"
-    )
-    with runner(path, raise_in_popen, stdout=subprocess.PIPE) as process:
-        assert process.wait(30) == -15
-        assert process.stdout
-        assert_gone(int(process.stdout.read()))
+def test_a_caller_that_is_killed_while_the_tool_starts_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tool(tmp_path, f"echo $$ >> {tmp_path}/pids; sleep 1000")
+    for delay in range(20):
+        with runner(path) as process:
+            time.sleep(0.03 + delay * 0.005)
+            process.kill()
+    pids = tmp_path / "pids"
+    for pid in pids.read_text().split() if pids.exists() else []:
+        assert_gone(int(pid))
 
 
-def test_the_reader_of_our_output_is_watched_meanwhile(tmp_path: Path) -> None:
+def test_a_reader_that_leaves_ends_the_tool(tmp_path: Path) -> None:
     reader, writer = os.pipe()
-    script = (
-        "from ostream.system.diagnostics import Diagnostics\nfrom ostream.system.process import run_process\n"
-        "run_process(Diagnostics('x'), lambda: run_tool(sys.argv[1], b'', 1000))"
-    )
-    pid_file = tmp_path / "pid"
-    path = tool(tmp_path, f"echo $$ > {pid_file}; echo > {tmp_path}/began; exec sleep 1000")
     os.mkfifo(tmp_path / "began")
-    with runner(path, script, stdout=writer) as process:
+    path = tool(tmp_path, f"echo $$ > {tmp_path}/began; exec sleep 1000")
+    with runner(path, stdout=writer) as process:
         os.close(writer)
-        (tmp_path / "began").read_text()
+        pid = int((tmp_path / "began").read_text())
         os.close(reader)
         assert process.wait(30) == -signal.SIGPIPE
-    assert_gone(int(pid_file.read_text()))
+    assert_gone(pid)
 
 
-class Died(BaseException):
-    """Where our own end would be."""
+def test_closing_the_pipe_alone_ends_the_guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the caller is killed. The guard survives 'kill 0' in a tool, and keeps ignored signals ignored."""
 
-
-@pytest.mark.parametrize("at", ["start", "work"])
-def test_our_own_end_is_the_end_of_the_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
-    """As the tests with a process above, in this one."""
-
-    def exit_by_signal(number: int) -> None:
-        raise Died(number)
-
-    monkeypatch.setattr("ostream.tools.process.exit_by_signal", exit_by_signal)
-    path = tool(tmp_path, f"echo $$ > {tmp_path}/pid; kill -TERM $PPID; exec sleep 1000")
-    if at == "start":
-        popen = subprocess.Popen
-
-        def signalled(*arguments: Any, **options: Any) -> Any:
-            os.kill(os.getpid(), signal.SIGHUP)
-            return popen(*arguments, **options)
-
-        monkeypatch.setattr(subprocess, "Popen", signalled)
-        path = tool(tmp_path, f"echo $$ > {tmp_path}/pid; exec sleep 1000")
-    handlers = [signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)]
-    try:
-        with pytest.raises(Died):
-            run_tool(path, b"", 1000)
-    finally:
-        for number, handler in zip((signal.SIGTERM, signal.SIGHUP), handlers):
-            signal.signal(number, handler)
-    if (tmp_path / "pid").exists():  # it may have been killed before it could say so
-        assert_gone(int((tmp_path / "pid").read_text() or 0))
-
-
-def test_a_tool_that_became_another_user_cannot_be_killed_and_that_is_no_bug(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killpg(pid: int, number: int) -> None:
+    def refuse(pid: int, number: int) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(os, "killpg", killpg)  # such a tool needs a program that root has prepared
+    monkeypatch.setattr(os, "killpg", refuse)
     assert run_tool(tool(tmp_path, "echo fine"), b"").answer == "fine\n"
+    monkeypatch.setattr(os, "kill", refuse)
+    assert run_tool(tool(tmp_path, "echo fine"), b"").answer == "fine\n"
+    with pytest.raises(OSError, match="Exec format"):
+        run_tool(_empty(tmp_path), b"")
+    handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        answer = run_tool(tool(tmp_path, "trap '' TERM; kill 0; kill -HUP $$; echo ignored"), b"").answer
+    finally:
+        signal.signal(signal.SIGHUP, handler)
+    assert answer == "ignored\n"
+
+
+def _empty(folder: Path) -> str:
+    (folder / "empty").touch(0o755)
+    return str(folder / "empty")
