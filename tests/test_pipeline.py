@@ -1,4 +1,4 @@
-"""send and the filters in real pipes: what comes first, what is never read, and how much memory it takes."""
+"""send and filters in real pipes: latency, exit status and memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def chunk(text: str = "", done: bool = False, **more: Any) -> bytes:
 
 
 class InTwoSteps:
-    """Sends some lines, and others when it is told to."""
+    """Sends a line, and another when `go` is set."""
 
     def __init__(self, first: bytes, then: bytes) -> None:
         self.first, self.then = first, then
@@ -57,7 +57,7 @@ PIPES = [
 
 
 @pytest.mark.parametrize(("pipe", "first", "text", "rest"), PIPES)
-def test_a_fragment_is_there_before_the_next_is_sent(pipe: str, first: bytes, text: str, rest: str) -> None:
+def test_a_fragment_is_printed_before_the_next_is_sent(pipe: str, first: bytes, text: str, rest: str) -> None:
     respond = InTwoSteps(first, chunk("two", done=True))
     with serve(respond) as server:
         env = environment(OLLAMA_HOST=server.url)
@@ -69,7 +69,7 @@ def test_a_fragment_is_there_before_the_next_is_sent(pipe: str, first: bytes, te
 
 
 @pytest.mark.parametrize("command", FILTERS)
-def test_a_filter_does_not_wait_for_more_than_a_line(command: str) -> None:
+def test_a_filter_passes_on_each_line_at_once(command: str) -> None:
     with start(command, "-w", "/dev/null") as process:
         assert process.stdin
         for line in (chunk("one"), chunk("two"), chunk(done=True)):
@@ -80,33 +80,7 @@ def test_a_filter_does_not_wait_for_more_than_a_line(command: str) -> None:
     assert process.returncode == 0
 
 
-def echo(exchange: RequestHandler) -> None:
-    prompt = json.loads(exchange.body)["messages"][-1]["content"]
-    send_lines(chunk(f"you said {prompt}"), chunk(done=True))(exchange)
-
-
-def test_send_in_a_read_loop_leaves_the_other_lines_alone() -> None:
-    with serve(echo) as server:
-        result = sh(
-            r"""printf 'a\nb\nc\n' | while read -r x; do send -m m "$x" | extract-content; done""",
-            env={"OLLAMA_HOST": server.url},
-        )
-    assert (result.returncode, result.stdout, result.stderr) == (0, b"you said a\nyou said b\nyou said c\n", b"")
-
-
-def test_with_words_standard_input_is_never_read() -> None:
-    reader, writer = os.pipe()
-    os.write(writer, b"not for send\n")
-    with serve(echo) as server:
-        process = start("send", "-m", "m", "hi", stdin=reader, env={"OLLAMA_HOST": server.url})
-        assert process.communicate(timeout=60) == (chunk("you said hi") + chunk(done=True), b"")
-    os.close(writer)
-    assert process.returncode == 0
-    assert os.read(reader, 100) == b"not for send\n"
-    os.close(reader)
-
-
-def test_dash_sees_the_status_of_send_at_the_end_of_a_pipe() -> None:
+def test_plain_sh_sees_the_status_of_send_at_the_end_of_a_pipeline() -> None:
     script = 'answer=$(send -m m hi | extract-content) || echo "status $?"; printf "%s." "$answer"'
     for respond, expected in (
         (send_lines(chunk("whole", done=True)), "whole."),
@@ -146,7 +120,7 @@ def drain(process: subprocess.Popen[bytes], size: int) -> None:
 
 
 def grown_kib(process: subprocess.Popen[bytes], feed: Callable[[Iterator[bytes]], None], size_of: Any) -> int:
-    """How much the peak of its memory grows from 2 MB to 200 MB of stream."""
+    """Growth of peak memory from 2 MB to 200 MB of stream."""
     peaks = []
     for megabytes in (2, 198):
         feeder = threading.Thread(target=feed, args=(lines_of(megabytes),))
@@ -157,7 +131,7 @@ def grown_kib(process: subprocess.Popen[bytes], feed: Callable[[Iterator[bytes]]
     return peaks[1] - peaks[0]
 
 
-def test_extract_content_takes_no_more_memory_for_200_megabytes_than_for_2() -> None:
+def test_memory_of_extract_content_is_constant() -> None:
     def feed(lines: Iterator[bytes]) -> None:
         assert process.stdin
         process.stdin.writelines(lines)
@@ -169,7 +143,7 @@ def test_extract_content_takes_no_more_memory_for_200_megabytes_than_for_2() -> 
     assert (process.returncode, grown < 2048) == (0, True)
 
 
-def test_send_takes_no_more_memory_for_200_megabytes_than_for_2() -> None:
+def test_memory_of_send_is_constant() -> None:
     connected: list[RequestHandler] = []
     there, over = threading.Event(), threading.Event()
 
@@ -194,7 +168,7 @@ def test_send_takes_no_more_memory_for_200_megabytes_than_for_2() -> None:
 
 
 @pytest.mark.full
-def test_a_line_of_32_megabytes_is_a_line() -> None:
+def test_a_line_of_32_megabytes_is_processed() -> None:
     text = "0123456789abcdef" * (2 * MEGABYTE)
     with serve(send_lines(chunk(text), chunk(done=True))) as server:
         sent = run("send", "-m", "m", "hi", env={"OLLAMA_HOST": server.url})
@@ -205,8 +179,8 @@ def test_a_line_of_32_megabytes_is_a_line() -> None:
 
 
 MISUSED = [
-    # the stage that is called wrongly, status of the pipe, messages
-    ("extract-thinking --bogus", 3, 2),  # its stdout is text
+    # wrong command line, exit status of the pipeline, messages
+    ("extract-thinking --bogus", 3, 2),  # its output is text
     ("extract-thinking --bogus -w thinking", 2, 1),
     ("extract-thinking -w", 2, 1),
     ("extract-thinking -w -", 2, 1),
@@ -215,12 +189,12 @@ MISUSED = [
     ("stats --write numbers --fields model", 2, 1),
     ("stats --bogus -- -w", 3, 2),
     ("replay -w", 3, 2),  # no filter, and no such option
-    ("collect -w no-such-folder/file", 1, 1),  # it passes the stream all the same
+    ("collect -w no-such-folder/file", 1, 1),  # it passes on the stream nevertheless
 ]
 
 
 @pytest.mark.parametrize(("stage", "status", "messages"), MISUSED)
-def test_a_stage_that_was_called_wrongly_is_told_once_where_it_can_be(
+def test_a_usage_error_is_reported_once_and_passed_on_with_w(
     stage: str, status: int, messages: int, tmp_path: Path
 ) -> None:
     for behind in ("extract-content", "render -w /dev/null | extract-content"):

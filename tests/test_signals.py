@@ -1,12 +1,10 @@
-"""How a process ends: with the reader of its output, or by a signal; silently, at once, and visibly to its parent."""
+"""How a command ends when its reader leaves or a signal arrives: at once, silently, and visibly to its parent."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,99 +14,91 @@ from typing import Iterator
 import pytest
 
 from ostream.recording.http_server import RequestHandler
-from tests.process import BIN, FILTERS, WRAPPERS, Process, end_of, environment, expect, quoted, start, words
-from tests.server import body_of, serve
+from tests.process import BIN, FILTERS, WRAPPERS, Process, environment, expect, quoted, start, words
+from tests.server import black_hole, body_of, serve
 
 CHUNK = body_of("chat-stream").splitlines(keepends=True)[0]
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
-class Silent:
-    """Says what it is told, in HTTP chunks, and then nothing more."""
-
-    def __init__(self, *lines: bytes) -> None:
-        self.lines = lines
-        self.asked = threading.Event()
-        self.over = threading.Event()
-
-    def __call__(self, exchange: RequestHandler) -> None:
-        if self.lines:
-            exchange.head(200, "application/x-ndjson")
-            for line in self.lines:
-                exchange.chunk(line)
-        self.asked.set()
-        self.over.wait(60)
-
-
 @contextlib.contextmanager
-def silent(*lines: bytes) -> Iterator[tuple[Silent, str]]:
-    respond = Silent(*lines)
+def stalled(*lines: bytes) -> Iterator[str]:
+    """A server that sends these lines and then nothing; without lines, not even a header."""
+    over = threading.Event()
+
+    def respond(exchange: RequestHandler) -> None:
+        if lines:
+            exchange.head(200, "application/x-ndjson")
+        for line in lines:
+            exchange.chunk(line)
+        over.wait(60)
+
     with serve(respond) as server:
         try:
-            yield respond, server.url
+            yield server.url
         finally:
-            respond.over.set()
+            over.set()
 
 
-@contextlib.contextmanager
-def never_accepts() -> Iterator[str]:
-    """A listener whose queue is full: a connection to it is never refused and never made."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
-        address = listener.getsockname()
-        for _ in range(4):
-            sock = stack.enter_context(socket.socket())
-            sock.setblocking(False)
-            assert sock.connect_ex(address) in (0, errno.EINPROGRESS)
-        yield f"http://127.0.0.1:{address[1]}"
+def busy(exchange: RequestHandler) -> None:
+    exchange.head(503, "application/json", 0, Retry_After="300")
+    exchange.raw(b"")
 
 
 def leave(process: subprocess.Popen[bytes]) -> None:
-    """The reader of stdout goes away, and nothing else happens."""
+    """Close the read end of the process's standard output."""
     assert process.stdout
     process.stdout.close()
 
 
-def test_send_ends_with_its_reader_while_the_server_is_silent() -> None:
-    with silent(CHUNK) as (_, url):
-        process = start("send", "-m", "m", "hi", env={"OLLAMA_HOST": url})
-        expect(process.stdout, CHUNK)
-        leave(process)
-        assert_silent_end(process, signal.SIGPIPE)
+@contextlib.contextmanager
+def phase(name: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A send -v that remains in this phase."""
+    with contextlib.ExitStack() as stack:
+        arguments, reached = ["--connect-timeout", "300", "hi"], b"send: POST "
+        if name == "reading the prompt":
+            arguments, reached = ["--host", "127.0.0.1:1"], b""
+        elif name == "opening a FIFO":
+            os.mkfifo(tmp_path / "fifo")
+            arguments, reached = ["--body", str(tmp_path / "fifo")], b""
+        elif name == "connecting":
+            arguments += ["--host", f"127.0.0.1:{stack.enter_context(black_hole())}"]
+        elif name == "pausing before a retry":
+            arguments += ["--retry", "1", "--host", stack.enter_context(serve(busy)).url]
+        else:
+            url = stack.enter_context(stalled(*([CHUNK] if name == "streaming" else [])))
+            arguments += ["--host", url.replace("http:", "https:") if name == "TLS" else url]
+        process = stack.enter_context(start("send", "-v", "-m", "m", *arguments))
+        expect(process.stderr, reached)
+        if name == "streaming":
+            expect(process.stdout, CHUNK)
+        yield process
 
 
-def test_send_ends_with_its_reader_before_the_first_byte() -> None:
-    with silent() as (respond, url):
-        process = start("send", "-m", "m", "hi", env={"OLLAMA_HOST": url})
-        assert respond.asked.wait(60)
-        leave(process)
-        assert_silent_end(process, signal.SIGPIPE)
+PHASES = [
+    "reading the prompt",
+    "opening a FIFO",
+    "connecting",
+    "TLS",
+    "first byte",
+    "streaming",
+    "pausing before a retry",
+]
 
 
-def test_send_ends_with_its_reader_while_it_connects() -> None:
-    with never_accepts() as url:
-        process = start("send", "-m", "m", "-v", "--connect-timeout", "300", "hi", env={"OLLAMA_HOST": url})
-        expect(process.stderr, b"send: POST ")
-        leave(process)
-        assert end_of(process) == -signal.SIGPIPE
-
-
-def test_send_ends_with_its_reader_in_a_pause_before_it_tries_again() -> None:
-    def busy(exchange: RequestHandler) -> None:
-        exchange.head(503, "application/json", 0, Retry_After="300")
-        exchange.raw(b"")
-
-    with serve(busy) as server:
-        process = start("send", "-m", "m", "--retry", "3", "hi", env={"OLLAMA_HOST": server.url})
-        expect(process.stderr, b"send: an empty answer (status code: 503); try 1 of 3 in 300.0 s\n")
-        leave(process)
-        assert_silent_end(process, signal.SIGPIPE)
-
-
-def test_send_ends_with_its_reader_while_it_reads_the_prompt() -> None:
-    process = start("send", "-m", "m")
-    leave(process)
-    assert_silent_end(process, signal.SIGPIPE)
+@pytest.mark.parametrize("name", PHASES)
+@pytest.mark.parametrize("number", [signal.SIGPIPE, *SIGNALS])
+def test_send_ends_in_every_phase(name: str, number: signal.Signals, tmp_path: Path) -> None:
+    with phase(name, tmp_path) as process:
+        if number == signal.SIGPIPE:
+            leave(process)
+        else:
+            process.send_signal(number)
+            assert process.stdout and process.stdout.read() == b""
+        assert process.stderr
+        rest = process.stderr.read().decode()
+        assert process.wait(30) == -number
+    assert "Traceback" not in rest and "nterrupt" not in rest and '{"error"' not in rest
 
 
 @pytest.mark.parametrize("options", [[], ["-w", "/dev/null"]])
@@ -122,37 +112,69 @@ def test_a_filter_ends_with_its_reader_while_its_input_is_silent(command: str, o
     assert_silent_end(process, signal.SIGPIPE)
 
 
-@pytest.mark.parametrize("command", ["send", *FILTERS])
-def test_a_whole_pipe_ends_with_its_last_reader(command: str) -> None:
-    """As `send | FILTER -w FILE | head -1` does, while the server is silent."""
-    with silent(CHUNK) as (_, url):
-        env = environment(OLLAMA_HOST=url)
+@pytest.mark.parametrize("command", FILTERS)
+def test_a_pipeline_ends_when_its_last_reader_leaves(command: str) -> None:
+    """Like `send | FILTER -w FILE | head -1` while the server is silent."""
+    with stalled(CHUNK) as url:
         script = f"{{ send -m m hi; echo send $? >&2; }} | {{ {quoted(command)} -w /dev/null; echo filter $? >&2; }}"
-        if command == "send":
-            script = "send -m m hi; echo send $? >&2"
-        with Process(["sh", "-c", script], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with Process(["sh", "-c", script], env=environment(OLLAMA_HOST=url), **pipes) as process:
             expect(process.stdout, CHUNK)
             leave(process)
             process.wait(30)
-            statuses = sorted(process.stderr.read().splitlines())
-    assert statuses == ([] if command == "send" else [b"filter 141"]) + [b"send 141"]
+            assert sorted(process.stderr.read().splitlines()) == [b"filter 141", b"send 141"]
+
+
+@pytest.mark.parametrize("command", ["send", *FILTERS])
+def test_a_command_with_sigpipe_blocked_exits_with_141(command: str) -> None:
+    """A process inherits the mask of blocked signals."""
+
+    def block() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPIPE])
+
+    process = start(command, *(["-m", "m"] if command == "send" else ["-w", "/dev/null"]), preexec_fn=block)
+    leave(process)
+    with process:
+        assert process.wait(30) == 128 + signal.SIGPIPE
+        assert process.stderr and process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("command", FILTERS)
+def test_a_filter_ends_with_its_reader_while_no_writer_opens_its_fifo(command: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    process = start(command, tmp_path / "fifo")
+    leave(process)
+    assert_silent_end(process, signal.SIGPIPE)
+
+
+@pytest.mark.parametrize("command", FILTERS)
+def test_a_filter_reads_a_fifo_from_its_first_writer_to_its_end(command: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with start(command, "-w", "/dev/null", tmp_path / "fifo") as process:
+        with (tmp_path / "fifo").open("wb") as fifo:  # waits for a reader
+            for line in body_of("chat-stream").splitlines(keepends=True):
+                fifo.write(line)
+                fifo.flush()
+                expect(process.stdout, line)
+        assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("options", [[], ["-w", "/dev/null"], ["-w", "/dev/stdout"], ["-w", "/dev/fd/1"]])
 @pytest.mark.parametrize("command", ["send", *FILTERS])
-def test_a_reader_who_was_never_there_is_no_error(command: str, options: list[str], tmp_path: Path) -> None:
+def test_a_missing_reader_is_not_an_error(command: str, options: list[str], tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(body_of("chat-think-true"))
     reader, writer = os.pipe()
     os.close(reader)
-    with silent(CHUNK) as (_, url), open(tmp_path / "in", "rb") as stdin:
+    with stalled(CHUNK) as url, open(tmp_path / "in", "rb") as stdin:
         arguments = ["-m", "m"] if command == "send" else options
         process = start(command, *arguments, stdin=stdin, stdout=writer, env={"OLLAMA_HOST": url})
         os.close(writer)
         assert_silent_end(process, signal.SIGPIPE)
 
 
-def test_the_reader_of_another_output_is_no_reader_of_ours() -> None:
-    """As tee does: the stream goes on, and the failure is told."""
+def test_a_missing_reader_of_w_is_an_error() -> None:
+    """As with tee: the stream continues, and the failure is reported."""
     reader, writer = os.pipe()
     os.close(reader)
     stream = body_of("chat-stream")
@@ -172,13 +194,13 @@ def assert_silent_end(process: subprocess.Popen[bytes], number: int) -> None:
 
 @contextlib.contextmanager
 def waiting(tmp_path: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A command, the last word of argv, that has begun its work and waits."""
+    """A running command, the last word of argv, that waits for input."""
     command = os.path.basename(argv[-1])
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     wrapped = {"replay": ["-q", str(tmp_path / "recording")], "record": ["-q", "-a", str(tmp_path / "recording")]}
     arguments = {"send": ["-m", "m", "hi"], **wrapped}.get(command, words(command, "-w", "/dev/null")[1:])
     (tmp_path / "recording").write_bytes(CHUNK)
-    with silent(CHUNK) as (_, url):
+    with stalled(CHUNK) as url:
         process = subprocess.Popen([*argv, *arguments], env=environment(OLLAMA_HOST=url), **pipes)
         assert process.stdin
         if command in WRAPPERS:
@@ -196,7 +218,7 @@ def waiting(tmp_path: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("command", ["send", *WRAPPERS, *FILTERS])
-def test_a_signal_ends_a_waiting_command_by_that_signal(command: str, number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_terminates_a_waiting_command(command: str, number: signal.Signals, tmp_path: Path) -> None:
     with waiting(tmp_path, str(BIN / command)) as process:
         process.send_signal(number)
         assert process.wait(30) == -number
@@ -207,11 +229,11 @@ def test_a_signal_ends_a_waiting_command_by_that_signal(command: str, number: si
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("command", ["send", *WRAPPERS, "stats"])
 def test_an_ignored_signal_stays_ignored(command: str, number: signal.Signals, tmp_path: Path) -> None:
-    """As under nohup, or behind the & of a plain sh. By a launcher: coverage would take SIGTERM for itself."""
+    """As under nohup or after & in plain sh. Through the launcher, since coverage handles SIGTERM."""
     ignored = f"trap '' {number.name[3:]}; exec \"$@\""
     with waiting(tmp_path, "sh", "-c", ignored, "sh", str(BIN / command)) as process:
         process.send_signal(number)
-        # A higher number: of two that wait the kernel delivers the lower first.
+        # Of two pending signals the kernel delivers the lower number first.
         process.send_signal(signal.SIGVTALRM)
         assert process.wait(30) == -signal.SIGVTALRM
 
@@ -235,7 +257,7 @@ def test_an_interrupt_during_the_first_import_is_silent() -> None:
 
 
 def as_process_1(*argv: str) -> list[str]:
-    """What runs a command as process 1 of a PID namespace, as root or as a user who may have one."""
+    """Prefix that runs a command as process 1 of a PID namespace."""
     for user in ([], ["--user", "--map-root-user"]):
         wrapper = ["unshare", *user, "--fork", "--pid", "--kill-child"]
         with contextlib.suppress(FileNotFoundError):
@@ -246,8 +268,8 @@ def as_process_1(*argv: str) -> list[str]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("command", ["send", *WRAPPERS, "extract-content"])
-def test_process_1_exits_with_the_status_of_the_signal(command: str, number: signal.Signals, tmp_path: Path) -> None:
-    """The kernel protects process 1 of a container from the default action of a signal."""
+def test_process_1_exits_with_128_plus_the_signal(command: str, number: signal.Signals, tmp_path: Path) -> None:
+    """The kernel ignores the default action of signals for process 1."""
     with waiting(tmp_path, *as_process_1("-m", "ostream", command)) as process:
         with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
             child = int(file.read())
@@ -255,13 +277,13 @@ def test_process_1_exits_with_the_status_of_the_signal(command: str, number: sig
         assert process.wait(30) == 128 + number
 
 
-def test_process_1_ends_when_its_reader_does(tmp_path: Path) -> None:
+def test_process_1_ends_with_its_reader(tmp_path: Path) -> None:
     with waiting(tmp_path, *as_process_1("-m", "ostream", "send")) as process:
         leave(process)
         assert process.wait(30) == 128 + signal.SIGPIPE
 
 
-def test_process_1_ends_when_its_reader_was_never_there(tmp_path: Path) -> None:
+def test_process_1_ends_without_a_reader(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(CHUNK)
     reader, writer = os.pipe()
     os.close(reader)
@@ -270,7 +292,7 @@ def test_process_1_ends_when_its_reader_was_never_there(tmp_path: Path) -> None:
     os.close(writer)
 
 
-def test_process_1_passes_on_the_death_of_what_it_runs(tmp_path: Path) -> None:
+def test_process_1_reports_the_signal_that_killed_its_command(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(CHUNK)
     command = ["replay", str(tmp_path / "recording"), "--", "sh", "-c", "kill -9 $$"]
     argv = as_process_1("-m", "ostream", *command)
@@ -282,26 +304,25 @@ import os, signal, sys
 def hook(event, _):
     if event == "subprocess.Popen":
         os.kill(os.getpid(), signal.SIGTERM)
-hook.__cantrace__ = True  # so that coverage sees the signal's handler
+hook.__cantrace__ = True  # lets coverage trace the signal handler
 sys.addaudithook(hook)
 from ostream.__main__ import main
 sys.exit(main(["replay", sys.argv[1], "--", "sleep", "300"]))
 """
 
 
-def test_replay_passes_on_a_signal_that_comes_before_its_command(tmp_path: Path) -> None:
+def test_replay_forwards_a_signal_that_arrives_before_its_command_starts(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(CHUNK)
     argv = ["-c", SIGNALED_EARLY, str(tmp_path / "recording")]
     for python, status in (([sys.executable, *argv], -signal.SIGTERM), (as_process_1(*argv), 128 + signal.SIGTERM)):
         assert subprocess.run(python, env=environment(), timeout=60, check=False).returncode == status
 
 
-# The first sh leaves an orphan that has ended; COMMAND asks the kernel what became of it.
+# The first sh leaves an orphan that exits; the loop waits until it has been reaped.
 ORPHAN = "sh -c 'sleep 0 & echo $!' > orphan; while kill -0 $(cat orphan) 2>&-; do sleep 0.05; done; exit 9"
 
 
-def test_process_1_buries_what_its_command_leaves_behind(tmp_path: Path) -> None:
-    """Nobody else can, and a container lives long."""
+def test_process_1_reaps_orphans(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(CHUNK)
     argv = as_process_1("-m", "ostream", "replay", str(tmp_path / "recording"), "--", "sh", "-c", ORPHAN)
     assert subprocess.run(argv, env=environment(), cwd=tmp_path, timeout=60, check=False).returncode == 9
