@@ -254,16 +254,11 @@ class Client:
         `watch` is a descriptor whose reader is watched meanwhile; `note` is told about each new try.
         `hold` waits, and tells, where others have to wait as well.
         """
-        from ostream.net import transport
-        from ostream.net.tls import TLSConfig
-
-        timeouts = Timeouts(*self._limits)
-        # What TLS believes takes longer to load than a short answer to come: once is enough.
-        self._tls_config = tls_config = self._tls_config or TLSConfig(self.cacert, self.insecure)
+        timeouts = self.new_timeouts()
         tries = 0
         while True:
             try:
-                return transport.post(self.host, path, body, self.headers, timeouts, tls_config, reader)
+                return self.post_once(path, body, timeouts, reader)
             except OstreamError as error:
                 pause = pause_before(error, tries, self.retry)
                 if pause is None:
@@ -275,6 +270,34 @@ class Client:
                 timeouts.pause(pause, reader)
             else:
                 hold(pause, timeouts, text)
+
+    def new_timeouts(self) -> Timeouts:
+        """Return the timeouts of one request, the retries included; its total time begins now."""
+        return Timeouts(*self._limits)
+
+    def post_once(self, path: str, body: bytes, timeouts: Timeouts, reader: Reader | None = None) -> Response:
+        """Send one request, without retries. Raises OstreamError and ReaderGone as `net.transport.post` does."""
+        from ostream.net import transport
+
+        return transport.post(self.host, path, body, self.headers, timeouts, self._tls(), reader)
+
+    def is_server_up(self, timeouts: Timeouts) -> bool:
+        """Send GET /api/version; True if there is an answer with a status below 500, whatever it says."""
+        from ostream.net import transport
+
+        try:
+            response = transport.request(self.host, "GET", "/api/version", None, self.headers, timeouts, self._tls())
+        except OstreamError:
+            return False
+        response.close()
+        return response.status < 500
+
+    def _tls(self) -> TLSConfig:
+        """Return the TLS settings. To load the trusted authorities takes longer than a short answer: once is enough."""
+        from ostream.net.tls import TLSConfig
+
+        self._tls_config = self._tls_config or TLSConfig(self.cacert, self.insecure)
+        return self._tls_config
 
 
 class _Anywhere(Client):

@@ -9,7 +9,7 @@ from typing import Any, Callable
 import pytest
 
 from ostream import Client, Message, RequestError
-from tests.server import send_lines, serve
+from tests.server import http_answer, send_lines, send_raw, serve
 
 DONE = b'{"model":"m","message":{"role":"assistant","content":""},"done":true}\n'
 
@@ -104,3 +104,12 @@ def test_a_model_must_be_named(model: Any, stream: bool) -> None:
     for call in (Client("127.0.0.1:1").chat, Client("127.0.0.1:1").generate):
         with pytest.raises(RequestError, match="model"):
             call(model, stream=stream)
+
+
+@pytest.mark.parametrize(("status", "is_up"), [(200, True), (404, True), (503, False)])
+def test_any_answer_below_500_shows_that_the_server_is_up(status: int, is_up: bool) -> None:
+    with serve(send_raw(http_answer(status))) as server:
+        client = Client(server.url)
+        assert client.is_server_up(client.new_timeouts()) is is_up
+        assert server.requests[0].path == "/api/version"  # type: ignore[attr-defined]
+    assert not client.is_server_up(client.new_timeouts())
