@@ -132,9 +132,9 @@ def test_of_several_failures_the_worst_counts(better: int, worse: int) -> None:
 
 MESSAGES = [
     (b"", 3, "standard input: no response; did the command before it fail?"),
-    (A, 3, "standard input: the stream ended without done: true; what came has been written; the answer is not whole"),
-    (A + A[:9], 3, "standard input:2: the stream was cut inside this line"),
-    (A + REQUEST, 3, "standard input:2: the response before this one ended without done: true"),
+    (A, 3, 'standard input: the stream ended early (no "done": true); the partial answer was written'),
+    (A + A[:9], 3, "standard input:2: the stream ended inside this line"),
+    (A + REQUEST, 3, 'standard input:2: the response before this line ended early (no "done": true)'),
     (A + b"[]\n", 2, "standard input:2: not a JSON object but an array"),
     (error(status_code=404), 1, "standard input:1: boom (status code: 404)"),
     (error(id=7), 1, "standard input:1: id 7: boom"),

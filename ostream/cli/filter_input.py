@@ -209,7 +209,7 @@ class FilterInput:
                         _end(runs, failed)
                     elif kind == REQUEST:
                         if self._open:
-                            cut = f"{where}:{lineno}: the response before this one ended without done: true"
+                            cut = f'{where}:{lineno}: the response before this line ended early (no "done": true)'
                             _end(runs, self._fail(IncompleteStream(cut), passed))
                         elsewhere = _is_elsewhere(chunk["request"])
                     elif kind == MESSAGE:
@@ -236,8 +236,10 @@ class FilterInput:
                     yield [[self._fail(_damage(damage, where, lineno + 1))]]
                     return
             if self._open:
-                advice = "what came has been written; the answer is not whole"
-                yield [[self._fail(IncompleteStream(f"{where}: the stream ended without done: true", advice=advice))]]
+                advice = "the partial answer was written"
+                yield [
+                    [self._fail(IncompleteStream(f'{where}: the stream ended early (no "done": true)', advice=advice))]
+                ]
         except NotNDJSON as error:
             raise NotNDJSON(f"{where}:{lineno + 1}: {error}", error.line, lineno + 1) from None
         finally:
@@ -300,5 +302,5 @@ def _is_elsewhere(request: Any) -> bool:
 def _damage(error: NotNDJSON, where: str, lineno: int) -> OstreamError:
     """A line that is not an object: a stream cut inside a line, or something that was never NDJSON."""
     if is_torn(error.line):
-        return IncompleteStream(f"{where}:{lineno}: the stream was cut inside this line", error.line)
+        return IncompleteStream(f"{where}:{lineno}: the stream ended inside this line", error.line)
     return NotNDJSON(f"{where}:{lineno}: {error}", error.line, lineno)

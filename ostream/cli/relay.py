@@ -1,120 +1,255 @@
-"""An answer of the server to standard output: line by line as it comes, and told whether it is whole."""
+"""Relay a response of the server to standard output, line by line, and find out whether it is complete.
+
+The statuses agree with those of the filters: the same functions decode lines and classify them. A line that matches
+the pattern of an ordinary chunk is passed on without decoding it.
+"""
 
 from __future__ import annotations
 
 from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError, StreamTimeout
-from ostream.protocol.error_lines import is_error, response_error
-from ostream.protocol.ndjson import decode_line, is_torn, split_lines
-from ostream.recording.format import stamp
+from ostream.protocol.chunk import content, thinking
+from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, line_kind, response_error
+from ostream.protocol.line_pattern import are_ordinary
+from ostream.protocol.ndjson import LINE_LIMIT, decode_line, decode_lines, is_torn, split_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator
+    from typing import Any, Callable, Iterator, Mapping
 
     from ostream.net.http import Response
     from ostream.protocol.accumulator import Accumulator
     from ostream.system.output import Output
 
-# After done, what still comes must come within this many seconds: the answer is complete.
-LINGER = 1.0
+# Seconds that a server may take to end the response after `"done":true`: the answer is complete.
+LINGER_S = 1.0
+
+# The server ends a stream without `"done":true` when a token is repeated this often. It sends one token less or more.
+REPEATED_TOKENS = 30
+
+# How much of each of the last lines is kept, to be examined and quoted when the stream ends early.
+KEPT_BYTES = 4096
+
+# A line of a server that is nested more deeply is refused: a filter, whose stack is not as deep, might decode it.
+DEEPEST = 500
+
+EARLY_END = 'the stream ended early (no "done": true)'
+PARTIAL_WRITTEN = "the partial answer was written"
 
 
-def relay_response(
-    response: Response,
-    out: Output,
-    fail_on_length: bool = False,
-    stamped: bool = False,
-    answer: Accumulator | None = None,
-) -> None:
-    """Write the lines of an answer as they come, whole lines only, and raise what went wrong.
+class Relay:
+    """Writes the lines of one response after another to `out`, and raises what was wrong with each.
 
-    What came is written before a failure is raised. The first `done: true` completes the answer, which is collected
-    in `answer`.
+    `stamped` adds the time since the request to each line. `fail_on_length` makes an answer that a limit truncated a
+    failure. `note` is called with a message about a complete answer that may not be what was asked for.
     """
 
-    def write(lines: list[bytes]) -> None:
-        if stamped:
-            elapsed_ns = response.timeouts.elapsed_ns()
-            lines = [stamp(line, elapsed_ns) for line in lines]
-        out.write_lines(b"".join(lines))
+    def __init__(
+        self, out: Output, note: Callable[[str], None], fail_on_length: bool = False, stamped: bool = False
+    ) -> None:
+        self._out = out
+        self._note = note
+        self._fail_on_length = fail_on_length
+        self._stamped = stamped
 
-    begun = False  # a response has begun, and its done has not come
-    complete = False
-    cut_by_limit = False
-    lineno = 0
-    for lines in _lines(response):
-        if answer is None and _are_ordinary(lines):
-            begun = True
+    def relay(self, response: Response, body: Mapping[str, Any], answer: Accumulator | None = None) -> None:
+        """Write complete lines as they arrive, then raise the failure, if any.
+
+        `body` is the request's. The chunks up to the first `"done":true` are added to `answer`.
+        """
+        self._response = response
+        self._answer = answer
+        self._open = False  # a chunk has arrived, and its "done":true has not
+        self._complete = False
+        self._truncated = False
+        self._last_chunk: dict[str, Any] = {}
+        self._recent: list[bytes] = []
+        lineno = 0
+        for lines in _lines(response, unstreamed=body.get("stream") is False):
+            self._recent += [line[:KEPT_BYTES] for line in lines[-REPEATED_TOKENS:] if line.strip()]
+            del self._recent[:-REPEATED_TOKENS]
+            if answer is None and are_ordinary(lines):
+                self._open = True
+                self._write(lines)
+            else:
+                self._decode(lines, lineno)
             lineno += len(lines)
-            write(lines)
-            continue
-        ready: list[bytes] = []
+        self._check_end(body)
+
+    def _write(self, lines: list[bytes]) -> None:
+        if self._stamped:
+            from ostream.recording.format import stamp
+
+            elapsed_ns = self._response.timeouts.elapsed_ns()
+            lines = [stamp(line, elapsed_ns) for line in lines]
+        self._out.write_lines(b"".join(lines))
+
+    def _decode(self, lines: list[bytes], lineno: int) -> None:
+        """Write lines up to the first that is an error, or damaged; `lineno` is the number of lines before them."""
+        decoded, damage = decode_lines(lines)
         failure: OstreamError | None = None
-        for line in lines:
-            lineno += 1
-            if answer is None and _are_ordinary([line]):
-                begun = True
-                ready.append(line)
-                continue
-            try:
-                chunk = decode_line(line)
-            except NotNDJSON as error:
-                failure = _damage(error, response, line, lineno)
-                break
-            if chunk is not None and is_error(chunk):
-                failure = response_error(chunk)
-                break
-            ready.append(line if line.endswith(b"\n") else line + b"\n")
-            if chunk is not None and "request" not in chunk and "role" not in chunk:
-                begun = chunk.get("done") is not True
-                if answer is not None and not complete:
-                    answer.add(chunk)
-                cut_by_limit = cut_by_limit or chunk.get("done_reason") == "length"
-                if not begun and not complete:
-                    complete = True
-                    response.timeouts.expire_in(LINGER)
-        write(ready)
+        accepted = 0
+        for line, chunk in zip(lines, decoded):
+            if chunk is not None:
+                kind = CHUNK if chunk.keys().isdisjoint(KIND_KEYS) else line_kind(chunk)
+                if kind == ERROR:
+                    failure = response_error(chunk)
+                elif kind == REQUEST:
+                    failure = self._bad_line("the server sent a request", line, lineno + accepted + 1)
+                elif len(line) > 2 * DEEPEST and _is_deep(chunk):
+                    failure = self._bad_line("not usable: nested too deeply", line, lineno + accepted + 1)
+                elif kind == CHUNK:
+                    self._take(chunk)
+                if failure:
+                    break
+            accepted += 1
+        if damage and not failure:
+            failure = self._damage(damage, lines[accepted], lineno + accepted + 1)
+        ready = lines[:accepted]
+        if ready and not ready[-1].endswith(b"\n"):
+            ready[-1] += b"\n"
+        if ready:
+            self._write(ready)
         if failure:
             raise failure
-    if begun and complete and isinstance(response.failure, StreamTimeout):
-        raise IncompleteStream("what came after done: true was cut off", advice="the answer before it is whole")
-    if begun or not complete:
-        raise response.failure or IncompleteStream(
-            "the stream ended without done: true" if begun else "the answer is empty",
-            advice="what came has been written; the answer is not whole" if begun else "",
-        )
-    if cut_by_limit and fail_on_length:
-        raise LengthError("the answer was cut by a limit (done_reason: length)", advice="raise num_predict or num_ctx")
+
+    def _take(self, chunk: dict[str, Any]) -> None:
+        self._open = chunk.get("done") is not True
+        self._last_chunk = chunk
+        self._truncated = self._truncated or chunk.get("done_reason") == "length"
+        if self._answer is not None and not self._complete:
+            self._answer.add(chunk)
+        if not self._open and not self._complete:
+            self._complete = True
+            self._response.timeouts.expire_in(LINGER_S)
+
+    def _bad_line(self, what: str, line: bytes, lineno: int) -> OstreamError:
+        failure = ResponseError(f"line {lineno} of the answer: {what}", self._response.status)
+        failure.partial = line[: 1 << 20]
+        return failure
+
+    def _damage(self, error: NotNDJSON, line: bytes, lineno: int) -> OstreamError:
+        """The failure for a line that does not decode: a truncated stream, or a response that is not NDJSON."""
+        if not is_torn(line):
+            return self._bad_line(str(error), line, lineno)
+        failure = self._response.failure or IncompleteStream(f"the stream ended inside line {lineno} of the answer")
+        failure.partial = line[: 1 << 20]
+        return failure
+
+    def _check_end(self, body: Mapping[str, Any]) -> None:
+        failure = self._response.failure
+        if self._open and self._complete and isinstance(failure, StreamTimeout):
+            raise IncompleteStream(
+                'the server sent more after "done": true and did not end', advice="the answer before it is complete"
+            )
+        if failure and (self._open or not self._complete):
+            raise failure
+        if self._open:
+            raise self._early_end()
+        if not self._complete:
+            raise IncompleteStream("the response contains no chunk" if self._recent else "the response is empty")
+        if self._truncated and self._fail_on_length:
+            raise LengthError(
+                "the answer was truncated by a length limit (done_reason: length)",
+                advice="raise --option num_predict=N or num_ctx=N",
+            )
+        self._note_truncated_prompt(body)
+
+    def _early_end(self) -> OstreamError:
+        """The failure for a stream without `"done":true`; its last lines may tell the cause."""
+        tokens = [_token(line) for line in self._recent]
+        if len(tokens) == REPEATED_TOKENS and all(tokens) and len({str(token).strip() for token in tokens}) == 1:
+            return IncompleteStream(
+                f'the server stopped after {REPEATED_TOKENS} equal tokens (no "done": true)',
+                advice="not worth retrying unchanged: change the prompt, or try --option repeat_penalty=1.2",
+            )
+        if tokens[-1] is None:
+            last = self._recent[-1].decode("utf-8", "replace").strip()
+            return IncompleteStream(f"{EARLY_END}; its last line is {last[:300]}", advice=PARTIAL_WRITTEN)
+        return IncompleteStream(EARLY_END, advice=PARTIAL_WRITTEN)
+
+    def _note_truncated_prompt(self, body: Mapping[str, Any]) -> None:
+        count = self._last_chunk.get("prompt_eval_count")
+        options = body.get("options")
+        num_ctx = options.get("num_ctx") if isinstance(options, dict) else None
+        if not isinstance(count, int) or (num_ctx is None and count < 1024):
+            return  # without loading the module
+        from ostream.protocol.metrics import is_prompt_truncated, truncation_warning
+
+        if is_prompt_truncated(count, num_ctx, body.get("truncate")):
+            self._note(truncation_warning(count))
 
 
-def _lines(response: Response) -> Iterator[list[bytes]]:
+def _lines(response: Response, unstreamed: bool) -> Iterator[list[bytes]]:
+    content_type = response.getheader("Content-Type") or ""
     try:
-        yield from split_lines(response.blocks())
+        lines = split_lines(response.blocks())
+        if unstreamed or content_type.partition(";")[0].strip().lower() == "application/json":
+            lines = join_indented(lines)
+        yield from lines
     except NotNDJSON as error:
         raise ResponseError(f"the answer: {error}", response.status) from None
 
 
-def _are_ordinary(lines: list[bytes]) -> bool:
-    """Are these lines chunks before the last, to be passed on unread? Each line alone says so, whatever came with it.
-
-    A last member `,"done":false}` stands at the top of the object: nothing can follow its brace. All lines are looked
-    at together, as there is one line end in each.
-    """
-    block = b"".join(lines)
-    return (
-        block.count(b',"done":false}\n') == len(lines)
-        and block.startswith(b"{")
-        and block.count(b"\n{") == len(lines) - 1
-        and b'"error"' not in block
-    )
-
-
-def _damage(error: NotNDJSON, response: Response, line: bytes, lineno: int) -> OstreamError:
-    """A line that does not decode: a tail that was cut off, or an answer that isn't NDJSON."""
-    failure: OstreamError
-    if is_torn(line):
-        failure = response.failure or IncompleteStream(f"the stream was cut inside line {lineno} of the answer")
+def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+    """Put a response that is one object on several lines, as test servers indent it, on one line; pass others on."""
+    for first in lines:
+        if b"".join(first).strip():
+            break
+        yield first
     else:
-        failure = ResponseError(f"line {lineno} of the answer: {error}", response.status)
-    failure.partial = line[: 1 << 20]
-    return failure
+        return
+    text = b"".join(first).lstrip()
+    if not text.startswith(b"{") or not _is_beginning(text[: text.find(b"\n") + 1]):
+        yield first
+        yield from lines
+        return
+    held = [first]
+    size = 0
+    for more in lines:
+        held.append(more)
+        size += sum(map(len, more))
+        if size > LINE_LIMIT:
+            break
+    joined = b" ".join(line.strip() for batch in held for line in batch) + b"\n"
+    try:
+        decode_line(joined)
+    except NotNDJSON:
+        yield from held
+        yield from lines
+    else:
+        yield [joined]
+
+
+def _is_beginning(line: bytes) -> bool:
+    """True if a line is not a complete object."""
+    try:
+        decode_line(line)
+    except NotNDJSON:
+        return True
+    return False
+
+
+def _token(line: bytes) -> str | None:
+    """Return the text of a chunk; None for a line that is not a chunk."""
+    try:
+        chunk = decode_line(line)
+    except NotNDJSON:
+        return None
+    if not chunk or not ("message" in chunk or "response" in chunk):
+        return None
+    return content(chunk) + thinking(chunk)
+
+
+def _is_deep(value: Any) -> bool:
+    """True if containers are nested more than DEEPEST levels deep."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, (dict, list))
+        ]
+        if not level:
+            return False
+    return True

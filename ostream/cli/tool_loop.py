@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from ostream.cli.relay import relay_response
+from ostream.cli.relay import Relay
 from ostream.errors import OstreamError
 from ostream.protocol.accumulator import Accumulator, parse_tool_call
 from ostream.protocol.chunk import tool_calls
@@ -36,7 +36,7 @@ class ToolLoop:
         self._client = client
         self._out = out
         self._stamped = stamped
-        self._fail_on_length = fail_on_length
+        self._relay = Relay(out, diagnostics.note, fail_on_length, stamped)
         self.answer = Accumulator()
 
     def send_once(self, path: str, body: dict[str, Any], is_kept: bool) -> None:
@@ -57,7 +57,7 @@ class ToolLoop:
             # If this fails, the filter behind us has an unfinished line of text on the terminal.
             self._diagnostics.mid_line = is_pipe(1)
             self.answer = Accumulator()
-            relay_response(response, self._out, self._fail_on_length, self._stamped, self.answer if is_kept else None)
+            self._relay.relay(response, body, self.answer if is_kept else None)
         finally:
             response.close()
 

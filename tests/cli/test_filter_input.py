@@ -41,7 +41,7 @@ def test_w_passes_a_cut_stream_and_then_says_so(command: str, name: str, tmp_pat
     assert result.returncode == 3
     assert result.stdout.startswith(stream)
     assert json.loads(result.stdout[len(stream) :]) == {
-        "error": "standard input: the stream ended without done: true",
+        "error": 'standard input: the stream ended early (no "done": true)',
         "exit_status": 3,
     }
 
@@ -60,7 +60,7 @@ def test_a_torn_line_is_not_passed_but_told(tmp_path: Path) -> None:
     whole, _, torn = STREAM[:-9].rpartition(b"\n")
     assert result.stdout.startswith(whole + b"\n")
     assert json.loads(result.stdout[len(whole) :]) == {
-        "error": f"standard input:{STREAM.count(10)}: the stream was cut inside this line",
+        "error": f"standard input:{STREAM.count(10)}: the stream ended inside this line",
         "partial": torn.decode(),
         "exit_status": 3,
     }
@@ -261,7 +261,7 @@ INPUTS = [
         b"",
         STREAM.split(b"\n")[0] + b"\n" + OTHER,
         3,
-        ["cut: the stream ended without done: true; what came has been written; the answer is not whole"],
+        ['cut: the stream ended early (no "done": true); the partial answer was written'],
     ),
 ]
 

@@ -73,7 +73,7 @@ STREAMS = [
         A + b'{"error":"x","status_code":500}\n' + B,
         [PART, {"error": "x", "status_code": 500, "exit_status": 1}, REST],
     ),
-    (A, [PART, {"error": "standard input: the stream ended without done: true", "exit_status": 3}]),
+    (A, [PART, {"error": 'standard input: the stream ended early (no "done": true)', "exit_status": 3}]),
     (b"", [{"error": "standard input: no response", "exit_status": 3}]),
     (A + b"[]\n", [PART, {"error": "standard input:2: not a JSON object but an array", "exit_status": 2}]),
 ]

@@ -19,8 +19,8 @@ LINES = CHAT.splitlines(keepends=True)
 RESET = "the connection broke: Connection reset by peer"
 CASES = [
     # the fault, status and error line of send after so many lines
-    ("eof:0", 3, 0, {"error": "the answer is empty"}),
-    ("eof:3", 3, 3, {"error": "the stream ended without done: true"}),
+    ("eof:0", 3, 0, {"error": "the response is empty"}),
+    ("eof:3", 3, 3, {"error": 'the stream ended early (no "done": true)'}),
     (f"eof:{len(LINES)}", 0, len(LINES), None),
     ("eof:1000", 0, len(LINES), None),
     ("reset:3", 3, 3, {"error": RESET}),

@@ -1,4 +1,4 @@
-"""send: what comes of an answer, on stdout, on stderr and as a status."""
+"""send: what it writes to stdout and stderr for each kind of response, and its exit status."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from typing import Any, Callable, Iterator, Tuple
 import pytest
 
 from ostream.recording.http_server import RequestHandler
-from tests.process import call, run
+from tests.process import ROOT, call, run
 from tests.server import NAMES, body_of, raw_of, send_lines, send_raw, serve, tcp
 
 A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
 B = b'{"message":{"role":"assistant","content":"b"},"done":true,"done_reason":"stop"}\n'
 LENGTH = B.replace(b"stop", b"length")
 QUOTED = A.replace(b'"a"', b'"\\"error\\""')
-# Passed on unread, also when the last chunk comes with it: a filter tells.
-LOOKS_ORDINARY = A.replace(b'"a"', b"NaN")
-UNSURE = {"error": "the stream ended without done: true", "exit_status": 3}
+INDENTED = json.dumps(json.loads(B), indent=2).encode()
+EARLY_END = {"error": 'the stream ended early (no "done": true)', "exit_status": 3}
 
 
 Respond = Callable[[RequestHandler], Any]
@@ -29,7 +28,7 @@ Send = Callable[..., Tuple[int, bytes, str]]
 
 @pytest.fixture(scope="module", name="send")
 def _send() -> Iterator[Send]:
-    """send(respond, options, environment): status, stdout and stderr of send when a server answers so."""
+    """send(respond, options, environment): status, stdout and stderr of send with this response."""
     answers: list[Respond] = []
 
     def send(respond: Respond, *options: str, **env: str) -> tuple[int, bytes, str]:
@@ -42,7 +41,7 @@ def _send() -> Iterator[Send]:
 
 
 def torn(lineno: int, partial: str) -> dict[str, Any]:
-    error = f"the stream was cut inside line {lineno} of the answer"
+    error = f"the stream ended inside line {lineno} of the answer"
     return {"error": error, "partial": partial, "exit_status": 3}
 
 
@@ -54,9 +53,10 @@ def not_ndjson(lineno: int, what: str, partial: str) -> dict[str, Any]:
     return refused(f"line {lineno} of the answer: {what}", status_code=200, partial=partial)
 
 
+DEEP = b'{"response":"","done":true,"x":%b%b}\n' % (b"[" * 900, b"]" * 900)
 HUGE = b'{"response":"' + bytes(65 << 20)
-ANSWERS: dict[str, tuple[list[bytes], bytes, dict[str, Any] | None]] = {
-    # the HTTP chunks of a body; what send writes of it; the error line behind that, if any
+ANSWERS: dict[str, tuple[list[bytes], bytes | None, dict[str, Any] | None]] = {
+    # the HTTP chunks of a body; what send writes of it; the error line after that, if any
     "two chunks": ([A, B], A + B, None),
     "one read": ([A + A + B], A + A + B, None),
     "a line in pieces": ([A[:5], A[5:30], A[30:] + B[:7], B[7:]], A + B, None),
@@ -64,17 +64,18 @@ ANSWERS: dict[str, tuple[list[bytes], bytes, dict[str, Any] | None]] = {
     "no newline at the end": ([A, B[:-1]], A + B, None),
     "CRLF and blank lines": ([b"\n" + A[:-1] + b"\r\n", b" \n", B], b"\n" + A[:-1] + b"\r\n \n" + B, None),
     "lines after done": ([A, B, B, b"\n"], A + B + B + b"\n", None),
-    "a chunk after done": ([A, B, A], A + B + A, UNSURE),
+    "a chunk after done": ([A, B, A], A + B + A, EARLY_END),
     "done is all there is": ([B], B, None),
     "U+0085": (['{"x":"\x85","done":true}\n'.encode()], '{"x":"\x85","done":true}\n'.encode(), None),
     "an empty error": ([b'{"error":"","done":true}\n'], b'{"error":"","done":true}\n', None),
     "the word error in the text": ([QUOTED + B], QUOTED + B, None),
-    "cut between lines": ([A, A], A + A, UNSURE),
+    "cut between lines": ([A, A], A + A, EARLY_END),
     "cut in a line": ([A, B[:9]], A, torn(2, B[:9].decode())),
     "cut in a character": ([A, '{"é'.encode()[:-1]], A, torn(2, '{"\ufffd')),
     "cut in the first line": ([A[:1]], b"", torn(1, "{")),
-    "nothing": ([], b"", {"error": "the answer is empty", "exit_status": 3}),
-    "blank lines only": ([b"\n\n"], b"\n\n", {"error": "the answer is empty", "exit_status": 3}),
+    "nothing": ([], b"", {"error": "the response is empty", "exit_status": 3}),
+    "only a message": ([b'{"role":"user"}\n'], None, {"error": "the response contains no chunk", "exit_status": 3}),
+    "blank lines only": ([b"\n\n"], b"\n\n", {"error": "the response is empty", "exit_status": 3}),
     "an error line": ([A, b'{"error":"boom"}\n', A], A, refused("boom")),
     "an error line with done": ([b'{"error":"boom","done":true}\n'], b"", refused("boom")),
     "an error after done": ([B, b'{"error":"late"}'], B, refused("late")),
@@ -87,7 +88,28 @@ ANSWERS: dict[str, tuple[list[bytes], bytes, dict[str, Any] | None]] = {
     "an error to sign in": ([b'{"error":"x","signin_url":"u"}\n'], b"", refused("x", signin_url="u")),
     "garbage": ([A, b"what?\n", B], A, not_ndjson(2, "not JSON: Expecting value at column 1", "what?\n")),
     "an array": ([b"[1]\n"], b"", not_ndjson(1, "not a JSON object but an array", "[1]\n")),
-    "a damaged line that looks like any other": ([A + LOOKS_ORDINARY + B], A + LOOKS_ORDINARY + B, None),
+    "NaN": (
+        [A, A.replace(b'"a"', b"NaN"), B],
+        A,
+        not_ndjson(2, "not usable: NaN is not JSON", A.replace(b'"a"', b"NaN").decode()),
+    ),
+    "an error whose key is escaped": ([A, b'{"\\u0065rror":"boom","done":false}\n'], A, refused("boom")),
+    "a request": ([b'{"request":{}}\n', B], b"", not_ndjson(1, "the server sent a request", '{"request":{}}\n')),
+    "a role or request in a chunk": ([B.replace(b"{", b'{"request":{},"role":"x","custom_id":1,', 1)], None, None),
+    "nested too deeply": ([DEEP], b"", not_ndjson(1, "not usable: nested too deeply", DEEP.decode())),
+    "a last line that is no chunk": (
+        [A, b'{"detail":"Internal Server Error"}\n'],
+        A + b'{"detail":"Internal Server Error"}\n',
+        {
+            **EARLY_END,
+            "error": f'{EARLY_END["error"]}; its last line is {{"detail":"Internal Server Error"}}',
+        },
+    ),
+    "equal tokens": (
+        [A] * 31,
+        A * 31,
+        {"error": 'the server stopped after 30 equal tokens (no "done": true)', "exit_status": 3},
+    ),
     "a line over the limit": (
         [A, HUGE],
         A,
@@ -97,8 +119,9 @@ ANSWERS: dict[str, tuple[list[bytes], bytes, dict[str, Any] | None]] = {
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-def test_what_is_written_of_an_answer(send: Send, name: str) -> None:
+def test_complete_lines_are_written_before_the_error_line(send: Send, name: str) -> None:
     body, expected, line = ANSWERS[name]
+    expected = b"".join(body) if expected is None else expected
     status, stdout, stderr = send(send_lines(*body))
     assert stdout.startswith(expected)
     rest = stdout[len(expected) :]
@@ -108,12 +131,12 @@ def test_what_is_written_of_an_answer(send: Send, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if b'"done":true' in body_of(name)])
-def test_a_recorded_answer_is_passed_byte_for_byte(send: Send, name: str) -> None:
+def test_a_recorded_answer_is_written_byte_for_byte(send: Send, name: str) -> None:
     body = body_of(name)
     assert send(send_raw(raw_of(name))) == (0, body if body.endswith(b"\n") else body + b"\n", "")
 
 
-REFUSALS = [
+RECORDED_ERRORS = [
     # recording, the error line
     ("chat-unknown-model", refused("model 'nope' not found", status_code=404)),
     ("generate-opt-bad-temperature", refused('option "temperature" must be of type float32', status_code=500)),
@@ -123,8 +146,8 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "line"), REFUSALS)
-def test_a_recorded_refusal_becomes_an_error_line(send: Send, name: str, line: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("name", "line"), RECORDED_ERRORS)
+def test_a_recorded_error_becomes_an_error_line(send: Send, name: str, line: dict[str, Any]) -> None:
     status, stdout, stderr = send(send_raw(raw_of(name)))
     assert status == 1
     assert json.loads(stdout.splitlines()[-1]) == line
@@ -143,14 +166,20 @@ HTTP = [
     (429, None, b"", 75, "an empty answer (status code: 429); try again later, or let --retry do it"),
     (400, "application/json", b'{"error":"no"}', 1, "no (status code: 400)"),
     (200, "text/html", b"<html><title>Login</title>", 1, "Login (status code: 200); this is a web page, not Ollama"),
-    (200, "application/json", b'{"a":1}', 3, "the stream ended without done: true; what came has been written"),
+    (
+        200,
+        "application/json",
+        b'{"a":1}',
+        3,
+        'the stream ended early (no "done": true); its last line is {"a":1}; the partial',
+    ),
     (200, "text/plain", b"Ollama is running", 1, "line 1 of the answer: not JSON: Expecting value at column 1"),
     (200, "text/event-stream", b"data: {}\n\n", 1, "line 1 of the answer: not JSON"),
 ]
 
 
 @pytest.mark.parametrize(("code", "content_type", "body", "status", "message"), HTTP)
-def test_an_answer_that_is_none(
+def test_a_response_without_an_answer_is_explained(
     send: Send, code: int, content_type: str | None, body: bytes, status: int, message: str
 ) -> None:
     got, stdout, stderr = send(lambda exchange: exchange.send_body(code, content_type, body))
@@ -160,7 +189,9 @@ def test_an_answer_that_is_none(
 
 @pytest.mark.parametrize("option", [[], ["--fail-on-length"]])
 @pytest.mark.parametrize("lines", [[A, LENGTH], [LENGTH], [A, B, A, LENGTH]])
-def test_an_answer_cut_by_a_limit_fails_only_if_asked_to(send: Send, lines: list[bytes], option: list[str]) -> None:
+def test_an_answer_truncated_by_a_limit_fails_only_with_fail_on_length(
+    send: Send, lines: list[bytes], option: list[str]
+) -> None:
     status, stdout, stderr = send(send_lines(*lines), *option)
     assert stdout.startswith(b"".join(lines))
     rest = stdout[len(b"".join(lines)) :]
@@ -168,13 +199,42 @@ def test_an_answer_cut_by_a_limit_fails_only_if_asked_to(send: Send, lines: list
         assert (status, rest, stderr) == (0, b"", "")
         return
     assert status == 4
-    assert json.loads(rest) == {"error": "the answer was cut by a limit (done_reason: length)", "exit_status": 4}
-    assert stderr == "send: the answer was cut by a limit (done_reason: length); raise num_predict or num_ctx\n"
+    assert json.loads(rest) == {
+        "error": "the answer was truncated by a length limit (done_reason: length)",
+        "exit_status": 4,
+    }
+    assert (
+        stderr == "send: the answer was truncated by a length limit (done_reason: length); "
+        "raise --option num_predict=N or num_ctx=N\n"
+    )
     after = call("extract-content", stdin=stdout)
     assert (after.returncode, after.stderr) == (4, b"")
 
 
-def test_what_came_before_a_broken_connection_is_written(send: Send) -> None:
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "text/plain"])
+@pytest.mark.parametrize("body", [INDENTED, b"\r\n" + INDENTED.replace(b"\n", b"\r\n") + b"\r\n", B, b" \n"])
+def test_an_indented_response_is_written_as_one_line(send: Send, body: bytes, content_type: str) -> None:
+    status, stdout, _ = send(lambda exchange: exchange.send_body(200, content_type, body), "--no-stream")
+    assert status == (0 if body.strip() else 3)
+    if status == 0:
+        assert [json.loads(line) for line in stdout.splitlines() if line] == [json.loads(B)]
+
+
+@pytest.mark.parametrize("body", [b"{\n" + A, b"{\n" + b"\n" * (65 << 20), A + INDENTED])
+def test_an_indented_response_that_is_no_object_is_an_error(send: Send, body: bytes) -> None:
+    status, _, stderr = send(lambda exchange: exchange.send_body(200, "application/json", body), "--no-stream")
+    assert (status, "of the answer: not JSON" in stderr) == (1, True)
+
+
+def test_a_truncated_prompt_is_noted(send: Send) -> None:
+    body = (ROOT / "examples/recordings/truncated-prompt.ndjson").read_bytes().partition(b"\n")[2]
+    note = "send: the prompt was probably truncated to 2050 tokens; enlarge the context window with --option num_ctx=N"
+    for options, notes in (([], 1), (["-o", "num_ctx=4096"], 1), (["-o", "num_ctx=9000"], 0), (["--no-truncate"], 0)):
+        status, _, stderr = send(send_lines(body), *options)
+        assert (status, stderr.count("\n"), stderr.startswith(note)) == (0, notes, bool(notes))
+
+
+def test_lines_before_a_broken_connection_are_written(send: Send) -> None:
     def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson", length=1000)
         exchange.raw(A + B[:9])
@@ -185,7 +245,7 @@ def test_what_came_before_a_broken_connection_is_written(send: Send) -> None:
     assert json.loads(stdout[len(A) :])["partial"] == B[:9].decode()
 
 
-def test_a_server_that_lingers_after_done_is_left() -> None:
+def test_a_server_that_keeps_the_connection_open_after_done_is_not_waited_for() -> None:
     over = threading.Event()
 
     def respond(exchange: RequestHandler) -> None:
@@ -199,7 +259,7 @@ def test_a_server_that_lingers_after_done_is_left() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, A + B, b"")
 
 
-def test_a_clock_names_itself_and_how_far_the_answer_had_come(send: Send) -> None:
+def test_a_timeout_names_itself_and_the_bytes_received(send: Send) -> None:
     over = threading.Event()
 
     def respond(exchange: RequestHandler) -> None:
@@ -230,13 +290,13 @@ def test_no_server_is_69() -> None:
     assert b"is Ollama running ('ollama serve')?" in result.stderr
 
 
-def test_a_server_that_hangs_up_without_a_word_is_3() -> None:
+def test_a_server_that_closes_without_a_response_is_3() -> None:
     with tcp(lambda connection: connection.recv(1 << 16)) as port:
         result = call("send", "-m", "m", "--host", f"127.0.0.1:{port}", "hi")
     assert result.returncode == json.loads(result.stdout)["exit_status"] == 3
 
 
-def test_retry_asks_again_and_says_so(send: Send) -> None:
+def test_each_retry_is_noted_unless_quiet(send: Send) -> None:
     for option, note in (("--verbose", "send: busy (status code: 503); try 1 of 3 in "), ("--quiet", "")):
         answers = [send_lines(B), send_lines(b'{"error":"busy"}', status=503)]
         status, stdout, stderr = send(lambda exchange, answers=answers: answers.pop()(exchange), "--retry=3", option)
@@ -245,7 +305,7 @@ def test_retry_asks_again_and_says_so(send: Send) -> None:
         assert note or not stderr
 
 
-def test_headers_go_with_the_request_and_the_later_one_wins(send: Send, tmp_path: Path) -> None:
+def test_a_later_header_overrides_an_earlier_one(send: Send, tmp_path: Path) -> None:
     (tmp_path / "headers").write_text("X-One: 1\nX-Two: file\r\n\n")
     asked: list[RequestHandler] = []
 
@@ -261,7 +321,7 @@ def test_headers_go_with_the_request_and_the_later_one_wins(send: Send, tmp_path
     assert json.loads(asked[0].body) == {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
 
 
-def test_a_key_does_not_leave_the_machine_over_plain_http() -> None:
+def test_a_key_is_not_sent_over_plain_http_to_another_machine() -> None:
     asked: list[bytes] = []
 
     def proxy(connection: socket.socket) -> None:
@@ -278,7 +338,7 @@ def test_a_key_does_not_leave_the_machine_over_plain_http() -> None:
     assert not any(b"secret" in request for request in asked)
 
 
-def test_insecure_is_loud_unless_quiet(send: Send) -> None:
+def test_insecure_is_noted_unless_quiet(send: Send) -> None:
     note = "send: URL: the certificate is not verified; anybody could answer\n"
     assert send(send_lines(B), "--insecure") == (0, B, note)
     assert send(send_lines(B), "--insecure", "-q") == (0, B, "")
