@@ -173,7 +173,7 @@ def _tools(name: str | None, tool_directory: ToolDirectory | None) -> list[Any] 
         return tool_directory.schemas
     tools = parse_json(read_input(name), f"--tools {name}")
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
-        raise RequestError(f"--tools {name}: must be a JSON array of tools, or a folder")
+        raise RequestError(f"--tools {name}: must be a JSON array of tools, or a directory")
     return tools
 
 

@@ -1,4 +1,7 @@
-"""The turns of one run of send: ask, and with tools ask again with what they said, until the model answers."""
+"""Send the requests of one run of send: one, or with tools as many as the model needs to answer.
+
+With tools, each round is: the model calls tools, they are run, and their results are sent back.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,23 @@ from ostream.system.polling import is_pipe, pollable_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
     from ostream.client import Client
     from ostream.system.diagnostics import Diagnostics
     from ostream.system.output import Output
     from ostream.tools.directory import ToolDirectory
 
-# A model that asks the same for the third time has not understood the answer.
+# A model that makes the same call so often does not understand the result.
 SAME_CALLS = 3
 
 
 class ToolLoop:
-    """Requests to one server, their answers written as they come. `answer` is the last one, where it was kept."""
+    """Requests to one server, whose responses are written as they arrive.
+
+    `stamped`: write request lines and the time of each line. `fail_on_length`: a truncated answer is an error.
+    `answer` is the last response, if it was kept.
+    """
 
     def __init__(
         self, diagnostics: Diagnostics, client: Client, out: Output, stamped: bool, fail_on_length: bool
@@ -40,7 +47,7 @@ class ToolLoop:
         self.answer = Accumulator()
 
     def send_once(self, path: str, body: dict[str, Any], is_kept: bool) -> None:
-        """One request and its answer. Raises what went wrong, after all that came has been written."""
+        """Send one request and relay the response. Raises OstreamError after writing everything that arrived."""
         data = encode_body(body)
         self._diagnostics.trace(f"POST {self._client.host.url}{path}, {len(data):,} bytes")
         try:
@@ -54,39 +61,68 @@ class ToolLoop:
         try:
             if self._stamped:
                 self._out.write_lines(request_line(path, body, response.status, content_type))
-            # If this fails, the filter behind us has an unfinished line of text on the terminal.
+            # If this fails, the terminal may show an unfinished line of text of the filter downstream.
             self._diagnostics.mid_line = is_pipe(1)
             self.answer = Accumulator()
             self._relay.relay(response, body, self.answer if is_kept else None)
         finally:
             response.close()
 
-    def run_tool_loop(self, body: dict[str, Any], tool_directory: ToolDirectory, max_turns: int) -> None:
-        """Send until an answer has no tool calls, at most `max_turns` times; add all messages but the last to the body.
+    def run_tool_loop(
+        self,
+        body: dict[str, Any],
+        tool_directory: ToolDirectory,
+        max_turns: int,
+        save: Callable[[list[dict[str, Any]]], None] = lambda messages: None,
+    ) -> None:
+        """Send until an answer has no tool calls, at most `max_turns` times.
 
-        The message of each answer with calls, and those of the tools, are written as message lines. The calls of the
-        last turn that is allowed are not made: nobody would see what comes of them.
+        The messages of each round are written as message lines, added to body["messages"], and passed to `save`
+        together with all before them, so that a later failure does not hide that tools have run. The calls of the
+        last allowed turn are not made: no request would report their results.
+        Raises OstreamError when the model repeats a call SAME_CALLS times, or has not answered after `max_turns`.
         """
-        made: list[str] = []
+        counts: dict[str, int] = {}
         for left in range(max_turns, 0, -1):
             self.send_once(CHAT, body, is_kept=True)
             message = self.answer.message
             calls = tool_calls({"message": message})
             if not calls:
                 return
-            made += [json.dumps(parse_tool_call(call)) for call in calls]
             for call in calls:
-                if made.count(json.dumps(parse_tool_call(call))) >= SAME_CALLS:
-                    raise OstreamError(
-                        f"the model calls {parse_tool_call(call)[0]} for the third time with the same arguments",
-                        advice="the answer it got is not the one it needs",
-                    )
-            if left == 1:
-                break
-            body["messages"] = [*body["messages"], message]
-            self._out.write_lines(encode_line(message))
-            for call in calls:
-                self._diagnostics.trace(f"calling {parse_tool_call(call)[0]}")
-                body["messages"].append(tool_directory.answer(call))
-                self._out.write_lines(encode_line(body["messages"][-1]))
+                made = json.dumps(parse_tool_call(call))
+                counts[made] = counts.get(made, 0) + 1
+                if counts[made] == SAME_CALLS:
+                    raise _repeated(parse_tool_call(call)[0], tool_directory.names)
+            if left > 1:
+                self._run_round(body, message, calls, tool_directory, save)
         raise OstreamError(f"no answer after {max_turns} turns, only tool calls", advice="raise --max-turns")
+
+    def _run_round(
+        self,
+        body: dict[str, Any],
+        message: dict[str, Any],
+        calls: list[dict[str, Any]],
+        tool_directory: ToolDirectory,
+        save: Callable[[list[dict[str, Any]]], None],
+    ) -> None:
+        body["messages"] = messages = [*body["messages"], message]
+        self._out.write_lines(encode_line(message))
+        for number, call in enumerate(calls, 1):
+            self._diagnostics.trace(f"calling {parse_tool_call(call)[0]}")
+            messages.append(tool_directory.answer(call))
+            if number == len(calls):
+                save(messages)  # first: writing may fail
+            self._out.write_lines(encode_line(messages[-1]))
+
+
+def _repeated(name: str, names: list[str]) -> OstreamError:
+    if name in names:
+        return OstreamError(
+            f"the model called {name} {SAME_CALLS} times with the same arguments",
+            advice="its result did not help; change the prompt or the tool's description",
+        )
+    return OstreamError(
+        f"the model called {name[:100]!r} {SAME_CALLS} times, but there is no such tool",
+        advice=f"available: {', '.join(names)}",
+    )

@@ -1,4 +1,4 @@
-"""run-tools: the tools that an answer calls, run; the answer's message and theirs."""
+"""run-tools: run the tools that an answer calls, and print the messages to send back."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ostream.protocol.chunk import tool_calls
 from ostream.protocol.ndjson import encode_line
 from ostream.system.output import Output
 from ostream.system.polling import READABLE, pollable_or_none, wait_ready
+from ostream.system.terminal import escaped
 from ostream.tools.directory import ToolDirectory
 from ostream.tools.process import BYTES, TIME_S
 
@@ -103,15 +104,18 @@ def _always(call: dict[str, Any]) -> bool:
 
 
 def _asker() -> Callable[[dict[str, Any]], bool]:
-    """Asks the person at the terminal, wherever our standard input and output go."""
+    """Return a function that asks on the controlling terminal, whatever stdin and stdout are, whether to run a call."""
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
         raise RequestError(f"--approve: no terminal to ask on: {reason(error)}") from None
+    import termios
 
     def ask(call: dict[str, Any]) -> bool:
-        # As JSON also the name, which could hold a line that looks like another question.
-        name, arguments = (json.dumps(value, ensure_ascii=False) for value in parse_tool_call(call))
+        # As JSON with escapes, the name too: hidden characters show, and a line break cannot forge another question.
+        name, arguments = (escaped(json.dumps(value, ensure_ascii=False)) for value in parse_tool_call(call))
+        # Keys typed before the question is shown must not answer it.
+        termios.tcflush(terminal, termios.TCIFLUSH)
         Output(terminal, "/dev/tty").write_text(f"{name[1:-1]} {arguments}\nrun it? [y/N] ")
         line = b""
         while not line.endswith(b"\n"):

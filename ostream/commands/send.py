@@ -14,7 +14,7 @@ from ostream.cli.options import (
     request_options,
     request_suggestions,
 )
-from ostream.cli.parser import COUNT, Operands, Option, Parser
+from ostream.cli.parser import Operands, Option, Parser, between
 from ostream.errors import OutputError, RequestError
 from ostream.protocol.ndjson import encode_line
 from ostream.system.diagnostics import Diagnostics
@@ -80,7 +80,7 @@ def parser() -> Parser:
             Option(
                 "--max-turns",
                 metavar="N",
-                type=COUNT,
+                type=between(1, 1000),
                 group=chat,
                 help=f"stop after N answers (default: {SendOptions.max_turns})",
             ),
@@ -138,8 +138,8 @@ def run(diagnostics: Diagnostics, options: SendOptions) -> int:
         tool_directory = ToolDirectory(folder, diagnostics.note)
     if options.run_tools and not tool_directory:
         if folder and not os.path.exists(folder):
-            raise RequestError(f"{folder}: no such folder of tools")
-        raise RequestError("--run-tools: needs a folder of tools", advice="name it with -t")
+            raise RequestError(f"{folder}: no such directory of tools")
+        raise RequestError("--run-tools: needs a directory of tools", advice="name it with -t DIR")
     path, body = build_request(diagnostics, options, conversation, tool_directory)
     encode_body(body)  # says what can't be sent before anything is
     client = make_client(options)
@@ -152,7 +152,8 @@ def run(diagnostics: Diagnostics, options: SendOptions) -> int:
         diagnostics.note("standard input was not read; put - where it belongs")
     tool_loop = ToolLoop(diagnostics, client, out, options.stamp, options.fail_on_length)
     if options.run_tools and tool_directory:
-        tool_loop.run_tool_loop(body, tool_directory, options.max_turns)
+        save = [conversation.append] if conversation else []
+        tool_loop.run_tool_loop(body, tool_directory, options.max_turns, *save)
     else:
         tool_loop.send_once(path, body, is_kept=bool(conversation or options.context))
     if conversation:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ostream.errors import RequestError, reason
+from ostream.protocol.tool_declaration import tool_declaration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,11 +122,11 @@ def _body(fields: Iterable[Field], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tool(tool: Any) -> Any:
-    if not callable(tool):
-        return tool
-    from ostream.protocol.tool_schema import schema
+    if callable(tool):
+        from ostream.protocol.tool_schema import schema
 
-    return schema(tool)
+        return schema(tool)
+    return tool_declaration(tool) if isinstance(tool, Mapping) else tool
 
 
 def _message(message: Any) -> dict[str, Any]:

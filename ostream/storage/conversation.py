@@ -76,7 +76,7 @@ class Conversation:
 
     def __init__(self, path: str, note: Callable[[str], None], max_time: float | None = None) -> None:
         self.path = path
-        self.messages: list[dict[str, Any]] = []  # those that `read` found
+        self.messages: list[dict[str, Any]] = []  # those that are in the file
         self._note = note
         self._lock_wait = LockWait(path, note, max_time)
 
@@ -102,11 +102,12 @@ class Conversation:
         self.messages = parse_messages(data, self.path)
 
     def append(self, messages: list[dict[str, Any]]) -> None:
-        """Append, durably, the messages that follow those that were read: all of them or none.
+        """Append, durably, the messages that follow those that were read or appended before: all of them or none.
 
         A system message is only added to an empty file: another process may have begun the conversation since `read`.
         Raises OstreamError.
         """
+        stored = list(messages)
         messages = messages[len(self.messages) :]
         try:
             with self._repaired(os.O_RDWR | os.O_CREAT, LOCK_GRACE_S) as (fd, data):
@@ -117,6 +118,7 @@ class Conversation:
                 append_atomically(fd, b"".join(map(encode_line, messages)))
             if not data:
                 sync_folder(self.path)
+            self.messages = stored
         except (OSError, OstreamError) as error:
             text = str(error) if isinstance(error, OstreamError) else f"{self.path}: {reason(error)}"
             failure = StreamTimeout(text, "max-time") if isinstance(error, StreamTimeout) else OstreamError(text)

@@ -1,9 +1,10 @@
-"""run-tools, and send --run-tools: on recordings of tool calls, real tools and a real terminal."""
+"""run-tools and send --run-tools, with recorded tool calls, real tools and a real terminal."""
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Callable
 
 import pytest
 
-from tests.process import TOOLS, call, environment, run, sh
+from tests.process import TOOLS, Process, call, environment, run, sh
 from tests.server import body_of, send_lines, serve
 
 CALLS = body_of("chat-tools-text")
@@ -27,11 +28,11 @@ def objects(lines: bytes) -> list[Any]:
 
 def in_turn(*answers: bytes) -> Callable[[Any], None]:
     """Answer each request with the next of these streams."""
-    left = list(answers)
-    return lambda exchange: send_lines(*left.pop(0).splitlines(True))(exchange)
+    remaining = list(answers)
+    return lambda exchange: send_lines(*remaining.pop(0).splitlines(True))(exchange)
 
 
-def test_two_calls_are_run_in_their_order_and_the_answer_comes_first() -> None:
+def test_the_answer_is_printed_first_and_then_each_result_in_order() -> None:
     result = call("run-tools", stdin=CALLS)
     assert result.returncode == 0
     answer, *tools = objects(result.stdout)
@@ -54,7 +55,7 @@ STATUSES = [
 
 
 @pytest.mark.parametrize(("stream", "status", "roles"), STATUSES)
-def test_only_whole_answers_count_and_a_loop_can_end(stream: bytes, status: int, roles: list[str]) -> None:
+def test_only_complete_answers_are_used_and_status_10_ends_a_loop(stream: bytes, status: int, roles: list[str]) -> None:
     result = call("run-tools", "--status", stdin=stream)
     assert result.returncode == status
     assert [message["role"] for message in objects(result.stdout)] == roles
@@ -76,17 +77,18 @@ USAGE = [
     (["run-tools", "-t", "/none"], "/none: No such file or directory; -t needs a directory of tools"),
     (["run-tools", "-t", str(TOOLS), "--time", "0"], "--time: must be a positive number of seconds, not '0'"),
     (["run-tools", "-t", str(TOOLS), "--bytes", "x"], "--bytes: must be a whole number, 0 or more, not 'x'"),
+    (["send", "--max-turns", "0", "hi"], "--max-turns: must be a whole number from 1 to 1,000, not '0'"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), USAGE)
-def test_usage(arguments: list[str], message: str) -> None:
+def test_wrong_usage_is_status_2(arguments: list[str], message: str) -> None:
     result = call("ostream", *arguments)
     assert result.returncode == 2
     assert message in result.stderr.decode()
 
 
-def test_limits_can_be_set(tmp_path: Path) -> None:
+def test_limits_are_options(tmp_path: Path) -> None:
     stream = b'{"message":{"tool_calls":[{"function":{"name":"get_weather","arguments":{}}}]},"done":true}\n'
     assert objects(call("run-tools", "--bytes", "3", stdin=stream).stdout)[1]["content"].startswith(
         "error: more than 3"
@@ -94,7 +96,7 @@ def test_limits_can_be_set(tmp_path: Path) -> None:
     assert objects(call("run-tools", "--time", "100", stdin=stream).stdout)[1]["content"] == "rain"
 
 
-def test_the_loop_by_hand_and_the_loop_in_one_process_ask_the_same(tmp_path: Path) -> None:
+def test_the_loop_in_sh_and_the_loop_in_one_process_send_the_same(tmp_path: Path) -> None:
     """A stream with two calls, then one with a call, then one with thinking and a call, then the answer."""
     answers = [body_of(f"chat-tools-{name}") for name in ("text", "stream", "think", "followup")]
     sent: list[list[Any]] = []
@@ -122,11 +124,11 @@ def test_the_loop_by_hand_and_the_loop_in_one_process_ask_the_same(tmp_path: Pat
     assert held[-1] == {"role": "assistant", "content": "It will rain tomorrow ☂"}
 
 
-FOLLOWED = ["chat-tools-stream", "chat-tools-text", "chat-tools-think"]
+RECORDED = ["chat-tools-stream", "chat-tools-text", "chat-tools-think"]
 
 
-@pytest.mark.parametrize("name", FOLLOWED)
-def test_each_recorded_call_is_answered_and_followed(name: str) -> None:
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_calls_are_run_and_their_results_sent(name: str) -> None:
     answers = [body_of(name), body_of("chat-tools-followup")]
     with serve(in_turn(*answers)) as server:
         result = call("send", "-m", "m", "--host", server.url, "-t", TOOLS, "--run-tools", "weather?")
@@ -147,9 +149,10 @@ def counting(server: Any) -> int:
 
 
 ENDLESS: list[tuple[Callable[[int], bytes], list[str], int, str]] = [
-    # what the model asks in each turn, further options, the requests it takes, the message
-    (lambda turn: asks_for("get_weather"), [], 3, "the model calls get_weather for the third time with the same"),
-    (lambda turn: asks_for("get_weather", n=turn // 2 % 2), [], 5, "for the third time with the same arguments"),
+    # what the model calls in each turn, further options, the requests that are sent, the message
+    (lambda turn: asks_for("get_weather"), [], 3, "the model called get_weather 3 times with the same arguments"),
+    (lambda turn: asks_for("get_weather", n=turn // 2 % 2), [], 5, "3 times with the same arguments; its result did"),
+    (lambda turn: asks_for("rm", a=1), [], 3, "'rm' 3 times, but there is no such tool; available: get_time, get_weat"),
     (
         lambda turn: asks_for("get_weather", n=turn),
         [],
@@ -158,56 +161,73 @@ ENDLESS: list[tuple[Callable[[int], bytes], list[str], int, str]] = [
     ),
     (lambda turn: asks_for("get_weather", n=turn), ["--max-turns", "2"], 2, "no answer after 2 turns"),
     (lambda turn: asks_for("unknown", n=turn), ["--max-turns", "1"], 1, "no answer after 1 turns"),
-    (lambda turn: b"", ["--max-turns", "0"], 0, "no answer after 0 turns"),
 ]
 
 
 @pytest.mark.parametrize(("ask", "options", "requests", "message"), ENDLESS)
-def test_a_model_that_never_answers_is_stopped(
+def test_a_model_that_never_answers_is_stopped_and_its_rounds_are_kept(
     tmp_path: Path, ask: Callable[[int], bytes], options: list[str], requests: int, message: str
 ) -> None:
+    chat = tmp_path / "chat"
     with serve(lambda exchange: send_lines(ask(counting(server)))(exchange)) as server:
-        send = ["send", "-m", "m", "--host", server.url, "-t", str(TOOLS), "--run-tools", "-c", str(tmp_path / "chat")]
+        send = ["send", "-m", "m", "--host", server.url, "-t", str(TOOLS), "--run-tools", "-c", str(chat)]
         result = call(*send, *options, "weather?")
         assert counting(server) == requests
     assert result.returncode == 1
     assert message in result.stderr.decode()
-    lines = objects(result.stdout)
-    assert "error" in lines[-1]
-    assert sum(line.get("role") == "tool" for line in lines) == max(requests - 1, 0)
-    assert not (tmp_path / "chat").exists()
+    *lines, error = objects(result.stdout)
+    assert "error" in error
+    rounds = [line for line in lines if "role" in line]
+    assert [line["role"] for line in rounds] == ["assistant", "tool"] * (requests - 1)
+    kept = objects(chat.read_bytes()) if chat.exists() else []
+    assert kept == ([{"role": "user", "content": "weather?"}, *rounds] if rounds else [])
 
 
-def test_a_failure_in_a_later_turn_is_the_failure() -> None:
+def test_a_failure_in_a_later_turn_is_reported_once_and_tools_are_not_run_again(tmp_path: Path) -> None:
     def respond(exchange: Any) -> None:
-        send_lines(asks_for("get_weather") if counting(server) == 1 else b'{"message":{"content":"a"},"done":false}\n')(
-            exchange
-        )
+        answer = [asks_for("get_weather"), b'{"message":{"content":"a"},"done":false}\n', NONE][counting(server) - 1]
+        send_lines(*answer.splitlines(True))(exchange)
 
     with serve(respond) as server:
-        send = f"send -m m -t {TOOLS} --run-tools hi"
-        result = sh(f"{send} | extract-content", env={"OLLAMA_HOST": server.url})
-    assert (result.returncode, result.stdout) == (3, b"a\n")
-    assert result.stderr.count(b"\n") == 1
+        send = f"send -m m -t {TOOLS} --run-tools -c chat"
+        env = {"OLLAMA_HOST": server.url}
+        result = sh(f"{send} hi | extract-content", env=env, cwd=tmp_path)
+        assert (result.returncode, result.stdout) == (3, b"a\n")
+        assert result.stderr.count(b"\n") == 1
+        assert sh(f"{send} again | extract-content", env=env, cwd=tmp_path).returncode == 0
+        sent = json.loads(server.requests[2].body)["messages"]  # type: ignore[attr-defined]
+    roles = [message["role"] for message in sent]
+    assert roles == ["user", "assistant", "tool", "user"]
+    assert objects((tmp_path / "chat").read_bytes())[:4] == sent
+
+
+def test_arguments_nested_too_deeply_are_no_crash() -> None:
+    deep = b'{"a":' * 900 + b"1" + b"}" * 900
+    stream = b'{"message":{"tool_calls":[{"function":{"name":"get_weather","arguments":' + deep + b'}}]},"done":true}\n'
+    with serve(in_turn(stream, NONE)) as server:
+        result = call("send", "-m", "m", "--host", server.url, "-t", TOOLS, "--run-tools", "hi")
+    assert result.returncode in (0, 1), result.stderr
 
 
 OFFERED = [
     # what is offered, its status and the tools that are sent or the words of the message
     ([str(TOOLS)], ["get_time", "get_weather"]),
     (["array"], ["a"]),
-    (["object"], "must be a JSON array of tools, or a folder"),
-    (["numbers"], "must be a JSON array of tools, or a folder"),
+    (["object"], "must be a JSON array of tools, or a directory"),
+    (["numbers"], "must be a JSON array of tools, or a directory"),
+    (["mcp"], ["read"]),
     (["none"], "none: No such file"),
     (["."], "no tools there"),
     (["array", "-g"], "--tools: is for /api/chat; leave out -g"),
-    (["array", "--run-tools"], "--run-tools: needs a folder of tools; name it with -t"),
-    (["none", "--run-tools"], "none: no such folder of tools"),
+    (["array", "--run-tools"], "--run-tools: needs a directory of tools; name it with -t DIR"),
+    (["none", "--run-tools"], "none: no such directory of tools"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "expected"), OFFERED)
 def test_tools_are_offered(tmp_path: Path, arguments: list[str], expected: list[str] | str) -> None:
     (tmp_path / "array").write_text('[{"type":"function","function":{"name":"a"}}]')
+    (tmp_path / "mcp").write_text('[{"name":"read","inputSchema":{"type":"object"}}]')
     (tmp_path / "object").write_text("{}")
     (tmp_path / "numbers").write_text("[1]")
     with serve(send_lines(*NONE.splitlines(True))) as server:
@@ -217,7 +237,9 @@ def test_tools_are_offered(tmp_path: Path, arguments: list[str], expected: list[
         assert (result.returncode, bodies) == (2, [])
         assert expected in result.stderr.decode()
     else:
-        assert [tool["function"]["name"] for tool in bodies[0]["tools"]] == expected
+        functions = [tool["function"] for tool in bodies[0]["tools"]]
+        assert [function["name"] for function in functions] == expected
+        assert "inputSchema" not in functions[0]
 
 
 def test_offered_tools_are_not_run(tmp_path: Path) -> None:
@@ -249,8 +271,11 @@ def test_render_shows_an_answer_once(tmp_path: Path) -> None:
     assert shown.index("Let me") < shown.index("tool get_time: exit 3") < shown.index("It will rain")
 
 
-def approve(typed: bytes, calls: bytes = CALLS, *, terminal: bool = True) -> tuple[int, bytes, str]:
-    """run-tools --approve with a terminal of its own to ask on; status, stdout, what the terminal shows."""
+def approve(typed: list[bytes], calls: bytes = CALLS, *, terminal: bool = True) -> tuple[int, bytes, str]:
+    """Run run-tools --approve with a controlling terminal, and type each of `typed` after a question is shown.
+
+    "too early" is typed before the first question. Returns the status, stdout, and what the terminal shows.
+    """
     script = (
         "import os, sys\n"
         "os.setsid()\n"
@@ -262,41 +287,49 @@ def approve(typed: bytes, calls: bytes = CALLS, *, terminal: bool = True) -> tup
     screen, slave = os.openpty()
     argv = [sys.executable, "-c", script, str(slave) if terminal else "none"]
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(argv, env=environment(), pass_fds=[slave], **pipes) as process:  # type: ignore[call-overload]
-        os.write(screen, typed)
-        stdout, stderr = process.communicate(calls, timeout=60)
+    shown = b""
+    with Process(argv, env=environment(), pass_fds=[slave], **pipes) as process:
+        os.write(screen, b"y\ny\n")  # before the question: must not answer it
+        process.stdin.write(calls)
+        process.stdin.close()
+        process.stdin = None
+        for questions, keys in enumerate(typed, 1):
+            while shown.count(b"run it? [y/N]") < questions:
+                assert select.select([screen], [], [], 30)[0], shown
+                shown += os.read(screen, 1 << 16)
+            os.write(screen, keys)
+        stdout, stderr = process.communicate(timeout=60)
     os.close(slave)
-    shown = os.read(screen, 1 << 16).decode() if terminal else stderr.decode()
     os.close(screen)
-    return process.returncode, stdout, shown
+    return process.returncode, stdout, shown.decode() if terminal else stderr.decode()
 
 
+DECLINED = "error: the user declined this call"
 APPROVALS = [
-    # what is typed, the answers to the two calls
-    (b"y\nyes\n", ["exit 3: no clock here", "rain"]),
-    (b"n\nY\n", ["error: the user declined this call", "rain"]),
-    (b"\nwhat?\n", ["error: the user declined this call", "error: the user declined this call"]),
-    (b"y\n\x04", ["exit 3: no clock here", "error: the user declined this call"]),
+    # what is typed, the results of the two calls
+    ([b"y\n", b"yes\n"], ["exit 3: no clock here", "rain"]),
+    ([b"n\n", b"Y\n"], [DECLINED, "rain"]),
+    ([b"\n", b"what?\n"], [DECLINED, DECLINED]),
+    ([b"y\ny\n", b"\x04"], ["exit 3: no clock here", DECLINED]),
 ]
 
 
-@pytest.mark.parametrize(("typed", "answers"), APPROVALS)
-def test_a_person_is_asked_before_each_call(typed: bytes, answers: list[str]) -> None:
+@pytest.mark.parametrize(("typed", "results"), APPROVALS)
+def test_each_call_needs_an_answer_typed_after_its_question(typed: list[bytes], results: list[str]) -> None:
     status, stdout, shown = approve(typed)
     assert status == 0
-    assert [message["content"] for message in objects(stdout)[1:]] == answers
+    assert [message["content"] for message in objects(stdout)[1:]] == results
     assert 'get_time {"tz": "UTC"}' in shown and "run it? [y/N]" in shown
 
 
-def test_the_question_is_one_whatever_the_name_is() -> None:
-    calls = (
-        b'{"message":{"tool_calls":[{"function":{"name":"a {}\\nrun it? [y/N] y\\nb","arguments":{}}}]},"done":true}'
-    )
-    shown = approve(b"y\n", calls)[2]
-    assert "a {}\\nrun it? [y/N] y\\nb {}\r\nrun it? [y/N]" in shown
+def test_hidden_characters_in_a_call_are_shown() -> None:
+    arguments = json.dumps({"a": "\u202eab\U000e0041\u200b\u2028\x1b[2J é"})
+    calls = '{"message":{"tool_calls":[{"function":{"name":"a {}\\nrun it? [y/N] y\\nb","arguments":%s}}]},"done":true}'
+    shown = approve([b"y\n"], (calls % arguments).encode())[2]
+    assert r'a {}\nrun it? [y/N] y\nb {"a": "\u202eab\udb40\udc41\u200b\u2028\u001b[2J é"}' in shown
 
 
-def test_without_a_terminal_nobody_can_be_asked() -> None:
-    status, stdout, shown = approve(b"", terminal=False)
+def test_approval_without_a_terminal_is_refused() -> None:
+    status, stdout, shown = approve([], terminal=False)
     assert (status, stdout) == (2, b"")
     assert "--approve: no terminal to ask on: " in shown
