@@ -1,36 +1,45 @@
 #!/bin/sh
-# ostream in ten seconds, on recordings of a real server: nothing is needed but python3.
+# ostream in fifteen seconds, on recordings of a real server. Needs only python3.
 here=$(cd "$(dirname "$0")/.." && pwd)
 PATH=$here/bin:$PATH
 export PATH
 
 if [ "$1" != served ]; then
-    exec replay --speed 0.1 "$here"/examples/recordings/*.ndjson -- sh "$0" served
+    recordings=$here/examples/recordings
+    exec replay -q --speed 1 "$recordings/water.ndjson" "$recordings/thinking.ndjson" "$recordings/capitals.ndjson" \
+        "$recordings/cut.ndjson" "$recordings/cut.ndjson" -- sh "$0" served
 fi
-# For the files of the second example.
-folder=$(mktemp -d) && trap 'rm -r "$folder"' EXIT && cd "$folder" || exit
+export OLLAMA_MODEL=smollm2:135m
+directory=$(mktemp -d) && trap 'rm -r "$directory"' EXIT && cd "$directory" || exit
+cp "$here/examples/prompts.txt" .
 
 bold='' plain=''
 if [ -t 1 ] && [ -z "$NO_COLOR" ] && [ "$TERM" != dumb ]; then
     bold=$(printf '\033[1m') plain=$(printf '\033[0m')
 fi
-show() {
-    printf '%s%s$ %s%s\n' "${1:+
-# $1
-}" "$bold" "$2" "$plain"
-    eval "$2"
+explain() { printf '\n# %s\n' "$1"; }
+run() {
+    printf '%s$ %s%s\n' "$bold" "$1" "$plain"
+    eval "$1"
 }
 
-show 'An answer, as it comes.' \
-    'send -m plain "Why is the sky blue?" | extract-content'
+explain '1. An answer appears as the model writes it. (A very small model: 135 million parameters.)'
+run 'send -o temperature=0 "What is the boiling point of water in Celsius?" | extract-content'
 
-show 'One stream, peeled stage by stage: the thinking, the numbers, the answer.' \
-    'send -m think --think "Why is the sky blue?" | extract-thinking -w thought | stats -w numbers | extract-content'
-show '' 'cat thought'
-show '' 'grep rate numbers'
+explain '2. The thinking goes to a file, the answer to the terminal. (From a scripted model.)'
+run 'send -m thinker --think "What is 17 × 23?" | extract-thinking -w thinking.txt | extract-content'
+run 'cat thinking.txt'
 
-show 'A request that fails: plain sh sees it, at the end of the pipe.' \
-    'answer=$(send -m nope "Why is the sky blue?" | extract-content) || echo "no answer: status $?"'
+explain '3. Ten prompts, four at a time, and their answers as a table.'
+run 'batch -k --lines -q --option temperature=0 prompts.txt | extract-content --csv | cut -c 1-60'
 
-show 'A stream that breaks off without a word. curl | jq exits with 0 here.' \
-    'send -m repeat "Why is the sky blue?" | extract-content || echo "not whole: status $?"'
+explain '4. The server is killed in the middle of an answer. The exit status of the pipeline says so.'
+run 'send -o temperature=0 "Why is the sky blue?" | extract-content; echo "status $?"'
+
+explain '5. The same stream through curl and jq: the text stops there too, and the status is 0.'
+if command -v curl > /dev/null && command -v jq > /dev/null; then
+    body='{"model":"smollm2:135m","messages":[{"role":"user","content":"Why is the sky blue?"}],"options":{"temperature":0}}'
+    run 'curl -sN "$OLLAMA_HOST/api/chat" -d "$body" | jq -j .message.content; echo " status $?"'
+else
+    echo '(left out: curl or jq is not installed)'
+fi

@@ -31,6 +31,8 @@ trap 'rm -rf "$scratch"' EXIT
 for copy in "$scratch/a" "$scratch/another place"; do
     mkdir -p "$copy/source" "$copy/dist"
     git archive HEAD | tar -x -C "$copy/source"
+    # PROJECT_URL is the address of the repository, such as https://example.org/ostream.
+    [ -z "${PROJECT_URL:-}" ] || "$python" "$copy/source/scripts/project_url.py" "$copy/source" "$PROJECT_URL" "$version"
     "$python" "$copy/source/scripts/pyz.py" "$copy/dist/ostream.pyz"
     "$python" -m build --no-isolation --outdir "$copy/dist" "$copy/source" > "$scratch/log" 2>&1 || {
         cat "$scratch/log" >&2

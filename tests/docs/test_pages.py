@@ -13,7 +13,10 @@ from tests.process import ROOT, sh
 from tests.tiers import sample
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ["README.md", "docs/cookbook.md", "docs/failures.md", "docs/coming-from.md"]
+PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("cookbook", "failures", "coming-from", "conversations", "measuring", "protocol")),
+]
 RECORDINGS = [ROOT / "examples" / "recordings", ROOT / "tests" / "streams"]
 
 
