@@ -1,7 +1,7 @@
 """Write the manual: manual.py DIRECTORY makes man1/ostream.1, man1/ostream-COMMAND.1 and man7/ostream.7 in it.
 
 Everything is taken from where it is said already: the commands from their parsers (not from --help, which every Python
-lays out in its own way), the grammar and the statuses from the README. So there is nothing to keep up to date.
+formats differently), the line format and limits from docs/protocol.md, the statuses from ostream/errors.py.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ sys.path.insert(0, ROOT)
 
 from ostream.cli import COMMANDS  # noqa: E402
 from ostream.cli.parser import Option  # noqa: E402
+from ostream.errors import STATUSES, Status  # noqa: E402
 from ostream.installer.main_options import OPTIONS, SUMMARY  # noqa: E402
 from ostream.version import __version__  # noqa: E402
 
-# The sections of the README that a page of section 7 is made of.
-SECTIONS = ("What travels on the pipe", "Exit status", "Limits")
+# The sections of docs/protocol.md that become a page of section 7.
+SECTIONS = ("Lines", "Exit status", "Limits")
 
 ENVIRONMENT = {
     "OLLAMA_HOST": "the server; http://127.0.0.1:11434 without",
@@ -103,15 +104,21 @@ def names_of(option: Option) -> tuple[str, str]:
 
 
 def grammar() -> list[str]:
-    with open(os.path.join(ROOT, "README.md"), encoding="utf-8") as file:
-        readme = file.read()
-    page = head("ostream", 7, "what travels on the pipe, and exit statuses")
+    with open(os.path.join(ROOT, "docs", "protocol.md"), encoding="utf-8") as file:
+        text = file.read()
+    page = head("ostream", 7, "line format, exit statuses and limits")
     for title in SECTIONS:
-        found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", readme, re.MULTILINE | re.DOTALL)
+        found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
         if not found:
-            sys.exit(f"manual.py: README.md: no section {title!r}")
+            sys.exit(f"manual.py: docs/protocol.md: no section {title!r}")
         page += [*section(title), *markdown(found[1])]
+        if title == "Exit status":
+            page += terms([(str(status.code), "", status.meaning) for status in sorted(STATUSES, key=code_of)])
     return [*page, *section("See also"), *paragraphs("ostream(1)")]
+
+
+def code_of(status: Status) -> int:
+    return status.code
 
 
 def markdown(text: str) -> list[str]:

@@ -52,11 +52,11 @@ def test_make_lists_every_target_that_is_for_people() -> None:
     assert [line.split()[0] for line in listed.splitlines()] == targets
 
 
-def test_the_readme_lists_the_exit_statuses_of_the_code() -> None:
-    readme = text_of("README.md")
-    rows = re.findall(r"^\| (\d+) \| (.*) \|$", readme, re.MULTILINE)
+def test_the_page_of_failures_lists_the_exit_statuses_of_the_code() -> None:
+    page = text_of("docs/failures.md")
+    rows = re.findall(r"^\| \[(\d+)\]\(.*?\) \| (.*?) \|", page, re.MULTILINE)
     assert {int(code): meaning.replace("`", "") for code, meaning in rows} == {
         status.code: status.meaning for status in STATUSES
     }
     claimable = [str(status.code) for status in STATUSES if status.claimable]
-    assert f"the first of {', '.join(claimable)} wins" in readme
+    assert f"the first of {', '.join(claimable)} wins" in page

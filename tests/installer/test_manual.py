@@ -101,13 +101,11 @@ def test_the_overview_names_every_command_and_option(manual: Path) -> None:
         assert f"ostream {option}" in page
 
 
-def test_the_grammar_and_the_statuses_are_those_of_the_readme(manual: Path) -> None:
+def test_the_line_format_and_the_statuses_have_a_page(manual: Path) -> None:
     page = bare(shown(manual / "man7" / "ostream.7"))
     assert '{"error":"model \'x\' not found","status_code":404,"exit_status":1}' in page
-    rows = re.findall(r"^\| ([\d+n]+) \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert len(rows) == len(STATUSES) + 1
-    for status, meaning in rows:
-        assert f"{status} {meaning.replace('`', '')}" in page
+    for status in STATUSES:
+        assert f" {status.code} {status.meaning}" in page
     assert "`" not in page and "**" not in page and "](" not in page
 
 
@@ -122,10 +120,11 @@ def test_what_a_formatter_could_take_for_something_else_is_shown_as_it_is(manual
 def test_a_version_has_the_date_of_its_release(tmp_path: Path) -> None:
     for name in ("scripts", "ostream"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "README.md", tmp_path)
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "protocol.md", tmp_path / "docs")
     (tmp_path / "CHANGELOG.md").write_text(f"## Unreleased\n\n## {__version__} - 2026-02-03\n")
     assert make(tmp_path / "man", tmp_path).returncode == 0
     assert ' "2026-02-03" ' in (tmp_path / "man" / "man1" / "ostream.1").read_text()
-    (tmp_path / "README.md").write_text("# ostream\n")
+    (tmp_path / "docs" / "protocol.md").write_text("# ostream\n")
     result = make(tmp_path / "man", tmp_path)
-    assert (result.returncode, result.stderr) == (1, "manual.py: README.md: no section 'What travels on the pipe'\n")
+    assert (result.returncode, result.stderr) == (1, "manual.py: docs/protocol.md: no section 'Lines'\n")
