@@ -1,9 +1,10 @@
-"""With words and no `-`, send never reads its standard input, wherever it is called from."""
+"""With words and no `-`, send does not read standard input, and notes data that was redirected to it in vain."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from ostream.recording.http_server import RequestHandler
+from ostream.system.unread_input import holds_data, is_redirected
 from tests.process import environment, sh, start
 from tests.server import send_lines, serve
 
@@ -52,16 +54,80 @@ WHERE = {
 }
 
 
+# The notes for IGNORED. dash and busybox redirect a file in the shell itself, so that a loop can't be told apart.
+SHELLS = {"dash": 2, "bash": 3, "zsh": 3, "busybox sh": 2}
+
+
 @pytest.mark.parametrize("where", WHERE)
-def test_what_is_not_asked_for_is_left_alone(where: str, tmp_path: Path) -> None:
+def test_shared_standard_input_is_left_alone_without_a_note(where: str, tmp_path: Path) -> None:
     script, printed = WHERE[where]
     with serve(echo) as server:
         result = sh(script, stdin=b"one\ntwo\n", env={"OLLAMA_HOST": server.url}, cwd=tmp_path)
     assert (result.stdout.decode(), result.stderr, result.returncode) == (printed, b"", 0)
 
 
+# Ends so that no shell replaces itself with the last command.
+SHARED = """
+ask() { send -m m hi > /dev/null; }
+while read -r x; do send -m m "$x" > /dev/null; ask; done < lines
+printf 'one\\ntwo\\n' | while read -r x; do send -m m "$x" > /dev/null; ask; done
+{ ask; cat > /dev/null; } < lines
+printf 'one\\n' | { send -m m hi > /dev/null; cat > /dev/null; }
+printf x | ask
+for x in a b; do nohup send -m m $x > /dev/null 2>> nohup.err; done
+xargs send -m m < lines > /dev/null
+printf x | { send -m m hi > /dev/null & wait; cat > /dev/null; }
+send -m m hi < /dev/null > /dev/null
+printf x | send -m m - > /dev/null
+printf x | send -m m -q hi > /dev/null
+printf x | send -m m > /dev/null
+true | send -m m hi > /dev/null
+send -m m hi < empty > /dev/null
+:
+"""
+IGNORED = """
+printf x | send -m m hi > /dev/null
+send -m m hi < lines > /dev/null
+printf x | send -m m --host 127.0.0.1:1 hi > /dev/null
+:
+"""
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_only_data_that_was_redirected_to_send_alone_is_noted(shell: str, tmp_path: Path) -> None:
+    if not shutil.which(shell.split()[0]):
+        pytest.skip(f"{shell} is not installed")
+    (tmp_path / "lines").write_bytes(b"one\ntwo\n")
+    (tmp_path / "empty").touch()
+    with serve(echo) as server:
+        for script, notes in ((SHARED, 0), (IGNORED, SHELLS[shell])):
+            (tmp_path / "script").write_text(script)
+            result = sh(f"{shell} ./script", env={"OLLAMA_HOST": server.url}, cwd=tmp_path)
+            note = "send: standard input was ignored; add - to the prompt to include it\n"
+            assert result.stderr.decode().count(note) == notes, result.stderr
+            assert result.stderr.count(b"\n") == notes + (notes > 0)  # and the refused connection
+
+
+def test_what_can_not_be_determined_is_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /proc, with a parent of another user, with descriptors that can't be asked."""
+    monkeypatch.setattr(os, "getppid", lambda: 0)
+    read, write = os.pipe()
+    saved = os.dup(0)
+    try:
+        os.dup2(read, 0)
+        assert not is_redirected()
+        assert not holds_data()
+        os.write(write, b"x")
+        assert holds_data()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        assert not is_redirected()
+        assert not holds_data()
+    finally:
+        os.dup2(saved, 0)
+
+
 def _ends(kind: str) -> tuple[Any, Any]:
-    """What send gets as standard input, and where somebody could write to it."""
+    """Standard input for send, and the other end of it."""
     if kind == "pipe":
         reader, writer = os.pipe()
         return open(reader, "rb"), open(writer, "wb")
@@ -74,19 +140,22 @@ def _ends(kind: str) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
 @pytest.mark.parametrize("data", [b"", b"typed\n"])
-def test_input_that_never_ends_is_not_waited_for(kind: str, data: bytes) -> None:
+def test_input_that_does_not_end_is_not_waited_for(kind: str, data: bytes) -> None:
     theirs, ours = _ends(kind)
     with theirs, ours, serve(echo) as server:
         ours.write(data)
         ours.flush()
         with start("send", "-m", "m", "hi", stdin=theirs, env={"OLLAMA_HOST": server.url}) as process:
             stdout, stderr = process.communicate(timeout=60)
-        assert (process.returncode, b"<hi>" in stdout, stderr) == (0, True, b"")
+        note = b"send: standard input was ignored; add - to the prompt to include it\n" * (
+            kind == "pipe" and bool(data)
+        )
+        assert (process.returncode, b"<hi>" in stdout, stderr) == (0, True, note)
         if data:
             assert os.read(theirs.fileno(), 100) == data
 
 
-def test_a_reader_in_the_background_of_a_terminal_is_not_stopped_by_it() -> None:
+def test_send_in_the_background_is_not_stopped_by_the_terminal() -> None:
     """A read of the terminal would stop a background process with SIGTTIN."""
     script = "import pty, sys; sys.exit(pty.spawn(['sh', '-mc', sys.argv[1]]) >> 8)"
     with serve(echo) as server:

@@ -253,6 +253,8 @@ def common_fields(options: RequestOptions) -> dict[str, Any]:
     for name, parse in _PARSERS.items():
         if name in fields:
             fields[name] = parse(fields[name])
+    if fields.get("top_logprobs"):
+        fields["logprobs"] = True  # without it the server ignores top_logprobs
     return {name: value for name, value in fields.items() if value not in (None, {}) or name == "format"}
 
 
@@ -274,6 +276,10 @@ def _parse_format(text: str) -> Any:
         schema = parse_json(read_input(text[1:]), f"--format {text}")
     elif os.path.isfile(text):
         raise RequestError(f"--format {text}: is a file", advice=f"write @{text}")
+    elif not text.lstrip().startswith(("{", "[")):
+        raise RequestError(
+            f"--format {text}: is not json, a JSON schema or a file", advice="write json, @FILE or the schema itself"
+        )
     else:
         schema = parse_json(text, f"--format {text}")
     if not isinstance(schema, dict):
@@ -281,8 +287,20 @@ def _parse_format(text: str) -> Any:
     return schema
 
 
+def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        more = value.partition(",")[2].partition("=")
+        if name != "stop" and more[1] and more[0].strip().isidentifier() and not value.startswith(('"', "[", "{")):
+            raise RequestError(
+                f"option {pair!r}: looks like several options",
+                advice=f"repeat the option for each NAME=VALUE (a text with a comma: '{name}=\"{value}\"')",
+            )
+    return parse_options(pairs)
+
+
 # How the text of an option becomes the value of the field of the same name.
-_PARSERS = {"think": _parse_think, "keep_alive": _parse_keep_alive, "format": _parse_format, "options": parse_options}
+_PARSERS = {"think": _parse_think, "keep_alive": _parse_keep_alive, "format": _parse_format, "options": _parse_options}
 
 
 def read_text(value: str | None, option: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What send asks: the words, files and options of its command line as a request body."""
+"""Build the request body of send from the words, files and options of its command line."""
 
 from __future__ import annotations
 
@@ -12,16 +12,12 @@ from ostream.protocol.request import (
     chat_body,
     encode_image,
     generate_body,
-    looks_like_image,
+    is_media,
     override,
     parse_json,
     system_of,
     with_system,
 )
-from ostream.storage.context import read_context
-from ostream.storage.conversation import parse_messages
-from ostream.system.diagnostics import Diagnostics
-from ostream.system.files import check_folder, locked, read_all
 from ostream.system.input import input_name, read_input
 
 TYPE_CHECKING = False
@@ -30,9 +26,10 @@ if TYPE_CHECKING:
 
     from ostream.cli.options import SendOptions
     from ostream.storage.conversation import Conversation
+    from ostream.system.diagnostics import Diagnostics
     from ostream.tools.directory import ToolDirectory
 
-# What only one endpoint knows, and how to get to it.
+# The options of one endpoint only, its path, and how to select it.
 _ONLY = {
     False: (("raw", "suffix", "template", "context"), GENERATE, "add -g"),
     True: (("conversation", "messages", "tools"), CHAT, "leave out -g"),
@@ -47,25 +44,28 @@ def build_request(
     conversation: Conversation | None = None,
     tool_directory: ToolDirectory | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """The path and the body that a command line of send asks for. Raises RequestError; reads files and stdin."""
+    """Return the path and the body of the request; reads files and standard input.
+
+    Raises RequestError for options that make no request, InputError for a file that can't be read.
+    """
     if uses_of_stdin(options) > 1:
-        raise RequestError(
-            "standard input: wanted twice", advice="it can be read once; put one of the inputs into a file"
-        )
+        raise RequestError("standard input can only be used once", advice="put one of the inputs in a file")
     body = _given_body(options.body)
     generate = options.generate or ("prompt" in body and "messages" not in body)
     _check_endpoint(generate, options, body)
     prompt = _prompt(diagnostics, options)
     images = [_image(name) for name in options.image]
     fields = common_fields(options)
-    # A body says itself whether it streams.
+    # The body of --body has its own "stream", or none.
     if options.stream is not None or not options.body:
         fields["stream"] = options.stream is not False
     if options.unload:
         fields["keep_alive"] = 0
     model = options.model or body.get("model") or os.environ.get("OLLAMA_MODEL")
     if not model:
-        raise RequestError("no model", advice="name one with -m or OLLAMA_MODEL; 'ollama list' shows those there are")
+        raise RequestError(
+            "no model given", advice="use -m NAME or set OLLAMA_MODEL ('ollama list' shows installed models)"
+        )
     system = read_text(options.system, "--system")
     if generate:
         overrides = generate_body(
@@ -82,24 +82,22 @@ def build_request(
         return GENERATE, override(body, overrides)
     history_file = options.conversation or options.messages
     if history_file and body.get("messages"):
-        diagnostics.note(
-            f"--body {options.body}: its messages are not sent, those of {history_file} stand in their place"
-        )
-    # The earlier messages are sent as they are.
-    history = _history(options, body, conversation)
+        diagnostics.note(f"--body {options.body}: its messages are replaced by those of {history_file}")
+    # The server checks the earlier messages.
+    history = _history(diagnostics, options, body, conversation)
     if system is not None:
         if conversation and history and system_of(history) != system:
             raise RequestError(
-                f"{conversation.path}: its system message is another one",
-                advice="leave out --system, change the first line, or begin another file",
+                f"{conversation.path}: begins with another system message",
+                advice="leave out --system, edit the first line, or use a new FILE",
             )
         history = with_system(history, system)
     if prompt is not None:
         history = [*history, {"role": "user", "content": prompt, **({"images": images} if images else {})}]
     elif images:
-        raise RequestError("--image: needs a prompt to go with")
+        raise RequestError("--image: needs a prompt")
     elif history_file and not history:
-        raise RequestError(f"{history_file}: no messages in it, and no prompt")
+        raise RequestError(f"{history_file}: contains no messages, and no prompt was given")
     overrides = {
         **chat_body(model, None, tools=_tools(options.tools, tool_directory), **fields),
         "messages": history,
@@ -108,7 +106,7 @@ def build_request(
 
 
 def uses_of_stdin(options: SendOptions) -> int:
-    """How often a command line of send wants standard input."""
+    """Return how many inputs the command line takes from standard input."""
     files = [getattr(options, option) for option in ("body", "messages", "tools")]
     names = [*options.words, *options.image, *options.header_file, *files]
     texts = [options.system, options.template, options.format]
@@ -118,32 +116,32 @@ def uses_of_stdin(options: SendOptions) -> int:
 
 def _check_endpoint(generate: bool, options: SendOptions, body: dict[str, Any]) -> None:
     if options.generate and "messages" in body:
-        raise RequestError("--generate: the body has messages, which are for /api/chat")
+        raise RequestError("--generate: the body has messages, which only /api/chat takes", advice="leave out -g")
     only, path, advice = _ONLY[generate]
     for option in only:
         if getattr(options, option) is not None:
-            raise RequestError(f"--{option}: is for {path}", advice=advice)
+            raise RequestError(f"--{option}: only {path} takes it", advice=advice)
     if options.conversation and options.messages:
-        raise RequestError("--conversation, --messages: exclude each other")
+        raise RequestError("--conversation, --messages: can't be combined")
     if {"-", ""} & {options.conversation, options.context}:
-        raise RequestError("--conversation, --context: need a file, which is read and written")
+        raise RequestError("--conversation, --context: need a file to read and write")
 
 
 def _given_body(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
     if name[:1] in ("{", "@") and not os.path.exists(name):
-        raise RequestError(
-            f"--body {name[:100]}: no such file", advice="--body takes its name, or - for standard input"
-        )
+        raise RequestError(f"--body {name[:100]}: no such file", advice="give a file name, or - for standard input")
     body = parse_json(read_input(name), f"--body {name}")
     if not isinstance(body, dict):
         raise RequestError(f"--body {name}: must be a JSON object")
     return body
 
 
-def _history(options: SendOptions, body: dict[str, Any], conversation: Conversation | None) -> list[Any]:
-    """The messages that go before the prompt."""
+def _history(
+    diagnostics: Diagnostics, options: SendOptions, body: dict[str, Any], conversation: Conversation | None
+) -> list[Any]:
+    """Return the messages before the prompt."""
     if conversation:
         conversation.read()
         return conversation.messages
@@ -153,15 +151,22 @@ def _history(options: SendOptions, body: dict[str, Any], conversation: Conversat
         if not isinstance(history, list):
             raise RequestError("--body: messages must be an array")
         return history
+    from ostream.storage.conversation import LockWait, parse_messages
+    from ostream.system.files import locked, read_all
+
     if not os.path.isfile(name):
         return parse_messages(read_input(name), input_name(name))
-    with locked(name, os.O_RDONLY, shared=True) as fd:
+    on_busy = LockWait(name, diagnostics.note, options.max_time)
+    with locked(name, os.O_RDONLY, shared=True, on_busy=on_busy) as fd:
         return parse_messages(read_all(fd), name)
 
 
 def _context(name: str | None, model: str) -> list[int] | None:
     if name is None:
         return None
+    from ostream.storage.context import read_context
+    from ostream.system.files import check_folder
+
     check_folder(name)
     return read_context(name, model)
 
@@ -178,20 +183,21 @@ def _tools(name: str | None, tool_directory: ToolDirectory | None) -> list[Any] 
 
 
 def _prompt(diagnostics: Diagnostics, options: SendOptions) -> str | None:
-    """The prompt; None where none is wanted."""
+    """Return the prompt, or None if the request takes none."""
     words = options.words
     if options.load or options.unload:
-        # Any message would make it a question.
+        # With any message the server would answer.
         others = [option for option in _NOT_WITH_LOAD if getattr(options, option) is not None]
         if words or others or (options.load and options.unload):
             raise RequestError(
-                f"--load, --unload: take no prompt, no --{', --'.join(_NOT_WITH_LOAD)}, and exclude each other"
+                "--load, --unload: can't be combined with a prompt, each other, or "
+                + ", ".join(f"--{option}" for option in _NOT_WITH_LOAD)
             )
         return None
     if not words and (options.body or options.messages):
         return None
     if not words and os.isatty(0):
-        diagnostics.note("reading the prompt from the terminal; end it with Ctrl-D")
+        diagnostics.note("type the prompt, then press Ctrl-D at the beginning of a line")
     parts: list[str] = []
     run: list[str] = []
     for word in words or ["-"]:
@@ -202,29 +208,38 @@ def _prompt(diagnostics: Diagnostics, options: SendOptions) -> str | None:
             parts.append(" ".join(run))
             run = []
         parts.append(_stdin_text(diagnostics))
-        if not parts[-1] and set(words) - {"-"}:
-            diagnostics.note("standard input is empty: '-' stands for nothing")
+        if words and not parts[-1].strip():
+            raise RequestError(
+                "standard input is empty; nothing was sent",
+                advice="leave out - to send the words alone" if set(words) - {"-"} else "",
+            )
     if run:
         parts.append(" ".join(run))
     prompt = "\n\n".join(parts)
-    if not prompt:
-        raise RequestError("the prompt is empty", advice="--load and --unload ask for nothing on purpose")
+    if not prompt or not (words or prompt.strip()):
+        raise RequestError(
+            "the prompt is empty",
+            advice="give it as arguments or on standard input (to only load a model, use --load)",
+        )
     return prompt
 
 
 def _stdin_text(diagnostics: Diagnostics) -> str:
-    """Standard input less one final newline."""
+    """Return standard input without its last newline."""
     data = read_input("-")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
-        diagnostics.note(f"standard input: not UTF-8 from byte {error.start}; such bytes become U+FFFD")
+        diagnostics.note(f"standard input: not UTF-8 from byte {error.start}; invalid bytes are replaced by U+FFFD")
         text = data.decode(errors="replace")
     return text[:-1] if text.endswith("\n") else text
 
 
 def _image(name: str) -> str:
     data = read_input(name)
-    if not looks_like_image(data):
-        raise RequestError(f"--image {name}: not an image", advice="PNG, JPEG, GIF, WebP, BMP and TIFF are known")
+    if not is_media(data):
+        raise RequestError(
+            f"--image {name}: not an image or sound file that servers accept",
+            advice="use PNG, JPEG, GIF, WebP, BMP, TIFF, WAV or MP3",
+        )
     return encode_image(data)

@@ -1,4 +1,4 @@
-"""send: one request, and the server's NDJSON as it comes."""
+"""send: send one request and write the server's NDJSON as it arrives."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from ostream.cli.options import (
     request_suggestions,
 )
 from ostream.cli.parser import Operands, Option, Parser, between
-from ostream.errors import OutputError, RequestError
+from ostream.errors import OK, OstreamError, OutputError, RequestError
 from ostream.protocol.ndjson import encode_line
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.output import Output, is_input
-from ostream.system.polling import is_pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Callable
 
     from ostream.client import Client
+    from ostream.protocol.accumulator import Accumulator
+    from ostream.storage.conversation import Conversation
+    from ostream.tools.directory import ToolDirectory
 
 
 def parser() -> Parser:
@@ -49,7 +51,7 @@ def parser() -> Parser:
                 metavar="FILE",
                 repeat=True,
                 group=request,
-                help="attach an image; may be repeated; - is standard input",
+                help="attach an image, or sound (WAV, MP3); may be repeated; - is standard input",
             ),
             Option("--no-stream", dest="stream", const=False, group=request, help="request one object, not a stream"),
             Option("--load", group=request, help="load the model; takes no prompt"),
@@ -117,54 +119,91 @@ def main(arguments: list[str], diagnostics: Diagnostics) -> int:
 
 
 def run(diagnostics: Diagnostics, options: SendOptions) -> int:
-    # The rest of the package is loaded now, so that --help and a wrong option answer at once.
+    # Loaded only now: --help and usage errors answer faster without them.
     from ostream.cli.request_builder import build_request, uses_of_stdin
-    from ostream.cli.tool_loop import ToolLoop
     from ostream.protocol.request import encode_body
-    from ostream.storage.context import is_context, write_context
-    from ostream.storage.conversation import Conversation
 
-    name, folder = options.conversation, options.tools
-    if name and is_input(1, [name]):
-        # An OutputError is the one that leaves standard output as it is.
-        raise OutputError(
-            f"{name}: is also standard output", advice="redirect elsewhere; messages are appended to it anyway"
-        )
-    conversation = Conversation(name, diagnostics.note, options.max_time) if name else None
-    tool_directory = None
-    if folder and os.path.isdir(folder):
-        from ostream.tools.directory import ToolDirectory
-
-        tool_directory = ToolDirectory(folder, diagnostics.note)
-    if options.run_tools and not tool_directory:
-        if folder and not os.path.exists(folder):
-            raise RequestError(f"{folder}: no such directory of tools")
-        raise RequestError("--run-tools: needs a directory of tools", advice="name it with -t DIR")
+    conversation = _open_conversation(options, diagnostics)
+    tool_directory = _open_tools(options, diagnostics)
     path, body = build_request(diagnostics, options, conversation, tool_directory)
-    encode_body(body)  # says what can't be sent before anything is
+    encode_body(body)  # reports what can't be encoded before anything is sent
     client = make_client(options)
+    report_unusual(client, diagnostics)
     out = Output(1, "standard output", options.raw_terminal)
     if options.dry_run:
         out.write_lines(encode_line(_request_line(client, path, body)))
-        return 0
-    report_unusual(client, diagnostics)
-    if options.words and not uses_of_stdin(options) and is_pipe(0) and os.isatty(2):
-        diagnostics.note("standard input was not read; put - where it belongs")
+        return OK
+    report_unread: Callable[[], None] = lambda: None  # noqa: E731
+    if options.words and not uses_of_stdin(options):
+        from ostream.system.unread_input import unread_input
+
+        report_unread = unread_input(diagnostics.note)
+    from ostream.cli.tool_loop import ToolLoop
+
     tool_loop = ToolLoop(diagnostics, client, out, options.stamp, options.fail_on_length)
-    if options.run_tools and tool_directory:
-        save = [conversation.append] if conversation else []
-        tool_loop.run_tool_loop(body, tool_directory, options.max_turns, *save)
-    else:
-        tool_loop.send_once(path, body, is_kept=bool(conversation or options.context))
-    if conversation:
-        conversation.append([*body["messages"], tool_loop.answer.message])
-    if options.context:
-        context = tool_loop.answer.response.get("context")
-        if not is_context(context):
-            diagnostics.note(f"{options.context}: not changed; the answer has no context")
+    try:
+        if options.run_tools and tool_directory:
+            save = [conversation.append] if conversation else []
+            tool_loop.run_tool_loop(body, tool_directory, options.max_turns, *save)
         else:
-            write_context(options.context, body["model"], context)
-    return 0
+            tool_loop.send_once(path, body, is_kept=bool(conversation or options.context))
+        if conversation:
+            _append_answer(conversation, body, tool_loop.answer, diagnostics)
+        if options.context:
+            _save_context(options.context, body["model"], tool_loop.answer, diagnostics)
+    except OstreamError:
+        report_unread()
+        raise
+    report_unread()
+    return OK
+
+
+def _open_conversation(options: SendOptions, diagnostics: Diagnostics) -> Conversation | None:
+    name = options.conversation
+    if not name:
+        return None
+    from ostream.storage.conversation import Conversation
+
+    if is_input(1, [name]):
+        # After an OutputError nothing is written to standard output.
+        raise OutputError(
+            f"{name}: is also standard output", advice="redirect elsewhere; messages are appended to it anyway"
+        )
+    return Conversation(name, diagnostics.note, options.max_time)
+
+
+def _open_tools(options: SendOptions, diagnostics: Diagnostics) -> ToolDirectory | None:
+    name = options.tools
+    if name and os.path.isdir(name):
+        from ostream.tools.directory import ToolDirectory
+
+        return ToolDirectory(name, diagnostics.note)
+    if options.run_tools:
+        if name and not os.path.exists(name):
+            raise RequestError(f"{name}: no such directory of tools")
+        raise RequestError("--run-tools: needs a directory of tools", advice="name it with -t DIR")
+    return None
+
+
+def _append_answer(
+    conversation: Conversation, body: dict[str, Any], answer: Accumulator, diagnostics: Diagnostics
+) -> None:
+    """Append the exchange; an answer without text and tool calls would only confuse the model in later turns."""
+    if answer.content.strip() or answer.tool_calls or answer.message.get("images"):
+        conversation.append([*body["messages"], answer.message])
+        return
+    what = "has only thinking" if answer.thinking.strip() else "is empty"
+    diagnostics.note(f"{conversation.path}: not changed; the answer {what}")
+
+
+def _save_context(path: str, model: str, answer: Accumulator, diagnostics: Diagnostics) -> None:
+    from ostream.storage.context import is_context, write_context
+
+    context = answer.response.get("context")
+    if is_context(context):
+        write_context(path, model, context)
+    else:
+        diagnostics.note(f"{path}: not changed; the answer has no context")
 
 
 def _request_line(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -185,11 +185,13 @@ def with_system(messages: list[Any], system: str) -> list[Any]:
     return [{"role": "system", "content": system}, *(messages if system_of(messages) is None else messages[1:])]
 
 
-_IMAGES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*", re.DOTALL)
-
-
-def looks_like_image(data: bytes) -> bool:
-    return _IMAGES.match(data) is not None
+def is_media(data: bytes) -> bool:
+    """True for data that begins as an image or sound file of a kind that servers accept."""
+    kinds = (
+        rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....(?:WEBP|WAVE)|BM|II\*\0|MM\0\*"
+        rb"|ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]"  # MP3 with a tag, or from its first frame
+    )
+    return re.match(kinds, data, re.DOTALL) is not None
 
 
 def parse_options(pairs: Iterable[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a command line of send asks for: shown by --dry-run."""
+"""The request that a command line of send makes, as --dry-run prints it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ FILES = {
     "broken.json": b"{",
     "image.png": PNG,
     "text.png": b"no image",
+    "sound.wav": b"RIFF\0\0\0\0WAVEfmt ",
     "chat.json": b'{"model":"b","messages":[{"role":"assistant","content":null,"images":["not base64!"]}],'
     b'"options":{"seed":1,"top_k":2},"new":1}',
-    "said.json": b'{"model":"b","messages":[{"role":"system","content":"old"},{"role":"user","content":"hi"}]}',
+    "system.json": b'{"model":"b","messages":[{"role":"system","content":"old"},{"role":"user","content":"hi"}]}',
     "generate.json": b'{"model":"b","prompt":"old","stream":false}',
     "both.json": b'{"model":"b","prompt":"p","messages":[]}',
     "bare.json": b"{}",
@@ -41,8 +42,8 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / name).write_bytes(data)
 
 
-def chat(*said: str, **fields: Any) -> tuple[str, dict[str, Any]]:
-    messages = [{"role": "user", "content": text} for text in said]
+def chat(*prompts: str, **fields: Any) -> tuple[str, dict[str, Any]]:
+    messages = [{"role": "user", "content": text} for text in prompts]
     return "/api/chat", {"model": "m", "messages": messages, "stream": True, **fields}
 
 
@@ -53,10 +54,10 @@ def generate(prompt: str | None = None, **fields: Any) -> tuple[str, dict[str, A
 
 SYSTEM = {"role": "system", "content": "S"}
 USER = {"role": "user", "content": "hi"}
-# What stands in a body is the server's to judge.
+# The server checks the messages of a body.
 OLD = {"role": "assistant", "content": None, "images": ["not base64!"]}
 HI = chat("hi")
-ASKED = [
+REQUESTS = [
     # arguments, standard input, path and body
     (["hi"], b"unread", HI),
     (["two", "words  and", "-q"], b"", chat("two words  and")),
@@ -66,14 +67,12 @@ ASKED = [
     ([], b"one\ntwo\n", chat("one\ntwo")),
     ([], b"one\n\n", chat("one\n")),
     ([], b"one", chat("one")),
-    ([], b" ", chat(" ")),
     ([], "é\x85".encode(), chat("é\x85")),
     (["-"], b"one\n", chat("one")),
     (["--", "-"], b"one\n", chat("one")),
     (["before", "it", "-"], b"one\n", chat("before it\n\none")),
     (["-", "after", "it"], b"one\n", chat("one\n\nafter it")),
     (["a", "-", "b", "c"], b"one\n", chat("a\n\none\n\nb c")),
-    (["-q", "a", "-"], b"", chat("a\n\n")),
     (["-m", "other", "hi"], b"", chat("hi", model="other")),
     (["-g", "hi"], b"", generate("hi")),
     (["--generate"], b"hi\n", generate("hi")),
@@ -83,6 +82,7 @@ ASKED = [
     (["-g", "--template", "T", "hi"], b"", generate("hi", template="T")),
     (["-g", "--template", "@system.txt", "hi"], b"", generate("hi", template="from a é file")),
     (["-g", "-s", "S", "hi"], b"", generate("hi", system="S")),
+    (["-i", "sound.wav", "hi"], b"", chat(messages=[{**USER, "images": ["UklGRgAAAABXQVZFZm10IA=="]}])),
     (["-g", "-i", "image.png", "hi"], b"", generate("hi", images=[IMAGE])),
     (["-s", "S", "hi"], b"", chat(messages=[SYSTEM, USER])),
     (["--system=@system.txt", "hi"], b"", chat(messages=[{**SYSTEM, "content": "from a é file"}, USER])),
@@ -116,6 +116,9 @@ ASKED = [
     (["--keep-alive=true", "hi"], b"", chat("hi", keep_alive="true")),
     (["--logprobs", "--top-logprobs", "2", "hi"], b"", chat("hi", logprobs=True, top_logprobs=2)),
     (["--top-logprobs=0", "hi"], b"", chat("hi", top_logprobs=0)),
+    (["--top-logprobs=2", "hi"], b"", chat("hi", logprobs=True, top_logprobs=2)),
+    (["--truncate", "--shift", "hi"], b"", chat("hi", truncate=True, shift=True)),
+    (["-o", 'a="1,b=2"', "-o", "b=1,5", "hi"], b"", chat("hi", options={"a": "1,b=2", "b": "1,5"})),
     (["--no-truncate", "--no-shift", "hi"], b"", chat("hi", truncate=False, shift=False)),
     (["--load"], b"unread", chat()),
     (["--unload"], b"unread", chat(keep_alive=0)),
@@ -124,13 +127,15 @@ ASKED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "stdin", "asked"), ASKED)
-def test_the_body(arguments: list[str], stdin: bytes, asked: tuple[str, dict[str, Any]]) -> None:
+@pytest.mark.parametrize(("arguments", "stdin", "expected"), REQUESTS)
+def test_words_files_and_options_make_the_body(
+    arguments: list[str], stdin: bytes, expected: tuple[str, dict[str, Any]]
+) -> None:
     result = call("send", "--dry-run", "-m", "m", *arguments, stdin=stdin)
     assert (result.returncode, result.stderr) == (0, b"")
     request = json.loads(result.stdout)["request"]
-    assert (request["path"], request["body"]) == asked
-    assert request["url"] == "http://127.0.0.1:11434" + asked[0]
+    assert (request["path"], request["body"]) == expected
+    assert request["url"] == "http://127.0.0.1:11434" + expected[0]
 
 
 def given(name: str, path: str = "/api/chat", **changes: Any) -> tuple[str, dict[str, Any]]:
@@ -151,7 +156,7 @@ GIVEN = [
     (["--body", "chat.json", "--no-stream", "-f", "json"], b"", "", given("chat.json", stream=False, format="json")),
     (["--body", "chat.json", "-o", "seed=9"], b"", "", given("chat.json", options={"seed": 9, "top_k": 2})),
     (["--body", "odd-options.json", "-o", "seed=9"], b"", "", given("odd-options.json", options={"seed": 9})),
-    (["--body", "said.json", "-s", "S"], b"", "", given("said.json", messages=[SYSTEM, USER])),
+    (["--body", "system.json", "-s", "S"], b"", "", given("system.json", messages=[SYSTEM, USER])),
     (["--body", "chat.json", "-s", "S"], b"", "", given("chat.json", messages=[SYSTEM, OLD])),
     (["--body", "bare.json", "-s", "S"], b"", "m", given("bare.json", model="m", messages=[SYSTEM])),
     (["--body", "generate.json"], b"", "", given("generate.json", GENERATE)),
@@ -162,26 +167,26 @@ GIVEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("arguments", "stdin", "model", "asked"), GIVEN)
-def test_a_given_body_and_what_is_added_to_it(
-    arguments: list[str], stdin: bytes, model: str, asked: tuple[str, dict[str, Any]]
+@pytest.mark.parametrize(("arguments", "stdin", "model", "expected"), GIVEN)
+def test_words_and_options_are_added_to_a_given_body(
+    arguments: list[str], stdin: bytes, model: str, expected: tuple[str, dict[str, Any]]
 ) -> None:
     result = call("send", "--dry-run", *arguments, stdin=stdin, env={"OLLAMA_MODEL": model})
     assert (result.returncode, result.stderr) == (0, b"")
     request = json.loads(result.stdout)["request"]
-    assert (request["path"], request["body"]) == asked
+    assert (request["path"], request["body"]) == expected
 
 
-TWICE = "standard input: wanted twice; it can be read once; put one of the inputs into a file"
-EMPTY = "the prompt is empty; --load and --unload ask for nothing on purpose"
+TWICE = "standard input can only be used once; put one of the inputs in a file"
+EMPTY = "the prompt is empty; give it as arguments or on standard input (to only load a model, use --load)"
 NO_PROMPT = (
-    "--load, --unload: take no prompt, no --system, --body, --conversation, --messages, --context, "
-    "and exclude each other"
+    "--load, --unload: can't be combined with a prompt, each other, or --system, --body, --conversation, --messages, "
+    "--context"
 )
 WRONG = [
     ([""], EMPTY),
     ([], EMPTY),
-    (["-"], EMPTY),
+    (["-"], "standard input is empty; nothing was sent"),
     (["-", "-"], TWICE),
     (["-i", "-"], TWICE),
     (["-i", "-", "-"], TWICE),
@@ -195,19 +200,19 @@ WRONG = [
     (["--load", "--unload"], NO_PROMPT),
     (["--load", "-s", ""], NO_PROMPT),
     (["--unload", "--body", "chat.json"], NO_PROMPT),
-    (["--raw", "hi"], "--raw: is for /api/generate; add -g"),
-    (["--suffix", "", "hi"], "--suffix: is for /api/generate; add -g"),
-    (["--template", "t", "hi"], "--template: is for /api/generate; add -g"),
-    (["-g", "--body", "chat.json"], "--generate: the body has messages, which are for /api/chat"),
-    (["-c", "", "hi"], "--conversation, --context: need a file, which is read and written"),
-    (["-g", "--context", "", "hi"], "--conversation, --context: need a file, which is read and written"),
-    (["-g", "--context", "-", "hi"], "--conversation, --context: need a file, which is read and written"),
+    (["--raw", "hi"], "--raw: only /api/generate takes it; add -g"),
+    (["--suffix", "", "hi"], "--suffix: only /api/generate takes it; add -g"),
+    (["--template", "t", "hi"], "--template: only /api/generate takes it; add -g"),
+    (["-g", "--body", "chat.json"], "--generate: the body has messages, which only /api/chat takes; leave out -g"),
+    (["-c", "", "hi"], "--conversation, --context: need a file to read and write"),
+    (["-g", "--context", "", "hi"], "--conversation, --context: need a file to read and write"),
+    (["-g", "--context", "-", "hi"], "--conversation, --context: need a file to read and write"),
     (["-c", "new/", "hi"], "new/: is the name of a folder; give the name of a file"),
     (["-g", "--context", "new/", "hi"], "new/: is the name of a folder; give the name of a file"),
-    (["-c", "new", "--body", "bare.json"], "new: no messages in it, and no prompt"),
+    (["-c", "new", "--body", "bare.json"], "new: contains no messages, and no prompt was given"),
     (["--body", "missing"], "missing: No such file or directory"),
-    (["--body", "{}"], "--body {}: no such file; --body takes its name, or - for standard input"),
-    (["--body", "@chat.json"], "--body @chat.json: no such file; --body takes its name, or - for standard input"),
+    (["--body", "{}"], "--body {}: no such file; give a file name, or - for standard input"),
+    (["--body", "@chat.json"], "--body @chat.json: no such file; give a file name, or - for standard input"),
     (["-m", "", "hi"], "--model: is empty; give a model name, or leave it out to use $OLLAMA_MODEL"),
     (["--body", "list.json"], "--body list.json: must be a JSON object"),
     (["--body", "broken.json"], "--body broken.json: not JSON: "),
@@ -218,14 +223,16 @@ WRONG = [
     (["-o", "=1", "hi"], "option '=1': write KEY=VALUE"),
     (["-o", "a=NaN", "hi"], "request: Out of range float values are not JSON compliant"),
     (["-f", "broken.json", "hi"], "--format broken.json: is a file; write @broken.json"),
-    (["-f", "yaml", "hi"], "--format yaml: not JSON: "),
+    (["-f", "yaml", "hi"], "--format yaml: is not json, a JSON schema or a file; write json, @FILE or "),
+    (["-f", "{", "hi"], "--format {: not JSON: "),
+    (["-o", "a=1,b=2", "hi"], "option 'a=1,b=2': looks like several options; repeat the option for each NAME=VALUE"),
     (["-f", "[]", "hi"], "--format: must be json or a JSON schema, which is an object"),
     (["-f", "@list.json", "hi"], "--format: must be json or a JSON schema, which is an object"),
     (["-f", "@missing", "hi"], "missing: No such file or directory"),
     (["-f", "@broken.json", "hi"], "--format @broken.json: not JSON: "),
     (["-i", "missing", "hi"], "missing: No such file or directory"),
-    (["-i", "text.png", "hi"], "--image text.png: not an image; PNG, JPEG, GIF, WebP, BMP and TIFF are known"),
-    (["-i", "image.png", "--load"], "--image: needs a prompt to go with"),
+    (["-i", "text.png", "hi"], "--image text.png: not an image or sound file that servers accept; use PNG, JPEG, "),
+    (["-i", "image.png", "--load"], "--image: needs a prompt"),
     (["--think", "low", "hi"], "--think low: write --think=low, or put the prompt after --"),
     (["--think=much", "hi"], "--think=much: invalid level; choose from true, false, low, medium, high, max"),
     (["--think=", "hi"], "--think=: invalid level; "),
@@ -235,30 +242,30 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("dry", [["--dry-run"], []])
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
-def test_what_cannot_be_asked_is_an_error_line_too(arguments: list[str], message: str, dry: list[str]) -> None:
-    result = call("send", "-m", "m", *dry, *arguments)
-    assert result.returncode == 2
-    assert result.stderr.decode().startswith(f"send: {message}")
-    assert result.stderr.count(b"\n") == result.stdout.count(b"\n") == 1
-    line = json.loads(result.stdout)
-    assert line["exit_status"] == 2
-    assert message.startswith(line["error"]) or line["error"].startswith(message)
+def test_wrong_usage_is_reported_on_stderr_and_as_an_error_line(arguments: list[str], message: str) -> None:
+    for dry in (["--dry-run"], []):
+        result = call("send", "-m", "m", *dry, *arguments)
+        assert result.returncode == 2
+        assert result.stderr.decode().startswith(f"send: {message}")
+        assert result.stderr.count(b"\n") == result.stdout.count(b"\n") == 1
+        line = json.loads(result.stdout)
+        assert line["exit_status"] == 2
+        assert message.startswith(line["error"]) or line["error"].startswith(message)
 
 
-def test_without_a_model_it_says_how_to_find_one() -> None:
+def test_without_a_model_the_message_names_the_option_and_the_variable() -> None:
     for env in ({}, {"OLLAMA_MODEL": ""}):
         result = call("send", "hi", env=env)
         assert result.returncode == 2
         assert result.stderr == (
-            b"send: no model; name one with -m or OLLAMA_MODEL; 'ollama list' shows those there are\n"
+            b"send: no model given; use -m NAME or set OLLAMA_MODEL ('ollama list' shows installed models)\n"
         )
 
 
 def test_a_prompt_that_is_not_utf_8_is_sent_with_a_note() -> None:
     for options, note in (
-        ([], b"send: standard input: not UTF-8 from byte 1; such bytes become U+FFFD\n"),
+        ([], b"send: standard input: not UTF-8 from byte 1; invalid bytes are replaced by U+FFFD\n"),
         (["-q"], b""),
     ):
         result = call("send", "--dry-run", "-m", "m", *options, stdin=b"a\xff\xfeb\n")
@@ -266,13 +273,15 @@ def test_a_prompt_that_is_not_utf_8_is_sent_with_a_note() -> None:
         assert json.loads(result.stdout)["request"]["body"] == chat("a\ufffd\ufffdb")[1]
 
 
-@pytest.mark.parametrize("stdin", [b"", b"\n"])
-def test_that_standard_input_gave_nothing_is_said(stdin: bytes) -> None:
-    result = call("send", "--dry-run", "-m", "m", "Summarise:", "-", stdin=stdin)
-    assert (result.returncode, result.stderr) == (0, b"send: standard input is empty: '-' stands for nothing\n")
+@pytest.mark.parametrize("stdin", [b"", b"\n", b" \t\n\n"])
+def test_blank_standard_input_is_an_error_and_nothing_is_sent(stdin: bytes) -> None:
+    message = "send: standard input is empty; nothing was sent; leave out - to send the words alone\n"
+    for words, expected in ((["Summarise:", "-"], message), ([], f"send: {EMPTY}\n")):
+        result = call("send", "-m", "m", "--host", "127.0.0.1:1", *words, stdin=stdin)
+        assert (result.returncode, result.stderr.decode()) == (2, expected)
 
 
-def test_a_dry_run_shows_the_names_of_headers_and_no_secret(tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_names_of_headers_and_no_secret(tmp_path: Path) -> None:
     (tmp_path / "headers").write_text("X-One: secret-1\n\nX-Two:secret-2\n")
     result = call(
         *("send", "--dry-run", "-m", "m", "--header-file", "headers", "--header", "X-Three: secret-3", "hi"),
@@ -282,3 +291,8 @@ def test_a_dry_run_shows_the_names_of_headers_and_no_secret(tmp_path: Path) -> N
     request = json.loads(result.stdout)["request"]
     assert request["headers"] == dict.fromkeys(["X-One", "X-Two", "X-Three", "Authorization"], "***")
     assert request["url"] == "https://example.com:443/base/api/chat"
+
+
+def test_a_dry_run_notes_that_the_key_is_withheld() -> None:
+    result = call("send", "--dry-run", "-m", "m", "hi", env={"OLLAMA_API_KEY": "k", "OLLAMA_HOST": "http://example"})
+    assert result.stderr == b"send: OLLAMA_API_KEY is not sent over plain http to http://example:80; use https\n"

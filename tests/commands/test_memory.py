@@ -58,13 +58,13 @@ def test_a_conversation_goes_on(
 
 REFUSED = [
     # what the file holds, further arguments, the message
-    (lines(SYSTEM), ["-s", "long", "x"], "its system message is another one; leave out --system"),
-    (lines(USER), ["-s", "short", "x"], "its system message is another one; leave out --system"),
+    (lines(SYSTEM), ["-s", "long", "x"], "begins with another system message; leave out --system"),
+    (lines(USER), ["-s", "short", "x"], "begins with another system message; leave out --system"),
     (b"[]", ["x"], "a JSON array can't be appended to; convert it to lines: python3 -c"),
     (b"nonsense\n", ["x"], "chat:1: not JSON"),
-    (b"", ["-g", "x"], "--conversation: is for /api/chat; leave out -g"),
-    (b"", ["--messages", "other", "x"], "--conversation, --messages: exclude each other"),
-    (b"", ["--load"], "take no prompt, no --system, --body, --conversation"),
+    (b"", ["-g", "x"], "--conversation: only /api/chat takes it; leave out -g"),
+    (b"", ["--messages", "other", "x"], "--conversation, --messages: can't be combined"),
+    (b"", ["--load"], "can't be combined with a prompt"),
     (b"", [""], "the prompt is empty"),
 ]
 
@@ -87,7 +87,7 @@ def test_what_cannot_go_on_is_refused_before_anything_is_sent(
 def test_standard_input_is_no_memory(option: str) -> None:
     result = call("send", "-m", "m", *(["-g"] if option == "--context" else []), option, "-", "x")
     assert result.returncode == 2
-    assert b"--conversation, --context: need a file, which is read and written" in result.stderr
+    assert b"--conversation, --context: need a file to read and write" in result.stderr
 
 
 CUT = [
@@ -110,6 +110,17 @@ def test_an_answer_that_is_not_whole_changes_nothing(tmp_path: Path, option: str
         )
     assert result.returncode == status
     assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize(
+    ("message", "what"), [('"content":" \\n"', "is empty"), ('"content":"","thinking":"hm"', "has only thinking")]
+)
+def test_an_empty_answer_is_not_appended_and_noted(tmp_path: Path, message: str, what: str) -> None:
+    (tmp_path / "f").write_bytes(lines(USER, ANSWER))
+    with serve(send_lines(b'{"message":{%b},"done":true}\n' % message.encode())) as server:
+        result = call("send", "-m", "m", "--host", server.url, "-c", tmp_path / "f", "x")
+    assert (result.returncode, result.stderr.decode()) == (0, f"send: {tmp_path}/f: not changed; the answer {what}\n")
+    assert (tmp_path / "f").read_bytes() == lines(USER, ANSWER)
 
 
 def test_a_conversation_is_not_written_over_by_the_stream(tmp_path: Path) -> None:
@@ -221,12 +232,12 @@ def test_messages_go_before_the_prompt(
 
 
 NO_MESSAGES = [
-    (b"", [], "no messages in it, and no prompt"),
+    (b"", [], "contains no messages, and no prompt was given"),
     (b"x\n", [], "1: not JSON"),
-    (lines(USER), ["-g", "x"], "--messages: is for /api/chat"),
-    (lines(USER), ["--load"], "take no prompt"),
+    (lines(USER), ["-g", "x"], "--messages: only /api/chat takes it"),
+    (lines(USER), ["--load"], "can't be combined with a prompt"),
     (lines(USER) + b'{"ro', ["x"], "2: not JSON"),
-    (lines(USER), ["-"], "standard input: wanted twice"),
+    (lines(USER), ["-"], "standard input can only be used once"),
 ]
 
 
@@ -244,8 +255,7 @@ def test_messages_override_those_of_a_body(tmp_path: Path) -> None:
         for option in ("--messages", "-c"):
             result = call("send", "--host", server.url, "--body", tmp_path / "body", option, tmp_path / "chat")
             assert result.stderr.decode() == (
-                f"send: --body {tmp_path}/body: its messages are not sent, "
-                f"those of {tmp_path}/chat stand in their place\n"
+                f"send: --body {tmp_path}/body: its messages are replaced by those of {tmp_path}/chat\n"
             )
         first, second = asked(server)
     assert (first["messages"], first["mine"]) == ([USER], 1)
@@ -290,8 +300,8 @@ def test_an_answer_without_a_valid_context_changes_none_and_is_noted(tmp_path: P
 
 
 NO_CONTEXT = [
-    (["x"], "--context: is for /api/generate; add -g"),
-    (["-g", "--load"], "take no prompt"),
+    (["x"], "--context: only /api/generate takes it; add -g"),
+    (["-g", "--load"], "can't be combined with a prompt"),
     (["-g", "x"], "the context is of model other, not m"),
 ]
 

@@ -17,7 +17,7 @@ from ostream.protocol.request import (
     encode_body,
     encode_image,
     generate_body,
-    looks_like_image,
+    is_media,
     parse_json,
     parse_options,
     parse_value,
@@ -145,14 +145,18 @@ FILES = [
     (b"", False),
     (b"hello", False),
     (b" GIF89a", False),
-    (b"RIFF\0\0\0\0WAVE", False),
+    (b"RIFF\0\0\0\0WAVEfmt ", True),
+    (b"ID3\4", True),
+    (b"\xff\xfb\x90", True),
+    (b"\xff\xf1\x50", False),
+    (b"RIFF\0\0\0\0AVI ", False),
     (b"%PDF-1.4", False),
 ]
 
 
-@pytest.mark.parametrize(("data", "image"), FILES)
-def test_an_image_is_known_by_how_it_begins(data: bytes, image: bool) -> None:
-    assert looks_like_image(data) is image
+@pytest.mark.parametrize(("data", "accepted"), FILES)
+def test_image_and_sound_files_are_recognised_by_their_first_bytes(data: bytes, accepted: bool) -> None:
+    assert is_media(data) is accepted
 
 
 OPTIONS: list[tuple[list[str], dict[str, Any]]] = [

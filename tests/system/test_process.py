@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import subprocess
 import threading
 from pathlib import Path
 from typing import IO, Any
@@ -115,21 +114,6 @@ def test_messages_are_one_visible_line_wherever_they_go(on: str) -> None:
     assert (shown if on == "stderr" else piped) == message
 
 
-def test_standard_input_that_was_not_read_is_noted_on_a_terminal() -> None:
-    note = "send: standard input was not read; put - where it belongs\n"
-    with serve(send_lines(CHUNK)) as server:
-        host = {"OLLAMA_HOST": server.url}
-        for options, stdin, stdout_note in (
-            ([], subprocess.PIPE, note),
-            (["-q"], subprocess.PIPE, ""),
-            (["-"], subprocess.PIPE, ""),
-            ([], subprocess.DEVNULL, ""),
-        ):
-            terminal = Terminal("send", "-m", "m", "hi", *options, on="stderr", stdin=stdin, env=host)
-            shown, stdout, _ = terminal.communicate(b"unread")
-            assert (terminal.process.returncode, shown, stdout) == (0, stdout_note, CHUNK.decode())
-
-
 def test_a_prompt_from_a_terminal_is_asked_for_and_read_to_its_end() -> None:
     master, slave = pty.openpty()
     with serve(send_lines(CHUNK)) as server:
@@ -140,7 +124,7 @@ def test_a_prompt_from_a_terminal_is_asked_for_and_read_to_its_end() -> None:
         os.close(master)
         (asked,) = server.requests  # type: ignore[attr-defined]
     assert (process.returncode, stdout) == (0, CHUNK)
-    assert stderr == b"send: reading the prompt from the terminal; end it with Ctrl-D\n"
+    assert stderr == b"send: type the prompt, then press Ctrl-D at the beginning of a line\n"
     assert json.loads(asked.body)["messages"][-1]["content"] == "typed"
 
 
