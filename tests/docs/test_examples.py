@@ -223,3 +223,17 @@ def test_a_job_fails_when_a_cut_answer_passes(tmp_path: Path) -> None:
     done = sh("sh ci.sh", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == b"a cut answer passed for a whole one\n"
+
+
+@pytest.mark.parametrize(
+    ("budget", "recordings", "answer"),
+    [
+        ("1000", ["thinking"], "17 times 23 makes 391!\n"),
+        ("10", ["thinking", "capital-nostream"], "The capital of France is Paris.\n"),
+    ],
+)
+def test_a_thinking_budget_asks_again_only_when_it_is_exceeded(budget: str, recordings: list[str], answer: str) -> None:
+    files = " ".join(f"{RECORDINGS}/{name}.ndjson" for name in recordings)
+    script = f"replay -q {files} -- python3 {EXAMPLES}/thinking_budget.py thinker {budget} 'What is 17 × 23?'"
+    result = sh(script)
+    assert (result.returncode, result.stdout.decode(), result.stderr) == (0, answer, b"")

@@ -3,13 +3,16 @@ output is the one shown."""
 
 from __future__ import annotations
 
+import json
 import re
 from html import unescape
 from pathlib import Path
 
 import pytest
 
+from ostream.recording.http_server import RequestHandler
 from tests.process import ROOT, sh
+from tests.server import serve
 from tests.tiers import sample
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -85,3 +88,37 @@ def test_the_picture_shows_each_command_of_the_demo() -> None:
     assert len(commands) == 6
     drawn = unescape((ROOT / "docs" / "demo.svg").read_text(encoding="utf-8"))
     assert [command for command in commands if f"$ {command}" not in drawn] == []
+
+
+def openai_server(exchange: RequestHandler) -> None:
+    """Answer as a server with OpenAI's API does, streaming or not."""
+    body = json.loads(exchange.body)
+    if not body.get("stream"):
+        message = {"role": "assistant", "content": "Hello there."}
+        answer = {"object": "chat.completion", "model": "m", "choices": [{"message": message, "finish_reason": "stop"}]}
+        exchange.send_body(200, "application/json", json.dumps(answer).encode())
+        return
+    exchange.head(200, "text/event-stream")
+    for delta, reason in (({"role": "assistant", "content": ""}, None), ({"content": "Hello"}, None)):
+        exchange.chunk(event({"model": "m", "choices": [{"delta": delta, "finish_reason": reason}]}))
+    exchange.chunk(event({"model": "m", "choices": [{"delta": {"content": " there."}, "finish_reason": "stop"}]}))
+    exchange.chunk(event({"model": "m", "choices": [], "usage": {"total_tokens": 5}}) + b"data: [DONE]\n\n")
+    exchange.end()
+
+
+def event(data: dict[str, object]) -> bytes:
+    return b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+OTHER = re.findall(
+    r"<!-- openai -->\n```console\n(.*?)```", (ROOT / "docs" / "other-servers.md").read_text(), re.DOTALL
+)
+
+
+@pytest.mark.parametrize("block", OTHER)
+def test_the_page_of_other_servers_does_what_it_shows(block: str, tmp_path: Path) -> None:
+    turns = split_console(block)
+    with serve(openai_server) as server:
+        script = "".join(f"{command}\nprintf '\\0'\n" for command, _ in turns)
+        done = sh(f"exec 2>&1; {script}", cwd=tmp_path, env={"OSTREAM": str(ROOT), "OLLAMA_HOST": server.url})
+    assert done.stdout.decode().split("\0")[:-1] == [output for _, output in turns]
