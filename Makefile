@@ -4,7 +4,9 @@ VENV = .venv
 PYTEST = $(VENV)/bin/python -m pytest -q
 PREFIX ?= /usr/local
 COMMANDS = $(filter-out ostream,$(notdir $(wildcard bin/*)))
-INTO = $(DESTDIR)$(PREFIX)
+# In the environment, so that recipes can use paths with quotes.
+export PREFIX
+export INTO = $(DESTDIR)$(PREFIX)
 
 help:
 	@sed -n 's/^\([a-z.-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -51,7 +53,7 @@ format: $(VENV)/check-tools ## format the sources
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-ostream.pyz: scripts/pyz.py bin/ostream LICENSE $(wildcard ostream/*.py ostream/*/*.py) ## build a single executable that runs without the checkout
+ostream.pyz: scripts/pyz.py bin/ostream LICENSE $(wildcard ostream/*.py ostream/*/*.py ostream/installer/completion.*) ## build a single executable that runs without the checkout
 	$(PYTHON) scripts/pyz.py $@
 
 release: $(VENV)/check-tools ## check this commit and build the files to publish in dist/; publishes nothing
@@ -60,29 +62,40 @@ release: $(VENV)/check-tools ## check this commit and build the files to publish
 man: ## write the manual pages to build/man
 	$(PYTHON) scripts/manual.py build/man
 
-# Installs the package with its bytecode and one command; ostream --install DIR links the others.
-install: uninstall ## install into $(DESTDIR)$(PREFIX) (default PREFIX: /usr/local)
-	mkdir -p "$(INTO)/lib/ostream/bin" "$(INTO)/bin"
-	install -m 755 bin/ostream "$(INTO)/lib/ostream/bin/ostream"
-	for folder in $(dir $(wildcard ostream/__init__.py ostream/*/__init__.py)); do \
-		mkdir -p "$(INTO)/lib/ostream/$$folder" && install -m 644 $$folder*.py "$(INTO)/lib/ostream/$$folder" || exit; \
+# Installs the package with its bytecode, the manual, completion, and links for the commands.
+install: uninstall ## install into $(DESTDIR)$(PREFIX) (default PREFIX: /usr/local; LINKS=no: only the command ostream)
+	@mkdir -p "$$INTO/lib/ostream/bin" "$$INTO/bin"
+	@install -m 755 bin/ostream "$$INTO/lib/ostream/bin/ostream"
+	@for folder in $(dir $(wildcard ostream/__init__.py ostream/*/__init__.py)); do \
+		mkdir -p "$$INTO/lib/ostream/$$folder" && install -m 644 $$folder*.py "$$INTO/lib/ostream/$$folder" || exit; \
 	done
-	$(PYTHON) -m compileall -q -d "$(PREFIX)/lib/ostream" "$(INTO)/lib/ostream"
-	ln -s ../lib/ostream/bin/ostream "$(INTO)/bin/ostream"
-	$(PYTHON) scripts/manual.py "$(INTO)/share/man"
-	mkdir -p "$(INTO)/share/bash-completion/completions" "$(INTO)/share/zsh/site-functions" \
-		"$(INTO)/share/fish/vendor_completions.d"
-	$(PYTHON) -m ostream --completion bash > "$(INTO)/share/bash-completion/completions/ostream"
-	$(PYTHON) -m ostream --completion zsh > "$(INTO)/share/zsh/site-functions/_ostream"
-	$(PYTHON) -m ostream --completion fish > "$(INTO)/share/fish/vendor_completions.d/ostream.fish"
+	@install -m 644 ostream/installer/completion.*sh "$$INTO/lib/ostream/ostream/installer"
+	@$(PYTHON) -m compileall -q -d "$$PREFIX/lib/ostream" "$$INTO/lib/ostream"
+	@ln -s ../lib/ostream/bin/ostream "$$INTO/bin/ostream"
+	@$(PYTHON) scripts/manual.py "$$INTO/share/man"
+	@mkdir -p "$$INTO/share/bash-completion/completions" "$$INTO/share/zsh/site-functions" \
+		"$$INTO/share/fish/vendor_completions.d"
+	@$(PYTHON) -m ostream --completion bash > "$$INTO/share/bash-completion/completions/ostream"
+	@$(PYTHON) -m ostream --completion zsh > "$$INTO/share/zsh/site-functions/_ostream"
+	@$(PYTHON) -m ostream --completion fish > "$$INTO/share/fish/vendor_completions.d/ostream.fish"
+	@echo "installed ostream, its manual (man ostream-send) and completion in $$INTO"
+ifneq ($(LINKS),no)
+	@$(PYTHON) "$$INTO/bin/ostream" --install "$$INTO/bin" $(if $(DESTDIR),> /dev/null) || \
+		{ echo "ostream is installed; to install no other command, run: make install LINKS=no"; exit 1; }
+else
+	@echo "next: ostream send -m MODEL 'Why is the sky blue?' | ostream extract-content"
+endif
 
 uninstall: ## remove what make install installed
-	rm -rf "$(INTO)/lib/ostream"
-	rm -f $(foreach command,$(COMMANDS),"$(INTO)/share/man/man1/ostream-$(command).1") \
-		"$(INTO)/share/man/man1/ostream.1" "$(INTO)/share/man/man7/ostream.7" \
-		"$(INTO)/share/bash-completion/completions/ostream" "$(INTO)/share/zsh/site-functions/_ostream" \
-		"$(INTO)/share/fish/vendor_completions.d/ostream.fish"
-	if [ "$$(readlink "$(INTO)/bin/ostream")" = ../lib/ostream/bin/ostream ]; then rm "$(INTO)/bin/ostream"; fi
+	@for name in $(COMMANDS); do \
+		if [ "$$(readlink "$$INTO/bin/$$name")" = ostream ]; then rm "$$INTO/bin/$$name"; fi; \
+		rm -f "$$INTO/share/man/man1/ostream-$$name.1"; \
+	done
+	@if [ "$$(readlink "$$INTO/bin/ostream")" = ../lib/ostream/bin/ostream ]; then rm "$$INTO/bin/ostream"; fi
+	@rm -rf "$$INTO/lib/ostream"
+	@rm -f "$$INTO/share/man/man1/ostream.1" "$$INTO/share/man/man7/ostream.7" \
+		"$$INTO/share/bash-completion/completions/ostream" "$$INTO/share/zsh/site-functions/_ostream" \
+		"$$INTO/share/fish/vendor_completions.d/ostream.fish"
 
 clean: ## remove all generated files
 	rm -rf $(VENV) .spark .bench .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist ostream.pyz

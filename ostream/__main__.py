@@ -12,15 +12,18 @@ from ostream.system.process import run_process
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command that argv[0], or else argv[1], names, and return its exit status."""
-    name, *arguments = sys.argv if argv is None else argv
-    command = program = name.rpartition("/")[2]
+    argv0, *arguments = sys.argv if argv is None else argv
+    command = program = argv0.rpartition("/")[2]
     if command not in COMMANDS:
-        command, *arguments = arguments or [""]
-        if command not in COMMANDS:
-            from ostream.installer.main_options import about
+        program = "python3 -m ostream" if program == "__main__.py" else "ostream"
+        if arguments[:1] == ["help"] and len(arguments) == 2 and arguments[1] in COMMANDS:
+            arguments = [arguments[1], "--help"]
+        if not arguments or arguments[0] not in COMMANDS:
+            from ostream.installer.main_options import run_main_option
 
-            return about(name, [command, *arguments], COMMANDS)
-        program = f"python3 -m ostream {command}" if program == "__main__.py" else f"ostream {command}"
+            return run_main_option(argv0, program, arguments, COMMANDS)
+        command, *arguments = arguments
+        program = f"{program} {command}"
     diagnostics = Diagnostics(command, program)
 
     def run() -> int:
@@ -35,10 +38,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _passes_on(arguments: list[str]) -> bool:
-    """Is there a -w among these, and a pipe behind? Then stdout is NDJSON, and the next stage learns of a usage error
-    too. A file gets none: it may be the very input that -w was refused for.
+    """Whether usage errors are passed downstream too: with -w and a pipe, stdout is NDJSON.
 
-    Asked before the arguments are parsed, for they may be what is wrong.
+    A file gets none: it may be the very input for which -w was refused. Decided before the arguments are parsed, as
+    they may be what is wrong.
     """
     if not is_pipe(1):
         return False

@@ -1,7 +1,7 @@
 """Write the manual: manual.py DIRECTORY makes man1/ostream.1, man1/ostream-COMMAND.1 and man7/ostream.7 in it.
 
-Everything is taken from where it is said already: the commands from their parsers (not from --help, which every Python
-formats differently), the line format and limits from docs/protocol.md, the statuses from ostream/errors.py.
+The pages are generated from the option tables (not from --help, which each version of Python formats differently), from
+docs/protocol.md and from the table of exit statuses.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ostream.version import __version__  # noqa: E402
 SECTIONS = ("Lines", "Exit status", "Limits")
 
 ENVIRONMENT = {
-    "OLLAMA_HOST": "the server; http://127.0.0.1:11434 without",
-    "OLLAMA_MODEL": "the model of send and batch, where -m names none",
+    "OLLAMA_HOST": "the server (default: http://127.0.0.1:11434)",
+    "OLLAMA_MODEL": "the model of send and batch, unless -m is given",
     "OLLAMA_API_KEY": "sent as a Bearer header to the server of OLLAMA_HOST or --host, over https or loopback only",
-    "NO_COLOR": "nothing is dim, and nothing moves",
-    "http_proxy, https_proxy, all_proxy, no_proxy": "the way to a server that is not this machine",
+    "NO_COLOR": "no dim text and no animation on a terminal",
+    "http_proxy, https_proxy, all_proxy, no_proxy": "the proxy for servers that are not on this machine",
 }
 
 
@@ -40,7 +40,7 @@ def main(directory: str) -> None:
         path = os.path.join(directory, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="ascii") as file:
-            # A section begins a paragraph by itself.
+            # .SH and .SS start a paragraph themselves.
             file.write(re.sub(r"^(\.S[HS] .*\n)\.PP\n", r"\1", "\n".join(lines) + "\n", flags=re.MULTILINE))
 
 
@@ -50,6 +50,8 @@ def overview() -> list[str]:
         *head("ostream", 1, "stream from Ollama through Unix pipes"),
         *section("Synopsis"),
         f"{bold('ostream')} {italic('COMMAND')} [{italic('ARGUMENT')} ...]",
+        ".br",
+        f"{bold('ostream help')} [{italic('COMMAND')}]",
         *[line for name, value in OPTIONS.items() for line in (".br", synopsis(name, value))],
         *section("Description"),
         *paragraphs(SUMMARY),
@@ -122,7 +124,7 @@ def code_of(status: Status) -> int:
 
 
 def markdown(text: str) -> list[str]:
-    """The little of it that those sections use: paragraphs, lists, a table of two columns."""
+    """Convert the Markdown that those sections use: paragraphs, lists, a table of two columns."""
     lines = []
     for block in re.split(r"\n\s*\n|\n(?=\d+\. |- )", text.strip()):
         if block.startswith("|"):
@@ -147,7 +149,7 @@ def head(name: str, number: int, what: str) -> list[str]:
 
 
 def released() -> str:
-    """The day of this version, or nothing: a page is the same whenever it is made."""
+    """Return the release date of this version from the changelog, or "": never the date of the build."""
     with open(os.path.join(ROOT, "CHANGELOG.md"), encoding="utf-8") as file:
         found = re.search(rf"^## \[?{re.escape(__version__)}\]? - (\d{{4}}-\d\d-\d\d)$", file.read(), re.MULTILINE)
     return found[1] if found else ""
@@ -177,8 +179,8 @@ def literal(lines: list[str]) -> list[str]:
 
 
 def wrapped(text: str) -> list[str]:
-    """Text with the marks of Markdown, in short lines; none of them begins as a request would."""
-    # Split first, and marked then: a mark may go over the end of a line.
+    """Convert inline Markdown, and wrap it in lines, none of which begins like a request."""
+    # Convert before wrapping: a mark may span lines.
     words = re.split(r"(`[^`]*`|\*\*[^*]*\*\*|\*[^*]*\*|\[[^]]*\]\([^)]*\))", " ".join(text.split()))
     marked = "".join(map(mark, words))
     lines = textwrap.wrap(marked, 78, break_long_words=False, break_on_hyphens=False)
@@ -212,7 +214,7 @@ _ESCAPES = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "
 
 
 def plain(text: str) -> str:
-    """Text as it is, whatever a formatter would make of its characters, in ASCII."""
+    """Escape text so that a formatter shows it unchanged; the result is ASCII."""
     return "".join(_ESCAPES.get(c) or (c if c.isascii() else rf"\[u{ord(c):04X}]") for c in text)
 
 

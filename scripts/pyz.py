@@ -1,8 +1,8 @@
-"""Make the whole program one file: pyz.py FILE.
+"""Build the single-file executable: pyz.py FILE.
 
-A line of sh, then a zip of the sources. Sources, not bytecode: that would be for one Python only, and not the same
-bytes everywhere; and stored, not packed: zlib has versions too, and to load it takes longer than to read the file.
-So one commit gives one file, wherever it is made.
+The file is a line of sh followed by a zip of the sources. One commit gives the same bytes on every machine: bytecode
+would differ between Pythons, and compressed data between versions of zlib (which also takes longer to load than the
+file takes to read).
 """
 
 import os
@@ -11,7 +11,7 @@ import sys
 import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# -I and -S: start fast, and import nothing from where we are called. To Python all this is just in front of the zip.
+# -I and -S: start fast, and import nothing from the current directory. Python skips everything before the zip.
 HEADER = b'#!/bin/sh\nexec python3 -I -S "$0" "$@"\nexit\n'
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -33,15 +33,15 @@ def main(target: str) -> None:
 
 
 def sources() -> "list[str]":
-    """The files of the package, and the license that it is given under."""
+    """Return the paths of the files in the package, and of its license."""
     names = ["LICENSE"]
     for folder, _, found in os.walk(os.path.join(ROOT, "ostream")):
-        names += [os.path.relpath(os.path.join(folder, name), ROOT) for name in found if name.endswith(".py")]
+        names += [os.path.relpath(os.path.join(folder, name), ROOT) for name in found if name.endswith((".py", "sh"))]
     return names
 
 
 def launcher() -> bytes:
-    """bin/ostream, without the place of the package: Python looks into the zip that it runs."""
+    """Return bin/ostream without the line that sets sys.path: Python searches the zip that it runs."""
     text, found = re.subn(rb"^(#.*\n)*sys\.path\..*\n", b"", read("bin/ostream"), flags=re.MULTILINE)
     if found != 1:
         sys.exit("pyz.py: bin/ostream: not one line that sets sys.path")

@@ -137,26 +137,6 @@ def test_the_launcher_imports_nothing_from_where_it_is_called(command: str, tmp_
     assert (result.returncode, b"--bogus" in result.stderr) == (2, True)
 
 
-ALONE = [
-    (["--help"], 0, "usage: ostream COMMAND", ""),
-    (["-h"], 0, "usage: ostream COMMAND", ""),
-    (["--version"], 0, f"ostream {__version__}\n", ""),
-    ([], 2, "", "ostream: no command; see 'ostream --help'\n"),
-    (["frobnicate"], 2, "", "ostream: frobnicate: no such command; see 'ostream --help'\n"),
-    (["extract_content"], 2, "", "ostream: extract_content: no such command; see 'ostream --help'\n"),
-    (["--bogus"], 2, "", "ostream: --bogus: no such command; see 'ostream --help'\n"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "status", "begins", "message"), ALONE)
-def test_ostream_alone(arguments: list[str], status: int, begins: str, message: str) -> None:
-    result = call("ostream", *arguments)
-    assert (result.returncode, result.stderr.decode()) == (status, message)
-    assert result.stdout.decode().startswith(begins)
-    if "help" in "".join(arguments):
-        assert all(f"\n  {name} " in result.stdout.decode() for name in COMMANDS)
-
-
 # Not a launcher, which coverage does not see into.
 PYTHON = "python3 -m ostream"
 

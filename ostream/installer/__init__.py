@@ -1,1 +1,1 @@
-"""What `ostream` says of itself, how it installs itself, and how a shell completes its commands."""
+"""The options of `ostream` itself: help, installing the commands under their own names, and shell completion."""

@@ -1,19 +1,18 @@
-"""What may stand where the user of a shell pressed the tabulator: commands, options, values, models, files.
+"""Complete command lines: the words that a shell offers for the word under the cursor.
 
-Everything is read off the parsers, so that it can't go stale. `ostream --complete WORD...` gives it to the functions of
-shells.py, a line for each: a whole word, a tab, what it means. A line that begins with a tab names what the shell
-knows better: "files" (then, after another tab, the beginning of the word that belongs to no file's name) or "commands".
+`ostream --completion SHELL` prints the script completion.SHELL. Its function runs `ostream --complete WORD...`, which
+prints one line per candidate: the complete word, a tab, and its description. A line that begins with a tab asks for
+candidates of the shell: "files", then after another tab the part of the word before the file name; or "commands".
+All candidates are derived from the option tables.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 
-from ostream.client import Client
 from ostream.errors import OstreamError, RequestError
-from ostream.net.timeouts import Timeouts
-from ostream.net.tls import TLSConfig
 from ostream.system.polling import pollable_or_none
 
 TYPE_CHECKING = False
@@ -21,39 +20,53 @@ if TYPE_CHECKING:
     from typing import Any, List, Mapping, Optional, Tuple
 
     from ostream.cli.parser import Option, Parser
+    from ostream.client import Client
 
     # Options and the text of their values.
     Given = List[Tuple[Option, Optional[str]]]
 
-# Somebody is waiting with a finger in the air; a dead server must not show.
-PATIENCE_S = 1.0
-SIZE_LIMIT = 4 << 20
+SHELLS = ("bash", "zsh", "fish")
 
-# A name goes onto a command line, and a server may say anything: nothing that means something to a shell.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
+# Completion is interactive: give up on a server after this time, and on a longer list of models.
+MODELS_TIMEOUT_S = 1.0
+MODELS_LIMIT = 4 << 20
 
-_TYPED = "\0"  # stands for the word that is being typed: no argument holds one
+# A server chooses these names, and they become part of a command line: allow nothing that is special to a shell.
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
+
+_CURSOR = "\0"  # the word under the cursor; no argument contains it
+
+
+def script(shell: str, commands: Mapping[str, tuple[str, str]]) -> str:
+    """Return the completion script of a shell."""
+    path = os.path.join(os.path.dirname(__file__), f"completion.{shell}")
+    # The loader reads from a directory and from a zip.
+    text: str = __spec__.loader.get_data(path).decode()  # type: ignore[union-attr]
+    return text.replace(" in COMMANDS", f" in {' '.join(commands)}")
 
 
 def complete(words: list[str], commands: Mapping[str, tuple[str, str]], options: Mapping[str, str]) -> list[str]:
-    """The lines for what may take the place of the last of `words`, which stand behind the name of the program.
+    """Return the lines for the last of `words`, the arguments of `ostream`.
 
-    `commands` is the table of commands, `options` has those of the program itself: what their value is, or "".
+    `commands`: the table of commands. `options`: the options of `ostream` itself, with the kind of their value or "".
     """
     *before, current = words or [""]
+    if before[:1] == ["help"]:
+        before = before[1:]
+        options = {}
     if not before:
-        lines = [f"{name}\t{what}" for name, (_, what) in commands.items()]
+        lines = [f"{name}\t{description}" for name, (_, description) in commands.items()]
         lines += [f"{option}\t" for option in options] if current else []
         return [line for line in lines if line.startswith(current)]
     command, *before = before
     if command in commands:
         module = __import__(f"ostream.commands.{command.replace('-', '_')}", fromlist=["parser"])
-        return _of_command(module.parser(), before, current, commands, options)
+        return _complete_command(module.parser(), before, current, commands, options)
     kind = options.get(command, "") if not before else ""
     return _files("") if kind == "DIR" else [f"{word}\t" for word in kind.split() if word.startswith(current)]
 
 
-def _of_command(
+def _complete_command(
     parser: Parser,
     before: list[str],
     current: str,
@@ -61,18 +74,18 @@ def _of_command(
     options: Mapping[str, str],
 ) -> list[str]:
     try:
-        given, _, rest = parser.split([*before, _TYPED])
-    except RequestError:  # an unknown option: what follows could mean anything
+        given, _, rest = parser.split([*before, _CURSOR])
+    except RequestError:  # after an unknown option, every word is ambiguous
         return []
-    if given and given[-1][1] == _TYPED:
-        return _values(given[-1][0], given, "", current)
+    if given and given[-1][1] == _CURSOR:
+        return _complete_value(given[-1][0], given, "", current)
     if rest and parser.takes_command:
-        return _of_wrapped(rest[:-1], current, commands, options)
+        return _complete_wrapped(rest[:-1], current, commands, options)
     if not rest and current.startswith("--") and "=" in current:
         name, _, value = current.partition("=")
-        return _values(parser.find(name), given, f"{name}=", value)
+        return _complete_value(parser.find(name), given, f"{name}=", value)
     if not rest and current.startswith("-") and len(current) > 2 and current[1] != "-":
-        return _values(parser.find(current[:2]), given, current[:2], current[2:])
+        return _complete_value(parser.find(current[:2]), given, current[:2], current[2:])
     if not rest and current.startswith("-"):
         return [
             f"{name}\t{option.help}" for option in parser.options for name in option.names if name.startswith(current)
@@ -80,20 +93,21 @@ def _of_command(
     return _files("") if parser.operands.metavar == "FILE" else []
 
 
-def _of_wrapped(
+def _complete_wrapped(
     before: list[str], current: str, commands: Mapping[str, tuple[str, str]], options: Mapping[str, str]
 ) -> list[str]:
-    """What may stand in the command of a wrapper, which may be one of ours."""
+    """Return the lines for a word in the command line that a wrapper runs."""
     if not before:
-        return [*(f"{name}\t{what}" for name, (_, what) in commands.items() if name.startswith(current)), "\tcommands"]
+        own = [f"{name}\t{description}" for name, (_, description) in commands.items() if name.startswith(current)]
+        return [*own, "\tcommands"]
     name = before[0].rpartition("/")[2]
     if name in commands or name == "ostream":
         return complete([*(before[1:] if name == "ostream" else [name, *before[1:]]), current], commands, options)
     return _files("")
 
 
-def _values(option: Option | None, given: Given, prefix: str, value: str) -> list[str]:
-    """Return what completes `value`, the value of this option; `prefix` is what comes before it in the same word."""
+def _complete_value(option: Option | None, given: Given, prefix: str, value: str) -> list[str]:
+    """Return the lines for `value`, the value of an option; `prefix` is what comes before it in the same word."""
     if option is None or not option.metavar:
         return []
     if option.dest == "model":
@@ -112,20 +126,23 @@ def _files(prefix: str) -> list[str]:
     return [f"\tfiles\t{prefix}"]
 
 
-def models(connection: dict[str, str | None]) -> list[str]:
-    """The names of the server's models; none, and no word about it, if there is no answer soon."""
+def models(connection: Mapping[str, str | None]) -> list[str]:
+    """Return the names of the models on the server, or none if it does not answer in time or not properly."""
+    from ostream.client import Client
+
+    host, cacert = connection.get("host"), connection.get("cacert")
     try:
-        return _names(
-            _tags(Client(connection.get("host"), cacert=connection.get("cacert"), insecure="insecure" in connection))
-        )
+        return _names(_tags(Client(host, cacert=cacert, insecure="insecure" in connection)))
     except (OstreamError, ValueError, RecursionError):
         return []
 
 
 def _tags(client: Client) -> bytes:
     from ostream.net import transport
+    from ostream.net.timeouts import Timeouts
+    from ostream.net.tls import TLSConfig
 
-    timeouts = Timeouts(max_time=PATIENCE_S)
+    timeouts = Timeouts(max_time=MODELS_TIMEOUT_S)
     tls_config = TLSConfig(client.cacert, client.insecure)
     response = transport.request(
         client.host, "GET", "/api/tags", None, client.headers, timeouts, tls_config, pollable_or_none(1)
@@ -133,7 +150,7 @@ def _tags(client: Client) -> bytes:
     body = b""
     for block in response.blocks():
         body += block
-        if len(body) > SIZE_LIMIT:
+        if len(body) > MODELS_LIMIT:
             break
     response.close()
     return body
@@ -143,4 +160,4 @@ def _names(body: bytes) -> list[str]:
     answer: Any = json.loads(body)
     found = answer.get("models") if isinstance(answer, dict) else None
     names = [model.get("name") for model in found if isinstance(model, dict)] if isinstance(found, list) else []
-    return [name for name in names if isinstance(name, str) and _NAME.fullmatch(name)]
+    return [name for name in names if isinstance(name, str) and _MODEL_NAME.fullmatch(name)]

@@ -1,4 +1,7 @@
-"""ostream --install: the commands under their bare names, as links in a directory of the user's choice."""
+"""ostream --install and --uninstall: link the commands under their own names in a directory, and remove the links.
+
+Other programs may have these names, so nothing but a link to an ostream program is ever replaced or removed.
+"""
 
 from __future__ import annotations
 
@@ -9,65 +12,129 @@ from ostream.errors import OutputError, RequestError, reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterable
+    from typing import Iterator, Sequence
 
-# What the program may be called, and so what a link of ours points to.
-_OURS = re.compile(r"ostream([.-].*)?")
+# Every launcher, the console script of pip and the zipapp contain this.
+_IMPORT = b"from ostream.__main__ import"
+# The file names of these, to recognise a link whose target is gone.
+_PROGRAM_NAME = re.compile(r"ostream(-\d[\w.]*)?(\.pyz)?")
 
 
-def install(program: str, folder: str, names: Iterable[str]) -> str:
-    """Link each of `names` in `folder`, which is made if need be, to `program`; gives a note, or "".
+def install(argv0: str, directory: str, names: Sequence[str]) -> list[str]:
+    """Link each of `names` in `directory`, which is created if missing, to the running program.
 
-    All or nothing, as far as can be told before: raises RequestError for a name that is taken by something else.
+    `argv0`: the path by which the program was started. Returns lines for the user: what was linked, whether the
+    directory is on PATH, which programs come first there, and what to do next.
+    Raises RequestError, before anything is changed, if a name is taken, OutputError if a link can't be made.
     """
-    program, folder = _program(program), os.path.abspath(folder)
+    program, directory = _program(argv0), os.path.abspath(directory)
     try:
-        os.makedirs(folder, exist_ok=True)
-        for name in names:
-            if _is_taken(os.path.join(folder, name), program):
-                raise RequestError(
-                    f"{os.path.join(folder, name)}: is there, and no link to ostream",
-                    advice="nothing was changed; remove it, or name another directory",
-                )
-        for name in names:
-            _link(os.path.join(folder, name), program)
+        os.makedirs(directory, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{error.filename or folder}: {reason(error)}") from None
-    path = os.environ.get("PATH", "").split(os.pathsep)
-    if any(os.path.realpath(each) == os.path.realpath(folder) for each in path if each):
-        return ""
-    return f"{folder}: is not on PATH; add it there"
+        raise OutputError(f"{error.filename}: {reason(error)}") from None
+    for name in names:
+        path = os.path.join(directory, name)
+        if os.path.lexists(path) and _place(path) != _place(program) and not is_link_to_ostream(path):
+            raise RequestError(
+                f"{path} already exists and was not created by ostream; nothing was changed",
+                advice="remove it or choose another directory",
+            )
+    for name in names:
+        _link(os.path.join(directory, name), program)
+    return [f"linked {', '.join(names)} in {directory}\n", *_next_steps(directory, names)]
+
+
+def uninstall(directory: str, names: Sequence[str]) -> list[str]:
+    """Remove the links to ostream programs that have one of `names`. Returns lines for the user.
+
+    Raises OutputError if a link can't be removed.
+    """
+    directory = os.path.abspath(directory)
+    removed, kept = [], []
+    for name in names:
+        path = os.path.join(directory, name)
+        if is_link_to_ostream(path):
+            try:
+                os.unlink(path)
+            except OSError as error:
+                raise OutputError(f"{path}: {reason(error)}") from None
+            removed.append(name)
+        elif os.path.lexists(path):
+            kept.append(f"kept {path}: not a link to ostream\n")
+    return [f"removed {', '.join(removed)} from {directory}\n" if removed else f"no links in {directory}\n", *kept]
+
+
+def is_link_to_ostream(path: str) -> bool:
+    """Whether `path` is a symbolic link to an ostream program, of any version, or to where one was."""
+    if not os.path.islink(path):
+        return False
+    target = os.path.realpath(path)
+    if not os.path.lexists(target):
+        return bool(_PROGRAM_NAME.fullmatch(os.path.basename(os.readlink(path))))
+    if not os.path.isfile(target):
+        return False
+    try:
+        with open(target, "rb") as file:
+            return _IMPORT in file.read()
+    except OSError:
+        return False
 
 
 def _program(argv0: str) -> str:
-    """The file that runs us, to be linked to."""
+    """Return the path of the running program, for links to it."""
     path = os.path.abspath(argv0)
     if os.path.basename(path) == "__main__.py":  # python3 -m ostream, of a checkout
         path = os.path.join(os.path.dirname(os.path.dirname(path)), "bin", "ostream")
     if not (os.path.isfile(path) and os.access(path, os.X_OK)):
-        raise RequestError(
-            f"{path}: is no program to link to", advice="make it executable, or run an installed ostream"
-        )
+        raise RequestError(f"{path}: not an executable file", advice="make it executable, or run an installed ostream")
     return path
 
 
-def _is_taken(path: str, program: str) -> bool:
-    """Does something stand there that is neither the program itself nor a link of ours, be it to an older place?"""
-    if not os.path.lexists(path) or _place(path) == _place(program):
-        return False
-    return not (os.path.islink(path) and _OURS.fullmatch(os.path.basename(os.readlink(path))))
-
-
 def _link(path: str, program: str) -> None:
-    place, name = _place(program)
-    if _place(path) == (place, name):
+    directory, name = _place(program)
+    if _place(path) == (directory, name):
         return
     new = f"{path}.{os.urandom(4).hex()}.new"
-    os.symlink(name if _place(path)[0] == place else program, new)
-    os.replace(new, path)
+    try:
+        # Relative within one directory, so that the directory can be moved.
+        os.symlink(name if _place(path)[0] == directory else program, new)
+        os.replace(new, path)
+    except OSError as error:
+        # Of the link, not the program: for symlink(), error.filename is the target.
+        raise OutputError(f"{path}: {reason(error)}") from None
 
 
 def _place(path: str) -> tuple[str, str]:
-    """The true directory of a file, and its name there: the file itself may be a link."""
-    folder, name = os.path.split(path)
-    return os.path.realpath(folder), name
+    """Return the directory of a file without links, and its name there, which may be a link."""
+    directory, name = os.path.split(path)
+    return os.path.realpath(directory), name
+
+
+def _next_steps(directory: str, names: Sequence[str]) -> Iterator[str]:
+    from shlex import quote
+
+    search = [os.path.realpath(each) for each in os.environ.get("PATH", "").split(os.pathsep) if each]
+    if os.path.realpath(directory) in search:
+        position = search.index(os.path.realpath(directory))
+        for other, hidden in _same_names(directory, names, search[:position]):
+            yield f"{hidden}: {other} comes first on PATH; put {directory} before it, or run ostream COMMAND\n"
+        for other, hidden in _same_names(directory, names, search[position + 1 :]):
+            yield f"{hidden}: {other} has the same name and comes later on PATH\n"
+    elif os.environ.get("SHELL", "").endswith("/fish"):
+        yield f"{directory} is not on PATH; to add it, run: fish_add_path {quote(directory)}\n"
+    else:
+        yield f"{directory} is not on PATH; add this line to ~/.profile or the startup file of your shell:\n"
+        yield f'  export PATH={quote(directory)}:"$PATH"\n'
+    yield "next: send -m MODEL 'Why is the sky blue?' | extract-content\n"
+
+
+def _same_names(directory: str, names: Sequence[str], search: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each directory of `search` that has other programs with these names, and the names."""
+    for other in dict.fromkeys(search):
+        found = [name for name in names if _is_other_program(os.path.join(other, name), os.path.join(directory, name))]
+        if found:
+            yield other, ", ".join(found)
+
+
+def _is_other_program(path: str, link: str) -> bool:
+    return os.access(path, os.X_OK) and not os.path.samefile(path, link)

@@ -1,8 +1,8 @@
-"""What `ostream` says and does by itself, without a command: on no command's way to its work."""
+"""`ostream` without a command: its help and its own options. No command loads this module."""
 
 from __future__ import annotations
 
-from ostream.errors import STATUSES, RequestError
+from ostream.errors import STATUSES, USAGE, RequestError
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.output import Output
 from ostream.system.process import run_process
@@ -14,72 +14,100 @@ if TYPE_CHECKING:
 
     Commands = Mapping[str, Tuple[str, str]]
 
-SUMMARY = "Stream from Ollama through Unix pipes, and learn the truth about a failed stream."
+SUMMARY = (
+    "Command-line filters for streaming answers from Ollama. If a stream fails or is truncated, "
+    "the pipeline's exit status reports it."
+)
 
-# Its options, and what their value is.
-OPTIONS = {"--help": "", "--version": "", "--install": "DIR", "--completion": "bash zsh fish"}
+# The options of `ostream` itself, and the kind of their value.
+OPTIONS = {"--help": "", "--version": "", "--install": "DIR", "--uninstall": "DIR", "--completion": "bash zsh fish"}
 
 
-def about(program: str, arguments: list[str], commands: Commands) -> int:
-    """Answer what is asked of `ostream` itself, which runs as `program`; gives the exit status."""
-    diagnostics = Diagnostics("ostream")
-    command, *arguments = arguments
+def run_main_option(argv0: str, program: str, arguments: list[str], commands: Commands) -> int:
+    """Run `ostream` with arguments that do not begin with a command, and return the exit status.
+
+    `argv0`: the path of the program. `program`: how it was called, for advice. `commands`: the table of commands.
+    """
+    diagnostics = Diagnostics("ostream", program)
+    command, *values = arguments or [""]
     option, equals, value = command.partition("=")
-    words = [value, *arguments] if equals else arguments
+    if equals:
+        values = [value, *values]
 
     def run() -> int:
-        if command in ("-h", "--help"):
-            Output(1, "standard output").write_text(_help(commands))
+        if not command:
+            Output(2, "standard error").write_text(_list(program, commands))
+            return USAGE
+        lines: list[str] = []
+        if command in ("-h", "--help") or arguments == ["help"]:
+            lines = [_help(program, commands)]
         elif command == "--version":
-            Output(1, "standard output").write_text(f"ostream {__version__}\n")
-        elif option == "--install":
-            from ostream.installer.install import install
+            lines = [f"ostream {__version__}\n"]
+        elif option in ("--install", "--uninstall"):
+            from ostream.installer.install import install, uninstall
 
-            note = install(program, _one(words, "--install", "DIR"), ["ostream", *commands])
-            if note:
-                diagnostics.note(note)
+            directory = _only_value(values, option, "DIR", program)
+            names = ["ostream", *commands]
+            lines = install(argv0, directory, names) if option == "--install" else uninstall(directory, names)
         elif option == "--completion":
-            from ostream.installer.shells import SHELLS, script
+            from ostream.installer.completion import SHELLS, script
 
-            shell = _one(words, "--completion", "SHELL")
+            shell = _only_value(values, option, "SHELL", program)
             if shell not in SHELLS:
-                raise RequestError(f"--completion: {shell}: no such shell", advice=f"there are {', '.join(SHELLS)}")
-            Output(1, "standard output").write_text(script(shell, list(commands)))
+                raise RequestError(f"--completion: unknown shell {shell}", advice=f"use one of {', '.join(SHELLS)}")
+            lines = [script(shell, commands)]
         elif command == "--complete":
             from ostream.installer.completion import complete
 
-            found = complete(arguments, commands, OPTIONS)
-            Output(1, "standard output").write_text("".join(f"{line}\n" for line in found))
-        elif not command:
-            raise RequestError("no command; see 'ostream --help'")
+            lines = [f"{line}\n" for line in complete(values, commands, OPTIONS)]
         else:
-            raise RequestError(f"{command}: no such command; see 'ostream --help'")
+            raise _unknown(values[0] if command == "help" else option, [*commands, "help", *OPTIONS], program)
+        Output(1, "standard output").write_text("".join(lines))
         return 0
 
     return run_process(diagnostics, run)
 
 
-def _one(words: list[str], option: str, what: str) -> str:
-    if len(words) != 1 or not words[0] or words[0].startswith("-"):
-        raise RequestError(f"{option}: needs one {what}", advice="see 'ostream --help'")
-    return words[0]
+def _only_value(values: list[str], option: str, name: str, program: str) -> str:
+    if len(values) != 1 or not values[0] or values[0].startswith("-"):
+        raise RequestError(f"{option}: needs one {name}", advice=f"see '{program} --help'")
+    return values[0]
 
 
-def _help(commands: Commands) -> str:
-    rows = "".join(f"  {name:<18}{kind:<9}{what}\n" for name, (kind, what) in commands.items())
+def _unknown(name: str, names: list[str], program: str) -> RequestError:
+    import difflib
+
+    near = difflib.get_close_matches(name, names, 1)
+    kind = "option" if name.startswith("-") else "command"
+    suggestion = f"did you mean {near[0]}? " if near else ""
+    return RequestError(f"{name}: unknown {kind}", advice=f"{suggestion}'{program} help' lists the commands")
+
+
+def _list(program: str, commands: Commands) -> str:
+    return f"usage: {program} COMMAND [ARGUMENT ...]\n\n{_rows(commands)}\nRun '{program} help COMMAND' for details.\n"
+
+
+def _rows(commands: Commands) -> str:
+    return "".join(f"  {name:<18}{kind:<9}{description}\n" for name, (kind, description) in commands.items())
+
+
+def _help(program: str, commands: Commands) -> str:
     statuses = "".join(
         f"  {status.code:<4}{status.meaning}\n" for status in sorted(STATUSES, key=lambda each: each.code)
     )
     return (
-        "usage: ostream COMMAND [ARGUMENT ...]\n"
-        "       ostream --install DIR | --completion SHELL\n\n"
-        f"{SUMMARY}\n\n"
-        f"{rows}\n"
-        "  --install DIR       link the commands under these names in DIR\n"
-        "  --completion SHELL  print what bash, zsh or fish needs to complete command lines\n\n"
-        "Run 'ostream COMMAND --help' for details.\n\n"
+        f"usage: {program} COMMAND [ARGUMENT ...]\n"
+        f"       {program} help [COMMAND]\n"
+        f"       {program} --install DIR | --uninstall DIR | --completion SHELL\n\n"
+        f"{SUMMARY.replace('truncated, ', 'truncated,{}').format(chr(10))}\n\n"
+        f"{_rows(commands)}\n"
+        "  --install DIR       link the commands in DIR, to run them as send, batch and so on\n"
+        "  --uninstall DIR     remove these links\n"
+        "  --completion SHELL  print the completion script for bash, zsh or fish\n"
+        "  --version           show the version\n\n"
+        f"Run '{program} help COMMAND' for details.\n\n"
         f"exit status:\n{statuses}\n"
         "examples:\n"
-        "  ostream send -m qwen3 'Why is the sky blue?' | ostream extract-content\n"
-        "  PATH=$PWD/bin:$PATH; send -m qwen3 --think '17 × 23?' | extract-thinking -w t.txt | extract-content\n"
+        f"  {program} send -m qwen3 'Why is the sky blue?' | {program} extract-content\n"
+        f"  {program} --install ~/.local/bin && send -m qwen3 'Why is the sky blue?' | extract-content\n"
     )

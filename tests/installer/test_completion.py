@@ -1,4 +1,4 @@
-"""What `ostream --complete` offers, and what it never does: wait, speak, or hand a server's words to a shell."""
+"""`ostream --complete`: the candidates, a time limit, and no text of a server that a shell would interpret."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def complete(*words: str, **env: str) -> list[str]:
 
 
 def offered(*words: str, **env: str) -> list[str]:
-    """Without what they mean."""
+    """The candidates without their descriptions."""
     return [line if line.startswith("\t") else line.partition("\t")[0] for line in complete(*words, **env)]
 
 
@@ -40,6 +40,9 @@ CASES = [
     (["--completion", "z"], ["zsh"]),
     (["--completion", "zsh", ""], []),
     (["--install", ""], [FILES]),
+    (["--uninstall", ""], [FILES]),
+    (["help", "extract-t"], ["extract-thinking"]),
+    (["help", "--"], []),
     (["--version", ""], []),
     (["frobnicate", ""], []),
     (["send", ""], []),
@@ -88,12 +91,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(("words", "expected"), CASES, ids=[" ".join(words) for words, _ in CASES])
-def test_what_is_offered(words: list[str], expected: list[str]) -> None:
+def test_candidates(words: list[str], expected: list[str]) -> None:
     assert offered(*words) == expected
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_of_the_help_is_offered_with_what_it_means(command: str) -> None:
+def test_every_option_of_the_help_is_a_candidate_with_its_description(command: str) -> None:
     text = " ".join(call(command, "--help").stdout.decode().split())
     lines = dict(line.split("\t") for line in complete(command, "-"))
     assert {"-h", "--help", "-q", "--verbose"} <= set(lines)
@@ -124,12 +127,12 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("body", "expected"), ANSWERS)
-def test_a_server_can_say_what_it_likes(body: bytes, expected: list[str]) -> None:
+def test_only_harmless_model_names_are_candidates(body: bytes, expected: list[str]) -> None:
     with tcp(Answers(http_answer(200, body))) as port:
         assert offered("send", "-m", "", OLLAMA_HOST=f"127.0.0.1:{port}") == expected
 
 
-def test_the_server_that_the_line_names_is_asked_as_send_would_ask_it() -> None:
+def test_the_request_uses_the_options_and_the_environment_as_send_does() -> None:
     answers = Answers(http_answer(200, tags("a:1", "b:2")))
     with tcp(answers) as port:
         host = f"http://127.0.0.1:{port}/base"
@@ -146,16 +149,16 @@ def test_the_server_that_the_line_names_is_asked_as_send_would_ask_it() -> None:
 @pytest.mark.parametrize(
     "host", ["127.0.0.1:1", "no-such-host.invalid", "ftp://x", "http://me:secret@x", "https://127.0.0.1:1", "a b"]
 )
-def test_without_an_answer_there_are_no_names_and_no_words(host: str) -> None:
+def test_without_a_server_there_are_no_candidates_and_no_messages(host: str) -> None:
     assert offered("send", "-m", "", OLLAMA_HOST=host) == []
     assert offered("send", "--host", host, "-m", "") == []
 
 
-def test_a_key_does_not_go_where_it_may_not() -> None:
+def test_the_key_is_not_sent_in_the_clear() -> None:
     assert offered("send", "-m", "", OLLAMA_HOST="http://192.0.2.1:1", OLLAMA_API_KEY="bad\nkey") == []
 
 
-def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
+def test_a_silent_server_delays_completion_for_a_limited_time() -> None:
     def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/json")
         exchange.chunk(b'{"models":[')
@@ -165,10 +168,10 @@ def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
         for host in (f"127.0.0.1:{port}", server.url):
             begin = time.monotonic()
             assert offered("send", "-m", "", OLLAMA_HOST=host) == []
-            assert completion.PATIENCE_S <= time.monotonic() - begin + 0.01 < 30
+            assert completion.MODELS_TIMEOUT_S <= time.monotonic() - begin + 0.01 < 30
 
 
-def test_the_shell_that_has_gone_is_not_waited_for() -> None:
+def test_completion_ends_when_the_shell_does() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with black_hole() as port:

@@ -1,4 +1,4 @@
-"""ostream --install: links that work, and nothing of anybody else's is touched."""
+"""ostream --install and --uninstall: the links work, the report is true, and other programs are never touched."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
@@ -15,94 +16,135 @@ from tests.process import BIN, ROOT, call, environment, sh
 
 NAMES = ["ostream", *COMMANDS]
 PROGRAM = str(BIN / "ostream")
+NEXT = "next: send -m MODEL 'Why is the sky blue?' | extract-content\n"
 
 
-def run_at(path: Path) -> str:
-    """What the command at this path, and so by this name, says of itself."""
+def version_of(path: Path) -> str:
     result = subprocess.run([path, "--version"], env=environment(), capture_output=True, check=True, timeout=60)
     return result.stdout.decode()
 
 
-def test_every_name_is_a_link_that_works(tmp_path: Path) -> None:
-    folder = tmp_path / "new" / "bin"
-    result = call(PROGRAM, "--install", str(folder))
-    note = f"ostream: {folder}: is not on PATH; add it there\n"
-    assert (result.returncode, result.stdout, result.stderr.decode()) == (0, b"", note)
-    assert sorted(os.listdir(folder)) == sorted(NAMES)
+def install(directory: Path, **env: str) -> str:
+    """Install, and return what is printed after the first line, the list of links."""
+    result = call(PROGRAM, "--install", str(directory), env=env)
+    assert (result.returncode, result.stderr) == (0, b"")
+    first, _, rest = result.stdout.decode().partition("\n")
+    assert first == f"linked {', '.join(NAMES)} in {directory}"
+    return rest
+
+
+def test_every_link_works(tmp_path: Path) -> None:
+    install(tmp_path / "new" / "bin")
+    assert sorted(os.listdir(tmp_path / "new" / "bin")) == sorted(NAMES) == sorted(os.listdir(ROOT / "bin"))
     for name in NAMES:
-        assert os.readlink(folder / name) == PROGRAM
-        assert run_at(folder / name) == (
-            f"{name} (ostream) {__version__}\n" if name in COMMANDS else run_at(BIN / name)
+        link = tmp_path / "new" / "bin" / name
+        assert os.readlink(link) == PROGRAM
+        assert version_of(link) == (
+            f"{name} (ostream) {__version__}\n" if name in COMMANDS else f"{name} {__version__}\n"
         )
 
 
-@pytest.mark.parametrize("through", [False, True])
-def test_on_path_there_is_nothing_to_say(through: bool, tmp_path: Path) -> None:
-    folder = tmp_path / "bin"
-    named = tmp_path / "link"
-    named.symlink_to(folder)
-    path = f"/no/such::{named if through else folder}:/bin"
-    assert call(PROGRAM, f"--install={folder}", env={"PATH": path}).stderr == b""
+def test_the_report_says_how_to_add_the_directory_to_path(tmp_path: Path) -> None:
+    directory = tmp_path / "a bin"
+    advice = "is not on PATH; add this line to ~/.profile or the startup file of your shell:"
+    assert install(directory) == f"{directory} {advice}\n  export PATH='{directory}':\"$PATH\"\n{NEXT}"
+    fish = install(directory, SHELL="/usr/bin/fish")
+    assert fish == f"{directory} is not on PATH; to add it, run: fish_add_path '{directory}'\n{NEXT}"
 
 
-def test_again_is_no_different_and_an_old_link_is_brought_up_to_date(tmp_path: Path) -> None:
-    for name, target in (("send", "/no/such/ostream.pyz"), ("stats", "ostream-0.0.9.pyz"), ("batch", "../ostream")):
+def test_the_report_names_programs_of_the_same_name_on_path(tmp_path: Path) -> None:
+    before, directory, after = (tmp_path / name for name in ("before", "bin", "after"))
+    for other, names in ((before, ["batch", "stats"]), (after, ["send"])):
+        other.mkdir()
+        for name in names:
+            (other / name).touch(0o755)
+    (tmp_path / "link").symlink_to(directory)  # the same directory by another name
+    assert install(directory, PATH=f"/none::{tmp_path}/link:/bin") == NEXT
+    assert install(directory, PATH=f"{before}:{directory}:{after}") == (
+        f"batch, stats: {before} comes first on PATH; put {directory} before it, or run ostream COMMAND\n"
+        f"send: {after} has the same name and comes later on PATH\n{NEXT}"
+    )
+
+
+def test_old_links_are_updated_and_removed(tmp_path: Path) -> None:
+    for name, target in (("send", "/none/ostream.pyz"), ("stats", "ostream-0.0.9.pyz"), ("batch", "../ostream")):
         (tmp_path / name).symlink_to(target)
     for _ in range(2):
-        assert call(PROGRAM, "--install", str(tmp_path)).returncode == 0
+        install(tmp_path)
         assert {os.readlink(tmp_path / name) for name in NAMES} == {PROGRAM}
         assert sorted(os.listdir(tmp_path)) == sorted(NAMES)
+    result = call(PROGRAM, f"--uninstall={tmp_path}")
+    assert (result.returncode, result.stdout.decode()) == (0, f"removed {', '.join(NAMES)} from {tmp_path}\n")
+    assert os.listdir(tmp_path) == []
+    assert call(PROGRAM, "--uninstall", str(tmp_path)).stdout.decode() == f"no links in {tmp_path}\n"
 
 
-def _make_file(path: Path) -> None:
-    path.write_text("precious")
+def foreign_ostream(path: Path) -> None:
+    """A link to a program of the same name, as of the unrelated package on PyPI."""
+    (path.parent.parent / "ostream").write_text("#!/bin/sh\n")
+    path.symlink_to("../ostream")
 
 
-def _make_folder(path: Path) -> None:
-    path.mkdir()
-
-
-def _make_link(path: Path) -> None:
-    path.symlink_to("/bin/true")
-
-
-@pytest.mark.parametrize("make", [_make_file, _make_folder, _make_link])
-def test_what_is_not_ours_stays_and_nothing_else_is_made(make, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    taken = tmp_path / "stats"
-    make(taken)
-    before = os.lstat(taken)
-    result = call(PROGRAM, "--install", str(tmp_path))
-    advice = "nothing was changed; remove it, or name another directory"
-    assert (result.returncode, result.stdout) == (2, b"")
-    assert result.stderr.decode() == f"ostream: {taken}: is there, and no link to ostream; {advice}\n"
-    assert os.listdir(tmp_path) == ["stats"]
-    assert os.lstat(taken) == before
-
-
-USAGE = [
-    ["--install"],
-    ["--install", "--help"],
-    ["--install", ""],
-    ["--install="],
-    ["--install", "a", "b"],
-    ["--install=a", "b"],
+FOREIGN: list[Callable[[Path], object]] = [
+    lambda path: path.write_text("precious"),
+    Path.mkdir,
+    lambda path: path.symlink_to("/bin/true"),
+    lambda path: path.symlink_to("/none/ostream-viewer"),
+    lambda path: path.symlink_to("/proc/1/mem"),
+    lambda path: path.symlink_to("/bin"),
+    foreign_ostream,
 ]
 
 
-@pytest.mark.parametrize("arguments", USAGE)
-def test_one_directory_is_needed(arguments: list[str]) -> None:
-    result = call("ostream", *arguments)
+@pytest.mark.parametrize("make", FOREIGN)
+def test_what_ostream_did_not_create_stays(make: Callable[[Path], object], tmp_path: Path) -> None:
+    taken = tmp_path / "bin" / "stats"
+    taken.parent.mkdir()
+    make(taken)
+    before = os.lstat(taken)
+    result = call(PROGRAM, "--install", str(taken.parent))
     assert (result.returncode, result.stdout) == (2, b"")
-    assert result.stderr == b"ostream: --install: needs one DIR; see 'ostream --help'\n"
+    assert result.stderr.decode() == (
+        f"ostream: {taken} already exists and was not created by ostream; nothing was changed; "
+        "remove it or choose another directory\n"
+    )
+    assert os.listdir(taken.parent) == ["stats"]
+    result = call(PROGRAM, "--uninstall", str(taken.parent))
+    assert (result.returncode, result.stdout.decode()) == (
+        0,
+        f"no links in {taken.parent}\nkept {taken}: not a link to ostream\n",
+    )
+    assert os.lstat(taken) == before
 
 
-def test_where_nothing_can_be_made_that_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--install", "--uninstall"])
+@pytest.mark.parametrize("values", [[], ["--help"], [""], ["a", "b"]])
+def test_one_directory_is_needed(option: str, values: list[str]) -> None:
+    result = call("ostream", option, *values)
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert result.stderr.decode() == f"ostream: {option}: needs one DIR; see 'ostream --help'\n"
+
+
+def test_the_error_names_the_file_that_cannot_be_made_or_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     result = call(PROGRAM, "--install", str(tmp_path / "file"))
     assert (result.returncode, result.stderr.decode()) == (1, f"ostream: {tmp_path}/file: File exists\n")
+    install(tmp_path / "bin")
+
+    def refuse(path: str, *others: str) -> None:
+        raise PermissionError(13, "Permission denied", path, None, *others)
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    monkeypatch.setattr(os, "unlink", refuse)
+    for option, directory, name in (("--install", "other", "ostream"), ("--uninstall", "bin", "ostream")):
+        result = call(PROGRAM, option, str(tmp_path / directory))
+        message = f"ostream: {tmp_path}/{directory}/{name}: Permission denied\n"
+        assert (result.returncode, result.stderr.decode()) == (1, message)
 
 
-def test_from_a_zipapp_in_the_same_directory_the_links_move_with_it(pyz: Path, tmp_path: Path) -> None:
+def test_links_to_a_zipapp_in_the_same_directory_move_with_it(pyz: Path, tmp_path: Path) -> None:
     folder = tmp_path / "bin"
     folder.mkdir()
     shutil.copy(pyz, folder / "ostream.pyz")
@@ -110,48 +152,42 @@ def test_from_a_zipapp_in_the_same_directory_the_links_move_with_it(pyz: Path, t
     assert result.returncode == 0, result.stderr
     assert {os.readlink(folder / name) for name in NAMES} == {"ostream.pyz"}
     folder = folder.rename(tmp_path / "moved")
-    assert run_at(folder / "extract-content") == f"extract-content (ostream) {__version__}\n"
+    assert version_of(folder / "extract-content") == f"extract-content (ostream) {__version__}\n"
+    assert sh("./ostream --uninstall .", cwd=folder).returncode == 0
+    assert os.listdir(folder) == ["ostream.pyz"]
 
 
-def test_the_program_may_be_called_ostream_and_stand_there(pyz: Path, tmp_path: Path) -> None:
+def test_the_program_itself_may_be_ostream_in_that_directory(pyz: Path, tmp_path: Path) -> None:
     shutil.copy(pyz, tmp_path / "ostream")
     for result in (call(f"{tmp_path}/ostream", "--install", str(tmp_path)), sh("./ostream --install .", cwd=tmp_path)):
         assert result.returncode == 0, result.stderr
     assert not (tmp_path / "ostream").is_symlink()
     assert {os.readlink(tmp_path / name) for name in COMMANDS} == {"ostream"}
-    assert run_at(tmp_path / "send") == f"send (ostream) {__version__}\n"
+    assert version_of(tmp_path / "send") == f"send (ostream) {__version__}\n"
 
 
-def test_the_program_may_be_reached_in_another_way(pyz: Path, tmp_path: Path) -> None:
-    """Or its own link would come to point to itself."""
+def test_a_link_never_points_to_itself(pyz: Path, tmp_path: Path) -> None:
+    """The program may be started by the very link, through another name of its directory."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "ostream").symlink_to(pyz)
     (tmp_path / "too").symlink_to("bin")
     assert sh("too/ostream --install bin", cwd=tmp_path).returncode == 0
     assert os.readlink(folder / "ostream") == str(pyz)
-    assert run_at(folder / "send") == f"send (ostream) {__version__}\n"
+    assert version_of(folder / "send") == f"send (ostream) {__version__}\n"
 
 
-def test_python3_m_ostream_of_a_checkout_links_to_its_launcher(tmp_path: Path) -> None:
+def test_python3_m_ostream_in_a_checkout_links_to_its_launcher(tmp_path: Path) -> None:
     assert sh("python3 -m ostream --install .", cwd=tmp_path).returncode == 0
     assert os.readlink(tmp_path / "send") == PROGRAM
-    assert call(f"{ROOT}/ostream/__main__.py", "--install", str(tmp_path / "too")).returncode == 0
-    assert os.readlink(tmp_path / "too" / "send") == PROGRAM
 
 
-def test_what_is_no_program_is_not_linked_to(pyz: Path, tmp_path: Path) -> None:
+def test_a_program_that_is_not_executable_is_not_linked_to(pyz: Path, tmp_path: Path) -> None:
     plain = tmp_path / "ostream.pyz"
     shutil.copy(pyz, plain)
     plain.chmod(0o644)
     result = sh("python3 ostream.pyz --install bin", cwd=tmp_path)
     assert result.returncode == 2
     advice = "make it executable, or run an installed ostream"
-    assert result.stderr.decode() == f"ostream: {plain}: is no program to link to; {advice}\n"
+    assert result.stderr.decode() == f"ostream: {plain}: not an executable file; {advice}\n"
     assert not (tmp_path / "bin").exists()
-    folder = call(f"{ROOT}/ostream", "--install", str(tmp_path / "bin"))
-    assert folder.stderr.decode() == f"ostream: {ROOT}/ostream: is no program to link to; {advice}\n"
-
-
-def test_every_name_of_the_checkout_is_installed() -> None:
-    assert sorted(NAMES) == sorted(os.listdir(ROOT / "bin"))

@@ -1,4 +1,4 @@
-"""make install: a program that runs from where it was put, and nothing else; make uninstall leaves nothing."""
+"""make install: the installed program runs without the checkout; make uninstall removes exactly what was installed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from tests.server import body_of
 STREAM = body_of("chat-stream")
 
 
-def make(target: str, folder: Path, check: bool = True) -> subprocess.CompletedProcess[bytes]:
-    argv = ["make", target, f"DESTDIR={folder}/stage", "PREFIX=/opt/a b", f"PYTHON={sys.executable}"]
+PREFIX = "/opt/a 'b\""
+
+
+def make(target: str, folder: Path, *more: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    argv = ["make", target, f"DESTDIR={folder}/stage", f"PREFIX={PREFIX}", f"PYTHON={sys.executable}", *more]
     return subprocess.run(argv, cwd=ROOT, env=environment(), capture_output=True, check=check, timeout=120)
 
 
@@ -38,32 +41,44 @@ def _stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(name="tree")
 def _tree(stage: Path, tmp_path: Path) -> Path:
-    """What was staged, as it comes to stand on the machine that it is for."""
-    shutil.copytree(stage / "stage" / "opt" / "a b", tmp_path / "tree", symlinks=True)
+    """What was staged, moved to the machine that it is for."""
+    shutil.copytree(f"{stage}/stage{PREFIX}", tmp_path / "tree", symlinks=True)
     return tmp_path / "tree"
 
 
-def test_only_ostream_is_put_on_path(tree: Path) -> None:
-    assert os.listdir(tree / "bin") == ["ostream"]
+def test_every_command_is_a_link_that_works(tree: Path) -> None:
+    assert sorted(os.listdir(tree / "bin")) == sorted(["ostream", *COMMANDS])
+    result = subprocess.run([tree / "bin" / "send", "--version"], env=environment(), capture_output=True, check=True)
+    assert result.stdout.decode() == f"send (ostream) {__version__}\n"
 
 
-def test_it_runs_with_bytecode_of_its_own_and_without_the_checkout(tree: Path) -> None:
+def test_links_can_be_left_out_and_the_output_ends_with_the_next_step(tmp_path: Path) -> None:
+    for more, names, step in (
+        (["LINKS=no"], ["ostream"], b"next: ostream send -m MODEL 'Why is the sky blue?' | ostream extract-content"),
+        ([], sorted(["ostream", *COMMANDS]), b"next: send -m MODEL 'Why is the sky blue?' | extract-content"),
+    ):
+        result = make("install", tmp_path, "DESTDIR=", f"PREFIX={tmp_path}/p", *more)
+        assert sorted(os.listdir(tmp_path / "p" / "bin")) == names
+        assert result.stdout.splitlines()[-1] == step
+
+
+def test_it_runs_without_the_checkout_and_has_bytecode(tree: Path) -> None:
     argv = [tree / "bin" / "ostream", "stats"]
     result = subprocess.run(argv, env=environment(), input=STREAM, capture_output=True, check=True)
     assert result.stdout == call("stats", stdin=STREAM).stdout
     installed = {name for name in files(tree / "lib/ostream") if "__pycache__" not in name}
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "ostream").rglob("*.py")}
+    sources = {str(path.relative_to(ROOT)) for glob in ("*.py", "*sh") for path in (ROOT / "ostream").rglob(glob)}
     assert installed == {"bin/ostream", *sources}
     assert (tree / "lib/ostream/ostream/__pycache__" / f"errors.{sys.implementation.cache_tag}.pyc").exists()
 
 
-def test_the_bytecode_names_the_place_where_it_will_be(tree: Path) -> None:
+def test_the_bytecode_has_the_final_paths(tree: Path) -> None:
     for path in (tree / "lib/ostream").rglob("*.pyc"):
-        assert b"/opt/a b/lib/ostream/" in path.read_bytes()
+        assert f"{PREFIX}/lib/ostream/".encode() in path.read_bytes()
         assert b"stage/opt" not in path.read_bytes()
 
 
-def test_the_manual_and_the_completions_go_where_they_are_looked_for(tree: Path) -> None:
+def test_manual_and_completion_are_in_the_usual_directories(tree: Path) -> None:
     shells = {
         "bash-completion/completions/ostream",
         "zsh/site-functions/_ostream",
@@ -74,27 +89,25 @@ def test_the_manual_and_the_completions_go_where_they_are_looked_for(tree: Path)
     assert "_ostream" in (tree / "share" / "bash-completion/completions/ostream").read_text()
 
 
-def test_its_links_work(tree: Path) -> None:
-    subprocess.run([tree / "bin" / "ostream", "--install", tree / "bin"], env=environment(), check=True)
-    result = subprocess.run([tree / "bin" / "send", "--version"], env=environment(), capture_output=True, check=True)
-    assert result.stdout.decode() == f"send (ostream) {__version__}\n"
-
-
-def test_what_is_uninstalled_is_gone_and_the_rest_is_not(tmp_path: Path, stage: Path) -> None:
+def test_uninstall_removes_all_that_was_installed_and_nothing_else(tmp_path: Path, stage: Path) -> None:
     assert stage
-    other = tmp_path / "stage" / "opt" / "a b" / "bin" / "other"
+    other = Path(f"{tmp_path}/stage{PREFIX}/bin/other")
     other.parent.mkdir(parents=True)
     other.touch()
     for target in ("install", "install", "uninstall", "uninstall"):
         make(target, tmp_path)
-    assert files(tmp_path) == {"stage/opt/a b/bin/other"}
+    assert files(tmp_path) == {f"stage{PREFIX}/bin/other"}
 
 
-def test_an_ostream_of_somebody_else_stays(tmp_path: Path, stage: Path) -> None:
+@pytest.mark.parametrize("name", ["ostream", "batch"])
+def test_programs_that_are_not_ours_stay(name: str, tmp_path: Path, stage: Path) -> None:
     assert stage
-    other = tmp_path / "stage" / "opt" / "a b" / "bin" / "ostream"
+    other = Path(f"{tmp_path}/stage{PREFIX}/bin/{name}")
     other.parent.mkdir(parents=True)
     other.write_text("precious")
     make("uninstall", tmp_path)
-    assert make("install", tmp_path, check=False).returncode
+    result = make("install", tmp_path, check=False)
+    assert result.returncode
+    assert name == "ostream" or b"run: make install LINKS=no" in result.stdout
+    make("uninstall", tmp_path)
     assert other.read_text() == "precious"

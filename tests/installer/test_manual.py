@@ -1,4 +1,4 @@
-"""The manual: made of what the commands and the README say, and found good by a formatter that looks for faults."""
+"""The manual pages: complete, correct roff, and equal to the help and the README."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def mandoc(*arguments: str | Path) -> str:
 
 
 def shown(page: Path) -> str:
-    """A page as it is read, on one long line."""
+    """The text of a page, on one line."""
     return " ".join(mandoc("-Tutf8", "-Owidth=500", page).replace("\b_", "").split())
 
 
 def bare(text: str) -> str:
-    """Without the double strokes of a printer, and in one line."""
+    """Remove overstrikes, and join the lines."""
     return " ".join(re.sub(".\b", "", text).split())
 
 
@@ -54,15 +54,15 @@ def test_there_is_a_page_for_every_command(manual: Path) -> None:
     assert pages == {"man1/ostream.1", "man7/ostream.7", *(f"man1/ostream-{name}.1" for name in COMMANDS)}
 
 
-def test_mandoc_finds_no_fault(manual: Path) -> None:
-    said = mandoc("-Tlint", "-W", "style", *sorted(manual.rglob("*.*"))).splitlines()
-    # A page has a date when its version has; an example is as long as it is.
-    known = ("missing date", "input text line longer than 80 bytes")
-    assert [line for line in said if not any(what in line for what in known)] == []
+def test_mandoc_has_no_complaints(manual: Path) -> None:
+    complaints = mandoc("-Tlint", "-W", "style", *sorted(manual.rglob("*.*"))).splitlines()
+    # An unreleased version has no date; examples may be long.
+    accepted = ("missing date", "input text line longer than 80 bytes")
+    assert [line for line in complaints if not any(text in line for text in accepted)] == []
 
 
 @every_command
-def test_a_page_says_what_the_help_says(command: str, manual: Path) -> None:
+def test_a_page_has_the_text_of_the_help(command: str, manual: Path) -> None:
     page = bare(shown(manual / "man1" / f"ostream-{command}.1"))
     text = call(command, "--help").stdout.decode()
     # The texts are the same, the lines are broken in other places; -x X, --xx X is -x, --xx X there.
@@ -109,7 +109,7 @@ def test_the_line_format_and_the_statuses_have_a_page(manual: Path) -> None:
     assert "`" not in page and "**" not in page and "](" not in page
 
 
-def test_what_a_formatter_could_take_for_something_else_is_shown_as_it_is(manual: Path) -> None:
+def test_special_characters_of_roff_are_escaped(manual: Path) -> None:
     page = bare(shown(manual / "man1" / "ostream-send.1"))
     assert "git diff | send -m qwen3 'Write a commit message:' - | extract-content" in page
     assert "× 23?" in bare(shown(manual / "man1" / "ostream-render.1"))
@@ -117,7 +117,7 @@ def test_what_a_formatter_could_take_for_something_else_is_shown_as_it_is(manual
         assert path.read_bytes().isascii()
 
 
-def test_a_version_has_the_date_of_its_release(tmp_path: Path) -> None:
+def test_the_date_is_that_of_the_release(tmp_path: Path) -> None:
     for name in ("scripts", "ostream"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "docs").mkdir()

@@ -63,7 +63,7 @@ def test_the_wheel_holds_the_package_and_asks_for_nothing(built: Path) -> None:
         names = wheel.namelist()
         metadata = wheel.read(f"{NAME}.dist-info/METADATA").decode().partition("\n\n")[0].splitlines()
         scripts = wheel.read(f"{NAME}.dist-info/entry_points.txt").decode()
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "ostream").rglob("*.py")}
+    sources = {str(path.relative_to(ROOT)) for glob in ("*.py", "*sh") for path in (ROOT / "ostream").rglob(glob)}
     information = {f"{NAME}.dist-info/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")}
     assert set(names) == {*sources, "ostream/py.typed", *information, f"{NAME}.dist-info/licenses/LICENSE"}
     assert not [line for line in metadata if line.startswith("Requires-Dist")]

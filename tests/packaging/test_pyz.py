@@ -43,7 +43,7 @@ def test_it_holds_the_sources_and_nothing_else(pyz: Path) -> None:
     with zipfile.ZipFile(pyz) as archive:
         names = archive.namelist()
         assert archive.testzip() is None
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "ostream").rglob("*.py")}
+    sources = {str(path.relative_to(ROOT)) for glob in ("*.py", "*sh") for path in (ROOT / "ostream").rglob(glob)}
     assert set(names) == {"__main__.py", "LICENSE", *sources}
     assert names == sorted(names)
     assert not pyz.stat().st_mode & 0o22
@@ -88,7 +88,7 @@ def test_every_way_to_call_it(command: str, way: str, pyz: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("command", sample(COMMANDS, ["batch"]))
 def test_every_command_is_in_it(command: str, pyz: Path) -> None:
-    assert sh(f"{pyz} {command} --help").stdout == call(command, "--help").stdout
+    assert sh(f"{pyz} {command} --help").stdout == call("ostream", command, "--help").stdout
 
 
 def test_a_pipe_of_it_does_the_main_job(pyz: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Completion in real shells: typed on a terminal, as people do, and then run."""
+"""Completion in real shells: command lines are typed on a terminal, completed with <TAB>, and run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Iterator
 import pytest
 
 from ostream.__main__ import COMMANDS
-from ostream.installer.shells import SHELLS
+from ostream.installer.completion import SHELLS
 from ostream.recording.http_server import RequestHandler
 from tests.process import BIN, call, environment, sh
 from tests.server import black_hole, serve
@@ -24,10 +24,10 @@ from tests.tiers import sample
 
 MODELS = b'{"models":[{"name":"qwen3:0.6b"},{"name":"qwen3:8b"},{"name":"llama3.2:latest"},{"name":"me/own:x-1"}]}'
 
-# How it is started without what its user configured, and what makes it complete.
+# Options for a start without the user's configuration, and the command that enables completion.
 START = {
     "bash": (["--norc", "--noprofile", "-i"], 'eval "$(ostream --completion bash)"'),
-    "zsh": (["-f", "-i"], 'autoload -U compinit; compinit -D -u; eval "$(ostream --completion zsh)"'),
+    "zsh": (["-f", "-i"], 'eval "$(ostream --completion zsh)"'),
     "fish": (["--no-config", "-i"], "ostream --completion fish | source"),
 }
 
@@ -35,7 +35,7 @@ START = {
 class Typed:
     """A shell on a terminal of its own."""
 
-    def __init__(self, shell: str, home: Path, path: str, **changes: str) -> None:
+    def __init__(self, shell: str, home: Path, path: str, before: str = "", **changes: str) -> None:
         program = shutil.which(shell)
         if not program:
             pytest.skip(f"no {shell} here")
@@ -47,10 +47,10 @@ class Typed:
             os.chdir(home)
             os.execve(program, [shell, *options], env)
         self.shown = b""
-        self.run(begin)
+        self.started = self.run(f"{before}{begin}")
 
     def run(self, line: str) -> str:
-        """Type a line, and give what is shown until it has been run."""
+        """Type a line, and return what is shown until it has been run."""
         self.shown = b""
         os.write(self.fd, f"{line}; echo do''ne\n".encode())
         while b"done" not in self.shown:
@@ -65,8 +65,8 @@ class Typed:
 
 
 @contextlib.contextmanager
-def typed(shell: str, home: Path, path: str = str(BIN), **changes: str) -> Iterator[Typed]:
-    terminal = Typed(shell, home, path, **changes)
+def typed(shell: str, home: Path, path: str = str(BIN), before: str = "", **changes: str) -> Iterator[Typed]:
+    terminal = Typed(shell, home, path, before, **changes)
     try:
         yield terminal
     finally:
@@ -91,25 +91,28 @@ LINES = {
     "a model": ("ostream send --dry-run -m ll<TAB> hi", '"model":"llama3.2:latest"'),
     "a model with a colon": ("ostream send --dry-run -m qwen3:0<TAB> hi", '"model":"qwen3:0.6b"'),
     "a model with a slash": ("ostream send --dry-run -m me/<TAB> hi", '"model":"me/own:x-1"'),
-    "a model behind =": ("ostream send --dry-run --model=qwen3:0<TAB> hi", '"model":"qwen3:0.6b"'),
+    "a model after =": ("ostream send --dry-run --model=qwen3:0<TAB> hi", '"model":"qwen3:0.6b"'),
     "a value": ("ostream send --dry-run -m m --think=me<TAB> hi", '"think":"medium"'),
     "a bare name": ("send --dry-run -m qwen3:0<TAB> hi", '"model":"qwen3:0.6b"'),
     "a file": ("ostream extract-content answ<TAB>", "text of the answer"),
     "a file with blanks": ("ostream extract-content with<TAB>", "blanks in its name"),
     "a file of an option": ("ostream send --dry-run -m m --messages mess<TAB>", '"content":"a message"'),
-    "a file behind =": ("ostream send --dry-run -m m --messages=mess<TAB>", '"content":"a message"'),
-    "a file behind @": ("ostream send --dry-run -m m -s @sys<TAB> hi", '"content":"a system"'),
+    "a file after =": ("ostream send --dry-run -m m --messages=mess<TAB>", '"content":"a message"'),
+    "a file after @": ("ostream send --dry-run -m m -s @sys<TAB> hi", '"content":"a system"'),
     "a file in the same word": ("ostream collect -wmess<TAB> answer && cat messages", "text of the answer"),
     "the command of a wrapper": ("ostream replay answer -- ec<TAB> 'or' else", "or else"),
-    "ours in a wrapper": ("ostream replay answer -- send -m m --dry-run --no-sh<TAB> hi", '"shift":false'),
-    "a file to be read": ("ostream extract-content < answ<TAB>", "text of the answer"),
-    "behind a pipe": ("cat answer | ostream extract-c<TAB>", "text of the answer"),
+    "a command of ostream in a wrapper": (
+        "ostream replay answer -- send -m m --dry-run --no-sh<TAB> hi",
+        '"shift":false',
+    ),
+    "a file after <": ("ostream extract-content < answ<TAB>", "text of the answer"),
+    "a command after a pipe": ("cat answer | ostream extract-c<TAB>", "text of the answer"),
 }
 
 
 @pytest.mark.parametrize("what", sample(LINES, 5))
 @every_shell
-def test_what_is_completed_can_be_run(shell: str, what: str, host: str, tmp_path: Path) -> None:
+def test_completed_lines_run(shell: str, what: str, host: str, tmp_path: Path) -> None:
     chunk = '{"message":{"content":"%s"},"done":true}\n'
     (tmp_path / "answer").write_text(chunk % "text of the answer")
     (tmp_path / "with blanks").write_text(chunk % "blanks in its name")
@@ -120,8 +123,20 @@ def test_what_is_completed_can_be_run(shell: str, what: str, host: str, tmp_path
         assert expected in terminal.run(line.replace("<TAB>", "\t"))
 
 
+COMPINIT = "autoload -U compinit; compinit -D -u; "
+
+
+@pytest.mark.parametrize(("before", "after"), [(COMPINIT, ""), ("", COMPINIT)])
+def test_zsh_may_load_compinit_before_or_after(before: str, after: str, tmp_path: Path) -> None:
+    with typed("zsh", tmp_path, before=before) as terminal:
+        assert "compdef" not in terminal.started.replace(START["zsh"][1], "")
+        terminal.run(f"{after}true")
+        assert "collect (ostream) " in terminal.run("ostream collect --vers\t")
+        assert "send (ostream) " in terminal.run("send --vers\t")
+
+
 @every_shell
-def test_a_name_that_is_not_ours_is_neither_completed_nor_run(shell: str, host: str, tmp_path: Path) -> None:
+def test_another_program_of_the_same_name_is_neither_completed_nor_run(shell: str, host: str, tmp_path: Path) -> None:
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "ostream").symlink_to(BIN / "ostream")
@@ -134,7 +149,7 @@ def test_a_name_that_is_not_ours_is_neither_completed_nor_run(shell: str, host: 
 
 @pytest.mark.full
 @every_shell
-def test_a_dead_server_does_not_keep_anybody_waiting(shell: str, tmp_path: Path) -> None:
+def test_a_silent_server_delays_the_shell_for_a_limited_time(shell: str, tmp_path: Path) -> None:
     with black_hole() as port, typed(shell, tmp_path, OLLAMA_HOST=f"127.0.0.1:{port}") as terminal:
         begin = time.monotonic()
         terminal.run("true ostream send -m \t")
@@ -143,36 +158,22 @@ def test_a_dead_server_does_not_keep_anybody_waiting(shell: str, tmp_path: Path)
 
 
 @every_shell
-def test_the_shell_finds_no_fault_in_it(shell: str) -> None:
+def test_the_syntax_is_valid_and_the_commands_are_filled_in(shell: str) -> None:
     if not shutil.which(shell):
         pytest.skip(f"no {shell} here")
     result = sh(f"ostream --completion {shell} | {shell} -n")
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
-
-
-@every_shell
-def test_every_name_is_in_it(shell: str) -> None:
     text = call("ostream", "--completion", shell).stdout.decode()
-    assert f"for {'_ostream_' if shell == 'bash' else ''}name in {' '.join(COMMANDS)}" in text
+    assert f"name in {' '.join(COMMANDS)}" in text and "COMMANDS" not in text
 
 
-@pytest.mark.parametrize("arguments", [["--completion"], ["--completion", "bash", "zsh"], ["--completion="]])
-def test_one_shell_is_needed(arguments: list[str]) -> None:
-    result = call("ostream", *arguments)
-    assert (result.returncode, result.stderr) == (
-        2,
-        b"ostream: --completion: needs one SHELL; see 'ostream --help'\n",
-    )
+def test_the_zipapp_has_the_scripts(pyz: Path) -> None:
+    for shell in SHELLS:
+        result = subprocess.run([pyz, "--completion", shell], env=environment(), capture_output=True, check=True)
+        assert result.stdout == call("ostream", "--completion", shell).stdout
 
 
-def test_a_shell_that_we_do_not_know() -> None:
-    result = call("ostream", "--completion=tcsh")
-    message = b"ostream: --completion: tcsh: no such shell; there are bash, zsh, fish\n"
-    assert (result.returncode, result.stdout, result.stderr) == (2, b"", message)
-
-
-def test_bash_is_given_nothing_that_needs_more_than_it_was_given(tmp_path: Path) -> None:
-    """With no bash-completion there, and unset variables an error."""
+def test_bash_needs_no_bash_completion_and_accepts_set_u(tmp_path: Path) -> None:
     if not shutil.which("bash"):
         pytest.skip("no bash here")
     script = (
