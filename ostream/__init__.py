@@ -1,18 +1,21 @@
-"""Synchronous streaming from Ollama with nothing but the standard library.
+"""Stream from Ollama with nothing but the standard library.
 
     from ostream import chat
 
-    for chunk in chat("qwen3", [{"role": "user", "content": "Why is the sky blue?"}], stream=True):
-        print(chunk.message.content, end="", flush=True)
+    for text in chat("qwen3", [{"role": "user", "content": "Why is the sky blue?"}], stream=True).text_stream:
+        print(text, end="", flush=True)
 
-A stream that ends without `done: true` raises IncompleteStream: a truncated answer never passes as an answer.
-The public names are loaded when they are first used, so importing the package costs next to nothing.
+A stream that ends without `"done": true` raises IncompleteStream, so a truncated answer is never taken for a complete
+one. The public interface is `__all__`, `ostream.types` and `ostream.testing`; everything else may change.
+
+A name is loaded when it is first used, so importing the package costs next to nothing.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ostream import types as types
     from ostream.client import Client, chat, generate
     from ostream.errors import (
         ConnectError,
@@ -24,13 +27,14 @@ if TYPE_CHECKING:
         StreamTimeout,
     )
     from ostream.protocol.accumulator import Accumulator
-    from ostream.protocol.chunk import Chunk, Message, content, thinking, tool_calls
-    from ostream.protocol.chunk import Chunk as ChatResponse
-    from ostream.protocol.chunk import Chunk as GenerateResponse
+    from ostream.protocol.chunk import content, thinking, tool_calls
     from ostream.protocol.metrics import Metrics
     from ostream.protocol.ndjson import decode_line, split_lines
+    from ostream.protocol.objects import ChatResponse, Chunk, GenerateResponse, Message
+    from ostream.protocol.request_objects import Image, Options, Tool
     from ostream.stream import Stream
     from ostream.tools.functions import run_tools
+    from ostream.version import __version__ as __version__
 
 _EXPORTS = {
     "client": ("Client", "chat", "generate"),
@@ -39,16 +43,17 @@ _EXPORTS = {
         "StreamTimeout",
     ),
     "protocol.accumulator": ("Accumulator",),
-    "protocol.chunk": ("Chunk", "Message", "content", "thinking", "tool_calls"),
+    "protocol.chunk": ("content", "thinking", "tool_calls"),
     "protocol.metrics": ("Metrics",),
     "protocol.ndjson": ("decode_line", "split_lines"),
+    "protocol.objects": ("ChatResponse", "Chunk", "GenerateResponse", "Message"),
+    "protocol.request_objects": ("Image", "Options", "Tool"),
     "stream": ("Stream",),
     "tools.functions": ("run_tools",),
     "version": ("__version__",),
 }
-# The SDK's names for what is one class here, for annotations.
-_ALIASES = {"ChatResponse": "Chunk", "GenerateResponse": "Chunk"}
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
+_MODULES = ("errors", "testing", "types")
 
 __all__ = [
     "Accumulator",
@@ -57,15 +62,18 @@ __all__ = [
     "Client",
     "ConnectError",
     "GenerateResponse",
+    "Image",
     "IncompleteStream",
     "Message",
     "Metrics",
     "NotNDJSON",
+    "Options",
     "OstreamError",
     "RequestError",
     "ResponseError",
     "Stream",
     "StreamTimeout",
+    "Tool",
     "chat",
     "content",
     "decode_line",
@@ -76,15 +84,43 @@ __all__ = [
     "tool_calls",
 ]
 
+# What the official SDK has and this package does not, and what to use instead.
+_SDK_ONLY = {
+    "AsyncClient": "read the stream in a thread, as examples/from_asyncio.py does",
+    **dict.fromkeys(
+        ("pull", "push", "create", "delete", "list", "copy", "show", "ps"),
+        "use the command 'ollama {name}' or the official SDK (pip install ollama)",
+    ),
+    **dict.fromkeys(
+        ("embed", "embeddings", "web_search", "web_fetch", "systemone"),
+        "use the official SDK (pip install ollama)",
+    ),
+}
 
-def __getattr__(name: str) -> object:
-    module = _MODULE_OF.get(_ALIASES.get(name, name))
-    if module is None:
-        raise AttributeError(f"module 'ostream' has no attribute {name!r}")
-    from importlib import import_module
 
-    return getattr(import_module(f"ostream.{module}"), _ALIASES.get(name, name))
+def missing_name(name: str, owner: str) -> str:
+    """Return the message of the AttributeError for a name that does not exist, with the alternative if there is one."""
+    alternative = _SDK_ONLY.get(name, "").format(name=name)
+    return f"{owner} has no attribute {name!r}{'; ' if alternative else ''}{alternative}"
+
+
+if not TYPE_CHECKING:  # a type checker must see only the declared names
+
+    def __getattr__(name):
+        import sys
+        from importlib import import_module
+
+        if name in _MODULES:
+            return import_module(f"ostream.{name}")
+        module = _MODULE_OF.get(name)
+        if module is None:
+            text = missing_name(name, "module 'ostream'")
+            # `from ostream import x` would replace the text of an AttributeError by its own.
+            if name in _SDK_ONLY and sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
+                raise ImportError(text, name="ostream")
+            raise AttributeError(text)
+        return getattr(import_module(f"ostream.{module}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_MODULES})

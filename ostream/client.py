@@ -1,139 +1,175 @@
-"""The library: chat and generate over one connection per request."""
+"""The functions of the library: `chat`, `generate`, and the Client whose methods they are."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
+from functools import wraps
 
-from ostream.errors import OstreamError, RequestError
-from ostream.net.host import check_header, parse_host
-from ostream.net.retry import pause_before
-from ostream.net.timeouts import Timeouts
+import ostream
+from ostream.errors import OstreamError, RequestError, explain
+from ostream.net.session import Session
+from ostream.protocol.metrics import Metrics
+from ostream.protocol.objects import ChatResponse, GenerateResponse
 from ostream.protocol.request import CHAT, GENERATE, chat_body, encode_body, generate_body
 from ostream.stream import Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Literal, Mapping, Sequence, overload
+    from typing import Any, Callable, Literal, TypeVar, overload
 
     from typing_extensions import Unpack
 
-    from ostream.net.http import Response
-    from ostream.net.tls import TLSConfig
-    from ostream.protocol.chunk import Chunk
-    from ostream.system.polling import Reader
-    from ostream.types import (
-        ChatFields,
-        Format,
-        GenerateFields,
-        Image,
-        KeepAlive,
-        Messages,
-        Options,
-        Think,
-        Tool,
-    )
+    from ostream.types import ChatFields, GenerateFields, MessagesParam
+
+    F = TypeVar("F", bound=Callable[..., Any])
 else:
 
-    def overload(function):  # as typing's, which takes longer to load than all of this
+    def overload(function):  # typing's takes longer to load than all of this package
         return function
 
 
-class Client:
-    """Where the server is and how to reach it. Thread-safe: every request has its own connection.
+# Where an argument belongs that `chat` and `generate` do not have.
+_OTHER_ARGUMENTS = {
+    "allow_plain_http": "Client(allow_plain_http=True)",
+    "headers": "Client(headers={{...}})",
+    "host": "Client(host={value})",
+    "max_tokens": 'options={{"num_predict": {value}}}',
+    "system": 'a message {{"role": "system", "content": ...}}',
+    "timeout": "Client(timeout={value})",
+}
 
-    `host` is read as OLLAMA_HOST is, which it defaults to. `timeout` sets `connect_timeout`, `first_byte_timeout` and
-    `idle_timeout` at once; all are seconds, None is for ever. `max_time` bounds a whole request. `retry` is how often
-    a request is sent again after 429, 502, 503, 504, a refused or a reset connection, before anything of an answer
-    has come. OLLAMA_API_KEY goes as a Bearer header to this host only, over https or loopback only.
+
+def _explained(function: F) -> F:
+    """Add the advice of an error to its traceback, and tell where an unknown keyword argument belongs."""
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+    @wraps(function)
+    def call(*args: Any, **fields: Any) -> Any:
+        for name, value in fields.items():
+            if name not in names:
+                raise TypeError(_unknown_argument(function.__name__, name, value))
+        try:
+            return function(*args, **fields)
+        except OstreamError as error:
+            explain(error)
+            raise
+
+    return call  # type: ignore[return-value]
+
+
+def _unknown_argument(function: str, name: str, value: Any) -> str:
+    from ostream.protocol.request_objects import OPTION_NAMES
+
+    text = f"{function}() has no argument {name!r}"
+    if name in OPTION_NAMES:
+        return f'{text}; use options={{"{name}": {value!r:.60}}}'
+    if name in _OTHER_ARGUMENTS:
+        return f"{text}; use {_OTHER_ARGUMENTS[name].format(value=repr(value)[:60])}"
+    return f"{text}; model options go into options={{...}}"
+
+
+class Client(Session):
+    """A server and how to reach it. Threads may share it: each request has a connection of its own.
+
+    Arguments:
+        host: the server, in the syntax of OLLAMA_HOST (default: $OLLAMA_HOST, else http://127.0.0.1:11434).
+        headers: more HTTP headers for every request; a value of None is left out.
+        timeout: seconds for `connect_timeout`, `first_byte_timeout` and `idle_timeout`, or an object whose `connect`
+            is the first and whose `read` is the other two, such as httpx.Timeout.
+        connect_timeout: seconds to connect: name lookup, all addresses, proxy and TLS (default 10).
+        first_byte_timeout: seconds from connected to the first byte of the response; loading a model may take minutes.
+        idle_timeout: seconds between two reads of the response.
+        max_time: seconds for a whole request, retries included. Of all limits None is no limit.
+        retry: how often a request is sent again after a temporary failure (429, 502, 503, 504, a refused or reset
+            connection), as long as nothing of the response has arrived. The pauses grow from 0.5 to 30 s; a
+            Retry-After of up to ten minutes is honoured.
+        cacert: a PEM file of certificate authorities to trust (default: the system's).
+        insecure: True to accept any certificate.
+        verify: as for the official SDK: False is `insecure=True`, a file is `cacert`, an ssl.SSLContext is used as it
+            is.
+
+    $OLLAMA_API_KEY is sent as a Bearer token, to this host only, over https or to this machine.
+
+    Raises RequestError for arguments that cannot be used.
     """
-
-    def __init__(
-        self,
-        host: str | None = None,
-        *,
-        headers: Mapping[str, str] | None = None,
-        timeout: float | None = None,
-        connect_timeout: float | None = 10,
-        first_byte_timeout: float | None = None,
-        idle_timeout: float | None = None,
-        max_time: float | None = None,
-        retry: int = 0,
-        cacert: str | None = None,
-        insecure: bool = False,
-    ) -> None:
-        self.host = parse_host(os.environ.get("OLLAMA_HOST") if host is None else host)
-        if timeout is not None:
-            connect_timeout = first_byte_timeout = idle_timeout = timeout
-        self._limits = (connect_timeout, first_byte_timeout, idle_timeout, max_time)
-        for limit in self._limits:
-            if limit is not None and not isinstance(limit, (int, float)):
-                raise RequestError(f"timeout {limit!r}: must be a number of seconds, or None")
-        self.retry = retry
-        self.cacert = cacert
-        self.insecure = insecure
-        self._tls_config: TLSConfig | None = None
-        self.headers = dict(headers or {})
-        for name, value in self.headers.items():
-            check_header(name, value)
-        self.key_withheld = False
-        key = os.environ.get("OLLAMA_API_KEY", "").strip()
-        if any(name.lower() == "authorization" for name in self.headers):
-            if not self.host.keeps_secrets:
-                raise RequestError(
-                    f"{self.host.url}: Authorization is not sent over plain http to another machine", advice="use https"
-                )
-        elif key:
-            self.key_withheld = not self.host.keeps_secrets
-            if not self.key_withheld:
-                self.headers["Authorization"] = f"Bearer {key}"
-                check_header("Authorization", self.headers["Authorization"])
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Each request has closed its connection."""
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client {self.host.url}>"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            raise AttributeError(ostream.missing_name(name, f"{type(self).__name__!r} object"))
+
+    def close(self) -> None:
+        """Do nothing: every request closes its own connection. For programs written for the official SDK."""
 
     @overload
     def chat(
         self,
         model: str = "",
-        messages: Messages = None,
+        messages: MessagesParam = None,
         *,
         stream: Literal[False] = False,
         **fields: Unpack[ChatFields],
-    ) -> Chunk: ...
+    ) -> ChatResponse: ...
 
     @overload
     def chat(
-        self, model: str = "", messages: Messages = None, *, stream: Literal[True], **fields: Unpack[ChatFields]
-    ) -> Stream: ...
+        self, model: str = "", messages: MessagesParam = None, *, stream: Literal[True], **fields: Unpack[ChatFields]
+    ) -> Stream[ChatResponse]: ...
 
     @overload
     def chat(
-        self, model: str = "", messages: Messages = None, *, stream: bool, **fields: Unpack[ChatFields]
-    ) -> Chunk | Stream: ...
+        self, model: str = "", messages: MessagesParam = None, *, stream: bool, **fields: Unpack[ChatFields]
+    ) -> ChatResponse | Stream[ChatResponse]: ...
 
+    @_explained
     def chat(
         self,
         model: str = "",
-        messages: Messages = None,
+        messages: ostream.types.MessagesParam = None,
         *,
-        tools: Sequence[Tool] | None = None,
+        tools: Sequence[ostream.types.ToolParam] | None = None,
         stream: bool = False,
-        think: Think | None = None,
+        think: ostream.types.ThinkParam | None = None,
         logprobs: bool | None = None,
         top_logprobs: int | None = None,
-        format: Format | None = None,
-        options: Options | None = None,
-        keep_alive: KeepAlive | None = None,
+        format: ostream.types.FormatParam | None = None,
+        options: ostream.types.OptionsParam | None = None,
+        keep_alive: ostream.types.KeepAliveParam | None = None,
         truncate: bool | None = None,
         shift: bool | None = None,
-    ) -> Chunk | Stream:
-        """POST /api/chat: a Chunk, or with `stream=True` a Stream of them.
+    ) -> ChatResponse | Stream[ChatResponse]:
+        """Send a chat to /api/chat and return the answer: a ChatResponse, or with `stream=True` a Stream of them.
 
-        `tools` may hold functions: their schema is made from type hints and a Google-style docstring. A plain string
-        among the images of a message is base64; wrap the name of a file in a Path.
+        Arguments:
+            model: the name of the model; it is always needed.
+            messages: dicts with `role` (system, user, assistant or tool) and `content`, or Message objects, or other
+                objects with a `model_dump` method. `images` in a message are bytes, path objects, Image objects,
+                base64 text or data: URLs; text is never taken for the name of a file.
+            tools: functions, whose schema is made from their type hints and Google-style docstring, or schemas.
+            stream: True for a Stream, which sends its request at the first `next()`.
+            think: True or False, or a level such as "low", "medium" or "high", for models that think.
+            logprobs: True for the log probability of each token.
+            top_logprobs: how many alternatives to each token to return, 0 to 20; implies `logprobs`.
+            format: "json", a JSON schema, or a pydantic class.
+            options: model options, such as {"temperature": 0, "num_ctx": 8192}.
+            keep_alive: how long the model stays loaded: seconds, or text such as "5m"; 0 unloads it, -1 keeps it.
+            truncate: False to reject a prompt that exceeds the context window, instead of cutting it.
+            shift: False to stop when the context window is full, instead of dropping the oldest tokens.
+
+        None leaves an argument out of the request. A Stream raises its errors when it is read.
+
+        Raises RequestError for arguments that cannot become a request, TypeError for an unknown argument, and the
+        errors of Stream.
         """
         body = chat_body(
             model,
@@ -149,7 +185,7 @@ class Client:
             truncate=truncate,
             shift=shift,
         )
-        return self._ask(CHAT, body)
+        return self._send(CHAT, body, ChatResponse)  # type: ignore[no-any-return]
 
     @overload
     def generate(
@@ -160,7 +196,7 @@ class Client:
         *,
         stream: Literal[False] = False,
         **fields: Unpack[GenerateFields],
-    ) -> Chunk: ...
+    ) -> GenerateResponse: ...
 
     @overload
     def generate(
@@ -171,7 +207,7 @@ class Client:
         *,
         stream: Literal[True],
         **fields: Unpack[GenerateFields],
-    ) -> Stream: ...
+    ) -> Stream[GenerateResponse]: ...
 
     @overload
     def generate(
@@ -182,8 +218,9 @@ class Client:
         *,
         stream: bool,
         **fields: Unpack[GenerateFields],
-    ) -> Chunk | Stream: ...
+    ) -> GenerateResponse | Stream[GenerateResponse]: ...
 
+    @_explained
     def generate(
         self,
         model: str = "",
@@ -194,21 +231,35 @@ class Client:
         template: str | None = None,
         context: Sequence[int] | None = None,
         stream: bool = False,
-        think: Think | None = None,
+        think: ostream.types.ThinkParam | None = None,
         logprobs: bool | None = None,
         top_logprobs: int | None = None,
         raw: bool | None = None,
-        format: Format | None = None,
-        images: Sequence[Image] | None = None,
-        options: Options | None = None,
-        keep_alive: KeepAlive | None = None,
+        format: ostream.types.FormatParam | None = None,
+        images: Sequence[ostream.types.ImageParam] | None = None,
+        options: ostream.types.OptionsParam | None = None,
+        keep_alive: ostream.types.KeepAliveParam | None = None,
         width: int | None = None,
         height: int | None = None,
         steps: int | None = None,
         truncate: bool | None = None,
         shift: bool | None = None,
-    ) -> Chunk | Stream:
-        """POST /api/generate: a Chunk, or with `stream=True` a Stream of them. `context` is that of the last answer."""
+    ) -> GenerateResponse | Stream[GenerateResponse]:
+        """Send a prompt to /api/generate and return a GenerateResponse, or with `stream=True` a Stream of them.
+
+        Arguments:
+            model: the name of the model; it is always needed.
+            prompt: the prompt. Without one the model is only loaded, or with `keep_alive=0` unloaded.
+            suffix: text that follows the answer, for models that fill in the middle.
+            system: the system message, instead of the model's own.
+            template: the prompt template, instead of the model's own.
+            context: the `context` of the last response, to continue from there.
+            raw: True to send the prompt without the template.
+            images: bytes, path objects, Image objects, base64 text or data: URLs.
+            width, height, steps: size in pixels and number of steps, for models that make images.
+
+        The other arguments and the errors are those of `chat`.
+        """
         body = generate_body(
             model,
             prompt,
@@ -231,84 +282,36 @@ class Client:
             truncate=truncate,
             shift=shift,
         )
-        return self._ask(GENERATE, body)
+        return self._send(GENERATE, body, GenerateResponse)  # type: ignore[no-any-return]
 
-    def _ask(self, path: str, body: dict[str, Any]) -> Chunk | Stream:
+    def _send(self, path: str, body: dict[str, Any], chunk_class: type[Any]) -> Any:
         if not body.get("model"):
-            raise RequestError("model: must be named")
+            raise RequestError("no model given", advice='pass one, such as model="qwen3"')
         data = encode_body(body)
-        stream = Stream(lambda reader: self.post(path, data, reader=reader))
-        return stream if body.get("stream") else stream.whole()
-
-    def post(
-        self,
-        path: str,
-        body: bytes,
-        *,
-        reader: Reader | None = None,
-        note: Callable[[str], None] = lambda text: None,
-        hold: Callable[[float, Timeouts, str], None] | None = None,
-    ) -> Response:
-        """Send one request, again if it must be, and give the answer to read blocks from.
-
-        `watch` is a descriptor whose reader is watched meanwhile; `note` is told about each new try.
-        `hold` waits, and tells, where others have to wait as well.
-        """
-        timeouts = self.new_timeouts()
-        tries = 0
-        while True:
-            try:
-                return self.post_once(path, body, timeouts, reader)
-            except OstreamError as error:
-                pause = pause_before(error, tries, self.retry)
-                if pause is None:
-                    raise
-                tries += 1
-                text = f"{error}; try {tries} of {self.retry} in {pause:.1f} s"
-            if hold is None:
-                note(text)
-                timeouts.pause(pause, reader)
-            else:
-                hold(pause, timeouts, text)
-
-    def new_timeouts(self) -> Timeouts:
-        """Return the timeouts of one request, the retries included; its total time begins now."""
-        return Timeouts(*self._limits)
-
-    def post_once(self, path: str, body: bytes, timeouts: Timeouts, reader: Reader | None = None) -> Response:
-        """Send one request, without retries. Raises OstreamError and ReaderGone as `net.transport.post` does."""
-        from ostream.net import transport
-
-        return transport.post(self.host, path, body, self.headers, timeouts, self._tls(), reader)
-
-    def is_server_up(self, timeouts: Timeouts) -> bool:
-        """Send GET /api/version; True if there is an answer with a status below 500, whatever it says."""
-        from ostream.net import transport
-
-        try:
-            response = transport.request(self.host, "GET", "/api/version", None, self.headers, timeouts, self._tls())
-        except OstreamError:
-            return False
-        response.close()
-        return response.status < 500
-
-    def _tls(self) -> TLSConfig:
-        """Return the TLS settings. To load the trusted authorities takes longer than a short answer: once is enough."""
-        from ostream.net.tls import TLSConfig
-
-        self._tls_config = self._tls_config or TLSConfig(self.cacert, self.insecure)
-        return self._tls_config
+        options = body.get("options") or {}
+        stream: Stream[Any] = Stream(
+            lambda reader: self.post(path, data, reader=reader),
+            chunk_class,
+            model=body["model"],
+            host=self.host.url,
+            metrics=Metrics(options.get("num_ctx"), body.get("truncate")),
+        )
+        return stream if body.get("stream") else stream.final()
 
 
-class _Anywhere(Client):
-    """A client for the server of the environment, as the environment is at each request."""
+class _EnvironmentClient(Client):
+    """A Client for the server that the environment names at the time of each request."""
 
     def __init__(self) -> None:
-        """Nothing is read before it is needed."""
+        """Read nothing yet."""
 
-    def _ask(self, path: str, body: dict[str, Any]) -> Chunk | Stream:
-        return Client()._ask(path, body)
+    def __repr__(self) -> str:
+        return "<Client of $OLLAMA_HOST>"
+
+    def _send(self, path: str, body: dict[str, Any], chunk_class: type[Any]) -> Any:
+        return Client()._send(path, body, chunk_class)
 
 
-chat = _Anywhere().chat
-generate = _Anywhere().generate
+_client = _EnvironmentClient()
+chat = _client.chat
+generate = _client.generate

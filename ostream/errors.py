@@ -8,7 +8,9 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
+
+    E = TypeVar("E", bound="OstreamError")
 
 
 class Status:
@@ -60,11 +62,41 @@ def reason(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
+# Options of the commands in an advice, and the arguments of the library that do the same.
+_ARGUMENTS = {"header-file": "headers=", "option": "options="}
+
+
+def _argument(match: Any) -> str:
+    option: str = match.group(1)
+    return _ARGUMENTS.get(option, option.replace("-", "_") + "=") + (match.group(2) or "...")
+
+
+def explain(error: E) -> E:
+    """Add the advice of an error to its traceback, and return the error. For what the library raises.
+
+    The advice names arguments of the library instead of options of the commands. Before Python 3.11, which has no
+    notes, it becomes a part of `str(error)`.
+    """
+    if error.advice and not error.explained:
+        error.explained = True
+        if "--" in error.advice:
+            import re
+
+            error.advice = re.sub(r"--([a-z][a-z-]*)(?: ([A-Z]+\b))?", _argument, error.advice)
+        if hasattr(error, "add_note"):
+            error.add_note(error.advice)
+        else:
+            error.shows_advice = True
+    return error
+
+
 class OstreamError(Exception):
     """Everything this package raises on purpose."""
 
     exit_status = REJECTED
     advice = ""
+    explained = False  # the advice is in the traceback
+    shows_advice = False  # the advice is a part of str()
     retryable = False  # would the same request, sent again, have a chance? Only while nothing of the answer has come
     partial: Any = None  # what had come of the response; of a line that was cut, its bytes
 
@@ -73,6 +105,12 @@ class OstreamError(Exception):
         self.error = error
         if advice:
             self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self._text()}; {self.advice}" if self.shows_advice else self._text()
+
+    def _text(self) -> str:
+        return self.error
 
     def error_line(self) -> dict[str, Any]:
         """The error line of this failure, as the pipe carries it."""
@@ -102,7 +140,7 @@ class ResponseError(OstreamError):
     def exit_status(self) -> int:  # type: ignore[override]
         return TEMPORARY if self.status_code in TEMPORARY_HTTP_STATUSES else REJECTED
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return self.error if self.status_code == -1 else f"{self.error} (status code: {self.status_code})"
 
     def _details(self) -> dict[str, Any]:

@@ -1,44 +1,116 @@
-"""A response of the server as chunks."""
+"""The response to a request as an iterator of chunks that any thread can close.
+
+One lock decides which thread owns a running stream: the one in `next()`, or the one that releases the connection.
+`close()` never waits for that lock, so a signal handler may call it: it sets a flag and ends the reader's wait, and
+the reader releases the connection on its way out.
+"""
 
 from __future__ import annotations
 
-from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamError, reason
+import os
+from _thread import RLock, allocate_lock  # without the cost of importing threading
+
+from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamError, explain, reason
 from ostream.protocol.accumulator import Accumulator
-from ostream.protocol.chunk import AttrDict, Chunk, Message
 from ostream.protocol.error_lines import is_error, response_error
 from ostream.protocol.metrics import Metrics
-from ostream.protocol.ndjson import decode_lines, is_torn, split_lines
+from ostream.protocol.ndjson import LINE_LIMIT, decode_line, decode_lines, is_torn, split_lines
+from ostream.protocol.objects import Chunk, Message, ResponseMetrics, wrap_chunk
 from ostream.system.polling import ReaderGone
 from ostream.system.wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Callable, Generator, Iterator
+    from typing import Any, Callable, Generic, Iterator, TypeVar
 
     from ostream.net.http import Response
 
+    C = TypeVar("C", bound=Chunk)
 
-class Stream:
-    """The chunks of one response, as they come; the request is sent at the first `next()`.
+    class _Generic(Generic[C]): ...
+else:
+    C = None
 
-    `message` and `response` hold what has come so far, and after the end the whole. Raises IncompleteStream when the
-    stream ends without `done: true`. Closing it, also by leaving a `with`, closes the socket at once, and the server
-    stops generating; any thread may do it, and one that waits in `next()` then comes to the end.
+    class _Generic:
+        """What Generic of typing does for annotations such as Stream[ChatResponse]."""
+
+        __slots__ = ()
+
+        def __class_getitem__(cls, _):
+            return cls
+
+
+class Stream(_Generic[C]):
+    """The chunks of one response, in the order and at the time they arrive.
+
+    `chat` and `generate` return it for `stream=True`. The request is sent at the first `next()`. It is an iterator and
+    a context manager; leaving the `with` block, or dropping the last reference, closes it.
+
+    `next()`, and with it a `for` loop, raises
+        ResponseError: the server rejected the request or reported an error;
+        IncompleteStream: the response ended without `"done": true`; `.partial` is the part that arrived;
+        ConnectError, StreamTimeout: no connection, or a time limit was exceeded;
+        NotNDJSON: the server sent a line that is not a JSON object;
+        RuntimeError: another thread is in `next()`, or the stream was started before a fork.
+    After an error, or after `close()`, it raises StopIteration.
     """
 
-    def __init__(self, post: Callable[[Wakeup], Response]) -> None:
-        """`post` sends the request; it is given the event that stops it."""
-        self._reading = _Reading()
-        self._chunks = self._reading.chunks(post)
+    def __init__(
+        self,
+        post: Callable[[int], Response],
+        chunk_class: type[C],
+        *,
+        model: str = "",
+        host: str = "",
+        metrics: Metrics | None = None,
+    ) -> None:
+        """Not for programs: call `chat` or `generate`.
 
-    def __iter__(self) -> Iterator[Chunk]:
+        `post` sends the request; it is given a descriptor that becomes readable when the stream is closed.
+        """
+        self._wakeup: Wakeup | None = None
+        self._response: Response | None = None
+        self._post = post
+        self._chunk_class = chunk_class
+        self._model, self._host = model, host
+        self._owner = allocate_lock()
+        self._closed = False
+        self._lines: Iterator[list[bytes]] | None = None
+        self._lineno = 0
+        self._pid = 0
+        # What follows the current block, once that is known: the end, or the error to raise.
+        self._ended = False
+        self._failure: OstreamError | None = None
+        # The chunks of the current block: how many `next()` returned, and how many are in the accumulator.
+        self._block: list[dict[str, Any]] = []
+        self._elapsed_ns = 0
+        self._returned = 0
+        self._folded = 0
+        self._folding = RLock()  # a signal handler may ask for `message` while it is being computed
+        self._accumulator = Accumulator()
+        self._metrics = metrics or Metrics()
+
+    def __iter__(self) -> Iterator[C]:
         return self
 
-    def __next__(self) -> Chunk:
-        return next(self._chunks)
+    def __next__(self) -> C:
+        if self._closed:
+            raise StopIteration
+        if not self._owner.acquire(False):
+            raise RuntimeError("another thread is reading this stream; let one thread read it and pass the chunks on")
+        try:
+            while self._returned == len(self._block):
+                self._next_block()
+            decoded = self._block[self._returned]
+            self._returned += 1
+            return wrap_chunk(self._chunk_class, decoded)
+        finally:
+            self._owner.release()
+            if self._closed:
+                self._release()  # close() found this thread in here
 
-    def __enter__(self) -> Stream:
+    def __enter__(self) -> Stream[C]:
         return self
 
     def __exit__(
@@ -46,92 +118,201 @@ class Stream:
     ) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        # With no reference left, no thread can be in next(): the lock does not matter.
+        self._close_connection()
+
+    def __repr__(self) -> str:
+        if self._failure:
+            state = "failed"
+        elif self._ended:
+            state = "complete"
+        else:
+            state = "closed" if self._closed else "open" if self._lines else "not started"
+        return f"<Stream model={self._model!r} host={self._host!r}: {state}>"
+
     def close(self) -> None:
-        self._reading.stop()
-        try:
-            self._chunks.close()
-        except ValueError:
-            pass  # another thread is in next(): it finds out by itself
+        """Close the connection, which makes the server stop generating.
+
+        Any thread and any signal handler may call it, at any time and more than once. A thread that waits in `next()`
+        gets StopIteration. `message`, `response` and `metrics` keep the part that arrived.
+        """
+        self._closed = True
+        wakeup = self._wakeup
+        if wakeup:
+            wakeup.wake()
+        self._release()
+
+    def _release(self) -> None:
+        """Close the connection, unless a thread is in `next()`, which will do it."""
+        if self._owner.acquire(False):
+            try:
+                self._close_connection()
+            finally:
+                self._owner.release()
+
+    def _close_connection(self) -> None:
+        response, self._response, wakeup, self._wakeup = self._response, None, self._wakeup, None
+        if response:
+            response.close()
+        if wakeup:
+            wakeup.close()
+
+    @property
+    def text_stream(self) -> Iterator[str]:
+        """The answer text as it arrives, in fragments that are not empty; thinking is skipped.
+
+        Raises the errors of the stream.
+        """
+        for chunk in self:
+            text = chunk.text
+            if text:
+                yield text
+
+    def final(self) -> C:
+        """Read to the end and return the complete response, as `stream=False` returns it.
+
+        Chunks that were already read are part of it. Raises the errors of the stream, and IncompleteStream if the
+        stream was closed, or failed, before its end.
+        """
+        for _ in self:
+            pass
+        if not self._ended or self._failure:
+            raise explain(IncompleteStream("the stream was closed before its end", self._partial()))
+        if self._accumulator.chunks == 1:
+            return wrap_chunk(self._chunk_class, self._block[0])
+        return self.response
 
     @property
     def message(self) -> Message:
-        """Role, content, thinking and tool calls: ready to append to the next request's messages."""
-        return Message(self._reading.so_far.message)
+        """The message so far: role, content, thinking and tool calls, ready to append to the next messages."""
+        self._fold()
+        return wrap_chunk(Chunk, {"message": self._accumulator.message})["message"]  # type: ignore[no-any-return]
 
     @property
-    def response(self) -> Chunk:
-        """The last chunk with all text folded in, as `stream=False` would have given it."""
-        return Chunk(self._reading.so_far.response)
+    def response(self) -> C:
+        """The response so far: the last chunk with the text of all chunks, as `stream=False` would return it."""
+        self._fold()
+        return wrap_chunk(self._chunk_class, self._accumulator.response)
 
     @property
-    def metrics(self) -> Any:
-        """What it cost: a dict of all that `stats --json` shows, None for what is not known; answers attributes too."""
-        return AttrDict(self._reading.metrics.as_dict())
+    def metrics(self) -> ResponseMetrics:
+        """Counts, durations (nanoseconds) and rates (tokens per second) so far; None for what is not known."""
+        self._fold()
+        return ResponseMetrics(self._metrics.as_dict())
 
-    def whole(self) -> Chunk:
-        """Read to the end: the one object of `stream=False`, or the chunks of a server that streams all the same."""
-        chunks = list(self)
-        return chunks[0] if len(chunks) == 1 else self.response
+    def _partial(self) -> C | None:
+        response = self.response
+        return response if self._accumulator.chunks else None
 
+    def _fold(self) -> None:
+        """Add the chunks that `next()` has returned; a block at a time costs less than each by itself."""
+        with self._folding:
+            chunks, self._folded = self._block[self._folded : self._returned], self._returned
+            if chunks:
+                self._accumulator.add_all(chunks)
+                self._metrics.add_all(chunks, self._elapsed_ns)
 
-class _Reading:
-    """What a stream shares with the generator of its chunks, which does not hold the stream itself: so a stream that
-    nobody holds any more, as after a `break`, is closed at once."""
-
-    def __init__(self) -> None:
-        self.so_far = Accumulator()
-        self.metrics = Metrics()
-        self.closed = False
-        self.wakeup: Wakeup | None = None
-
-    def stop(self) -> None:
-        self.closed = True
-        if self.wakeup:
-            self.wakeup.wake()
-
-    def chunks(self, post: Callable[[Wakeup], Response]) -> Generator[Chunk, None, None]:
-        # Whoever waits for the server also watches an event of our own, which `close` sets.
+    def _next_block(self) -> None:
+        """Replace the block, all of whose chunks were returned. Raises what ends the stream."""
+        self._fold()
+        if self._closed:
+            raise StopIteration
+        if self._ended:
+            self._closed = True
+            if self._failure:
+                self._failure.partial = self._partial()
+                raise explain(self._failure)
+            raise StopIteration
         try:
-            self.wakeup = Wakeup()
-        except OSError as error:
-            raise ConnectError(f"no descriptors left: {reason(error)}") from None
-        with self.wakeup:
-            if self.closed:
-                return
-            try:
-                yield from self._until_done(post(self.wakeup))
-            except ReaderGone:
-                return
-
-    def _until_done(self, response: Response) -> Iterator[Chunk]:
-        try:
-            yield from self._decode(response)
-            if not self.so_far.done and not self.closed:
-                raise response.failure or IncompleteStream("the stream ended without done: true")
+            block = self._read_block()
+        except ReaderGone:
+            block = []  # woken by close()
         except OstreamError as error:
-            if self.so_far.chunks:
-                error.partial = Chunk(self.so_far.response)
+            block, self._ended, self._failure = [], True, error
+        except BaseException:
+            # Ctrl-C, or the exception of a signal handler: the rest cannot be read any more.
+            self._ended, self._failure = True, IncompleteStream("reading the stream was interrupted")
+            self._close_connection()
             raise
-        finally:
-            response.close()
+        with self._folding:
+            self._block, self._returned, self._folded = block, 0, 0
+        if self._ended:
+            self._close_connection()
 
-    def _decode(self, response: Response) -> Iterator[Chunk]:
-        lineno = 0
-        for lines in split_lines(response.blocks()):
-            elapsed_ns = response.timeouts.elapsed_ns()
-            chunks, damage = decode_lines(lines)
-            for chunk in chunks:
-                lineno += 1
-                if chunk is None:
-                    continue
-                if "error" in chunk and is_error(chunk):
-                    raise response_error(chunk)
-                self.so_far.add(chunk)
-                self.metrics.add(chunk, elapsed_ns)
-                yield Chunk(chunk)
-                if self.so_far.done or self.closed:
-                    return
-            if damage:
-                if is_torn(damage.line):
-                    return
-                raise NotNDJSON(f"line {lineno + 1} of the answer: {damage}", damage.line, lineno + 1)
+    def _read_block(self) -> list[dict[str, Any]]:
+        """Return the chunks of the next lines to arrive; `_ended` and `_failure` are set if nothing follows."""
+        if self._lines is None:
+            self._start()
+        elif os.getpid() != self._pid:
+            raise RuntimeError("this stream was started by the parent process; a forked child cannot read it")
+        response = self._response
+        if self._closed or response is None or self._lines is None:
+            raise ReaderGone
+        for lines in self._lines:
+            self._elapsed_ns = response.timeouts.elapsed_ns()
+            decoded, damage = decode_lines(lines)
+            if damage and not self._lineno and lines[0].strip() == b"{":
+                decoded, damage = self._decode_indented(lines)
+            chunks = self._check(decoded)
+            if not self._ended and damage:
+                self._end(damage)
+            if chunks or self._ended:
+                return chunks
+        self._ended = True
+        self._failure = self._early_end()
+        return []
+
+    def _early_end(self) -> OstreamError:
+        failure = self._response.failure if self._response else None
+        return failure or IncompleteStream('the stream ended early (no "done": true)')
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        try:
+            self._wakeup = wakeup = Wakeup()
+        except OSError as error:
+            raise ConnectError(
+                f"no descriptors left: {reason(error)}", advice="close other streams or raise 'ulimit -n'"
+            ) from None
+        if self._closed:  # close() came before there was anything to wake
+            raise ReaderGone
+        self._response = response = self._post(wakeup.fileno())
+        self._lines = split_lines(response.blocks())
+
+    def _check(self, decoded: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
+        """Return the chunks among decoded lines, up to the one that ends the response; the rest is dropped."""
+        for index, chunk in enumerate(decoded):
+            if chunk is None:  # a blank line
+                continue
+            if "error" in chunk and is_error(chunk):
+                self._ended, self._failure = True, response_error(chunk)
+                decoded = decoded[:index]
+                break
+            if chunk.get("done") is True:
+                self._ended = True
+                decoded = decoded[: index + 1]
+                break
+        self._lineno += len(decoded)
+        return [chunk for chunk in decoded if chunk is not None] if None in decoded else decoded  # type: ignore[return-value]
+
+    def _end(self, damage: NotNDJSON) -> None:
+        """End with a line that does not decode; a part of an object means that the rest is missing."""
+        self._ended = True
+        if is_torn(damage.line):
+            self._failure = self._early_end()
+        else:
+            lineno = self._lineno + 1
+            self._failure = NotNDJSON(f"line {lineno} of the response: {damage}", damage.line, lineno)
+
+    def _decode_indented(self, lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotNDJSON | None]:
+        """Decode a response that is one object on several lines, as indenting servers send it."""
+        text = b"".join(lines)
+        for more in self._lines or ():
+            text += b"".join(more)
+            if len(text) > LINE_LIMIT:
+                break
+        try:
+            return [decode_line(text)], None
+        except NotNDJSON as damage:
+            return [], damage

@@ -1,9 +1,15 @@
-"""Types for those who check theirs; nothing here is loaded at run time unless a program asks for it."""
+"""Types of arguments, for annotations. Importing it loads typing, so nothing at run time does."""
 
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, Callable, List, Mapping, Sequence, TypedDict, Union
+from typing import Any, Callable, Dict, List, Mapping, Protocol, Sequence, Type, TypedDict, Union
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    TextPath = PathLike[str]
+else:
+    TextPath = PathLike  # Python 3.8 cannot subscript it
 
 
 class FunctionDict(TypedDict, total=False):
@@ -15,29 +21,55 @@ class FunctionDict(TypedDict, total=False):
 
 
 class ToolCallDict(TypedDict, total=False):
-    """One of a message's tool_calls."""
+    """One of the `tool_calls` of a message."""
 
     id: str
     function: FunctionDict
 
 
-Image = Union[bytes, str, "PathLike[str]"]
+class SupportsModelDump(Protocol):
+    """A pydantic model, or an object of the official SDK."""
+
+    def model_dump(self, *, exclude_none: bool = False) -> Any:
+        """Return the object as plain dicts and lists."""
+
+
+class HasValue(Protocol):
+    """An Image of this library or of the official SDK."""
+
+    value: Any
+
+
+class TimeoutObject(Protocol):
+    """A timeout of httpx, or any object with these attributes, in seconds."""
+
+    connect: Any
+    read: Any
+
+
+class TLSContext(Protocol):
+    """An ssl.SSLContext."""
+
+    wrap_socket: Any
+
+
+ImageParam = Union[bytes, str, TextPath, HasValue]
 
 
 class MessageDict(TypedDict, total=False):
-    """A message of a request; an image is bytes, a path object or base64 text."""
+    """A message of a request. An image is bytes, a path object, an Image, base64 text or a data: URL."""
 
     role: str
     content: str
     thinking: str
-    images: Sequence[Image]
+    images: Sequence[ImageParam]
     tool_calls: Sequence[ToolCallDict]
     tool_name: str
     tool_call_id: str
 
 
 class OptionsDict(TypedDict, total=False):
-    """Model options. The server ignores what it does not know, so a plain dict of others is as good."""
+    """Model options of current servers. Servers ignore other names, and a plain dict may hold them."""
 
     num_keep: int
     seed: int
@@ -58,25 +90,32 @@ class OptionsDict(TypedDict, total=False):
     main_gpu: int
     use_mmap: bool
     num_thread: int
+    draft_num_predict: int
 
 
-# A message that came in an answer is one too, as is any dict with a role.
-MessageParam = Union[MessageDict, Mapping[str, Any]]
-Messages = Union[Sequence[MessageParam], None]
-Options = Union[OptionsDict, Mapping[str, Any]]
-Tool = Union[Mapping[str, Any], Callable[..., Any]]
-Format = Union[str, Mapping[str, Any]]
-Think = Union[bool, str]
-KeepAlive = Union[float, str]
+# A Message of a response, and any dict with a role, is a message too.
+MessageParam = Union[MessageDict, Mapping[str, Any], SupportsModelDump]
+MessagesParam = Union[Sequence[MessageParam], None]
+OptionsParam = Union[OptionsDict, Mapping[str, Any], SupportsModelDump]
+ToolParam = Union[Mapping[str, Any], Callable[..., Any], SupportsModelDump]
+FormatParam = Union[str, Mapping[str, Any], Type[Any]]
+ThinkParam = Union[bool, str]
+KeepAliveParam = Union[float, str]
+TimeoutParam = Union[float, TimeoutObject]
+FunctionsParam = Union[Mapping[str, Callable[..., Any]], Sequence[Callable[..., Any]]]
+MessageMapping = Mapping[str, Any]
+ToolMessage = Dict[str, Any]
+PathParam = Union[str, TextPath]
+VerifyParam = Union[bool, PathParam, TLSContext]
 
 
 class _Fields(TypedDict, total=False):
-    think: Union[Think, None]
+    think: Union[ThinkParam, None]
     logprobs: Union[bool, None]
     top_logprobs: Union[int, None]
-    format: Union[Format, None]
-    options: Union[Options, None]
-    keep_alive: Union[KeepAlive, None]
+    format: Union[FormatParam, None]
+    options: Union[OptionsParam, None]
+    keep_alive: Union[KeepAliveParam, None]
     truncate: Union[bool, None]
     shift: Union[bool, None]
 
@@ -84,7 +123,7 @@ class _Fields(TypedDict, total=False):
 class ChatFields(_Fields, total=False):
     """The keyword arguments of `chat` besides `stream`."""
 
-    tools: Union[Sequence[Tool], None]
+    tools: Union[Sequence[ToolParam], None]
 
 
 class GenerateFields(_Fields, total=False):
@@ -94,7 +133,7 @@ class GenerateFields(_Fields, total=False):
     template: Union[str, None]
     context: Union[Sequence[int], None]
     raw: Union[bool, None]
-    images: Union[Sequence[Image], None]
+    images: Union[Sequence[ImageParam], None]
     width: Union[int, None]
     height: Union[int, None]
     steps: Union[int, None]

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class TLSConfig:
-    """What TLS believes: the system's authorities, those in a file, or anything."""
+    """TLS verification settings: the system's authorities, those in a PEM file, a context of the caller, or none."""
 
-    def __init__(self, cacert: str | None = None, insecure: bool = False) -> None:
+    def __init__(self, cacert: str | os.PathLike[str] | ssl.SSLContext | None = None, insecure: bool = False) -> None:
         self.cacert = cacert
         self.insecure = insecure
         self._context: ssl.SSLContext | None = None
@@ -37,6 +37,8 @@ class TLSConfig:
             raise ConnectError(
                 "https: this python3 has no ssl module", advice="use an http address, or another python3"
             )
+        if isinstance(self.cacert, ssl.SSLContext):
+            return self.cacert
         try:
             context = ssl.create_default_context(cafile=self.cacert)
         except (OSError, ValueError) as error:

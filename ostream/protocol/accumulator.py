@@ -1,4 +1,4 @@
-"""Chunks to the whole: the response that `stream: false` would have given, and the messages to send back."""
+"""Fold the chunks of a response into the object that `stream: false` would have returned, and into its message."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from ostream.protocol.chunk import content, thinking, tool_calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Mapping
+    from typing import Any, Iterable, Mapping
 
-# Answers to calls that can't be made, for the model to read.
-NO_SUCH_TOOL = "error: there is no such tool"
+# The result of a call that cannot be made; the model reads it.
 NO_ARGUMENTS = "error: the arguments must be an object"
 
 
 class Accumulator:
-    """Adds up the chunks of one response.
+    """Folds the chunks of one response, of either endpoint.
 
-    Text, thinking, tool calls and log-probabilities are joined; of everything else the last value counts, as in the
-    server's own folding. Tool calls are appended, never merged: many servers repeat their index.
+    Text, thinking, tool calls and log probabilities are concatenated; of every other key the last value counts, as in
+    the server's own folding. Tool calls are never merged, because many servers repeat their index.
+
+    Attributes:
+        chunks: how many chunks were added.
+        done: True if the last one had `"done": true`.
     """
 
     def __init__(self) -> None:
@@ -31,46 +34,56 @@ class Accumulator:
         self._message: dict[str, Any] = {}
 
     def add(self, chunk: Mapping[str, Any]) -> None:
-        self.chunks += 1
+        """Add the next chunk of the response."""
+        self.add_all((chunk,))
+
+    def add_all(self, chunks: Iterable[Mapping[str, Any]]) -> None:
+        """Add several chunks, in their order."""
+        chunk: Mapping[str, Any] = {}
+        for chunk in chunks:
+            self.chunks += 1
+            self._rest.update(chunk)
+            message = chunk.get("message")
+            if isinstance(message, dict):
+                self._message.update(message)
+                text = message.get("content")
+            else:
+                message, text = chunk, chunk.get("response")
+            self._content.append(text if isinstance(text, str) else content(chunk))
+            # Most chunks have none of these.
+            if "thinking" in message:
+                self._thinking.append(thinking(chunk))
+            if "tool_calls" in message:
+                self._tool_calls += tool_calls(chunk)
+            if "logprobs" in chunk and isinstance(chunk["logprobs"], list):
+                self._logprobs += chunk["logprobs"]
         self.done = chunk.get("done") is True
-        self._rest.update(chunk)
-        self._content.append(content(chunk))
-        message = chunk.get("message")
-        if isinstance(message, dict):
-            self._message.update(message)
-        else:
-            message = chunk
-        # Most chunks have none of these.
-        if "thinking" in message:
-            self._thinking.append(thinking(chunk))
-        if "tool_calls" in message:
-            self._tool_calls += tool_calls(chunk)
-        logprobs = chunk.get("logprobs")
-        if isinstance(logprobs, list):
-            self._logprobs += logprobs
 
     @property
     def content(self) -> str:
+        """The answer text so far."""
         return "".join(self._content)
 
     @property
     def thinking(self) -> str:
+        """The thinking text so far."""
         return "".join(self._thinking)
 
     @property
     def tool_calls(self) -> list[dict[str, Any]]:
+        """The tool calls so far, as `ostream.tool_calls` returns them."""
         return list(self._tool_calls)
 
     @property
     def message(self) -> dict[str, Any]:
         """The assistant's message, ready to append to the messages of the next request."""
-        # Whatever a server calls itself: with another role, or none that is text, a conversation would be spoilt.
+        # Another role, or one that is not text, would make the conversation invalid.
         rest = {key: value for key, value in self._message.items() if key != "role"}
         return self._fold({"role": "assistant", **rest}, "content")
 
     @property
     def response(self) -> dict[str, Any]:
-        """The whole response in the shape of its endpoint; `done` is false if the end never came."""
+        """The complete response in the form of its endpoint; `done` is false if the end has not arrived."""
         response = dict(self._rest)
         if "message" in response:
             response["message"] = self.message
@@ -80,10 +93,10 @@ class Accumulator:
             response["logprobs"] = list(self._logprobs)
         return response
 
-    def _fold(self, place: dict[str, Any], text_key: str) -> dict[str, Any]:
-        """Put text, thinking and tool calls where the endpoint has them, in the server's order of keys."""
+    def _fold(self, target: dict[str, Any], text_key: str) -> dict[str, Any]:
+        """Return `target` with text, thinking and tool calls where the endpoint has them, in the server's key order."""
         folded: dict[str, Any] = {}
-        for key, value in {**place, text_key: place.get(text_key)}.items():
+        for key, value in {**target, text_key: target.get(text_key)}.items():
             if key == text_key:
                 folded[text_key] = self.content
                 if any(self._thinking):
@@ -96,7 +109,7 @@ class Accumulator:
 
 
 def parse_tool_call(call: Mapping[str, Any]) -> tuple[str, Any]:
-    """The name and the arguments of a tool call; "" and None where they are missing."""
+    """Return the name and the arguments of a tool call; "" and None where they are missing."""
     function = call.get("function")
     if not isinstance(function, dict):
         return "", None
@@ -105,7 +118,7 @@ def parse_tool_call(call: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def tool_message(call: Mapping[str, Any], content: str) -> dict[str, Any]:
-    """The message that answers a tool call."""
+    """Return the tool message with the result of a call."""
     message = {"role": "tool", "content": content, "tool_name": parse_tool_call(call)[0]}
     if isinstance(call.get("id"), str):
         message["tool_call_id"] = call["id"]

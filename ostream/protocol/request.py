@@ -1,10 +1,9 @@
-"""What is asked: the bodies of both endpoints."""
+"""Build, check and encode the bodies of requests to /api/chat and /api/generate."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 
 from ostream.errors import RequestError, reason
@@ -54,9 +53,15 @@ def _images(name: str, images: Any) -> list[str]:
 
 
 def _options(name: str, options: Any) -> dict[str, Any]:
+    if hasattr(options, "model_dump"):
+        options = options.model_dump(exclude_none=True)
     if not isinstance(options, Mapping):
         raise RequestError(f"{name}: must be a dict, not {type(options).__name__}")
     return dict(options)
+
+
+def _format(name: str, value: Any) -> Any:
+    return value.model_json_schema() if hasattr(value, "model_json_schema") else value
 
 
 BOTH = f"{CHAT} {GENERATE}"
@@ -76,7 +81,7 @@ FIELDS = (
     Field("logprobs", BOTH),
     Field("top_logprobs", BOTH),
     Field("raw", GENERATE),
-    Field("format", BOTH),
+    Field("format", BOTH, _format),
     Field("images", GENERATE, _images),
     Field("options", BOTH, _options),
     Field("keep_alive", BOTH),
@@ -118,18 +123,26 @@ def _body(fields: Iterable[Field], given: dict[str, Any]) -> dict[str, Any]:
             body[field.name] = field.convert(field.name, value)
     if given:
         raise TypeError(f"no such field: {', '.join(given)}")
+    if "top_logprobs" in body:
+        body.setdefault("logprobs", True)  # without it, servers ignore top_logprobs
     return body
 
 
 def _tool(tool: Any) -> Any:
-    if callable(tool):
-        from ostream.protocol.tool_schema import schema
+    if hasattr(tool, "model_dump") and not isinstance(tool, type):
+        return tool.model_dump(exclude_none=True)
+    if isinstance(tool, Mapping):
+        return tool_declaration(tool)
+    if not callable(tool):
+        raise RequestError(f"tools: each must be a function or a dict, not {type(tool).__name__}")
+    from ostream.protocol.tool_schema import schema
 
-        return schema(tool)
-    return tool_declaration(tool) if isinstance(tool, Mapping) else tool
+    return schema(tool)
 
 
 def _message(message: Any) -> dict[str, Any]:
+    if not isinstance(message, Mapping) and hasattr(message, "model_dump"):
+        message = message.model_dump(exclude_none=True)
     if not isinstance(message, Mapping):
         raise RequestError(f"messages: each must be a dict with a role, not {type(message).__name__}")
     if message.get("role") is None:
@@ -141,29 +154,42 @@ def _message(message: Any) -> dict[str, Any]:
 
 
 def encode_image(image: Any) -> str:
-    """An image as the server wants it: standard base64 with padding. Bytes, a path object, or base64 itself.
+    """Return an image or a sound as the base64 text that servers take.
 
-    A plain string is never opened as a file.
+    `image` is bytes, a path object, whose file is read, base64 text, a data: URL, or an object whose `value` is one of
+    these. Text is never taken for the name of a file. Because a name such as photos/cat01 is valid base64, text must
+    decode to a known format, except inside an object. Raises RequestError.
     """
-    import base64
-
+    checked = True
+    if not isinstance(image, (str, bytes, bytearray, os.PathLike)) and hasattr(image, "value"):
+        image, checked = image.value, False
     if isinstance(image, os.PathLike):
         try:
             with open(image, "rb") as file:
                 image = file.read()
         except (OSError, ValueError) as error:
             raise RequestError(f"image {os.fspath(image)}: {reason(error)}") from None
+    import base64
+
     if isinstance(image, (bytes, bytearray)):
         return base64.b64encode(image).decode()
     if not isinstance(image, str):
-        raise RequestError(f"images: bytes, a Path or base64 text, not {type(image).__name__}")
+        raise RequestError(f"images: must be bytes, a path object or base64 text, not {type(image).__name__}")
     if image.startswith("data:"):
-        raise RequestError("images: the server takes no data: URL; give what follows the comma")
+        kind, _, image = image.partition(",")
+        checked = False
+        if not kind.endswith(";base64"):
+            raise RequestError("images: a data: URL must have the form data:image/png;base64,...")
     try:
-        base64.b64decode(re.sub(r"[\r\n]", "", image), validate=True)
+        data = base64.b64decode(image.replace("\r", "").replace("\n", ""), validate=True)
     except ValueError:
-        raise RequestError("images: not base64; wrap the name of a file in pathlib.Path to have it read") from None
-    return image
+        raise RequestError("images: not base64; to send a file, pass pathlib.Path(name)") from None
+    if checked and not is_media(data):
+        raise RequestError(
+            "images: the base64 text is not an image or a sound of a known format",
+            advice="to send a file, pass pathlib.Path(name); to send the text as it is, pass Image(value=text)",
+        )
+    return str(image)
 
 
 def override(body: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,28 +201,35 @@ def override(body: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str,
 
 
 def system_of(messages: list[Any]) -> Any:
-    """The system message that messages begin with, or None."""
+    """Return the content of the system message that `messages` begin with, or None."""
     first = messages[0] if messages and isinstance(messages[0], dict) else {}
     return first.get("content", "") if first.get("role") == "system" else None
 
 
 def with_system(messages: list[Any], system: str) -> list[Any]:
-    """Messages that begin with this system message, in the place of the one they may have."""
+    """Return `messages` with this system message first, replacing the one they begin with."""
     return [{"role": "system", "content": system}, *(messages if system_of(messages) is None else messages[1:])]
+
+
+_IMAGE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
+# MP3 with a tag or from its first frame, AAC, Ogg and FLAC.
+_SOUND_STARTS = (b"ID3", *(b"\xff" + bytes((code,)) for code in b"\xe2\xe3\xf1\xf2\xf3\xf9\xfa\xfb"), b"OggS", b"fLaC")
 
 
 def is_media(data: bytes) -> bool:
     """True for data that begins as an image or sound file of a kind that servers accept."""
-    kinds = (
-        rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....(?:WEBP|WAVE)|BM|II\*\0|MM\0\*"
-        rb"|ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]"  # MP3 with a tag, or from its first frame
+    return (
+        data.startswith(_IMAGE_STARTS + _SOUND_STARTS)
+        or data[:4] + data[8:12] in (b"RIFFWEBP", b"RIFFWAVE")
+        or data[4:8] == b"ftyp"  # HEIF, AVIF, MP4
     )
-    return re.match(kinds, data, re.DOTALL) is not None
 
 
 def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
-    """KEY=VALUE pairs; a value is JSON where it can be, else text. `stop` is always a list: the server refuses a
-    bare string."""
+    """Return the model options in KEY=VALUE pairs. A value is JSON if it can be, else text.
+
+    `stop` becomes a list, because servers reject a bare string; several are joined. Raises RequestError.
+    """
     options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
@@ -212,7 +245,7 @@ def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """JSON where it can be, else the text itself."""
+    """Return the value of JSON text, or the text itself if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -220,7 +253,7 @@ def parse_value(text: str) -> Any:
 
 
 def parse_json(text: str | bytes, what: str) -> Any:
-    """JSON that must be JSON; `what` names it in the RequestError."""
+    """Return the value of JSON text. Raises RequestError, which begins with `what`, if it is not JSON."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -230,13 +263,20 @@ def parse_json(text: str | bytes, what: str) -> Any:
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:
-    """The bytes of a request body. Raises RequestError for what JSON has no form for."""
+    """Return the bytes of a request body. Raises RequestError for values that JSON cannot represent."""
     try:
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_dump)
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"request: {error}") from None
     try:
         return text.encode()
     except UnicodeEncodeError:
-        # A lone surrogate has no UTF-8; the server makes U+FFFD of its escape.
-        return json.dumps(body, separators=(",", ":")).encode()
+        # A lone surrogate has no UTF-8; the server replaces its escape by U+FFFD.
+        return json.dumps(body, separators=(",", ":"), default=_dump).encode()
+
+
+def _dump(value: Any) -> Any:
+    """Convert an object of the SDK or of pydantic, such as a tool call inside a message."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(exclude_none=True)
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")

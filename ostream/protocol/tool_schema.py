@@ -1,47 +1,82 @@
-"""Derive the JSON schema of a tool from a Python function: its signature, type hints and docstring."""
+"""Describe a Python function as a tool: its signature, type hints and docstring become a JSON schema."""
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import decimal
 import enum
 import inspect
+import os
 import re
 import typing
+import uuid
+
+from ostream.errors import RequestError
 
 if typing.TYPE_CHECKING:
     from typing import Any, Callable
 
-_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null", dict: "object"}
+_SCHEMAS: dict[Any, dict[str, Any]] = {
+    str: {"type": "string"},
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    bool: {"type": "boolean"},
+    type(None): {"type": "null"},
+    dict: {"type": "object"},
+    decimal.Decimal: {"type": ["number", "string"]},
+    uuid.UUID: {"type": "string", "format": "uuid"},
+    datetime.datetime: {"type": "string", "format": "date-time"},
+    datetime.date: {"type": "string", "format": "date"},
+    datetime.time: {"type": "string", "format": "time"},
+    datetime.timedelta: {"type": "string", "format": "duration"},
+}
 _ARRAYS = (list, tuple, set, frozenset)
 _SECTION = re.compile(r"(args|arguments|parameters|returns?|yields?|raises|examples?|notes?):\s*", re.IGNORECASE)
 _ENTRY = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)")
 
 
 def schema(function: Callable[..., Any]) -> dict[str, Any]:
-    """The tool that a function is: its name, its docstring, and its parameters by their type hints.
+    """Return a function as a tool: its name, its docstring, and its parameters by their type hints.
 
-    The docstring is Google style. A parameter without a hint is a string; one with a default, or that may be None, is
-    not required. Raises TypeError, naming the parameter, for what JSON schema can't express.
+    A parameter without a hint is a string; one with a default, or that may be None, is not required. A parameter is
+    described by the Google-style docstring, else by the text in `Annotated[..., text]`. *args and **kwargs are left
+    out. Dates, UUIDs and paths are described as strings, dataclasses and typed dicts as objects; the function receives
+    the JSON values.
+
+    Raises RequestError, which names the parameter, for a hint that has no JSON schema, for a positional-only parameter,
+    and for what is not a plain function: a class, a builtin without a signature, an async function.
     """
-    name = getattr(function, "__name__", type(function).__name__)
+    name = function_name(function)
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(f"{name}: an async function can't be a tool; wrap it in one that calls asyncio.run")
-    description, about = parse_docstring(inspect.getdoc(function) or "")
+        raise RequestError(
+            f"tool {name}: an async function cannot be a tool", advice="wrap it in a function that calls asyncio.run"
+        )
+    if isinstance(function, type):
+        raise RequestError(f"tool {name}: a class cannot be a tool; pass a function")
+    description, descriptions = parse_docstring(inspect.getdoc(function) or "")
     try:
-        hints = typing.get_type_hints(function)
+        hints = _hints(function)
+        parameters = inspect.signature(function).parameters.values()
     except Exception as error:
-        raise TypeError(f"{name}: its type hints can't be read: {error}") from None
+        raise RequestError(f"tool {name}: its signature cannot be read: {error}") from None
     properties: dict[str, Any] = {}
     required: list[str] = []
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"{name}: parameter {parameter.name}: a tool is called with named arguments only")
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        where = f"tool {name}: parameter {parameter.name}"
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise RequestError(f"{where}: a tool is called with named arguments only")
         hint = hints.get(parameter.name, str)
         try:
             described = _schema_of(hint)
-        except TypeError as error:
-            raise TypeError(f"{name}: parameter {parameter.name}: {error}") from None
-        if parameter.name in about:
-            described["description"] = about[parameter.name]
+        except (TypeError, NameError) as error:
+            raise RequestError(f"{where}: {error}") from None
+        except RecursionError:
+            raise RequestError(f"{where}: a type that contains itself has no JSON schema") from None
+        if parameter.name in descriptions:
+            described["description"] = descriptions[parameter.name]
         properties[parameter.name] = described
         if parameter.default is parameter.empty and not _may_be_none(hint):
             required.append(parameter.name)
@@ -55,25 +90,75 @@ def schema(function: Callable[..., Any]) -> dict[str, Any]:
     }
 
 
+def function_name(function: Callable[..., Any]) -> str:
+    """Return the name of a tool: that of the function, of a partial's function, or of the class of a callable."""
+    return str(getattr(getattr(function, "func", function), "__name__", type(function).__name__))
+
+
+def _hints(owner: Any) -> dict[str, Any]:
+    """Return type hints with their Annotated metadata, which Python 3.8 does not have."""
+    owner = getattr(owner, "func", owner)
+    owner = owner if hasattr(owner, "__name__") else type(owner).__call__
+    options: dict[str, Any] = {"include_extras": True} if hasattr(typing, "Annotated") else {}
+    return typing.get_type_hints(owner, **options)
+
+
 def _schema_of(hint: Any) -> dict[str, Any]:
+    """Return the schema of a type hint, a new dict. Raises TypeError if there is none."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is typing.Any or hint is object:
         return {}
+    if hasattr(hint, "__metadata__"):
+        texts = [text for text in map(_description, hint.__metadata__) if text]
+        return {**_schema_of(hint.__origin__), **({"description": texts[0]} if texts else {})}
+    if hasattr(hint, "__supertype__"):  # NewType
+        return _schema_of(hint.__supertype__)
     if _is_union(hint):
         return _one_of([_schema_of(argument) for argument in arguments if argument is not type(None)])
     if origin is typing.Literal:
         return _enum(list(arguments))
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return _enum([member.value for member in hint])
     kind = origin or hint
-    if isinstance(kind, type) and issubclass(kind, typing.Mapping):
+    if isinstance(kind, type):
+        return _schema_of_class(kind, arguments)
+    raise TypeError(f"{hint} has no JSON schema")
+
+
+def _schema_of_class(cls: type, arguments: tuple[Any, ...]) -> dict[str, Any]:
+    if issubclass(cls, enum.Enum):
+        return _enum([member.value for member in cls])
+    if hasattr(cls, "model_json_schema"):
+        return dict(cls.model_json_schema())
+    if dataclasses.is_dataclass(cls):
+        missing = dataclasses.MISSING
+        required = [
+            field.name
+            for field in dataclasses.fields(cls)
+            if field.default is missing and field.default_factory is missing
+        ]
+        return _object(cls, required)
+    if hasattr(cls, "__total__"):  # TypedDict
+        return _object(cls, sorted(getattr(cls, "__required_keys__", ())))
+    if issubclass(cls, typing.Mapping):
         return {"type": "object"}
-    if kind in _TYPES:
-        return {"type": _TYPES[kind]}
-    if kind in _ARRAYS or getattr(kind, "__name__", "") in ("Sequence", "Iterable", "Collection"):
+    if issubclass(cls, os.PathLike):
+        return {"type": "string", "format": "path"}
+    if cls in _SCHEMAS:
+        return dict(_SCHEMAS[cls])
+    if cls in _ARRAYS or cls.__name__ in ("Sequence", "Iterable", "Collection"):
         items = [argument for argument in arguments if argument is not ...]
         return {"type": "array", **({"items": _one_of([_schema_of(item) for item in items])} if items else {})}
-    raise TypeError(f"{getattr(hint, '__name__', hint)} has no JSON schema")
+    raise TypeError(f"{cls.__name__} has no JSON schema")
+
+
+def _object(cls: type, required: list[str]) -> dict[str, Any]:
+    properties = {name: _schema_of(hint) for name, hint in _hints(cls).items()}
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _description(metadata: Any) -> str:
+    """Return the text in the metadata of Annotated: a string, a Doc, or a Field of pydantic."""
+    text = getattr(metadata, "documentation", None) or getattr(metadata, "description", None) or metadata
+    return text if isinstance(text, str) else ""
 
 
 def _is_union(hint: Any) -> bool:
@@ -81,15 +166,16 @@ def _is_union(hint: Any) -> bool:
 
 
 def _may_be_none(hint: Any) -> bool:
+    hint = getattr(hint, "__origin__", hint) if hasattr(hint, "__metadata__") else hint
     return _is_union(hint) and type(None) in typing.get_args(hint)
 
 
 def _one_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
-    """One schema for any of several: a list of types where that says it all."""
+    """Return one schema for any of several: a list of types if they are nothing but a type."""
     different = [schema for index, schema in enumerate(schemas) if schema not in schemas[:index]]
     if len(different) == 1:
         return different[0]
-    if all(list(schema) == ["type"] for schema in different):
+    if all(list(schema) == ["type"] and isinstance(schema["type"], str) for schema in different):
         return {"type": [schema["type"] for schema in different]}
     return {"anyOf": different}
 
@@ -100,9 +186,9 @@ def _enum(values: list[Any]) -> dict[str, Any]:
 
 
 def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """What a Google-style docstring says: of the function, and of each parameter."""
+    """Return the description in a Google-style docstring, and that of each parameter by its name."""
     description: list[str] = []
-    about: dict[str, list[str]] = {}
+    descriptions: dict[str, list[str]] = {}
     section, entry, indent = "", "", 0
     for line in text.splitlines():
         bare = line.strip()
@@ -116,7 +202,9 @@ def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
             match = _ENTRY.fullmatch(bare)
             if match and (not entry or deep <= indent):
                 entry, indent = match.group(1), deep
-                about[entry] = [match.group(2)]
+                descriptions[entry] = [match.group(2)]
             elif entry:
-                about[entry].append(bare)
-    return " ".join(" ".join(description).split()), {name: " ".join(lines).strip() for name, lines in about.items()}
+                descriptions[entry].append(bare)
+    return " ".join(" ".join(description).split()), {
+        name: " ".join(lines).strip() for name, lines in descriptions.items()
+    }

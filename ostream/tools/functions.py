@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import inspect
 import json
 from collections import abc
 
+import ostream
 from ostream.errors import RequestError
 from ostream.protocol.accumulator import NO_ARGUMENTS, parse_tool_call, tool_message
 from ostream.protocol.chunk import tool_calls
+from ostream.protocol.tool_schema import function_name
 from ostream.tools.names import unknown_tool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Mapping, Sequence
+    from typing import Any, Callable, Mapping
 
 
 def run_tools(
-    message: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]] | Sequence[Callable[..., Any]]
-) -> list[dict[str, Any]]:
+    message: ostream.types.MessageMapping, functions: ostream.types.FunctionsParam
+) -> list[ostream.types.ToolMessage]:
     """Call the functions that a message calls, and return the tool messages to send back, in the order of the calls.
 
-    `message`: the assistant's message, `response.message`.
-    `functions`: the functions that were offered, in a list or by name.
+    Arguments:
+        message: the assistant's message, `response.message` or `stream.message`.
+        functions: the functions that were offered, in a list or by name.
 
-    A result that is not a string becomes JSON. An exception, an unknown name and wrong arguments become answers for the
-    model, beginning with "error:".
-    Raises RequestError if `message` is a response, TypeError if a function is async or a generator.
+    A function receives the JSON values of its arguments. A result that is not a string becomes JSON. An exception, an
+    unknown name and wrong arguments become results for the model, beginning with "error:".
+
+    Raises RequestError if `message` is a response, or if a function is async or a generator.
     """
     if "message" in message:
         raise RequestError("run_tools: this is a response", advice="pass its message, response.message")
-    named = functions if isinstance(functions, abc.Mapping) else {function.__name__: function for function in functions}
-    return [tool_message(call, _answer(call, named)) for call in tool_calls({"message": dict(message)})]
+    named = functions if isinstance(functions, abc.Mapping) else {function_name(each): each for each in functions}
+    return [tool_message(call, _result(call, named)) for call in tool_calls({"message": dict(message)})]
 
 
-def _answer(call: dict[str, Any], functions: Mapping[str, Callable[..., Any]]) -> str:
+def _result(call: dict[str, Any], functions: Mapping[str, Callable[..., Any]]) -> str:
     name, arguments = parse_tool_call(call)
     if name not in functions:
         return unknown_tool(name, functions)
@@ -50,9 +56,24 @@ def _answer(call: dict[str, Any], functions: Mapping[str, Callable[..., Any]]) -
     try:
         result = function(**arguments)
         if not (inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result)):
-            return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
+            return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=_plain)
     except Exception as error:
         return f"error: {type(error).__name__}: {error}"
     if inspect.iscoroutine(result):
         result.close()  # or Python warns that it was never awaited
-    raise TypeError(f"{name}: an async function or a generator can't be a tool; wrap it in a function that returns")
+    raise RequestError(
+        f"tool {name}: an async function or a generator cannot be a tool", advice="wrap it in a function that returns"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Convert a value that JSON does not have: a model, a dataclass, an enum, a set; anything else becomes text."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, abc.Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, abc.Set) else str(value)

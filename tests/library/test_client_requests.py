@@ -1,13 +1,17 @@
-"""The library: what is given to chat and generate is what the server gets."""
+"""Arguments of chat, generate and Client: what is sent for them, and the errors of wrong ones."""
 
 from __future__ import annotations
 
 import json
+import logging
+import sys
+import typing
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
+import ostream
 from ostream import Client, Message, RequestError
 from tests.server import http_answer, send_lines, send_raw, serve
 
@@ -46,10 +50,10 @@ CALLS: dict[str, tuple[Callable[[Client], Any], str, dict[str, Any]]] = {
         *("/api/chat", {"messages": [USER], "tools": [TOOL], **SHARED}),
     ),
     "chat with an image": (
-        lambda c: c.chat("m", [{**USER, "images": [b"\x00\xff", "AP8="]}]),
-        *("/api/chat", {"messages": [{**USER, "images": ["AP8=", "AP8="]}]}),
+        lambda c: c.chat("m", [{**USER, "images": [b"\x00\xff", "R0lGODlh"]}]),
+        *("/api/chat", {"messages": [{**USER, "images": ["AP8=", "R0lGODlh"]}]}),
     ),
-    "chat with an answer of ours": (
+    "chat with a message of a response": (
         lambda c: c.chat("m", [USER, Message(role="assistant", content="", thinking="hm", tool_calls=[])]),
         *("/api/chat", {"messages": [USER, {"role": "assistant", "content": "", "thinking": "hm", "tool_calls": []}]}),
     ),
@@ -69,12 +73,12 @@ CALLS: dict[str, tuple[Callable[[Client], Any], str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("call", "path", "fields"), CALLS.values(), ids=CALLS)
-def test_what_is_given_is_what_goes_out(call: Callable[[Client], Any], path: str, fields: dict[str, Any]) -> None:
+def test_the_given_fields_are_sent(call: Callable[[Client], Any], path: str, fields: dict[str, Any]) -> None:
     assert body_sent(call) == (path, {"model": "m", "stream": False, **fields})
 
 
 @pytest.mark.parametrize("think", [True, False, "low", "max"])
-def test_false_is_not_absent(think: Any) -> None:
+def test_false_is_sent(think: Any) -> None:
     assert body_sent(lambda c: c.chat("m", think=think))[1]["think"] == think
     assert body_sent(lambda c: c.chat("m", format="json", logprobs=False))[1]["logprobs"] is False
 
@@ -85,24 +89,85 @@ def test_an_image_may_be_a_path(tmp_path: Path) -> None:
     assert body["images"] == ["AP8="]
 
 
-@pytest.mark.parametrize("limit", ["60", (1, 2), object()])
-@pytest.mark.parametrize("name", ["timeout", "connect_timeout", "max_time"])
-def test_a_timeout_is_a_number(name: str, limit: Any) -> None:
-    with pytest.raises(RequestError, match=r"^timeout .*: must be a number of seconds, or None$"):
-        Client(**{name: limit})
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"host": 5}, "^host: must be text, not int$"),
+    ({"headers": 5}, "^headers: must be a dict, not int$"),
+    ({"retry": None}, "^retry None: must be a whole number"),
+    ({"retry": -1}, "^retry -1: must be a whole number"),
+    *(
+        ({name: limit}, "^timeout .*: must be a number of seconds, 0 or more, or None$")
+        for name in ("timeout", "connect_timeout", "max_time")
+        for limit in ("60", (1, 2), 10**400, -1, float("nan"))
+    ),
+]
 
 
-def test_a_client_may_stand_in_a_with() -> None:
-    client = Client()
-    with client as same:
-        assert same is client
+@pytest.mark.parametrize(("arguments", "words"), WRONG, ids=repr)
+def test_wrong_arguments_of_a_client_are_request_errors(arguments: Any, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        Client(**arguments)
+
+
+class Timeout:
+    """What httpx.Timeout looks like."""
+
+    connect, read, write, pool = 0.5, float("inf"), 5.0, 5.0
+
+
+def test_a_timeout_object_sets_the_limits_that_it_names() -> None:
+    assert Client(timeout=Timeout(), max_time=60)._limits == [0.5, None, None, 60.0]
+    assert Client(timeout=2)._limits == [2.0, 2.0, 2.0, None]
+    assert Client(timeout=None)._limits == [10.0, None, None, None]
+
+
+def test_headers_that_are_none_are_left_out() -> None:
+    assert Client(headers={"A": "b", "C": None}).headers == {"A": "b"}
+
+
+def test_a_client_is_a_context_manager_and_can_be_closed_and_used_again() -> None:
+    with Client() as client:
+        pass
+    client.close()
+    assert body_sent(lambda c: (c.close(), c.chat("m")))
+
+
+def test_a_repr_shows_the_server_and_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_API_KEY", "secret-key")
+    assert repr(Client("localhost", headers={"X-Key": "secret-key"})) == "<Client http://localhost:11434>"
+    assert "<Client of $OLLAMA_HOST>" in repr(ostream.chat)
+
+
+UNKNOWN = [
+    (
+        lambda: ostream.chat("m", temperature=0),
+        r'^chat\(\) has no argument \'temperature\'; use options={"temperature": 0}$',
+    ),
+    (lambda: Client().generate("m", max_tokens=5), r'use options={"num_predict": 5}$'),
+    (lambda: ostream.chat("m", system="x"), r'use a message {"role": "system", "content": ...}$'),
+    (lambda: ostream.chat("m", timeout=5), r"use Client\(timeout=5\)$"),
+    (lambda: ostream.generate("m", nonsense=5), r"model options go into options={...}$"),
+    (lambda: ostream.chat("m", [], []), "positional arguments"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), UNKNOWN)
+def test_an_unknown_argument_is_a_type_error_with_the_alternative(call: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        call()
+
+
+def test_an_endpoint_of_the_sdk_is_an_attribute_error_with_the_alternative() -> None:
+    with pytest.raises(
+        AttributeError, match=r"^'Client' object has no attribute 'pull'; use the command 'ollama pull'"
+    ):
+        Client().pull("m")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("model", ["", None])
-def test_a_model_must_be_named(model: Any, stream: bool) -> None:
+def test_a_request_without_a_model_is_a_request_error(model: Any, stream: bool) -> None:
     for call in (Client("127.0.0.1:1").chat, Client("127.0.0.1:1").generate):
-        with pytest.raises(RequestError, match="model"):
+        with pytest.raises(RequestError, match=r"^no model given"):
             call(model, stream=stream)
 
 
@@ -113,3 +178,24 @@ def test_any_answer_below_500_shows_that_the_server_is_up(status: int, is_up: bo
         assert client.is_server_up(client.new_timeouts()) is is_up
         assert server.requests[0].path == "/api/version"  # type: ignore[attr-defined]
     assert not client.is_server_up(client.new_timeouts())
+
+
+def test_retries_are_logged_if_the_program_uses_logging(caplog: pytest.LogCaptureFixture) -> None:
+    replies = [503, 200]
+    with caplog.at_level(logging.INFO, "ostream"), serve(
+        lambda exchange: (
+            send_lines(DONE)(exchange) if replies.pop(0) == 200 else exchange.send_body(503, "text/plain", b"busy")
+        )
+    ) as server:
+        Client(server.url, retry=1).chat("m")
+    ((name, level, text),) = caplog.record_tuples
+    assert (name, level) == ("ostream", logging.INFO)
+    assert "busy" in text and "try 1 of 1 in " in text
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="X | Y in annotations")
+@pytest.mark.parametrize(
+    "function", [ostream.chat, ostream.generate, Client.__init__, ostream.run_tools, ostream.Stream.final]
+)
+def test_type_hints_can_be_read(function: Any) -> None:
+    assert typing.get_type_hints(function)

@@ -1,7 +1,8 @@
-"""What importing the package costs, and what it gives."""
+"""The public names of the package, and what importing them loads."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ NEVER = [
 
 
 def fresh(script: str) -> str:
-    """What a fresh interpreter prints, started as the launchers start it: no site, nothing of the environment."""
+    """Return the output of a fresh interpreter, started as the launchers start it: -I -S, no environment."""
     prelude = f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
     command = [sys.executable, "-I", "-S", "-c", prelude + script]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
@@ -42,14 +43,14 @@ PURE = [
 
 
 @pytest.mark.parametrize("module", PURE)
-def test_a_pure_module_loads_nothing_that_is_slow_to_load(module: str) -> None:
+def test_a_module_without_io_loads_nothing_slow(module: str) -> None:
     loaded = fresh(f"import ostream.{module}; print(*sys.modules)").split()
     assert f"ostream.{module}" in loaded
     assert not [name for name in NEVER if name in loaded]
 
 
 @pytest.mark.parametrize("name", ["decode_line", "content", "Accumulator", "Chunk", "IncompleteStream"])
-def test_using_a_pure_name_loads_no_network(name: str) -> None:
+def test_a_name_without_io_loads_no_network(name: str) -> None:
     loaded = fresh(f"import ostream; ostream.{name}; print(*sys.modules)").split()
     assert not [module for module in NEVER if module in loaded]
 
@@ -61,21 +62,39 @@ def test_every_public_name_loads(name: str) -> None:
     assert name in dir(ostream)
 
 
-def test_all_names_come_with_a_star() -> None:
+def test_a_star_import_gives_the_public_names() -> None:
     names = fresh("from ostream import *; print(*sorted(n for n in dir() if not n.startswith('_') and n != 'sys'))")
     assert names.split() == sorted(ostream.__all__)
 
 
-def test_the_names_of_the_sdk_mean_the_same_class() -> None:
-    assert ostream.ChatResponse is ostream.GenerateResponse is ostream.Chunk
+MISSING = {
+    "AsyncClient": "; read the stream in a thread, as examples/from_asyncio.py does",
+    "pull": "; use the command 'ollama pull' or the official SDK (pip install ollama)",
+    "embed": "; use the official SDK (pip install ollama)",
+}
 
 
-@pytest.mark.parametrize("name", ["AsyncClient", "embed", "_no_such_name"])
-def test_an_unknown_name_is_an_attribute_error(name: str) -> None:
-    with pytest.raises(AttributeError, match=f"^module 'ostream' has no attribute '{name}'$"):
+@pytest.mark.parametrize("name", MISSING)
+def test_a_name_of_the_sdk_that_is_missing_is_an_error_with_the_alternative(name: str) -> None:
+    words = re.escape(f"module 'ostream' has no attribute '{name}'{MISSING[name]}") + "$"
+    with pytest.raises(AttributeError, match=words):
         getattr(ostream, name)
-    with pytest.raises(ImportError):
+    with pytest.raises(ImportError, match=words):
         exec(f"from ostream import {name}")
+    assert not hasattr(ostream, name)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="^module 'ostream' has no attribute '_no_such_name'$"):
+        getattr(ostream, "_no_such_name")  # noqa: B009
+    with pytest.raises(ImportError, match="cannot import name"):
+        exec("from ostream import _no_such_name")
+
+
+def test_the_modules_of_types_and_errors_are_there() -> None:
+    assert fresh("import ostream; print(ostream.types.MessageDict.__module__, ostream.errors.__name__)").split() == [
+        *("ostream.types", "ostream.errors"),
+    ]
 
 
 def test_there_is_a_version() -> None:

@@ -215,8 +215,8 @@ def test_a_conversation_by_context(recorded: Any) -> None:
 
 def test_a_server_that_puts_context_and_metrics_on_every_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [
-        b'{"response":"a","done":false,"context":[1],"eval_count":1,"eval_duration":1000}\n',
-        b'{"response":"b","done":true,"context":[1,2],"eval_count":2,"eval_duration":4000}\n',
+        b'{"response":"a","done":false,"context":[1],"eval_count":1,"eval_duration":100000000}\n',
+        b'{"response":"b","done":true,"context":[1,2],"eval_count":2,"eval_duration":400000000}\n',
     ]
 
     def respond(exchange: Any) -> None:
@@ -232,7 +232,7 @@ def test_a_server_that_puts_context_and_metrics_on_every_chunk(monkeypatch: pyte
         assert context == [1, 2]
         assert stream.response.response == "ab"
         assert stream.metrics["eval_count"] == 2
-        assert stream.metrics["eval_rate"] == 2e9 / 4000
+        assert stream.metrics["eval_rate"] == 5
 
 
 def stream_chat(

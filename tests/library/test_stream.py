@@ -1,4 +1,4 @@
-"""A stream that another thread closes: it ends at once, cleanly, wherever it waits, and the server sees it."""
+"""The owner of a stream: closing it from threads, signal handlers and at exit, wherever the reader waits."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import contextlib
 import gc
 import os
 import resource
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
 import pytest
 
-from ostream import Client, ConnectError
+import ostream.stream
+from ostream import ChatResponse, Client, ConnectError, IncompleteStream, StreamTimeout
 from ostream.stream import Stream
+from ostream.system.wakeup import Wakeup
+from tests.process import ROOT
 from tests.server import Answers, certificate, http_answer, read_request, send_lines, serve, server_context, tcp
 
 HI = b'{"model":"m","message":{"role":"assistant","content":"hi"},"done":false}\n'
@@ -24,50 +31,50 @@ PATIENCE_S = 20
 
 
 class Reader(threading.Thread):
-    """Reads a stream to its end; `chunks` and `error` are what came."""
+    """Reads a stream to its end; `chunks` and `error` are the outcome."""
 
     def __init__(self, stream: Stream) -> None:
         super().__init__(daemon=True)
         self.chunks: list[Any] = []
         self.error: BaseException | None = None
-        self._stream = stream
+        self.stream = stream
 
     def run(self) -> None:
         try:
-            for chunk in self._stream:
+            for chunk in self.stream:
                 self.chunks.append(chunk)
         except BaseException as error:
             self.error = error
 
 
-def is_waiting(thread: threading.Thread) -> None:
-    """Return when a thread sleeps in the kernel, as `/proc` tells."""
+def wait_until_asleep(thread: threading.Thread) -> None:
+    """Return when a thread sleeps in the kernel, according to /proc."""
     state = Path(f"/proc/self/task/{thread.native_id}/stat")
     while state.read_text().rpartition(")")[2].split()[0] != "S":
         time.sleep(0.01)
 
 
 def silent_after(*data: bytes) -> tuple[Callable[[socket.socket], None], threading.Event, threading.Event]:
-    """Send this, then nothing; `said` is set then, and `left` when the client has hung up."""
-    said, left = threading.Event(), threading.Event()
+    """Send `data`, then nothing; `sent` is set then, and `left` when the client has closed the connection."""
+    sent, left = threading.Event(), threading.Event()
 
     def handle(connection: socket.socket) -> None:
         connection.recv(65536)
         for piece in data:
             connection.sendall(piece)
-        said.set()
-        with contextlib.suppress(ConnectionError):  # who leaves with something unread resets the connection
+        sent.set()
+        with contextlib.suppress(ConnectionError):  # closing with unread input resets the connection
             while connection.recv(65536):
                 pass
         left.set()
 
-    return handle, said, left
+    return handle, sent, left
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
 SILENCES = {
-    # what the server sends before it falls silent, how many chunks that is
-    "no answer": ((), 0),
+    # what the server sends before it is silent, and the number of chunks in it
+    "nothing": ((), 0),
     "headers cut": ((HEAD[:30],), 0),
     "headers": ((HEAD,), 0),
     "a chunk": ((HEAD, b"%x\r\n%s\r\n" % (len(HI), HI)), 1),
@@ -75,16 +82,16 @@ SILENCES = {
 }
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only /proc tells whether a thread waits")
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
 @pytest.mark.parametrize(("data", "count"), SILENCES.values(), ids=SILENCES)
-def test_closing_wakes_the_thread_that_waits(data: tuple[bytes, ...], count: int) -> None:
-    handle, said, left = silent_after(*data)
+def test_closing_wakes_a_thread_that_reads(data: tuple[bytes, ...], count: int) -> None:
+    handle, sent, left = silent_after(*data)
     with tcp(handle) as port:
         stream = Client(f"127.0.0.1:{port}").chat("m", stream=True)
         reader = Reader(stream)
         reader.start()
-        assert said.wait(PATIENCE_S)
-        is_waiting(reader)
+        assert sent.wait(PATIENCE_S)
+        wait_until_asleep(reader)
         stream.close()
         assert left.wait(PATIENCE_S)
         reader.join(PATIENCE_S)
@@ -95,10 +102,10 @@ def test_closing_wakes_the_thread_that_waits(data: tuple[bytes, ...], count: int
     assert (stream.message.content or "") == "hi" * count
 
 
-def test_closing_wakes_the_thread_that_waits_for_a_connection_or_for_another_try() -> None:
+def test_closing_wakes_a_thread_that_connects_or_waits_for_a_retry() -> None:
     silent = socket.create_server(("127.0.0.1", 0), backlog=0)
     fillers = [socket.socket() for _ in range(4)]
-    for filler in fillers:  # with these the queue is full, and who connects gets no answer
+    for filler in fillers:  # these fill the queue, so a connection gets no reply
         filler.setblocking(False)
         filler.connect_ex(silent.getsockname())
     with serve(lambda exchange: exchange.send_body(503, "text/plain", b"busy")) as busy:
@@ -109,7 +116,7 @@ def test_closing_wakes_the_thread_that_waits_for_a_connection_or_for_another_try
         readers = [Reader(stream) for stream in streams]
         for reader, stream in zip(readers, streams):
             reader.start()
-            is_waiting(reader)
+            wait_until_asleep(reader)
             stream.close()
             reader.join(PATIENCE_S)
             assert not reader.is_alive()
@@ -118,13 +125,13 @@ def test_closing_wakes_the_thread_that_waits_for_a_connection_or_for_another_try
         sock.close()
 
 
-def test_closing_wakes_the_thread_that_sends() -> None:
+def test_closing_wakes_a_thread_that_sends() -> None:
     done = threading.Event()
     with tcp(lambda connection: bool(connection.recv(1)) and done.wait(PATIENCE_S)) as port:
         stream = Client(f"127.0.0.1:{port}").generate("m", "x" * (64 << 20), stream=True)
         reader = Reader(stream)
         reader.start()
-        is_waiting(reader)
+        wait_until_asleep(reader)
         stream.close()
         reader.join(PATIENCE_S)
         done.set()
@@ -134,33 +141,33 @@ def test_closing_wakes_the_thread_that_sends() -> None:
 
 def test_closing_wakes_a_thread_under_tls(tmp_path: Path) -> None:
     pem = certificate(tmp_path, "server", "DNS:localhost,IP:127.0.0.1")
-    said = threading.Event()
+    sent = threading.Event()
 
     def handle(connection: socket.socket) -> None:
         with server_context(pem).wrap_socket(connection, server_side=True) as secure:
-            read_request(secure)  # whole: its body may come behind its headers, and would pass for a goodbye
+            read_request(secure)  # all of it: an unread body would be taken for the end
             secure.sendall(HEAD + b"%x\r\n%s\r\n" % (len(HI), HI))
-            said.set()
+            sent.set()
             secure.recv(65536)
 
     with tcp(handle) as port:
         stream = Client(f"https://127.0.0.1:{port}", cacert=str(pem)).chat("m", stream=True)
         reader = Reader(stream)
         reader.start()
-        assert said.wait(PATIENCE_S)
+        assert sent.wait(PATIENCE_S)
         stream.close()
         reader.join(PATIENCE_S)
     assert not reader.is_alive()
     assert reader.error is None
 
 
-def test_many_threads_may_close_at_once() -> None:
-    handle, said, left = silent_after(HEAD)
+def test_many_threads_can_close_at_once() -> None:
+    handle, sent, left = silent_after(HEAD)
     with tcp(handle) as port:
         stream = Client(f"127.0.0.1:{port}").chat("m", stream=True)
         reader = Reader(stream)
         reader.start()
-        assert said.wait(PATIENCE_S)
+        assert sent.wait(PATIENCE_S)
         closers = [threading.Thread(target=stream.close) for _ in range(8)]
         for closer in closers:
             closer.start()
@@ -170,30 +177,197 @@ def test_many_threads_may_close_at_once() -> None:
     assert reader.error is None
 
 
-def test_closed_while_the_request_is_prepared_it_is_not_sent() -> None:
-    def post(reader: object) -> Any:
+def test_closing_while_the_request_is_prepared_prevents_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def post(reader: Any) -> Any:
         raise AssertionError("sent all the same")
 
-    stream = Stream(post)
-    socketpair = socket.socketpair
+    stream = Stream(post, ChatResponse)
 
-    def close_meanwhile() -> tuple[socket.socket, socket.socket]:
-        threading.Thread(target=stream.close).start()
-        while not stream._reading.closed:
-            time.sleep(0.001)
-        return socketpair()
+    class ClosingWakeup(Wakeup):
+        def __init__(self) -> None:
+            super().__init__()
+            closer = threading.Thread(target=stream.close)
+            closer.start()
+            closer.join()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket, "socketpair", close_meanwhile)
-        assert list(stream) == []
+    monkeypatch.setattr(ostream.stream, "Wakeup", ClosingWakeup)
+    assert list(stream) == []
+    assert stream._wakeup is None
 
 
-def test_closed_between_two_lines_of_one_block_it_gives_no_more() -> None:
+def test_no_chunk_is_returned_after_closing() -> None:
     with serve(send_lines(HI + HI + DONE)) as server:
         stream = Client(server.url).chat("m", stream=True)
         next(stream)
-        stream._reading.closed = True  # as by a close that finds another thread in next()
+        stream.close()
         assert list(stream) == []
+        with pytest.raises(IncompleteStream, match="closed before its end") as caught:
+            stream.final()
+    assert caught.value.partial.message.content == stream.message.content == "hi"
+
+
+def test_closing_hundreds_of_streams_while_they_are_read() -> None:
+    with serve(send_lines(*[HI] * 20, DONE)) as server:
+        client = Client(server.url)
+        for _ in range(300):  # a generator closed by another thread crashed Python 3.11 within 100
+            reader = Reader(client.chat("m", stream=True))
+            reader.start()
+            reader.stream.close()
+            reader.join(PATIENCE_S)
+            assert reader.error is None
+
+
+def test_a_second_thread_in_next_gets_an_error() -> None:
+    handle, sent, _ = silent_after(HEAD)
+    with tcp(handle) as port:
+        reader = Reader(Client(f"127.0.0.1:{port}").chat("m", stream=True))
+        reader.start()
+        assert sent.wait(PATIENCE_S)
+        with pytest.raises(RuntimeError, match="another thread is reading this stream"):
+            next(reader.stream)
+        assert reader.stream.message == {"role": "assistant", "content": ""}
+        reader.stream.close()
+        reader.join(PATIENCE_S)
+    assert reader.error is None
+
+
+def test_a_signal_handler_can_close_a_stream_and_read_what_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
+    handle, sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
+    texts = []
+
+    def handler(*_: Any) -> None:
+        stream.close()
+        texts.append(stream.message.content)
+
+    previous = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with tcp(handle) as port:
+            stream = Client(f"127.0.0.1:{port}").chat("m", stream=True)
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            assert len(list(stream)) == 1
+            assert left.wait(PATIENCE_S)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    assert texts == ["hi"]
+
+
+def test_an_exception_of_a_signal_handler_closes_the_connection_and_the_rest_is_missing() -> None:
+    handle, sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
+    with tcp(handle) as port:
+        stream = Client(f"127.0.0.1:{port}").chat("m", stream=True)
+        before = threading.active_count()
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with pytest.raises(KeyboardInterrupt):
+            list(stream)
+        assert left.wait(PATIENCE_S)
+        with pytest.raises(IncompleteStream, match="interrupted"):
+            next(stream)
+        assert threading.active_count() <= before + 1
+    assert list(stream) == []
+    assert repr(stream).endswith(": failed>")
+
+
+UNFINISHED = """
+import sys, threading
+from ostream import chat
+stream = chat("m", [], stream=True)
+next(stream)
+texts = chat("m", [], stream=True).text_stream
+next(texts)
+thread = threading.Thread(target=list, args=(chat("m", [], stream=True),), daemon=True)
+thread.start()
+print("end", flush=True)
+"""
+
+
+def test_an_interpreter_exits_without_noise_with_unfinished_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    handle, sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
+    with tcp(handle) as port:
+        monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
+        command = [sys.executable, "-X", "dev", "-W", "error", "-c", UNFINISHED]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=PATIENCE_S, check=False)
+        assert left.wait(PATIENCE_S)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"end\n", b"")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_neither_reads_nor_stops_the_stream_of_its_parent() -> None:
+    with serve(send_lines(HI, HI, DONE)) as server:
+        stream = Client(server.url).chat("m", stream=True)
+        next(stream)
+        child = os.fork()
+        if not child:  # pragma: no cover - in the child
+            status = 1
+            try:
+                while stream._returned < len(stream._block):
+                    next(stream)
+                with contextlib.suppress(StopIteration):
+                    if not stream._ended:
+                        next(stream)
+            except RuntimeError:
+                pass
+            with contextlib.suppress(BaseException):
+                stream.close()
+                del stream
+                gc.collect()
+                status = 0
+            os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        assert len(list(stream)) == 2
+
+
+def test_a_stream_of_another_process_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    handle, sent, _ = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
+    with tcp(handle) as port, Client(f"127.0.0.1:{port}").chat("m", stream=True) as stream:
+        next(stream)
+        monkeypatch.setattr(os, "getpid", lambda: -1)
+        with pytest.raises(RuntimeError, match="a forked child cannot read it"):
+            next(stream)
+        monkeypatch.undo()
+
+
+def test_final_returns_the_complete_response_however_much_was_read() -> None:
+    with serve(send_lines(HI, HI, HI, DONE)) as server:
+        client = Client(server.url)
+        expected = client.chat("m")
+        for count in range(5):
+            stream = client.chat("m", stream=True)
+            for _ in range(count):
+                next(stream)
+            assert stream.final() == stream.final() == stream.response == expected
+            assert stream.message.content == "hihihi"
+
+
+def test_text_stream_skips_chunks_without_text_and_ends_with_the_errors_of_the_stream() -> None:
+    thinking = b'{"message":{"role":"assistant","content":"","thinking":"hm"},"done":false}\n'
+    with serve(send_lines(thinking, HI, HI)) as server:
+        texts = Client(server.url).chat("m", stream=True).text_stream
+        assert [next(texts), next(texts)] == ["hi", "hi"]
+        with pytest.raises(IncompleteStream):
+            next(texts)
+
+
+def test_a_repr_shows_model_host_and_state() -> None:
+    with serve(send_lines(HI, DONE)) as server:
+        stream = Client(server.url).chat("m", stream=True)
+        assert repr(stream) == f"<Stream model='m' host='{server.url}': not started>"
+        next(stream)
+        assert repr(stream).endswith((": open>", ": complete>"))
+        stream.final()
+        assert repr(stream).endswith(": complete>")
+    stream = Client(server.url).chat("m", stream=True)
+    stream.close()
+    assert repr(stream).endswith(": closed>")
+
+
+def test_advice_is_in_the_traceback_in_the_words_of_the_library() -> None:
+    handle, sent, _ = silent_after()
+    with tcp(handle) as port, pytest.raises(StreamTimeout) as caught:
+        Client(f"127.0.0.1:{port}", first_byte_timeout=0.05).chat("m")
+    text = "".join(traceback.format_exception(None, caught.value, None))
+    assert "first_byte_timeout=" in caught.value.advice
+    assert caught.value.advice in text
+    assert "--" not in text
 
 
 def open_descriptors() -> int:
@@ -202,26 +376,26 @@ def open_descriptors() -> int:
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """A stream that is let go must not wait for the garbage collector: the server would go on all the while."""
+    """Dropping a stream must close it without the garbage collector, or the server would continue meanwhile."""
     gc.disable()
     yield
     gc.enable()
 
 
-def leave_it(stream: Stream) -> None:
+def drop(stream: Stream) -> None:
     next(stream)
 
 
-def close_it(stream: Stream) -> None:
+def close(stream: Stream) -> None:
     next(stream)
     stream.close()
 
 
-def read_it(stream: Stream) -> None:
+def read(stream: Stream) -> None:
     assert len(list(stream)) == 2
 
 
-@pytest.mark.parametrize("use", [leave_it, close_it, read_it])
+@pytest.mark.parametrize("use", [drop, close, read])
 @pytest.mark.usefixtures("no_collector")
 def test_no_descriptor_stays_open(use: Callable[[Stream], None]) -> None:
     answer = http_answer(200, HI + DONE, content_type="application/x-ndjson")
@@ -232,7 +406,7 @@ def test_no_descriptor_stays_open(use: Callable[[Stream], None]) -> None:
         for _ in range(20):
             use(client.chat("m", stream=True))
         end = time.monotonic() + PATIENCE_S
-        while open_descriptors() > before:  # the server's own are closed by threads of its
+        while open_descriptors() > before:  # the server's own are closed by its threads
             assert time.monotonic() < end
             time.sleep(0.01)
 
@@ -247,12 +421,12 @@ def few_descriptors() -> Iterator[None]:
     os.close(taken[0])
 
 
-def test_no_descriptors_left_is_an_error_of_ours(few_descriptors: None) -> None:
+def test_no_descriptors_left_is_a_connect_error(few_descriptors: None) -> None:
     with pytest.raises(ConnectError, match="no descriptors left: Too many open files"):
         next(Client("127.0.0.1:1").chat("m", stream=True))
 
 
-def test_the_metrics_are_those_of_the_whole_response() -> None:
+def test_the_metrics_cover_the_complete_response() -> None:
     last = DONE[:-2] + b',"eval_count":2,"eval_duration":1000000000,"total_duration":2000000000}\n'
     with serve(send_lines(HI, last)) as server:
         stream = Client(server.url).chat("m", stream=True)

@@ -14,7 +14,7 @@ import pytest
 
 import ostream
 from ostream import Chunk
-from ostream.protocol.chunk import Function, Logprob, Message, ToolCall
+from ostream.protocol.objects import Function, Logprob, Message, ToolCall
 from tests.process import ROOT
 
 PROGRAMS = [*sorted((ROOT / "tests" / "typed").glob("*.py")), ROOT / "examples" / "from_asyncio.py"]

@@ -1,4 +1,4 @@
-"""Chunks to the whole response. Recorded streams are folded against their twins in test_recordings."""
+"""Folding chunks into a response. Recorded streams are compared with their twins in test_every_recording."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def fold(*chunks: dict[str, Any]) -> Accumulator:
     return accumulator
 
 
-def said(**message: Any) -> dict[str, Any]:
+def chunk_of(**message: Any) -> dict[str, Any]:
     return {"model": "m", "message": {"role": "assistant", **message}, "done": False}
 
 
@@ -37,12 +37,15 @@ FOLDED: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
     # chunks, the response
     ([END], END),
     (
-        [said(content="a"), said(content="b"), END],
+        [chunk_of(content="a"), chunk_of(content="b"), END],
         {"model": "m", "message": {"role": "assistant", "content": "ab"}, "done": True, "done_reason": "stop"},
     ),
     # thinking and content in one chunk, text and calls with the done
     (
-        [said(content="", thinking="t"), {**said(content="a", thinking="u", tool_calls=[call("f")]), "done": True}],
+        [
+            chunk_of(content="", thinking="t"),
+            {**chunk_of(content="a", thinking="u", tool_calls=[call("f")]), "done": True},
+        ],
         {
             "model": "m",
             "message": {"role": "assistant", "content": "a", "thinking": "tu", "tool_calls": [call("f")]},
@@ -51,7 +54,11 @@ FOLDED: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
     ),
     # equal indexes are two calls, over chunks and within one
     (
-        [said(content="", tool_calls=[call("f"), call("f")]), said(content="", tool_calls=[call("g", None)]), END],
+        [
+            chunk_of(content="", tool_calls=[call("f"), call("f")]),
+            chunk_of(content="", tool_calls=[call("g", None)]),
+            END,
+        ],
         {
             "model": "m",
             "message": {
@@ -65,7 +72,7 @@ FOLDED: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
     ),
     # a final object without message; null images in all the others
     (
-        [said(content="a", images=None), {"model": "m", "done": True}],
+        [chunk_of(content="a", images=None), {"model": "m", "done": True}],
         {"model": "m", "message": {"role": "assistant", "content": "a", "images": None}, "done": True},
     ),
     # /api/generate, and a final object without response
@@ -101,8 +108,8 @@ FOLDED: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
             "logprobs": [{"token": "a", "logprob": 0}, {"token": "", "logprob": -1.5}],
         },
     ),
-    # wrong types say nothing
-    ([said(content=1, thinking=[], tool_calls="f")], {**said(content=""), "done": False}),
+    # a number is text, other wrong types are nothing
+    ([chunk_of(content=1, thinking=[], tool_calls="f")], {**chunk_of(content="1"), "done": False}),
 ]
 
 
@@ -130,8 +137,10 @@ def test_only_a_done_of_true_is_the_end(marks: tuple[Any, Any], done: bool) -> N
     assert accumulator.chunks == 2
 
 
-def test_the_message_goes_into_the_next_request_as_it_is() -> None:
-    accumulator = fold(said(content="", thinking="t", images=None), said(content="a", tool_calls=[call("f")]), END)
+def test_the_message_can_be_sent_in_the_next_request() -> None:
+    accumulator = fold(
+        chunk_of(content="", thinking="t", images=None), chunk_of(content="a", tool_calls=[call("f")]), END
+    )
     message = accumulator.message
     assert message == {
         "role": "assistant",
@@ -144,7 +153,7 @@ def test_the_message_goes_into_the_next_request_as_it_is() -> None:
     assert sent == {key: value for key, value in message.items() if key != "images"}
 
 
-def test_the_message_of_a_generated_response_has_its_role() -> None:
+def test_the_message_of_a_generated_response_has_a_role() -> None:
     assert fold({"response": "a", "thinking": "t", "done": True}).message == {
         "role": "assistant",
         "content": "a",
@@ -153,11 +162,11 @@ def test_the_message_of_a_generated_response_has_its_role() -> None:
 
 
 @pytest.mark.parametrize("role", ["system", 5, None])
-def test_an_answer_is_the_assistants_whatever_its_role(role: Any) -> None:
-    assert fold(said(role=role, content="a")).message == {"role": "assistant", "content": "a"}
+def test_the_role_is_always_assistant(role: Any) -> None:
+    assert fold(chunk_of(role=role, content="a")).message == {"role": "assistant", "content": "a"}
 
 
-def test_before_any_chunk_there_is_nothing() -> None:
+def test_it_is_empty_before_the_first_chunk() -> None:
     nothing = Accumulator()
     assert (nothing.chunks, nothing.done, nothing.content, nothing.thinking, nothing.tool_calls) == (
         0,
@@ -169,11 +178,11 @@ def test_before_any_chunk_there_is_nothing() -> None:
     assert nothing.message == {"role": "assistant", "content": ""}
 
 
-def test_what_was_given_out_does_not_change_with_the_next_chunk() -> None:
-    accumulator = fold(said(content="a", tool_calls=[call("f")]))
+def test_returned_values_do_not_change_with_the_next_chunk() -> None:
+    accumulator = fold(chunk_of(content="a", tool_calls=[call("f")]))
     early = (accumulator.message, accumulator.response, accumulator.tool_calls)
     before = copy.deepcopy(early)
-    accumulator.add(said(content="b", tool_calls=[call("g")]))
+    accumulator.add(chunk_of(content="b", tool_calls=[call("g")]))
     accumulator.tool_calls.append(call("h"))
     assert early == before
     assert [each["function"]["name"] for each in accumulator.tool_calls] == ["f", "g"]
@@ -190,7 +199,7 @@ CHUNKS = st.lists(
 
 @settings(deadline=None)
 @given(CHUNKS, st.booleans())
-def test_nothing_is_lost_or_invented(messages: list[dict[str, Any]], chat: bool) -> None:
+def test_text_thinking_and_calls_are_concatenated(messages: list[dict[str, Any]], chat: bool) -> None:
     chunks: list[dict[str, Any]] = []
     for message in messages:
         shape = {"response" if key == "content" else key: value for key, value in message.items()}
@@ -213,7 +222,7 @@ CALLS: list[tuple[dict[str, Any], str, Any, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("call", "name", "arguments", "rest"), CALLS)
-def test_a_call_is_answered_by_its_name_and_id(
+def test_a_tool_message_has_the_name_and_the_id_of_the_call(
     call: dict[str, Any], name: str, arguments: Any, rest: dict[str, Any]
 ) -> None:
     assert parse_tool_call(call) == (name, arguments)

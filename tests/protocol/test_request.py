@@ -1,4 +1,4 @@
-"""What is asked: bodies, options, images."""
+"""Request bodies: fields, messages, images, options and their errors."""
 
 from __future__ import annotations
 
@@ -11,17 +11,23 @@ from typing import Any, Callable
 import pytest
 
 from ostream.errors import RequestError
-from ostream.protocol.chunk import Message
+from ostream.protocol.objects import Message, ToolCall
 from ostream.protocol.request import (
     chat_body,
     encode_body,
     encode_image,
     generate_body,
+<<<<<<< HEAD
     is_media,
+=======
+    looks_like_image,
+    looks_like_sound,
+>>>>>>> 1de70ed (library: give a running stream one owner, and the SDK's names)
     parse_json,
     parse_options,
     parse_value,
 )
+from ostream.protocol.request_objects import Image, Options, Tool
 
 FIELDS: dict[str, Any] = {
     "stream": True,
@@ -36,12 +42,12 @@ FIELDS: dict[str, Any] = {
 }
 TOOL = {"type": "function", "function": {"name": "f"}}
 CHAT_FIELDS = {"tools": [TOOL], **FIELDS}
-GENERATE_FIELDS = {"system": "s", "template": "t", "context": [1, 2], "raw": False, "images": ["aGk="], **FIELDS}
+GENERATE_FIELDS = {"system": "s", "template": "t", "context": [1, 2], "raw": False, "images": ["R0lGODlh"], **FIELDS}
 GENERATE_FIELDS.update(width=1, height=2, steps=3)
 USER = {"role": "user", "content": "Hi"}
 
 
-def test_a_body_has_what_was_given_and_nothing_else() -> None:
+def test_a_body_has_the_given_fields_and_no_others() -> None:
     assert chat_body("m", [USER], **CHAT_FIELDS) == {"model": "m", "messages": [USER], **CHAT_FIELDS}
     assert chat_body("m", None, **dict.fromkeys(CHAT_FIELDS)) == {"model": "m", "messages": []}
     named = {"model": "m", "prompt": "p", "suffix": "s"}
@@ -49,13 +55,13 @@ def test_a_body_has_what_was_given_and_nothing_else() -> None:
     assert generate_body("m", None, **dict.fromkeys(GENERATE_FIELDS)) == {"model": "m"}
 
 
-def test_what_is_empty_but_given_is_sent() -> None:
+def test_empty_values_are_sent() -> None:
     empty = {"tools": [], "options": {}, "think": False, "keep_alive": 0, "format": ""}
     assert chat_body("m", (), **empty) == {"model": "m", "messages": [], **empty}
     assert generate_body("m", "", context=(), images=()) == {"model": "m", "prompt": "", "context": [], "images": []}
 
 
-def test_a_name_that_is_no_field_is_refused() -> None:
+def test_an_unknown_field_is_a_type_error() -> None:
     for body in (chat_body, generate_body):
         with pytest.raises(TypeError, match="temprature"):
             body("m", None, temprature=1)  # type: ignore[operator]
@@ -78,14 +84,14 @@ MESSAGES = [
     (Message(role="user", content="Hi"), USER),
     ({"role": "tool", "content": "1", "tool_call_id": "x", "new": [1]}, None),
     ({"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}, None),
-    ({**USER, "images": [b"hi", "aGk="]}, {**USER, "images": ["aGk=", "aGk="]}),
+    ({**USER, "images": [b"hi", Image(value="aGk="), "R0lGODlh"]}, {**USER, "images": ["aGk=", "aGk=", "R0lGODlh"]}),
     ({**USER, "images": []}, None),
     ({**USER, "images": None}, USER),
 ]
 
 
 @pytest.mark.parametrize(("message", "sent"), MESSAGES)
-def test_a_message_is_sent_as_it_is_without_what_is_none(message: Any, sent: Any) -> None:
+def test_a_message_is_sent_without_the_values_that_are_none(message: Any, sent: Any) -> None:
     assert chat_body("m", [message])["messages"] == [message if sent is None else sent]
 
 
@@ -102,21 +108,24 @@ PNG = base64.b64decode(
 )
 
 
-def test_images_are_bytes_paths_or_base64(tmp_path: Path) -> None:
+def test_an_image_is_bytes_a_path_base64_or_a_data_url(tmp_path: Path) -> None:
     path = tmp_path / "dot.png"
     path.write_bytes(PNG)
     encoded = base64.b64encode(PNG).decode()
     lines = encoded[:40] + "\r\n" + encoded[40:] + "\n"
-    assert [encode_image(image) for image in (PNG, bytearray(PNG), path, encoded, lines)] == [encoded] * 4 + [lines]
+    url = f"data:image/png;base64,{encoded}"
+    images = (PNG, bytearray(PNG), path, encoded, url, Image(value=path), Image(value=encoded), lines)
+    assert [encode_image(image) for image in images] == [encoded] * 7 + [lines]
 
 
 IMAGES = [
-    ("data:image/png;base64,aGk=", "the server takes no data: URL"),
-    ("dot.png", "wrap the name of a file in pathlib.Path"),
-    ("/tmp/dot.png", "wrap the name of a file in pathlib.Path"),
-    ("aGk", "not base64"),  # no padding
-    ("a-_=", "not base64"),  # the alphabet of URLs
-    ("aG k=", "not base64"),
+    ("data:image/png,aGk=", "a data: URL must have the form"),
+    ("dot.png", r"to send a file, pass pathlib.Path\(name\)"),
+    ("photos/cat01/aaa", "not an image or a sound of a known format"),
+    (Image(value="dot.png"), "not base64"),
+    ("R0lGODl", "not base64"),  # no padding
+    ("R0lGODl_", "not base64"),  # the alphabet of URLs
+    ("R0lG ODlh", "not base64"),
     ("ü", "not base64"),
     (Path("no/such/file.png"), "^image no/such/file.png: No such file or directory$"),
     (Path("/"), "^image /: Is a directory$"),
@@ -127,13 +136,14 @@ IMAGES = [
 
 
 @pytest.mark.parametrize(("image", "message"), IMAGES)
-def test_what_is_no_image_is_a_request_error(image: Any, message: str) -> None:
+def test_other_values_are_not_images(image: Any, message: str) -> None:
     for ask in (lambda: generate_body("m", "p", images=[image]), lambda: chat_body("m", [{**USER, "images": [image]}])):
         with pytest.raises(RequestError, match=message):
             ask()
 
 
 FILES = [
+<<<<<<< HEAD
     (PNG, True),
     (b"\xff\xd8\xff\xe0", True),
     (b"GIF87a", True),
@@ -157,6 +167,31 @@ FILES = [
 @pytest.mark.parametrize(("data", "accepted"), FILES)
 def test_image_and_sound_files_are_recognised_by_their_first_bytes(data: bytes, accepted: bool) -> None:
     assert is_media(data) is accepted
+=======
+    (PNG, True, False),
+    (b"\xff\xd8\xff\xe0", True, False),
+    (b"GIF87a", True, False),
+    (b"GIF89a", True, False),
+    (b"RIFF\n\0\0\0WEBPVP8 ", True, False),
+    (b"BM6\0", True, False),
+    (b"II*\0", True, False),
+    (b"MM\0*", True, False),
+    (b"\0\0\0\x18ftypheic", True, False),
+    (b"RIFF\0\0\0\0WAVEfmt ", False, True),
+    (b"ID3\3", False, True),
+    (b"\xff\xfb\x90", False, True),
+    (b"OggS\0", False, True),
+    (b"", False, False),
+    (b"hello", False, False),
+    (b" GIF89a", False, False),
+    (b"%PDF-1.4", False, False),
+]
+
+
+@pytest.mark.parametrize(("data", "image", "sound"), FILES)
+def test_an_image_or_a_sound_is_known_by_its_first_bytes(data: bytes, image: bool, sound: bool) -> None:
+    assert (looks_like_image(data), looks_like_sound(data)) == (image, sound)
+>>>>>>> 1de70ed (library: give a running stream one owner, and the SDK's names)
 
 
 OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
@@ -176,12 +211,12 @@ OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("pairs", "options"), OPTIONS)
-def test_options_are_json_where_they_can_be_and_stop_is_a_list(pairs: list[str], options: dict[str, Any]) -> None:
+def test_option_values_are_json_or_text_and_stop_is_a_list(pairs: list[str], options: dict[str, Any]) -> None:
     assert parse_options(pairs) == options
 
 
 @pytest.mark.parametrize("pair", ["seed", "", "=1"])
-def test_an_option_that_is_no_pair_is_a_request_error(pair: str) -> None:
+def test_an_option_without_a_key_or_value_is_a_request_error(pair: str) -> None:
     with pytest.raises(RequestError, match="write KEY=VALUE"):
         parse_options([pair])
 
@@ -195,7 +230,7 @@ def test_a_value_is_json_or_the_text_itself(text: str, value: Any) -> None:
     assert parse_value(text) == value
 
 
-def test_what_must_be_json_is_or_is_a_request_error_that_names_it() -> None:
+def test_text_that_is_not_json_is_a_request_error_with_its_origin() -> None:
     assert parse_json('{"a":1}', "--format") == parse_json(b'\xef\xbb\xbf{"a":1}', "--body x") == {"a": 1}
     for text in ("{", b"\xff", "", "1 2"):
         with pytest.raises(RequestError, match=r"^--body x: not JSON: "):
@@ -208,7 +243,7 @@ def test_a_body_is_compact_utf8() -> None:
     assert encode_body({"prompt": "naïve 😀", "n": [1, None]}) == '{"prompt":"naïve 😀","n":[1,null]}'.encode()
 
 
-def test_a_lone_surrogate_is_escaped_for_the_server_to_replace() -> None:
+def test_a_lone_surrogate_is_sent_as_an_escape() -> None:
     assert encode_body({"prompt": "a\udcff", "n": 1}) == b'{"prompt":"a\\udcff","n":1}'
     assert json.loads(encode_body({"prompt": "ü\ud83d"})) == {"prompt": "ü\ud83d"}
 
@@ -223,7 +258,7 @@ CIRCLE["a"] = CIRCLE
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), {1}, b"x", print, DEEP, CIRCLE], ids=lambda v: type(v).__name__
 )
-def test_what_json_has_no_form_for_is_a_request_error(value: Any) -> None:
+def test_values_that_json_cannot_represent_are_a_request_error(value: Any) -> None:
     with pytest.raises(RequestError, match=r"^request: "):
         encode_body({"options": value})
 
@@ -251,7 +286,7 @@ def test_arguments_of_the_wrong_kind_are_request_errors(call: Callable[[], Any],
         call()
 
 
-def test_any_mapping_will_do() -> None:
+def test_any_mapping_is_accepted() -> None:
     message = types.MappingProxyType({"role": "user", "content": "x", "images": None})
     body = chat_body("m", (message,), options=types.MappingProxyType({"seed": 1}))
     assert body["messages"] == [{"role": "user", "content": "x"}]
@@ -260,6 +295,45 @@ def test_any_mapping_will_do() -> None:
     assert chat_body("m", [], options={})["options"] == {}
 
 
-def test_a_function_that_no_schema_describes_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match=r"^untold: parameter value: complex has no JSON schema$"):
+def test_a_function_without_a_schema_is_a_request_error() -> None:
+    with pytest.raises(RequestError, match=r"^tool untold: parameter value: complex has no JSON schema$"):
         chat_body("m", [], tools=[untold])
+
+
+class Model:
+    """What a pydantic model looks like."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+
+    def model_dump(self, exclude_none: bool) -> dict[str, Any]:
+        return {key: value for key, value in self.fields.items() if value is not None or not exclude_none}
+
+    @classmethod
+    def model_json_schema(cls) -> dict[str, Any]:
+        return {"type": "object"}
+
+
+@pytest.mark.parametrize("make", [Model, None])
+def test_objects_of_the_sdk_are_sent_as_dicts(make: Any) -> None:
+    message = (make or Message)(role="assistant", content=None, tool_calls=[ToolCall(id="1"), Model(id="2", no=None)])
+    tool = (make or Tool)(type="function", function={"name": "f"}, items=None)
+    body = chat_body("m", [message], options=(make or Options)(seed=1, top_k=None), tools=[tool], format=Model)
+    assert json.loads(encode_body(body)) == {
+        "model": "m",
+        "messages": [{"role": "assistant", "tool_calls": [{"id": "1"}, {"id": "2"}]}],
+        "tools": [{"type": "function", "function": {"name": "f"}}],
+        "format": {"type": "object"},
+        "options": {"seed": 1},
+    }
+    assert encode_body({"a": Model(b="\ud83d")}) == b'{"a":{"b":"\\ud83d"}}'
+
+
+def test_top_logprobs_implies_logprobs() -> None:
+    assert chat_body("m", [], top_logprobs=2)["logprobs"] is True
+    assert chat_body("m", [], top_logprobs=2, logprobs=False)["logprobs"] is False
+
+
+def test_the_parameters_of_an_mcp_tool_are_sent() -> None:
+    (tool,) = chat_body("m", [], tools=[{"name": "f", "inputSchema": {"type": "object"}}])["tools"]
+    assert tool == {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}

@@ -1,0 +1,254 @@
+"""The objects of a response, as dicts whose items are also attributes.
+
+Each holds exactly what the server sent. An attribute that the API defines and the server left out is None; any other
+missing name is an AttributeError. Setting an attribute sets the item.
+"""
+
+from __future__ import annotations
+
+from ostream.errors import ResponseError
+from ostream.protocol.attrdict import AttrDict, fields, item, short, wrap
+from ostream.protocol.chunk import content, parse_arguments
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    C = TypeVar("C", bound="Chunk")
+
+
+@fields("token", "logprob", "bytes", dumped=("token", "logprob", "top_logprobs"))
+class Logprob(AttrDict):
+    """The log probability of a token; `top_logprobs` are the alternatives at its position."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+        token: str
+        logprob: float
+        bytes: list[int] | None
+        top_logprobs: list[Logprob] | None
+
+
+if not TYPE_CHECKING:
+    Logprob.top_logprobs = item("top_logprobs", Logprob)
+
+
+@fields(
+    *("role", "content", "thinking", "images", "tool_name", "tool_call_id"),
+    dumped=("role", "content", "thinking", "images", "tool_name", "tool_calls"),
+)
+class Message(AttrDict):
+    """A message of a chat, in requests and responses.
+
+    `role` is system, user, assistant or tool. `tool_name` and `tool_call_id` of a tool message name the call that it
+    answers.
+    """
+
+    __slots__ = ()
+
+    @fields("id", dumped=("function",))
+    class ToolCall(AttrDict):
+        """One of the `tool_calls` of a message: `id` (None if the server gives none) and `function`."""
+
+        __slots__ = ()
+
+        @fields("name", "index", dumped=("name", "arguments"))
+        class Function(AttrDict):
+            """`function` of a tool call: `name`, `arguments`, `index`."""
+
+            __slots__ = ()
+            if TYPE_CHECKING:
+                name: str
+                index: int | None
+
+            @property
+            def arguments(self) -> dict[str, Any]:
+                """The arguments as a dict; JSON text is decoded, and missing ones are {}.
+
+                Raises ResponseError if they are not an object.
+                """
+                arguments = self.get("arguments")
+                if isinstance(arguments, dict):
+                    return arguments
+                parsed = parse_arguments(arguments)
+                if parsed is None:
+                    name = self.get("name")
+                    raise ResponseError(f"tool call {name}: the arguments are not a JSON object: {arguments!r:.200}")
+                return parsed
+
+        if TYPE_CHECKING:
+            id: str | None
+            function: Function
+        else:
+            function = item("function", Function)
+
+    if TYPE_CHECKING:
+        role: str
+        content: str | None
+        thinking: str | None
+        images: list[Any] | None
+        tool_calls: list[ToolCall] | None
+        tool_name: str | None
+        tool_call_id: str | None
+    else:
+        tool_calls = item("tool_calls", lambda call: wrap_tool_call(call))
+
+
+ToolCall = Message.ToolCall
+Function = ToolCall.Function
+
+
+_COUNTS = ("total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count")
+
+
+@fields(
+    *("model", "created_at", "done", "done_reason", *_COUNTS, "eval_duration", "prompt_eval_cached_count"),
+    *("remote_model", "remote_host"),
+    dumped=("model", "created_at", "done", "done_reason", *_COUNTS, "eval_duration"),
+)
+class Chunk(AttrDict):
+    """One object of a response: a chunk of a stream, or the complete response of `stream=False`.
+
+    Durations are nanoseconds and counts are tokens; both are in the last chunk only. `text` works for either endpoint.
+    """
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+        model: str
+        created_at: str
+        done: bool
+        done_reason: str | None
+        total_duration: int | None
+        load_duration: int | None
+        prompt_eval_count: int | None
+        prompt_eval_cached_count: int | None
+        prompt_eval_duration: int | None
+        eval_count: int | None
+        eval_duration: int | None
+        remote_model: str | None
+        remote_host: str | None
+        logprobs: list[Logprob] | None
+    else:
+        logprobs = item("logprobs", Logprob)
+
+    @property
+    def text(self) -> str:
+        """The answer text of this chunk, "" if it has none; without thinking."""
+        return content(self)
+
+    def __repr__(self) -> str:
+        shown = {
+            "model": self.get("model"),
+            "text": self.text,
+            "done": self.get("done"),
+            "done_reason": self.get("done_reason"),
+        }
+        pairs = (f"{key}={short(value)}" for key, value in shown.items() if value is not None)
+        return f"{type(self).__name__}({', '.join(pairs)})"
+
+
+@fields(dumped=("message", "logprobs"))
+class ChatResponse(Chunk):
+    """A chunk or a complete response of /api/chat."""
+
+    __slots__ = ()
+
+    @property
+    def message(self) -> Message:
+        """The message, or the fragment of it that this chunk holds; an empty one is added if there is none."""
+        message = self.get("message")
+        if type(message) is Message:
+            return message
+        if message is None or type(message) is dict:
+            message = self["message"] = Message(message or {})
+        return message if isinstance(message, Message) else Message()
+
+
+@fields(
+    *("response", "thinking", "context", "image", "completed", "total"),
+    dumped=("response", "thinking", "context", "logprobs", "image", "completed", "total"),
+)
+class GenerateResponse(Chunk):
+    """A chunk or a complete response of /api/generate. `image`, `completed` and `total` are for image models."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+        response: str
+        thinking: str | None
+        context: list[int] | None
+        tool_calls: list[ToolCall] | None
+        image: str | None
+        completed: int | None
+        total: int | None
+    else:
+        tool_calls = item("tool_calls", lambda call: wrap_tool_call(call))
+
+
+class ResponseMetrics(AttrDict):
+    """Counts, durations and rates of a response.
+
+    Durations are nanoseconds and rates tokens per second; what is not known is None.
+    """
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+        model: str | None
+        done_reason: str | None
+        chunks: int
+        fragments: int
+        total_duration: float | None
+        load_duration: float | None
+        time_to_first_token: float | None
+        time_to_first_token_from: str | None
+        time_to_first_content: float | None
+        prompt_eval_count: float | None
+        prompt_eval_cached_count: float | None
+        prompt_eval_duration: float | None
+        prompt_eval_rate: float | None
+        prompt_truncated: bool | None
+        eval_count: float | None
+        eval_duration: float | None
+        eval_rate: float | None
+        time_per_output_token: float | None
+        inter_chunk_p50: float | None
+        inter_chunk_p90: float | None
+        inter_chunk_p99: float | None
+        longest_stall: float | None
+        inter_chunk_from: str | None
+
+
+def wrap_tool_call(call: dict[str, Any]) -> ToolCall:
+    """Return a decoded tool call as a ToolCall, its arguments as a dict if they can be one."""
+    wrapped = ToolCall(call)
+    function = call.get("function")
+    if type(function) is dict:
+        wrapped["function"] = function = Function(function)
+        parsed = parse_arguments(function.get("arguments"))
+        if parsed is not None and "arguments" in function:
+            function["arguments"] = parsed
+    return wrapped
+
+
+def _wrap_logprob(entry: dict[str, Any]) -> Logprob:
+    wrapped = Logprob(entry)
+    if "top_logprobs" in entry:
+        wrapped["top_logprobs"] = wrap(entry["top_logprobs"], Logprob)
+    return wrapped
+
+
+def wrap_chunk(cls: type[C], decoded: dict[str, Any]) -> C:
+    """Return a decoded object as a `cls`, with the objects in it as their classes; `decoded` is not changed.
+
+    A subclass of dict without `__init__` is made in a third of the time.
+    """
+    chunk = cls(decoded)
+    message = decoded.get("message")
+    if type(message) is dict:
+        chunk["message"] = message = Message(message)
+        if "tool_calls" in message:
+            message["tool_calls"] = wrap(message["tool_calls"], wrap_tool_call)
+    if "tool_calls" in decoded:
+        chunk["tool_calls"] = wrap(decoded["tool_calls"], wrap_tool_call)
+    if "logprobs" in decoded:
+        chunk["logprobs"] = wrap(decoded["logprobs"], _wrap_logprob)
+    return chunk

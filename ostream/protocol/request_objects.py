@@ -1,0 +1,122 @@
+"""The objects of a request, under the names and with the fields of the official SDK. Plain dicts do as well."""
+
+from __future__ import annotations
+
+from ostream.protocol.attrdict import AttrDict, fields, item
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# The model options of current servers, and those that only old servers know.
+OPTION_NAMES = (
+    *("num_keep", "seed", "num_predict", "top_k", "top_p", "min_p", "typical_p", "repeat_last_n", "temperature"),
+    *("repeat_penalty", "presence_penalty", "frequency_penalty", "stop", "num_ctx", "num_batch", "num_gpu", "main_gpu"),
+    *("use_mmap", "num_thread", "draft_num_predict"),
+)
+_OLD_OPTION_NAMES = (
+    *("numa", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mlock", "embedding_only", "tfs_z", "mirostat"),
+    *("mirostat_tau", "mirostat_eta", "penalize_newline"),
+)
+
+
+@fields(*OPTION_NAMES, *_OLD_OPTION_NAMES)
+class Options(AttrDict):
+    """Model options, for example `Options(temperature=0, num_ctx=8192)`. Options that are None are not sent."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+        num_keep: int | None
+        seed: int | None
+        num_predict: int | None
+        top_k: int | None
+        top_p: float | None
+        min_p: float | None
+        typical_p: float | None
+        repeat_last_n: int | None
+        temperature: float | None
+        repeat_penalty: float | None
+        presence_penalty: float | None
+        frequency_penalty: float | None
+        stop: list[str] | None
+        num_ctx: int | None
+        num_batch: int | None
+        num_gpu: int | None
+        main_gpu: int | None
+        use_mmap: bool | None
+        num_thread: int | None
+        draft_num_predict: int | None
+
+
+@fields("type", "function")
+class Tool(AttrDict):
+    """A tool that the model may call: a `type`, "function" by default, and a `function`."""
+
+    __slots__ = ()
+
+    @fields("name", "description", "parameters")
+    class Function(AttrDict):
+        """The name, the description and the parameters of a tool."""
+
+        __slots__ = ()
+
+        @fields("type", "required", "properties", dumped=())
+        class Parameters(AttrDict):
+            """The JSON schema of a tool's arguments: a `type`, "object" by default, `properties` and `required`."""
+
+            __slots__ = ()
+
+            @fields("type", "description", "enum", dumped=())
+            class Property(AttrDict):
+                """The JSON schema of one argument."""
+
+                __slots__ = ()
+                if TYPE_CHECKING:
+                    type: Any
+                    description: str | None
+                    enum: list[Any] | None
+
+            def __init__(self, *args: Any, **items: Any) -> None:
+                super().__init__(*args, **items)
+                self.setdefault("type", "object")
+                if "defs" in self:
+                    self["$defs"] = self.pop("defs")
+
+            if TYPE_CHECKING:
+                type: str
+                required: list[str] | None
+                properties: dict[str, Any] | None
+
+        if TYPE_CHECKING:
+            name: str | None
+            description: str | None
+            parameters: Any
+
+    def __init__(self, *args: Any, **items: Any) -> None:
+        super().__init__(*args, **items)
+        self.setdefault("type", "function")
+
+    if TYPE_CHECKING:
+        type: str
+        function: Function | None
+    else:
+        function = item("function", Function)
+
+
+@fields("value")
+class Image(AttrDict):
+    """An image or a sound for a message or for `generate`.
+
+    `value` is its bytes, a path object whose file is read when the request is made, or base64 text. Text is never
+    taken for the name of a file, and in an Image it is not checked to be an image.
+    """
+
+    __slots__ = ()
+    if TYPE_CHECKING:
+        value: Any
+
+    def model_dump(self, **_: Any) -> str:
+        """Return the image as base64 text, as it is sent. Raises RequestError if it cannot be read."""
+        from ostream.protocol.request import encode_image
+
+        return encode_image(self)
