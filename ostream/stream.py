@@ -125,7 +125,7 @@ class Stream(_Generic[C]):
     def __repr__(self) -> str:
         if self._failure:
             state = "failed"
-        elif self._ended:
+        elif self._is_complete:
             state = "complete"
         else:
             state = "closed" if self._closed else "open" if self._lines else "not started"
@@ -177,7 +177,7 @@ class Stream(_Generic[C]):
         """
         for _ in self:
             pass
-        if not self._ended or self._failure:
+        if not self._is_complete:
             raise explain(IncompleteStream("the stream was closed before its end", self._partial()))
         if self._accumulator.chunks == 1:
             return wrap_chunk(self._chunk_class, self._block[0])
@@ -200,6 +200,10 @@ class Stream(_Generic[C]):
         """Counts, durations (nanoseconds) and rates (tokens per second) so far; None for what is not known."""
         self._fold()
         return ResponseMetrics(self._metrics.as_dict())
+
+    @property
+    def _is_complete(self) -> bool:
+        return self._ended and not self._failure and self._returned == len(self._block)
 
     def _partial(self) -> C | None:
         response = self.response

@@ -85,7 +85,7 @@ def test_a_name_of_the_sdk_that_is_missing_is_an_error_with_the_alternative(name
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="^module 'ostream' has no attribute '_no_such_name'$"):
+    with pytest.raises(AttributeError, match=r"^module 'ostream' has no attribute '_no_such_name'$"):
         getattr(ostream, "_no_such_name")  # noqa: B009
     with pytest.raises(ImportError, match="cannot import name"):
         exec("from ostream import _no_such_name")

@@ -232,7 +232,7 @@ def test_a_second_thread_in_next_gets_an_error() -> None:
 
 
 def test_a_signal_handler_can_close_a_stream_and_read_what_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
-    handle, sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
+    handle, _sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
     texts = []
 
     def handler(*_: Any) -> None:
@@ -252,7 +252,7 @@ def test_a_signal_handler_can_close_a_stream_and_read_what_arrived(monkeypatch: 
 
 
 def test_an_exception_of_a_signal_handler_closes_the_connection_and_the_rest_is_missing() -> None:
-    handle, sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
+    handle, _sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
     with tcp(handle) as port:
         stream = Client(f"127.0.0.1:{port}").chat("m", stream=True)
         before = threading.active_count()
@@ -281,7 +281,7 @@ print("end", flush=True)
 
 
 def test_an_interpreter_exits_without_noise_with_unfinished_streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    handle, sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
+    handle, _sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
     with tcp(handle) as port:
         monkeypatch.setenv("OLLAMA_HOST", f"127.0.0.1:{port}")
         command = [sys.executable, "-X", "dev", "-W", "error", "-c", UNFINISHED]
@@ -317,7 +317,7 @@ def test_a_forked_child_neither_reads_nor_stops_the_stream_of_its_parent() -> No
 
 
 def test_a_stream_of_another_process_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    handle, sent, _ = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
+    handle, _sent, _ = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
     with tcp(handle) as port, Client(f"127.0.0.1:{port}").chat("m", stream=True) as stream:
         next(stream)
         monkeypatch.setattr(os, "getpid", lambda: -1)
@@ -361,7 +361,7 @@ def test_a_repr_shows_model_host_and_state() -> None:
 
 
 def test_advice_is_in_the_traceback_in_the_words_of_the_library() -> None:
-    handle, sent, _ = silent_after()
+    handle, _sent, _ = silent_after()
     with tcp(handle) as port, pytest.raises(StreamTimeout) as caught:
         Client(f"127.0.0.1:{port}", first_byte_timeout=0.05).chat("m")
     text = "".join(traceback.format_exception(None, caught.value, None))
