@@ -68,7 +68,7 @@ _ARGUMENTS = {"header-file": "headers=", "option": "options="}
 
 def _argument(match: Any) -> str:
     option: str = match.group(1)
-    return _ARGUMENTS.get(option, option.replace("-", "_") + "=") + (match.group(2) or "...")
+    return _ARGUMENTS.get(option, option.replace("-", "_") + "=") + (match.group(2) or "")
 
 
 def explain(error: E) -> E:

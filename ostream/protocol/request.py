@@ -123,7 +123,7 @@ def _body(fields: Iterable[Field], given: dict[str, Any]) -> dict[str, Any]:
             body[field.name] = field.convert(field.name, value)
     if given:
         raise TypeError(f"no such field: {', '.join(given)}")
-    if "top_logprobs" in body:
+    if body.get("top_logprobs"):
         body.setdefault("logprobs", True)  # without it, servers ignore top_logprobs
     return body
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from ostream.errors import NotNDJSON
 from ostream.protocol.accumulator import Accumulator
-from ostream.protocol.chunk import Chunk, content, thinking, tool_calls
+from ostream.protocol.chunk import content, thinking, tool_calls
 from ostream.protocol.ndjson import decode_line, encode_line
+from ostream.protocol.objects import ChatResponse, Message, wrap_chunk
 from tests.fuzz.given import OBJECT
 
 
@@ -25,17 +26,19 @@ def as_sent(value: Any) -> dict[str, Any]:
 
 @given(st.lists(OBJECT.map(as_sent), max_size=4))
 def test_chunk(chunks: list[dict[str, Any]]) -> None:
-    so_far = Accumulator()
+    accumulator = Accumulator()
     for chunk in chunks:
-        so_far.add(chunk)
+        accumulator.add(chunk)
         assert all(isinstance(text, str) for text in (content(chunk), thinking(chunk)))
         assert all(isinstance(call, dict) for call in tool_calls(chunk))
-        dressed = Chunk(chunk)
-        assert dressed == chunk
-        for name in ("model", "done", "tool_calls", "logprobs", "eval_count"):
-            assert getattr(dressed, name) == chunk.get(name)
-        assert dressed.message == (chunk.get("message") or dressed.message)
-    assert so_far.content == "".join(map(content, chunks))
-    assert so_far.thinking == "".join(map(thinking, chunks))
-    assert as_sent(so_far.response) == so_far.response
-    assert "role" in so_far.message
+        wrapped: Any = wrap_chunk(ChatResponse, chunk)
+        if "arguments" not in repr(chunk):  # JSON text in arguments is decoded
+            assert wrapped == chunk
+        assert isinstance(repr(wrapped), str)
+        for name in ("model", "done", "eval_count"):
+            assert getattr(wrapped, name) == chunk.get(name)
+        assert isinstance(wrapped.message, Message)
+    assert accumulator.content == "".join(map(content, chunks))
+    assert accumulator.thinking == "".join(map(thinking, chunks))
+    assert as_sent(accumulator.response) == accumulator.response
+    assert "role" in accumulator.message

@@ -1,4 +1,4 @@
-"""Types: users' programs are clean under strict checkers, the checkers see mistakes, and at run time they are free."""
+"""Types: programs are clean under strict checkers, which find mistakes, and nothing is loaded for them at run time."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Callable, get_type_hints
 import pytest
 
 import ostream
-from ostream import Chunk
+from ostream import ChatResponse, Chunk, GenerateResponse, types
 from ostream.protocol.objects import Function, Logprob, Message, ToolCall
+from ostream.protocol.request_objects import OPTION_NAMES
 from tests.process import ROOT
 
 PROGRAMS = [*sorted((ROOT / "tests" / "typed").glob("*.py")), ROOT / "examples" / "from_asyncio.py"]
@@ -27,6 +28,11 @@ chat("m", temperature=1)
 generate("m", "p", context="text")
 Client(timeout="5")
 chat("m", [{"role": "user"}]).message.content.upper()
+chat("m").mesage
+generate("m").message
+chat("m", stream=True).metrics.evalrate
+for chunk in chat("m", stream=True):
+    chunk.message.contents
 """
 
 
@@ -77,21 +83,21 @@ CHECKERS = pytest.mark.parametrize("check", [mypy, pyright])
 
 @pytest.mark.tools
 @CHECKERS
-def test_a_users_program_is_clean(check: Check, tmp_path: Path) -> None:
+def test_a_correct_program_is_clean(check: Check, tmp_path: Path) -> None:
     assert len(PROGRAMS) >= 3
     assert check(tmp_path, *PROGRAMS) == []
 
 
 @pytest.mark.tools
 @CHECKERS
-def test_a_users_mistake_is_seen(check: Check, tmp_path: Path) -> None:
+def test_mistakes_are_found(check: Check, tmp_path: Path) -> None:
     program = tmp_path / "mistakes.py"
     program.write_text(MISTAKES)
-    assert sorted(set(check(tmp_path, program))) == [4, 5, 6, 7, 8, 9]
+    assert sorted(set(check(tmp_path, program))) == [4, 5, 6, 7, 8, 9, 10, 11, 12, 14]
 
 
 @pytest.mark.parametrize("module", ["ostream", "ostream.client", "ostream.stream", "ostream.protocol.chunk"])
-def test_types_cost_nothing_at_run_time(module: str) -> None:
+def test_types_are_not_loaded_at_run_time(module: str) -> None:
     script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-I", "-S", "-c", script], capture_output=True, text=True, check=True)
     loaded = done.stdout.split()
@@ -99,16 +105,14 @@ def test_types_cost_nothing_at_run_time(module: str) -> None:
     assert not {"typing", "typing_extensions", "ostream.types"} & set(loaded)
 
 
-def test_the_types_can_be_loaded_by_a_program_that_asks() -> None:
-    from ostream import types
-
+def test_the_types_can_be_read_at_run_time() -> None:
     assert {"role", "content", "images", "tool_calls"} <= set(get_type_hints(types.MessageDict))
     assert "tools" in types.ChatFields.__annotations__
     assert "context" in types.GenerateFields.__annotations__
 
 
 @pytest.mark.parametrize("name", ["ChatResponse", "GenerateResponse", "Chunk", "Message", "Stream"])
-def test_the_names_can_stand_in_annotations(name: str) -> None:
+def test_the_classes_are_valid_annotations(name: str) -> None:
     def function(value: object) -> None: ...
 
     function.__annotations__["value"] = name
@@ -117,13 +121,15 @@ def test_the_names_can_stand_in_annotations(name: str) -> None:
     assert isinstance(meant, type)
 
 
-@pytest.mark.parametrize("cls", [Chunk, Message, ToolCall, Function, Logprob])
-def test_every_field_that_is_answered_has_a_type(cls: type) -> None:
-    (definition,) = [
-        node
-        for node in ast.parse((ROOT / "ostream" / "protocol" / "chunk.py").read_text()).body
-        if isinstance(node, ast.ClassDef) and node.name == cls.__name__
-    ]
-    typed = {node.target.id for node in ast.walk(definition) if isinstance(node, ast.AnnAssign)}  # type: ignore[union-attr]
-    answered = {name for name, value in vars(cls).items() if isinstance(value, property)}
-    assert answered - {"message"} == typed
+@pytest.mark.parametrize("cls", [Chunk, ChatResponse, GenerateResponse, Message, ToolCall, Function, Logprob])
+def test_every_property_has_a_declared_type(cls: type) -> None:
+    tree = ast.parse((ROOT / "ostream" / "protocol" / "objects.py").read_text())
+    (definition,) = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
+    (declared,) = [node for node in definition.body if isinstance(node, ast.If)] or [definition]
+    typed = {node.target.id for node in declared.body if isinstance(node, ast.AnnAssign)}  # type: ignore[union-attr]
+    properties = {name for name, value in vars(cls).items() if isinstance(value, property)}
+    assert properties - {"message", "text", "arguments"} == typed
+
+
+def test_the_options_are_those_of_the_typed_dict() -> None:
+    assert tuple(get_type_hints(types.OptionsDict)) == OPTION_NAMES

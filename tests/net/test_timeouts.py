@@ -123,7 +123,9 @@ def test_a_clock_runs_out_on_its_own_and_says_how_far_the_answer_had_come(
     assert caught.value.timeout == clock
     assert str(caught.value).startswith(f"{clock} clock ran out after {seconds:g} s: ")
     assert str(caught.value).endswith(words)
-    assert caught.value.advice == f"allow more with --{clock}{'' if clock == 'max-time' else '-timeout'}"
+    assert (
+        caught.value.advice == f"allow more with {clock.replace('-', '_')}{'' if clock == 'max-time' else '_timeout'}="
+    )
     assert caught.value.exit_status == TEMPORARY
     assert isinstance(caught.value, TimeoutError)
     assert pickle.loads(pickle.dumps(caught.value)).timeout == clock

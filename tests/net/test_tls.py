@@ -66,7 +66,7 @@ def test_a_certificate_must_be_known_and_good_for_this_host_now(
         with pytest.raises(ConnectError, match=rf"^{host}:{port}: TLS: .*({refusal})") as caught:
             client.chat("m")
     assert caught.value.exit_status == UNAVAILABLE
-    assert "--cacert" in caught.value.advice
+    assert "cacert=" in caught.value.advice
     assert not caught.value.retryable
     assert answers.requests == []
 
@@ -159,7 +159,7 @@ def test_a_file_of_authorities_that_is_none_is_a_usage_error(not_pem: list[str])
             with pytest.raises(RequestError) as caught:
                 Client(f"https://127.0.0.1:{port}", cacert=name).chat("m")
             assert str(caught.value).startswith(f"{name}: ")
-            assert "--cacert" in caught.value.advice
+            assert "cacert=" in caught.value.advice
 
 
 WITHOUT_SSL = """
