@@ -14,7 +14,7 @@ from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamErr
 from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.error_lines import is_error, response_error
 from ostream.protocol.metrics import Metrics
-from ostream.protocol.ndjson import LINE_LIMIT, decode_line, decode_lines, is_torn, split_lines
+from ostream.protocol.ndjson import LINE_LIMIT, decode_lines, is_torn, split_lines
 from ostream.protocol.objects import Chunk, Message, ResponseMetrics, wrap_chunk
 from ostream.system.polling import ReaderGone
 from ostream.system.wakeup import Wakeup
@@ -58,17 +58,14 @@ class Stream(_Generic[C]):
 
     def __init__(
         self,
-        post: Callable[[int], Response],
+        post: Callable[[Wakeup], Response],
         chunk_class: type[C],
         *,
         model: str = "",
         host: str = "",
         metrics: Metrics | None = None,
     ) -> None:
-        """Not for programs: call `chat` or `generate`.
-
-        `post` sends the request; it is given a descriptor that becomes readable when the stream is closed.
-        """
+        """Not for programs, which call `chat` or `generate`. `post` sends the request; its argument ends its waits."""
         self._wakeup: Wakeup | None = None
         self._response: Response | None = None
         self._post = post
@@ -281,7 +278,7 @@ class Stream(_Generic[C]):
             ) from None
         if self._closed:  # close() came before there was anything to wake
             raise ReaderGone
-        self._response = response = self._post(wakeup.fileno())
+        self._response = response = self._post(wakeup)
         self._lines = split_lines(response.blocks())
 
     def _check(self, decoded: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
@@ -316,7 +313,4 @@ class Stream(_Generic[C]):
             text += b"".join(more)
             if len(text) > LINE_LIMIT:
                 break
-        try:
-            return [decode_line(text)], None
-        except NotNDJSON as damage:
-            return [], damage
+        return decode_lines([text])

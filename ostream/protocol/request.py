@@ -212,17 +212,13 @@ def with_system(messages: list[Any], system: str) -> list[Any]:
 
 
 _IMAGE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
-# MP3 with a tag or from its first frame, AAC, Ogg and FLAC.
-_SOUND_STARTS = (b"ID3", *(b"\xff" + bytes((code,)) for code in b"\xe2\xe3\xf1\xf2\xf3\xf9\xfa\xfb"), b"OggS", b"fLaC")
+# MP3, with a tag or from its first frame.
+_SOUND_STARTS = (b"ID3", *(b"\xff" + bytes((code,)) for code in b"\xe2\xe3\xf2\xf3\xfa\xfb"))
 
 
 def is_media(data: bytes) -> bool:
     """True for data that begins as an image or sound file of a kind that servers accept."""
-    return (
-        data.startswith(_IMAGE_STARTS + _SOUND_STARTS)
-        or data[:4] + data[8:12] in (b"RIFFWEBP", b"RIFFWAVE")
-        or data[4:8] == b"ftyp"  # HEIF, AVIF, MP4
-    )
+    return data.startswith(_IMAGE_STARTS + _SOUND_STARTS) or data[:4] + data[8:12] in (b"RIFFWEBP", b"RIFFWAVE")
 
 
 def parse_options(pairs: Iterable[str]) -> dict[str, Any]:

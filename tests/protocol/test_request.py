@@ -17,12 +17,7 @@ from ostream.protocol.request import (
     encode_body,
     encode_image,
     generate_body,
-<<<<<<< HEAD
     is_media,
-=======
-    looks_like_image,
-    looks_like_sound,
->>>>>>> 1de70ed (library: give a running stream one owner, and the SDK's names)
     parse_json,
     parse_options,
     parse_value,
@@ -143,7 +138,6 @@ def test_other_values_are_not_images(image: Any, message: str) -> None:
 
 
 FILES = [
-<<<<<<< HEAD
     (PNG, True),
     (b"\xff\xd8\xff\xe0", True),
     (b"GIF87a", True),
@@ -167,31 +161,6 @@ FILES = [
 @pytest.mark.parametrize(("data", "accepted"), FILES)
 def test_image_and_sound_files_are_recognised_by_their_first_bytes(data: bytes, accepted: bool) -> None:
     assert is_media(data) is accepted
-=======
-    (PNG, True, False),
-    (b"\xff\xd8\xff\xe0", True, False),
-    (b"GIF87a", True, False),
-    (b"GIF89a", True, False),
-    (b"RIFF\n\0\0\0WEBPVP8 ", True, False),
-    (b"BM6\0", True, False),
-    (b"II*\0", True, False),
-    (b"MM\0*", True, False),
-    (b"\0\0\0\x18ftypheic", True, False),
-    (b"RIFF\0\0\0\0WAVEfmt ", False, True),
-    (b"ID3\3", False, True),
-    (b"\xff\xfb\x90", False, True),
-    (b"OggS\0", False, True),
-    (b"", False, False),
-    (b"hello", False, False),
-    (b" GIF89a", False, False),
-    (b"%PDF-1.4", False, False),
-]
-
-
-@pytest.mark.parametrize(("data", "image", "sound"), FILES)
-def test_an_image_or_a_sound_is_known_by_its_first_bytes(data: bytes, image: bool, sound: bool) -> None:
-    assert (looks_like_image(data), looks_like_sound(data)) == (image, sound)
->>>>>>> 1de70ed (library: give a running stream one owner, and the SDK's names)
 
 
 OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
