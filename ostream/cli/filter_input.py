@@ -186,7 +186,8 @@ class FilterInput:
         where = input_name(name)
         self.diagnostics.trace(f"reading {where}")
         if name == "-" and os.isatty(0):
-            self.diagnostics.note("reading NDJSON from the terminal; end it with Ctrl-D, or put 'send ... |' in front")
+            send = f"{self.diagnostics.prefix}send ... |"
+            self.diagnostics.note(f"reading NDJSON from the terminal; end it with Ctrl-D, or put '{send}' in front")
         reader_fd = pollable_or_none(1)
         fd = open_input(name, reader_fd)
         elsewhere = False  # the recorded lines that come are no responses
