@@ -90,11 +90,12 @@ def run(diagnostics: Diagnostics, options: RunToolsOptions) -> int:
             if options.dry_run:
                 stage.write_lines(b"".join(map(encode_line, calls)))
                 continue
-            stage.write_lines(encode_line(message))
+            request_id = {"id": item["id"]} if "id" in item else {}  # of an answer of batch
+            stage.write_lines(encode_line({**request_id, **message}))
             for call in calls:
                 diagnostics.trace(f"calling {parse_tool_call(call)[0]}")
                 result = tool_directory.answer(call) if approved(call) else tool_message(call, DECLINED)
-                stage.write_lines(encode_line(result))
+                stage.write_lines(encode_line({**request_id, **result}))
     status = stage.finish()
     return NO_TOOL_CALLS if options.status and not status and not called else status
 

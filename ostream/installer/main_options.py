@@ -84,7 +84,11 @@ def _unknown(name: str, names: list[str], program: str) -> RequestError:
 
 
 def _list(program: str, commands: Commands) -> str:
-    return f"usage: {program} COMMAND [ARGUMENT ...]\n\n{_rows(commands)}\nRun '{program} help COMMAND' for details.\n"
+    return (
+        f"usage: {program} COMMAND [ARGUMENT ...]\n\n{_rows(commands)}\n"
+        f"Run '{program} help COMMAND' for details.\n"
+        f"To run the commands as send, batch and so on, link them: {program} --install DIR\n"
+    )
 
 
 def _rows(commands: Commands) -> str:

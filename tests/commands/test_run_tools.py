@@ -42,6 +42,12 @@ def test_the_answer_is_printed_first_and_then_each_result_in_order() -> None:
     assert result.stderr == b"run-tools: get_time: no clock here\n"
 
 
+def test_messages_for_an_answer_of_batch_have_its_id() -> None:
+    chunk = {"message": {"tool_calls": [{"function": {"name": "get_weather"}}]}, "done": True, "id": "r1"}
+    result = call("run-tools", stdin=json.dumps(chunk).encode() + b"\n" + NONE)
+    assert [message.get("id") for message in objects(result.stdout)] == ["r1", "r1", None]
+
+
 STATUSES = [
     # what comes in, the status with --status, the roles that go out
     (CALLS, 0, ["assistant", "tool", "tool"]),
@@ -218,7 +224,7 @@ OFFERED = [
     (["mcp"], ["read"]),
     (["none"], "none: No such file"),
     (["."], "no tools there"),
-    (["array", "-g"], "--tools: is for /api/chat; leave out -g"),
+    (["array", "-g"], "--tools: only /api/chat takes it; leave out -g"),
     (["array", "--run-tools"], "--run-tools: needs a directory of tools; name it with -t DIR"),
     (["none", "--run-tools"], "none: no such directory of tools"),
 ]

@@ -180,6 +180,8 @@ def test_a_link_never_points_to_itself(pyz: Path, tmp_path: Path) -> None:
 def test_python3_m_ostream_in_a_checkout_links_to_its_launcher(tmp_path: Path) -> None:
     assert sh("python3 -m ostream --install .", cwd=tmp_path).returncode == 0
     assert os.readlink(tmp_path / "send") == PROGRAM
+    assert call(f"{ROOT}/ostream/__main__.py", "--install", str(tmp_path / "too")).returncode == 0
+    assert os.readlink(tmp_path / "too" / "send") == PROGRAM
 
 
 def test_a_program_that_is_not_executable_is_not_linked_to(pyz: Path, tmp_path: Path) -> None:
