@@ -1,4 +1,4 @@
-"""Servers for the tests, on real sockets: the replay server's own parts with a scripted answer, and bare TCP."""
+"""Servers on real sockets: the replay server with scripted responses, and plain TCP."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ SOME_NAMES = ["chat-stream", "chat-tools-think", "chat-unknown-model", "generate
 
 
 def body_of(name: str) -> bytes:
-    """The body of a recorded answer, without its HTTP framing."""
+    """The body of a recorded response, without HTTP framing."""
     return (STREAMS / f"{name}.ndjson").read_bytes()
 
 
 def raw_of(name: str) -> bytes:
-    """A recorded answer whole: status line, headers, framing."""
+    """A recorded response as received: status line, headers, framed body."""
     return (STREAMS / f"{name}.raw").read_bytes()
 
 
 @contextlib.contextmanager
 def serve(respond: Callable[[RequestHandler], None]) -> Iterator[Server]:
-    """A server that answers every request with `respond`; `.url` is where, `.requests` what was asked so far."""
+    """Run a server that calls `respond` for each request. `.url` is its address, `.requests` the requests so far."""
 
     def keep(exchange: RequestHandler) -> None:
         server.requests.append(exchange)  # type: ignore[attr-defined]
@@ -48,7 +48,7 @@ def serve(respond: Callable[[RequestHandler], None]) -> Iterator[Server]:
 
 
 def send_raw(data: bytes) -> Callable[[RequestHandler], None]:
-    """Answer with exactly these bytes, then close the connection."""
+    """Respond with exactly these bytes, then close the connection."""
 
     def respond(exchange: RequestHandler) -> None:
         exchange.raw(data)
@@ -60,7 +60,7 @@ def send_raw(data: bytes) -> Callable[[RequestHandler], None]:
 def send_lines(
     *lines: bytes, status: int = 200, content_type: str = "application/x-ndjson"
 ) -> Callable[[RequestHandler], None]:
-    """Answer as the real server streams: one HTTP chunk for each line, and the proper end."""
+    """Respond as Ollama streams: one HTTP chunk per line and a proper end."""
 
     def respond(exchange: RequestHandler) -> None:
         exchange.head(status, content_type)
@@ -73,7 +73,7 @@ def send_lines(
 
 @contextlib.contextmanager
 def tcp(handle: Callable[[socket.socket], None], listener: socket.socket | None = None) -> Iterator[int]:
-    """A bare TCP server on a free port, for what no HTTP server would do; gives the port."""
+    """Run a plain TCP server on a free port and yield the port."""
     with listener or socket.create_server(("127.0.0.1", 0)) as listener:
 
         def accept() -> None:
@@ -97,7 +97,7 @@ def tcp(handle: Callable[[socket.socket], None], listener: socket.socket | None 
 
 @contextlib.contextmanager
 def black_hole() -> Iterator[int]:
-    """A port that accepts no connection and refuses none: its backlog is full."""
+    """A port whose accept queue is full: connections are neither accepted nor refused."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -114,13 +114,13 @@ def black_hole() -> Iterator[int]:
 
 
 def reset(connection: socket.socket) -> None:
-    """Tear a connection down, as a server does that was killed with something left to read."""
+    """Reset a connection, like a killed server with unread data."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
 def read_request(connection: socket.socket) -> tuple[str, dict[str, str], bytes]:
-    """One request whole: its first line, its headers by lower-case name, its body."""
+    """Read a request: its first line, headers by lower-case name, and body."""
     with connection.makefile("rb") as file:
         first = file.readline().decode("latin-1").strip()
         headers = {}
@@ -133,7 +133,7 @@ def read_request(connection: socket.socket) -> tuple[str, dict[str, str], bytes]
 
 
 def talk(*steps: bytes | Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
-    """Read the request whole, send each of the steps or do it, and hang up."""
+    """Read the request, send or call each step, and close."""
 
     def handle(connection: socket.socket) -> None:
         read_request(connection)
@@ -147,8 +147,10 @@ def talk(*steps: bytes | Callable[[socket.socket], None]) -> Callable[[socket.so
 
 
 class Answers:
-    """Answers one request on each connection, whatever its Host, with the next of `answers`; the last one serves for
-    ever. To be given to `tcp`; `requests` is what was asked so far."""
+    """Handler for `tcp`: answers one request per connection with the next of `answers`, and repeats the last one.
+
+    `requests` are the requests so far.
+    """
 
     def __init__(self, *answers: bytes, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []
@@ -168,13 +170,13 @@ class Answers:
 
 
 def http_answer(status: int, body: bytes = b"", *headers: str, content_type: str = "application/json") -> bytes:
-    """A whole HTTP answer, with its length."""
+    """A complete HTTP response with Content-Length."""
     lines = [f"HTTP/1.1 {status} X", f"Content-Type: {content_type}", f"Content-Length: {len(body)}", *headers, "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
 
 
 def resolve(monkeypatch: pytest.MonkeyPatch, **addresses: str) -> None:
-    """Let host names stand for addresses of this machine, as a name server could; `_` is written for a dot."""
+    """Resolve host names to these addresses; `_` in a name stands for a dot."""
     names = {name.replace("_", "."): address for name, address in addresses.items()}
     look_up = socket.getaddrinfo
 
@@ -205,7 +207,7 @@ subjectKeyIdentifier = hash
 
 
 def certificate(directory: Path, name: str, names: str, end: str = "491231000000Z") -> Path:
-    """A PEM file with a key and its self-signed certificate for `names`, good from 2020 to `end`."""
+    """Write a PEM file with a key and a self-signed certificate for `names`, valid from 2020 to `end`."""
     openssl = shutil.which("openssl")
     if not openssl:
         pytest.skip("needs the openssl command to make certificates")
@@ -226,7 +228,7 @@ def certificate(directory: Path, name: str, names: str, end: str = "491231000000
 
 
 def server_context(pem: Path) -> ssl.SSLContext:
-    """TLS for a server that shows this certificate."""
+    """TLS context of a server with this certificate."""
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,4 +1,4 @@
-"""A reader that is slow, a pipe that does not block, a file that may not grow: nothing is lost, or it is told."""
+"""Slow readers, non-blocking pipes and file size limits: no data is lost, or the loss is reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINE = json.dumps({"response": "x" * 8000}).encode() + b"\n"
 MANY = 25_000  # 200 MB
 
 
-def test_the_back_pressure_of_a_slow_reader_reaches_the_server() -> None:
+def test_a_slow_reader_slows_down_the_server() -> None:
     sent = [0]
 
     def respond(exchange: RequestHandler) -> None:
@@ -36,7 +36,7 @@ def test_the_back_pressure_of_a_slow_reader_reaches_the_server() -> None:
         while now != before or not now:
             time.sleep(0.5)
             before, now = now, sent[0]
-        # What the two sockets and the pipe hold, at most.
+        # At most what fits into the two socket buffers and the pipe.
         assert now < MANY // 2
         held = peak_kib(process)
         drain(process, MANY * len(LINE))
@@ -46,7 +46,7 @@ def test_the_back_pressure_of_a_slow_reader_reaches_the_server() -> None:
 
 
 @pytest.mark.parametrize("command", ["send", *FILTERS])
-def test_a_pipe_that_does_not_block_loses_nothing(command: str) -> None:
+def test_a_non_blocking_pipe_loses_nothing(command: str) -> None:
     stream = LINE * 200 + DONE
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -62,15 +62,15 @@ def test_a_pipe_that_does_not_block_loses_nothing(command: str) -> None:
     assert process.returncode == 0
 
 
-# In blocks of 512 bytes; Python ignores SIGXFSZ. -B: it would cut its own bytecode, too, and never start again.
+# In blocks of 512 bytes; Python ignores SIGXFSZ. -B: or Python would write truncated bytecode files.
 LIMIT = f"ulimit -f 16; python3 -BIS {BIN}/"
 
 
 @pytest.mark.parametrize("command", ["send", "extract-content", "collect", "render"])
-def test_a_file_that_may_not_grow_any_more_is_an_error_wherever_that_is(command: str, tmp_path: Path) -> None:
+def test_a_file_size_limit_is_an_error(command: str, tmp_path: Path) -> None:
     lines = [LINE[:100] + b'"}\n'] * 200
     with serve(send_lines(*lines, DONE)) as server:
-        # The launchers, without site-packages: coverage would write a file of its own.
+        # Without site-packages, where coverage would write a data file.
         script = f"{LIMIT}{command} {'-m m hi' if command == 'send' else ''} > out"
         stdin = (b"".join(lines) + DONE) * 10
         result = sh(script, stdin=stdin, cwd=tmp_path, env={"OLLAMA_HOST": server.url})
@@ -80,7 +80,7 @@ def test_a_file_that_may_not_grow_any_more_is_an_error_wherever_that_is(command:
 
 
 @pytest.mark.parametrize("command", FILTERS)
-def test_the_file_of_w_may_fail_anywhere_and_the_stream_goes_on(command: str, tmp_path: Path) -> None:
+def test_the_stream_continues_when_the_file_of_w_fails(command: str, tmp_path: Path) -> None:
     lines = b"".join(
         json.dumps({"response": "x" * 90, "thinking": "x" * 90, "done": True}).encode() + b"\n" for _ in "x" * 400
     )
@@ -91,7 +91,7 @@ def test_the_file_of_w_may_fail_anywhere_and_the_stream_goes_on(command: str, tm
     assert json.loads(passed[len(lines) :]) == {"error": "out: File too large", "exit_status": 1}
 
 
-def test_a_time_limit_from_outside_is_silent() -> None:
+def test_timeout_terminates_send_silently() -> None:
     over = threading.Event()
 
     def hold(exchange: RequestHandler) -> None:

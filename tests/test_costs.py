@@ -1,4 +1,4 @@
-"""What a command costs, in numbers that no clock gives: modules, system calls, memory."""
+"""Costs of a command that do not depend on time: modules loaded, system calls, memory."""
 
 from __future__ import annotations
 
@@ -82,8 +82,7 @@ def _strace() -> str:
 
 
 def calls_of(trace: Path, begin: str, end: str) -> list[str]:
-    """The names of the system calls from the first that looks like `begin` to the last that looks like `end`, less
-    those that manage memory."""
+    """System calls from the first that matches `begin` to the last that matches `end`, without memory calls."""
     lines = trace.read_text().splitlines()
     first = next(number for number, line in enumerate(lines) if re.match(begin, line))
     last = max(number for number, line in enumerate(lines) if re.match(end, line))
@@ -99,7 +98,7 @@ BLOCKS = 20
 
 
 @pytest.mark.parametrize("command", ["extract-content", "render"])
-def test_a_block_costs_a_poll_a_read_and_a_write(command: str, strace: str, tmp_path: Path) -> None:
+def test_a_filter_polls_reads_and_writes_once_per_block(command: str, strace: str, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     argv = traced(strace, trace, command)
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as process:
@@ -110,12 +109,12 @@ def test_a_block_costs_a_poll_a_read_and_a_write(command: str, strace: str, tmp_
             expect(process.stdout, b"a b" * 3)
         process.communicate(DONE)
     calls = calls_of(trace, r"write\(1, ", r"read\(0, ")
-    # From the first write on: the other blocks, the one with the end, and the end of the input.
+    # From the first write: the remaining blocks, the last block, and end of input.
     block = ["poll", "read", "write"]
     assert [name.replace("ppoll", "poll") for name in calls] == ["write", *block * BLOCKS, "poll", "read"]
 
 
-def test_a_block_of_a_file_costs_a_read_and_a_write(strace: str, tmp_path: Path) -> None:
+def test_a_filter_reads_and_writes_once_per_block_of_a_file(strace: str, tmp_path: Path) -> None:
     trace, file = tmp_path / "trace", tmp_path / "file"
     file.write_bytes(LINE * 20_000 + DONE)
     with file.open("rb") as stdin:
@@ -125,7 +124,7 @@ def test_a_block_of_a_file_costs_a_read_and_a_write(strace: str, tmp_path: Path)
     assert len(calls) // 2 <= file.stat().st_size / (8 << 10)
 
 
-def test_an_http_chunk_costs_send_a_poll_a_read_and_a_write(strace: str, tmp_path: Path) -> None:
+def test_send_polls_receives_and_writes_once_per_http_chunk(strace: str, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     read, write = os.pipe()
 
@@ -133,7 +132,7 @@ def test_an_http_chunk_costs_send_a_poll_a_read_and_a_write(strace: str, tmp_pat
         exchange.head(200, "application/x-ndjson")
         for _ in range(BLOCKS):
             exchange.chunk(LINE)
-            os.read(read, 1)  # until it has come out at the other end
+            os.read(read, 1)  # until the output has been read
         exchange.chunk(DONE)
         exchange.end()
 
@@ -148,7 +147,7 @@ def test_an_http_chunk_costs_send_a_poll_a_read_and_a_write(strace: str, tmp_pat
     os.close(write)
     calls = calls_of(trace, r"write\(1, ", r"write\(1, ")
     assert calls == ["write"] + ["poll", "recvfrom", "write"] * BLOCKS
-    assert len(re.findall("^sendto", trace.read_text(), re.MULTILINE)) == 1  # header and body go as one
+    assert len(re.findall("^sendto", trace.read_text(), re.MULTILINE)) == 1  # header and body in one call
 
 
 PEAK = """
@@ -162,7 +161,7 @@ print(status, tracemalloc.get_traced_memory()[1], file=sys.stderr)
 
 
 def peak(responses: int, *command: str) -> int:
-    """The most bytes that a command has allocated at a time, on a stream of so many short responses."""
+    """Peak bytes allocated on a stream of this many short responses."""
     argv = [sys.executable, "-I", "-S", "-c", PEAK, str(ROOT), *command]
     stream = (LINE * 9 + DONE) * responses
     done = subprocess.run(argv, input=stream, capture_output=True, check=True, env=environment())
@@ -175,5 +174,5 @@ def peak(responses: int, *command: str) -> int:
 @pytest.mark.parametrize("command", sample(FILTERS, ["extract-content", "stats"]))
 def test_memory_does_not_grow_with_the_stream(command: str, arguments: list[str]) -> None:
     short, long = (peak(responses, *words(command, *arguments)) for responses in (200, 2000))
-    # How the blocks fall makes some difference, and stats keeps some numbers of each response for its summary.
+    # Block boundaries vary, and stats keeps a few numbers of each response for its summary.
     assert long - short < (1 << 20 if command == "stats" else 128 << 10)

@@ -1,6 +1,6 @@
-"""Where the program has to run: a table of poor places, and the main job in each, from the checkout and as one file.
+"""Restricted environments in which a pipeline must work, from the checkout and from the single file.
 
-What else a place may lack has tests of its own: closed descriptors in test_every_command.py, process 1 and its signals
+Tested elsewhere: closed descriptors in test_every_command.py, process 1 and its signals
 in test_signals.py, descriptors and threads in test_limits.py, every Python in .ci/run.
 """
 
@@ -21,32 +21,32 @@ from tests.tiers import sample
 
 STREAM = body_of("chat-think-true")
 
-# All three kinds of command, sockets, processes, and characters of every length.
-JOB = (
+# Uses all kinds of commands, sockets, processes, and characters of one to four bytes.
+PIPELINE = (
     """exec "$OSTREAM" replay "$RECORDING" -- sh -c '"$OSTREAM" send -m m "naïve café 青空 😀" """
     """| "$OSTREAM" extract-thinking -w /dev/null | "$OSTREAM" extract-content' """
 )
 
-# A place is a script that ends by becoming "$@". `python3` is the Python under test; $NEW is an empty directory.
-IN_ANY = {
-    "nothing special": 'exec "$@"',
+# Each is a script that ends with exec "$@". `python3` is the Python under test; $NEW is an empty directory.
+ENVIRONMENTS = {
+    "default": 'exec "$@"',
     "no environment": 'exec env -i PATH="$PATH" OSTREAM="$OSTREAM" RECORDING="$RECORDING" "$@"',
-    "a home that is not there": 'HOME=/no/such exec "$@"',
-    "ASCII everywhere": 'exec env LC_ALL=C PYTHONIOENCODING=ascii PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 "$@"',
-    "a locale that is not there": 'LC_ALL=xx_XX.UTF-8 exec "$@"',
-    "a hostile PYTHONPATH": 'echo "raise SystemExit(1)" > "$NEW/os.py"; PYTHONPATH=$NEW PYTHONHOME=/no exec "$@"',
+    "missing home directory": 'HOME=/no/such exec "$@"',
+    "ASCII locale": 'exec env LC_ALL=C PYTHONIOENCODING=ascii PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 "$@"',
+    "missing locale": 'LC_ALL=xx_XX.UTF-8 exec "$@"',
+    "hostile PYTHONPATH": 'echo "raise SystemExit(1)" > "$NEW/os.py"; PYTHONPATH=$NEW PYTHONHOME=/no exec "$@"',
     "no standard input": 'exec "$@" <&-',
     "no standard error": 'exec "$@" 2>&-',
     "no terminal": 'exec setsid --wait "$@"',
-    "a directory that is gone": 'mkdir "$NEW/gone"; cd "$NEW/gone"; rmdir "$NEW/gone"; exec "$@"',
-    "files that nobody may read": 'umask 777; exec "$@"',
+    "deleted working directory": 'mkdir "$NEW/gone"; cd "$NEW/gone"; rmdir "$NEW/gone"; exec "$@"',
+    "umask 777": 'umask 777; exec "$@"',
     "few descriptors": 'ulimit -n 16; exec "$@"',
     "no temporary directory": 'TMPDIR=/no/such exec "$@"',
     "no core, no lock, low priority": 'ulimit -c 0; ulimit -l 0; exec nice -n 19 "$@"',
 }
 
-# Those that need a namespace of their own, and how it is made.
-IN_NAMESPACE = {
+# Environments that need namespaces: the options of unshare, and the script.
+NAMESPACES = {
     "not root": ("--user", 'test "$(id -u)" != 0; exec "$@"'),
     "process 1": ("--map-root-user --fork --pid --kill-child", 'test $$ = 1; exec "$@"'),
     "a read-only file system": (
@@ -63,13 +63,13 @@ IN_NAMESPACE = {
     ),
 }
 
-# What may stand as /bin/sh.
+# Shells that can be /bin/sh.
 SHELLS = ["dash", "bash", "busybox", "mksh", "yash", "zsh"]
 
 
 @functools.lru_cache(maxsize=None)
 def unshare(options: str) -> list[str]:
-    """What makes such a namespace, if we may."""
+    """Prefix that creates such namespaces; empty if that is not permitted."""
     wrapper = ["unshare", *options.split()]
     try:
         if not subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode:
@@ -84,21 +84,23 @@ def _program(request: pytest.FixtureRequest, pyz: Path) -> Path:
     return BIN / "ostream" if request.param == "checkout" else pyz
 
 
-def do_the_job(program: Path, place: str, folder: Path, options: str = "", python: str = sys.executable) -> None:
-    """Run the job in this place, and see that it is done, without a word."""
+def assert_pipeline_works(
+    program: Path, name: str, folder: Path, options: str = "", python: str = sys.executable
+) -> None:
+    """Run the pipeline in this environment; it must succeed and print no message."""
     wrapper = unshare(options) if options else []
     if options and not wrapper:
         pytest.skip(f"unshare {options} is not permitted here")
     (folder / "recording").write_bytes(STREAM)
     (folder / "bin").mkdir()
-    # Not a link: a virtual environment is found by where its Python is.
+    # A script, not a link: a virtual environment is located by the path of its Python.
     (folder / "bin" / "python3").write_text(f'#!/bin/sh\nexec "{python}" "$@"\n')
     (folder / "bin" / "python3").chmod(0o755)
     (folder / "new").mkdir()
     env = environment(OSTREAM=str(program), RECORDING=str(folder / "recording"), NEW=str(folder / "new"))
     env["PATH"] = f"{folder / 'bin'}:{env['PATH']}"
     del env["PYTHONPATH"]
-    argv = [*wrapper, "sh", "-euc", place, "sh", "sh", "-c", JOB]
+    argv = [*wrapper, "sh", "-euc", name, "sh", "sh", "-c", PIPELINE]
     result = subprocess.run(argv, env=env, cwd=ROOT, input=b"", capture_output=True, timeout=120, check=False)
     # dash reports the missing directory, and several processes write at once.
     messages = re.sub(rb"sh: 0: |getcwd\(\) failed: No such file or directory|\n", b"", result.stderr)
@@ -106,15 +108,15 @@ def do_the_job(program: Path, place: str, folder: Path, options: str = "", pytho
     assert result.stdout == call("extract-content", stdin=STREAM).stdout != b""
 
 
-@pytest.mark.parametrize("place", IN_ANY)
-def test_a_place(place: str, program: Path, tmp_path: Path) -> None:
-    do_the_job(program, IN_ANY[place], tmp_path)
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_an_environment(name: str, program: Path, tmp_path: Path) -> None:
+    assert_pipeline_works(program, ENVIRONMENTS[name], tmp_path)
 
 
-@pytest.mark.parametrize("place", IN_NAMESPACE)
-def test_a_place_of_its_own(place: str, program: Path, tmp_path: Path) -> None:
-    options, script = IN_NAMESPACE[place]
-    do_the_job(program, script, tmp_path, options)
+@pytest.mark.parametrize("name", NAMESPACES)
+def test_an_environment_in_namespaces(name: str, program: Path, tmp_path: Path) -> None:
+    options, script = NAMESPACES[name]
+    assert_pipeline_works(program, script, tmp_path, options)
 
 
 @pytest.mark.parametrize("shell", sample(SHELLS, ["dash", "busybox"]))
@@ -123,7 +125,7 @@ def test_a_shell(shell: str, program: Path, tmp_path: Path) -> None:
     if not path:
         pytest.skip(f"no {shell} here")
     script = f'mount --bind "$(readlink -f {path})" "$(readlink -f /bin/sh)"; exec "$@"'
-    do_the_job(program, script, tmp_path, "--map-root-user --mount")
+    assert_pipeline_works(program, script, tmp_path, "--map-root-user --mount")
 
 
 PYTHONS = [*(f"python3.{minor}" for minor in range(8, 16)), "pypy3", "/usr/bin/python3"]
@@ -131,10 +133,10 @@ PYTHONS = [*(f"python3.{minor}" for minor in range(8, 16)), "pypy3", "/usr/bin/p
 
 @pytest.mark.parametrize("python", sample(PYTHONS, ["/usr/bin/python3"]))
 def test_a_python(python: str, program: Path, tmp_path: Path) -> None:
-    """Those that are on PATH; .ci/run brings others."""
+    """The interpreters on PATH."""
     path = shutil.which(python)
     old = "import sys; sys.exit(sys.version_info < (3, 8))"
     if path and not subprocess.run([path, "-c", old], stderr=subprocess.DEVNULL, check=False).returncode:
-        do_the_job(program, 'exec "$@"', tmp_path, python=path)
+        assert_pipeline_works(program, 'exec "$@"', tmp_path, python=path)
     elif python == "pypy3":
         pytest.skip("no pypy3 here")

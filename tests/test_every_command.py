@@ -1,4 +1,4 @@
-"""What all commands have in common: one test each, over the list of commands."""
+"""Behaviour shared by all commands: one test each, over the list of commands."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def recording(tmp_path: Path) -> Path:
 
 
 def arguments_of(command: str, recording: Path) -> list[str]:
-    """What makes a command write something."""
+    """Arguments that make a command write something."""
     of = {
         "send": ["-m", "m", "hi"],
         "batch": ["-qkm", "m", "--lines", str(recording)],
@@ -37,7 +37,7 @@ def arguments_of(command: str, recording: Path) -> list[str]:
     return of.get(command, words(command)[1:])
 
 
-def test_bin_the_modules_and_the_table_list_the_same_commands() -> None:
+def test_launchers_modules_and_dispatch_table_agree() -> None:
     modules = {
         path.stem.replace("_", "-")
         for path in (ROOT / "ostream" / "commands").glob("*.py")
@@ -49,7 +49,7 @@ def test_bin_the_modules_and_the_table_list_the_same_commands() -> None:
 
 
 @every_command
-def test_help_says_kind_memory_and_two_examples(command: str) -> None:
+def test_help_gives_kind_memory_and_two_examples(command: str) -> None:
     result = call(command, "--help")
     assert (result.returncode, result.stderr) == (0, b"")
     text = result.stdout.decode()
@@ -95,7 +95,7 @@ def test_version(command: str) -> None:
         (["---"], "---"),
     ],
 )
-def test_a_wrong_option_is_refused_and_never_a_word(command: str, arguments: list[str], named: str) -> None:
+def test_an_unknown_option_is_an_error(command: str, arguments: list[str], named: str) -> None:
     result = call(command, *arguments)
     assert result.returncode == 2
     assert result.stderr.startswith(f"{command}: {named}: ".encode())
@@ -127,7 +127,7 @@ def test_every_way_to_call_a_command(command: str, way: str, tmp_path: Path) -> 
 
 
 @every_command
-def test_the_launcher_imports_nothing_from_where_it_is_called(command: str, tmp_path: Path) -> None:
+def test_the_launcher_imports_nothing_from_the_working_directory(command: str, tmp_path: Path) -> None:
     for module in ("json", "os", "signal", "argparse", "ostream"):
         (tmp_path / f"{module}.py").write_text("raise SystemExit('hostile')")
     env = environment(PYTHONPATH=str(tmp_path))
@@ -137,12 +137,12 @@ def test_the_launcher_imports_nothing_from_where_it_is_called(command: str, tmp_
     assert (result.returncode, b"--bogus" in result.stderr) == (2, True)
 
 
-# Not a launcher, which coverage does not see into.
+# With python -m: coverage cannot trace a launcher.
 PYTHON = "python3 -m ostream"
 
 
 @every_command
-def test_a_closed_stdout_is_an_error_before_anything_is_sent(command: str, recording: Path) -> None:
+def test_a_closed_stdout_is_an_error_before_a_request_is_sent(command: str, recording: Path) -> None:
     with serve(send_raw(b"")) as server:
         command_line = " ".join([PYTHON, command, *arguments_of(command, recording)])
         result = sh(f"{command_line} >&-; echo $? >&2", env={"OLLAMA_HOST": server.url}, stdin=STREAM)
@@ -151,22 +151,22 @@ def test_a_closed_stdout_is_an_error_before_anything_is_sent(command: str, recor
 
 
 @every_command
-def test_all_three_may_be_closed(command: str, recording: Path) -> None:
-    """The server that send asks is not there; a socket that landed on a descriptor of ours would be a mess."""
+def test_all_descriptors_may_be_closed(command: str, recording: Path) -> None:
+    """A socket must not take the number of a closed standard descriptor."""
     command_line = " ".join([PYTHON, command, *arguments_of(command, recording)])
     result = sh(f"{command_line} <&- >&- 2>&-", env={"OLLAMA_HOST": "127.0.0.1:1"})
     assert (result.returncode, result.stdout, result.stderr) == (1, b"", b"")
 
 
 @pytest.mark.parametrize("command", [*FILTERS, *SOURCES])
-def test_a_closed_stdin_is_a_file_that_cannot_be_read(command: str) -> None:
+def test_a_closed_stdin_is_an_input_error(command: str) -> None:
     result = sh(f"{PYTHON} {quoted(command)} {'-m m' if command in SOURCES else ''} <&-")
     assert result.returncode == 2
     assert result.stderr.decode() == f"{command}: standard input: Bad file descriptor\n"
 
 
 @every_command
-def test_a_closed_stderr_only_silences(command: str, recording: Path) -> None:
+def test_a_closed_stderr_only_suppresses_messages(command: str, recording: Path) -> None:
     with serve(send_raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n" + STREAM)) as server:
         command_line = " ".join([PYTHON, command, *arguments_of(command, recording)])
         if command in WRAPPERS:
@@ -198,7 +198,7 @@ def test_a_full_disk_is_an_error(command: str, helped: bool, recording: Path) ->
     )
 
 
-def test_a_failure_on_a_full_disk_is_two_failures() -> None:
+def test_a_failure_on_a_full_disk_reports_both() -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full on this system")
     with open("/dev/full", "wb") as full:
@@ -219,7 +219,7 @@ def test_quiet_and_verbose_are_options_of_every_command(command: str, recording:
     assert loud.stderr in verbose.stderr
 
 
-def test_a_bug_of_ours_says_so_with_its_traceback() -> None:
+def test_a_bug_prints_a_traceback() -> None:
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); import ostream.commands.collect as c;"
         "c.main = lambda *_: 1 / 0; from ostream.__main__ import main; sys.exit(main(['collect']))"

@@ -1,4 +1,4 @@
-"""Where the system gives no more descriptors or threads, that is what the message says."""
+"""Messages when the system has no more file descriptors or threads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ sys.exit(status)
 
 @pytest.mark.parametrize("limit", [3, 4, 5])
 @pytest.mark.parametrize("host", ["localhost:1", "no-such-host.invalid:1"])
-def test_without_descriptors_that_is_the_reason_and_not_the_name(limit: int, host: str) -> None:
+def test_running_out_of_descriptors_is_the_reason_given(limit: int, host: str) -> None:
     argv = [sys.executable, "-c", FEW_DESCRIPTORS, str(limit), host]
     result = subprocess.run(
         argv, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
@@ -45,7 +45,7 @@ def test_without_descriptors_that_is_the_reason_and_not_the_name(limit: int, hos
 
 @pytest.fixture(name="no_threads")
 def _no_threads() -> Iterator[None]:
-    """No thread can be started: none gets a stack of that size."""
+    """Prevent new threads by an impossible stack size."""
     usual = threading.stack_size(1 << 60)
     try:
         with pytest.raises(RuntimeError):
@@ -56,7 +56,7 @@ def _no_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_threads")
-def test_without_threads_a_name_cannot_be_looked_up_and_an_address_needs_none() -> None:
+def test_without_threads_an_address_works_and_a_name_fails() -> None:
     with pytest.raises(ConnectError, match=r"^localhost: can't be looked up: can't start new thread$"):
         connect("localhost", 1, Timeouts(), None)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -64,6 +64,6 @@ def test_without_threads_a_name_cannot_be_looked_up_and_an_address_needs_none() 
 
 
 @pytest.mark.usefixtures("no_threads")
-def test_without_threads_there_is_no_sign_of_life(capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_threads_there_is_no_spinner(capfd: pytest.CaptureFixture[str]) -> None:
     Spinner(Output(1, "standard output")).stop()
     assert capfd.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""A key is seen by the server it is for, and by nobody else: not on stdout or stderr, whatever happens, nor in `ps`."""
+"""An API key reaches only its server: it never appears in output or in `ps`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.server import Answers, body_of, http_answer, send_raw, serve, tcp
 SECRET = "sk-s3cr3t"
 DONE = b'{"message":{"role":"assistant","content":"hi"},"done":true}\n'
 WAYS = {
-    # how the key is given: options, environment
+    # how the key is passed: options, environment
     "OLLAMA_API_KEY": ([], {"OLLAMA_API_KEY": SECRET}),
     "--header": (["--header", f"Authorization: Bearer {SECRET}"], {}),
     "--header of another name": (["--header", f"X-Api-Key: {SECRET}"], {}),
@@ -25,7 +25,7 @@ WAYS = {
 }
 BUSY = http_answer(503, b'{"error":"busy"}', "Retry-After: 0")
 OUTCOMES = {
-    # what the server answers, options, exit status
+    # response of the server, options, exit status
     "success": (http_answer(200, DONE), ["-v"], 0),
     "a recording": (http_answer(200, DONE), ["-v", "--stamp"], 0),
     "nothing sent": (b"", ["-v", "--dry-run"], 0),
@@ -59,7 +59,7 @@ def test_no_output_shows_a_key(way: str, outcome: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("way", ["OLLAMA_API_KEY", "--header"])
-def test_to_another_machine_without_tls_a_key_is_not_even_shown_as_refused(way: str) -> None:
+def test_a_key_withheld_without_tls_is_not_shown(way: str) -> None:
     given, env = WAYS[way]
     proxy = Answers(http_answer(200, DONE))
     with tcp(proxy) as port:
@@ -93,7 +93,7 @@ def test_a_traceback_shows_no_values() -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc on this system")
 @pytest.mark.parametrize("wrapped", [False, True])
-def test_no_command_line_holds_a_key_that_was_not_put_there(wrapped: bool, tmp_path: Path) -> None:
+def test_no_command_line_of_a_child_contains_a_key(wrapped: bool, tmp_path: Path) -> None:
     (tmp_path / "headers").write_text(f"X-Mine: {SECRET}\n")
     (tmp_path / "recording").write_bytes(body_of("chat-stream"))
     over = threading.Event()
@@ -114,7 +114,7 @@ def test_no_command_line_holds_a_key_that_was_not_put_there(wrapped: bool, tmp_p
                     try:
                         lines.append(path.read_bytes())
                     except OSError:
-                        continue  # it has ended
+                        continue  # the process has ended
                 ours = [line for line in lines if str(tmp_path / "headers").encode() in line]
                 assert len(ours) == 1 + wrapped
                 assert SECRET.encode() not in b"".join(lines)
@@ -125,7 +125,7 @@ def test_no_command_line_holds_a_key_that_was_not_put_there(wrapped: bool, tmp_p
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("place", ["{elsewhere}/api/chat", "{here}/v1/chat", "/v1/chat", "//127.0.0.1:1/"])
-def test_no_redirect_is_followed_and_its_place_is_named(status: int, place: str) -> None:
+def test_redirects_are_reported_and_not_followed(status: int, place: str) -> None:
     elsewhere = Answers(http_answer(200, DONE))
     with tcp(elsewhere) as other_port:
         here = Answers(b"")
@@ -153,7 +153,7 @@ def test_no_redirect_is_followed_and_its_place_is_named(status: int, place: str)
         ([], {"OLLAMA_API_KEY": "a\x07"}),
     ],
 )
-def test_a_control_character_is_refused_before_anything_is_sent(
+def test_control_characters_are_rejected_before_a_request_is_sent(
     arguments: list[str], env: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "headers").write_bytes(b"X: a\x00b\n")
@@ -168,8 +168,8 @@ def test_a_control_character_is_refused_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("model", ["m\x1b[2J", "\r\nX: b", "../../etc/passwd", "\u202em", " ", "m\udcff"])
-def test_a_strange_model_is_the_servers_to_judge_and_forges_nothing(model: str) -> None:
-    """It travels inside JSON, where nothing can be forged; what is said about it is made visible."""
+def test_any_model_name_is_sent_unchanged_and_shown_safely(model: str) -> None:
+    """Inside JSON a name cannot forge anything; in messages it is made visible."""
     answer = http_answer(400, json.dumps({"error": f"invalid model name {model}"}, ensure_ascii=True).encode())
     with serve(send_raw(answer)) as server:
         sent = call("send", "-m", model, "hi", env={"OLLAMA_HOST": server.url})

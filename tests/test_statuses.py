@@ -1,4 +1,4 @@
-"""The line grammar and the exit statuses: what every filter makes of each kind of line."""
+"""The line format and exit statuses: how filters handle each kind of line."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Case(NamedTuple):
     lines: bytes
     status: int
     text: str  # what extract-content prints
-    chunks: list[int]  # how many each response has
+    chunks: list[int]  # chunks per response
     messages: int = 0  # on stderr
-    errors: int = 0  # error lines passed on; as many as messages, and those that were there and printed before
+    errors: int = 0  # error lines passed on: one per message, and those reported before
 
 
 CASES = {
@@ -89,7 +89,7 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_status_and_messages_are_the_same_for_every_filter(command: str, case: Case) -> None:
     result = call(command, stdin=case.lines)
     if command == "render" and case.lines == MESSAGE * 2:
-        # To whom messages are shown they are an answer.
+        # render displays message lines, so they count as output.
         assert (result.returncode, result.stderr) == (0, b"")
         return
     assert (result.returncode, result.stderr.count(b"\n")) == (case.status, case.messages), result
@@ -107,8 +107,8 @@ def test_what_each_filter_prints(case: Case) -> None:
 
 
 @every_case
-def test_a_pipe_of_four_stages_tells_a_failure_once(case: Case, tmp_path: Path) -> None:
-    """Each stage's stdout is the next one's stdin; every stage exits with the same status."""
+def test_a_pipeline_of_four_stages_reports_a_failure_once(case: Case, tmp_path: Path) -> None:
+    """All stages exit with the same status."""
     stream, messages = case.lines, 0
     for stage in (["extract-thinking"], ["stats", "--json"], ["collect"]):
         result = call(*stage, "-w", tmp_path / stage[0], stdin=stream)
@@ -154,7 +154,7 @@ def test_a_message_names_the_object_and_the_reason(lines: bytes, status: int, me
 
 
 @pytest.mark.parametrize("command", FILTERS)
-def test_a_line_without_end_is_refused(command: str) -> None:
+def test_a_line_over_the_limit_is_an_error(command: str) -> None:
     result = call(command, stdin=b'{"response":"' + bytes(65 << 20))
     assert result.returncode == 2
     assert result.stderr.decode() == f"{command}: standard input:1: a line of more than 67,108,864 bytes\n"
@@ -181,7 +181,7 @@ PIPES = [
 
 
 @pytest.mark.parametrize(("name", "source", "status", "stdout", "stderr"), PIPES)
-def test_plain_sh_sees_the_status_at_the_end_of_the_pipe(
+def test_plain_sh_sees_the_status_at_the_end_of_a_pipeline(
     name: str, source: str, status: int, stdout: str, stderr: str, tmp_path: Path
 ) -> None:
     (tmp_path / "complete").write_bytes(A + B)
@@ -193,7 +193,7 @@ def test_plain_sh_sees_the_status_at_the_end_of_the_pipe(
 
 
 @pytest.mark.parametrize("name", sample(["chat-think-true", "generate-stream", "chat-tools-text"], 3))
-def test_every_prefix_is_complete_or_incomplete_and_its_text_is_written(name: str) -> None:
+def test_every_prefix_of_a_stream_has_the_right_status_and_text(name: str) -> None:
     stream = body_of(name)
     for size in range(len(stream) + 1):
         status, text = read_prefix(stream[:size])
@@ -203,7 +203,7 @@ def test_every_prefix_is_complete_or_incomplete_and_its_text_is_written(name: st
 
 
 def read_prefix(prefix: bytes) -> tuple[int, str]:
-    """The same by the shortest way: all lines that parse, the text of each, and the last one's done."""
+    """A minimal reference: the text of each line that parses, and the done of the last."""
     text, done = "", False
     for line in prefix.split(b"\n"):
         try:
