@@ -60,7 +60,7 @@ QUIRKS: list[tuple[str, bytes, int, str]] = [
     ("CRLF", streamed(chat("a")[:-1] + b"\r\n", done("b")[:-1] + b"\r\n"), 0, "ab\n"),
     ("blank lines and spaces", streamed(b"\n \t\n", b"  " + chat("a"), b"\r\n", done()), 0, "a\n"),
     ("two objects on a line", streamed(chat("a")[:-1] + done()), 1, ""),
-    ("pretty-printed object", plain(json.dumps({"done": True}, indent=1).encode()), 1, ""),
+    ("pretty-printed object", plain(json.dumps({"done": True}, indent=1).encode()), 0, ""),
     ("one byte per HTTP chunk", streamed(*[bytes([byte]) for byte in chat("😀") + done()]), 0, "😀\n"),
     ("several lines per HTTP chunk", streamed(chat("a") + chat("b") + done()), 0, "ab\n"),
     ("raw U+0085", streamed('{"response":"a\x85b","done":true}\n'.encode()), 0, "a\x85b\n"),

@@ -13,7 +13,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 
 from tests.fault_matrix.answer import printable, responses, with_newline
 from tests.fault_matrix.library import ask
-from tests.fault_matrix.outcomes import NOT_NDJSON, UNCHECKED, Fault
+from tests.fault_matrix.outcomes import NOT_NDJSON, Fault
 from tests.fault_matrix.servers import FaultyServer
 from tests.process import environment
 
@@ -193,15 +193,9 @@ def conversation() -> Column:
 
     def run(fault: Fault, server: FaultyServer, directory: Path) -> Cell:
         (directory / "conversation").write_bytes(BEFORE)
-        return column.ask(_all_decoded(fault), server, directory)
+        return column.ask(fault, server, directory)
 
-    return Column("send -c FILE", run, lambda fault: column.expected(_all_decoded(fault)))
-
-
-def _all_decoded(fault: Fault) -> Fault:
-    """With -c, send decodes every line."""
-    bad = len([response for response in responses(fault.lines) for _ in response.chunks])
-    return fault._replace(outcome=NOT_NDJSON, lines=fault.lines[:bad]) if fault.outcome is UNCHECKED else fault
+    return Column("send -c FILE", run, column.expected)
 
 
 def _wrong_conversation(fault: Fault, after: bytes) -> Iterator[str]:

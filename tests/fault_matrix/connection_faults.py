@@ -8,6 +8,8 @@ from tests.fault_matrix.answer import ANSWER, HM, LINES, A
 from tests.fault_matrix.outcomes import (
     BUSY,
     COMPLETE,
+    EARLY,
+    EMPTY,
     NOT_NDJSON,
     REJECTED,
     SHORT,
@@ -95,7 +97,7 @@ TLS = [
     ),
     Fault("closed during the handshake", connected(close, "https"), UNREACHABLE, (), "PORT: TLS: "),
     Fault("reset during the handshake", connected(reset, "https"), UNREACHABLE, (), "PORT: TLS: Connection reset"),
-    Fault("closed without close_notify", tls(CHUNKED, chunks(HM, A)), TRUNCATED, (HM, A), "without done"),
+    Fault("closed without close_notify", tls(CHUNKED, chunks(HM, A)), TRUNCATED, (HM, A), EARLY),
 ]
 
 REPLIES = [
@@ -103,7 +105,7 @@ REPLIES = [
     Fault("reset after connect", connected(reset), TRUNCATED, (), "PORT: the server hung up"),
     Fault("closed after the request", sends(), TRUNCATED, (), "PORT: the server hung up"),
     Fault("reset after the request", sends(reset), TRUNCATED, (), "PORT: the server hung up"),
-    Fault("truncated headers", sends(HEAD[:40]), TRUNCATED, (), "empty|hung up|without"),
+    Fault("truncated headers", sends(HEAD[:40]), TRUNCATED, (), EMPTY),
     Fault("binary data", sends(b"\0\xff what?\r\n\r\n"), REJECTED, (), "PORT: the answer is not HTTP"),
     Fault("another protocol", sends(b"SSH-2.0-OpenSSH_9.6\r\n"), REJECTED, (), "PORT: the answer is not HTTP"),
     Fault("JSON without HTTP", sends(ANSWER), REJECTED, (), "PORT: the answer is not HTTP"),
@@ -182,7 +184,6 @@ NOT_AN_ANSWER = [
     Fault("text", answers(200, b"Ollama is running", content_type="text/plain"), NOT_NDJSON, (), "line 1 .*not JSON"),
     Fault("server-sent events", sends(HEAD, b"\r\ndata: {}\n\ndata: [DONE]\n"), NOT_NDJSON, (), "line 1 .*server-sent"),
     Fault("JSON array", answers(200, b"[" + ANSWER.replace(b"\n", b",") + b"{}]"), NOT_NDJSON, (), "line 1 .*an array"),
-    Fault("pretty-printed JSON object", answers(200, b'{\n "done": true\n}\n'), NOT_NDJSON, (), "line 1 .*not JSON"),
     Fault(
         "gzip with Content-Encoding",
         answers(200, gzip.compress(ANSWER), "Content-Encoding: gzip"),
@@ -192,9 +193,9 @@ NOT_AN_ANSWER = [
         200,
     ),
     Fault("gzip without Content-Encoding", answers(200, gzip.compress(ANSWER)), NOT_NDJSON, (), "line 1 .*not JSON"),
-    Fault("empty body", sends(CHUNKED, LAST), TRUNCATED, (), "empty|without done"),
-    Fault("empty body, Content-Length: 0", answers(200, b""), TRUNCATED, (), "empty|without done"),
-    Fault("empty body, connection closed", sends(HEAD, b"\r\n"), TRUNCATED, (), "empty|without done"),
-    Fault("204 No Content", sends(b"HTTP/1.1 204 X\r\n\r\n"), TRUNCATED, (), "empty|without done"),
-    Fault("blank lines only", streams(b"\n", b"\r\n"), TRUNCATED, (b"\n", b"\r\n"), "empty|without"),
+    Fault("empty body", sends(CHUNKED, LAST), TRUNCATED, (), EMPTY),
+    Fault("empty body, Content-Length: 0", answers(200, b""), TRUNCATED, (), EMPTY),
+    Fault("empty body, connection closed", sends(HEAD, b"\r\n"), TRUNCATED, (), EMPTY),
+    Fault("204 No Content", sends(b"HTTP/1.1 204 X\r\n\r\n"), TRUNCATED, (), EMPTY),
+    Fault("blank lines only", streams(b"\n", b"\r\n"), TRUNCATED, (b"\n", b"\r\n"), EMPTY),
 ]

@@ -20,8 +20,6 @@ TRUNCATED = Outcome("IncompleteStream", 3, 3)
 UNREACHABLE = Outcome("ConnectError", 69, 69)
 TIMED_OUT = Outcome("StreamTimeout", 75, 75)
 NOT_NDJSON = Outcome("NotNDJSON", 1, 1)
-# send passes a line on without decoding if it ends like an ordinary chunk; the filter detects the error.
-UNCHECKED = Outcome("NotNDJSON", 0, 2)
 # The library stops reading at `done: true`; a pipeline reads on.
 REJECTED_AFTER_DONE = Outcome("", 1, 1)
 TRUNCATED_AFTER_DONE = Outcome("", 3, 3)
@@ -46,3 +44,7 @@ class Fault(NamedTuple):
 # Long enough for all steps before the fault on a busy machine.
 MAX_TIME = 4
 SHORT = 0.5
+
+# Patterns of messages about truncated streams and about streams without a response.
+EARLY = r'inside line|ended early|no "done"|without done'
+EMPTY = rf"empty|hung up|no answer|{EARLY}"

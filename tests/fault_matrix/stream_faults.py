@@ -10,6 +10,7 @@ from tests.fault_matrix.answer import ANSWER, DONE, HM, LINES, A, B, content_lin
 from tests.fault_matrix.outcomes import (
     BUSY,
     COMPLETE,
+    EARLY,
     MAX_TIME,
     NOT_NDJSON,
     REJECTED,
@@ -18,7 +19,6 @@ from tests.fault_matrix.outcomes import (
     TIMED_OUT,
     TRUNCATED,
     TRUNCATED_AFTER_DONE,
-    UNCHECKED,
     Fault,
     Outcome,
 )
@@ -57,15 +57,15 @@ def endings(k: int) -> list[Fault]:
     sent = CHUNKED + chunks(*lines)
     torn = content_line("next")
     return [
-        Fault(f"ended after {k} chunks", sends(sent, LAST), TRUNCATED, lines, "without done: true"),
-        Fault(f"closed after {k}, between HTTP chunks", sends(sent), TRUNCATED, lines, "without done: true"),
-        Fault(f"closed after {k}, in an HTTP chunk size", sends(sent, b"7"), TRUNCATED, lines, "without done: true"),
+        Fault(f"ended after {k} chunks", sends(sent, LAST), TRUNCATED, lines, EARLY),
+        Fault(f"closed after {k}, between HTTP chunks", sends(sent), TRUNCATED, lines, EARLY),
+        Fault(f"closed after {k}, in an HTTP chunk size", sends(sent, b"7"), TRUNCATED, lines, EARLY),
         Fault(
             f"closed after {k}, inside an HTTP chunk",
             sends(sent, chunk(torn)[:30]),
             TRUNCATED,
             lines,
-            "cut|without done",
+            EARLY,
             partial=torn[:26].decode(),
         ),
         Fault(
@@ -73,7 +73,7 @@ def endings(k: int) -> list[Fault]:
             sends(sent, chunk(torn[:-9]), LAST),
             TRUNCATED,
             lines,
-            "cut|without done",
+            EARLY,
             partial=torn[:-9].decode(),
         ),
         Fault(
@@ -81,7 +81,7 @@ def endings(k: int) -> list[Fault]:
             sends(sent, chunk(A[:HALF]), LAST),
             TRUNCATED,
             lines,
-            "cut|without done",
+            EARLY,
             partial=A[:HALF].decode(errors="replace"),
         ),
         Fault(f"reset after {k}", sends(sent, reset), TRUNCATED, lines, "the connection broke: Connection reset"),
@@ -117,9 +117,7 @@ SLOWLY = send_bytewise(chunk(B), 6 / len(chunk(B)))
 TIMEOUTS = [
     Fault("no response", sends(stay_silent, first_byte_timeout=SHORT), TIMED_OUT, (), "first-byte clock"),
     Fault("headers only", sends(CHUNKED, stay_silent, first_byte_timeout=SHORT), TIMED_OUT, (), "first-byte clock"),
-    Fault(
-        "no response, max-time timeout", sends(stay_silent, max_time=SHORT), TIMED_OUT, (), "max-time clock .*no answer"
-    ),
+    Fault("no response, max-time timeout", sends(stay_silent, max_time=SHORT), TIMED_OUT, (), "max-time clock"),
     Fault(
         "headers at one byte per second",
         sends(send_bytewise(HEAD * 9, 1), first_byte_timeout=3),
@@ -161,7 +159,7 @@ def error_rows(
 
 def bad_line(name: str, bad: bytes, pattern: str, outcome: Outcome = NOT_NDJSON) -> Fault:
     """A bad line after two chunks, followed by a proper end."""
-    lines = (HM, A, bad, B, DONE) if outcome in (COMPLETE, UNCHECKED) else (HM, A)
+    lines = (HM, A, bad, B, DONE) if outcome is COMPLETE else (HM, A)
     return Fault(name, streams(HM, A, bad, B, DONE), outcome, lines, pattern)
 
 
@@ -191,13 +189,13 @@ ERRORS = [
 ]
 
 
-def checked(value: str) -> bytes:
-    """A chunk line with this value that send decodes."""
+def value_last(value: str) -> bytes:
+    """A chunk line with this value at its end."""
     return b'{"message":{"content":"x"},"done":false,"x":%b}\n' % value.encode()
 
 
-def unchecked(value: str) -> bytes:
-    """A chunk line with this value that send passes on without decoding."""
+def done_last(value: str) -> bytes:
+    """A chunk line with this value, which ends like an ordinary chunk."""
     return b'{"message":{"content":"x"},"x":%b,"done":false}\n' % value.encode()
 
 
@@ -211,30 +209,30 @@ DAMAGED = [
     bad_line("not JSON", b"what?\n", "line 3 .*not JSON"),
     bad_line("partial object and a newline", b'{"message":{"conte\n', "line 3 .*not JSON"),
     bad_line("two objects on a line", B[:-1] + DONE, "line 3 .*not JSON"),
-    bad_line("two objects on a line, not decoded by send", B[:-1] + B, "not JSON", UNCHECKED),
+    bad_line("two objects on a line, done last", B[:-1] + B, "line 3 .*not JSON"),
     bad_line("an array", b"[1]\n", "line 3 .*an array"),
     bad_line("a string", b'"x"\n', "line 3 .*a string"),
     bad_line("a number", b"7\n", "line 3 .*a number"),
     bad_line("null", b"null\n", "line 3 .*null"),
     bad_line("NaN as the line", b"NaN\n", "line 3 .*NaN"),
-    bad_line("NaN as a value", checked("NaN"), "line 3 .*NaN"),
-    bad_line("NaN, not decoded by send", unchecked("NaN"), "NaN", UNCHECKED),
-    bad_line("Infinity", checked("-Infinity"), "line 3 .*Infinity"),
-    bad_line("100,000 levels deep", checked(nested(100_000)), "line 3 .*nested too deeply"),
-    bad_line("100,000 levels deep, not decoded by send", unchecked(nested(100_000)), "nested too deeply", UNCHECKED),
+    bad_line("NaN as a value", value_last("NaN"), "line 3 .*NaN"),
+    bad_line("NaN, done last", done_last("NaN"), "line 3 .*NaN"),
+    bad_line("Infinity", value_last("-Infinity"), "line 3 .*Infinity"),
+    bad_line("100,000 levels deep", value_last(nested(100_000)), "line 3 .*nested too deeply"),
+    bad_line("100,000 levels deep, done last", done_last(nested(100_000)), "line 3 .*nested too deeply"),
     bad_line(
-        "an integer of 100,000 digits", checked("1" * 100_000), "line 3 .*limit", NOT_NDJSON if LIMITED else COMPLETE
+        "an integer of 100,000 digits", value_last("1" * 100_000), "line 3 .*limit", NOT_NDJSON if LIMITED else COMPLETE
     ),
     bad_line(
-        "an integer of 100,000 digits, not decoded by send",
-        unchecked("1" * 100_000),
-        "limit",
-        UNCHECKED if LIMITED else COMPLETE,
+        "an integer of 100,000 digits, done last",
+        done_last("1" * 100_000),
+        "line 3 .*limit",
+        NOT_NDJSON if LIMITED else COMPLETE,
     ),
-    bad_line("NUL byte", checked('"\0"'), "line 3 .*not JSON"),
+    bad_line("NUL byte", value_last('"\0"'), "line 3 .*not JSON"),
     bad_line("server-sent event among chunks", b"data: {}\n", "line 3 .*server-sent"),
-    bad_line("100 levels deep", checked(nested(100)), "", COMPLETE),
-    bad_line("escaped NUL", checked(r'"\u0000"'), "", COMPLETE),
+    bad_line("100 levels deep", value_last(nested(100)), "", COMPLETE),
+    bad_line("escaped NUL", value_last(r'"\u0000"'), "", COMPLETE),
     bad_line("NUL in the text", content_line("x\0y"), "", COMPLETE),
     bad_line("invalid UTF-8", content_line("x").replace(b"x", b"\xff"), "", COMPLETE),
     bad_line("lone surrogate", content_line("x").replace(b"x", rb"\ud83d"), "", COMPLETE),
@@ -268,23 +266,19 @@ FRAMING = [
     ),
     Fault("endless chunk size", after_two(endless(b"1" * 512)), TRUNCATED, (HM, A), "framing"),
     Fault("endless chunk extension", after_two(b"5;", endless(b"x" * 512)), TRUNCATED, (HM, A), "framing"),
-    Fault("chunk size larger than the data", after_two(b"ffff\r\n" + B), TRUNCATED, (HM, A, B), "without done"),
+    Fault("chunk size larger than the data", after_two(b"ffff\r\n" + B), TRUNCATED, (HM, A, B), EARLY),
     Fault("chunk size smaller than the data", after_two(b"9\r\n" + B), TRUNCATED, (HM, A), "", partial=B[:9].decode()),
-    Fault(
-        "Content-Length too large", sends(HEAD, b"Content-Length: 9999\r\n\r\n", HM + A), TRUNCATED, (HM, A), "without"
-    ),
+    Fault("Content-Length too large", sends(HEAD, b"Content-Length: 9999\r\n\r\n", HM + A), TRUNCATED, (HM, A), EARLY),
     Fault(
         "Content-Length too large, answer done", sends(HEAD, b"Content-Length: 9999\r\n\r\n", ANSWER), COMPLETE, LINES
     ),
-    Fault(
-        "Content-Length too small", answers(200, ANSWER[: len(HM + A)], "X: " + "y" * 99), TRUNCATED, (HM, A), "without"
-    ),
+    Fault("Content-Length too small", answers(200, ANSWER[: len(HM + A)], "X: " + "y" * 99), TRUNCATED, (HM, A), EARLY),
     Fault(
         "Content-Length ends inside a line",
         sends(HEAD, b"Content-Length: %d\r\n\r\n" % (len(HM) + 9), ANSWER),
         TRUNCATED,
         (HM,),
-        "cut|without",
+        EARLY,
         partial=A[:9].decode(),
     ),
     Fault("Content-Length not a number", sends(HEAD, b"Content-Length: x\r\n\r\n", ANSWER), COMPLETE, LINES),
@@ -310,17 +304,17 @@ FRAMING = [
         "max-time clock",
         flooded=True,
     ),
-    Fault("endless last HTTP chunks", after_two(endless(LAST)), TRUNCATED, (HM, A), "without done"),
+    Fault("endless last HTTP chunks", after_two(endless(LAST)), TRUNCATED, (HM, A), EARLY),
 ]
 
 ERROR_AFTER_DONE = error_line(error="late")
 AFTER_DONE = [
     Fault("done: true twice", streams(*LINES, DONE), COMPLETE, (*LINES, DONE)),
     Fault("second complete answer", streams(*LINES, *LINES), COMPLETE, (*LINES, *LINES)),
-    Fault("second answer, truncated", streams(*LINES, A), TRUNCATED_AFTER_DONE, (*LINES, A), "without"),
+    Fault("second answer, truncated", streams(*LINES, A), TRUNCATED_AFTER_DONE, (*LINES, A), EARLY),
     Fault("error line", streams(*LINES, ERROR_AFTER_DONE), REJECTED_AFTER_DONE, LINES, "late"),
     Fault("not JSON", streams(*LINES, b"what?\n"), REJECTED_AFTER_DONE, LINES, "line 5 .*not", 200),
-    Fault("partial line", streams(*LINES, A[:9]), TRUNCATED_AFTER_DONE, LINES, "cut", -1, A[:9].decode()),
+    Fault("partial line", streams(*LINES, A[:9]), TRUNCATED_AFTER_DONE, LINES, EARLY, -1, A[:9].decode()),
     Fault("no end of the connection", after_done(stay_silent), COMPLETE, LINES, slow=True),
     Fault(
         "no end of the connection, idle timeout",
