@@ -183,15 +183,15 @@ def test_a_closed_stderr_only_suppresses_messages(command: str, recording: Path)
 def test_a_full_disk_is_an_error(command: str, helped: bool, recording: Path) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full on this system")
-    stdin = body_of("chat-think-true")
-    with serve(send_raw(b"HTTP/1.1 200 OK\r\n\r\n" + stdin)) as server, open("/dev/full", "wb") as full:
+    stream = body_of("chat-think-true")
+    with serve(send_raw(b"HTTP/1.1 200 OK\r\n\r\n" + stream)) as server, open("/dev/full", "wb") as full:
         process = start(
             command,
             *(["--help"] if helped else arguments_of(command, recording)),
             stdout=full,
             env={"OLLAMA_HOST": server.url},
         )
-        _, stderr = process.communicate(stdin, timeout=60)
+        _, stderr = process.communicate(b"" if command == "send" else stream, timeout=60)
     assert (process.returncode, stderr.decode()) == (
         1,
         f"{command}: standard output: No space left on device\n",

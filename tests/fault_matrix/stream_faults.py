@@ -242,6 +242,7 @@ DAMAGED = [
 
 CRLF = tuple(each[:-1] + b"\r\n" for each in LINES)
 GAPS = (b"\n", HM, b" \t\r\n", A, b"\n\n", B, DONE, b"\n")
+SINGLE = line(model="m", message={"role": "assistant", "content": "a"}, done=True, done_reason="stop")
 LONG = content_line("y" * (8 << 20))
 HARMLESS = [
     Fault("as Ollama sends it", streams(*LINES), COMPLETE, LINES),
@@ -256,7 +257,7 @@ HARMLESS = [
     Fault("Content-Length instead of chunks", answers(200, ANSWER), COMPLETE, LINES),
     Fault("HTTP/1.0, ended by close", sends(b"HTTP/1.0 200 OK\r\n\r\n", ANSWER), COMPLETE, LINES),
     Fault("line of 8 MB", streams(HM, A, LONG, DONE), COMPLETE, (HM, A, LONG, DONE)),
-    Fault("single object", answers(200, DONE[:-1]), COMPLETE, (DONE,)),
+    Fault("single object", answers(200, SINGLE[:-1]), COMPLETE, (SINGLE,)),
 ]
 
 FRAMING = [
