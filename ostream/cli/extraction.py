@@ -1,38 +1,58 @@
-"""What extract-content and extract-thinking share: their arguments, and text out of chunks."""
+"""Shared by extract-content and extract-thinking: their options, and text from chunks."""
 
 from __future__ import annotations
 
+from ostream.cli.contents import contents
 from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions, MessageItem
-from ostream.errors import OutputError
-from ostream.protocol.chunk import content, thinking, tool_calls
+from ostream.errors import EmptyError, LengthError, OstreamError, OutputError
+from ostream.protocol.chunk import thinking, tool_calls
 from ostream.protocol.ndjson import encode_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Dict
+    from typing import Any, Dict, Iterator, Protocol, Sequence
 
+    from ostream.cli.filter_input import Run
     from ostream.cli.parser import Option, Parser
+    from ostream.cli.think_tags import ThinkTagWatch
+    from ostream.protocol.text import FirstCodeBlock
     from ostream.system.diagnostics import Diagnostics
 
-    View = Callable[[Dict[str, Any]], str]
+    Chunk = Dict[str, Any]
 
-ONLY_CALLS = "the answer has no text but tool calls; 'collect' shows them"
-_VIEWS: dict[str, View] = {"content": content, "thinking": thinking}
+    class Writer(Protocol):
+        """Writes an object or a row for each response and failure."""
+
+        def add(self, last: Chunk, text: str, problem: OstreamError | None, failed: Chunk | None) -> None: ...
+        def write(self, source: FilterInput) -> None: ...
+        def finish(self, source: FilterInput) -> None: ...
+
+
+ONLY_CALLS = "the answer contains tool calls and no text; 'collect' shows them"
+# How many ids a message names.
+_IDS = 5
 
 
 class ExtractionOptions(FilterOptions):
-    """`end` follows each text: "\\n" unless the text has one, "\\0" always, or ""."""
+    """`end` follows each text: "\\n" unless the text has one, "\\0" always, or "". `table` is for --csv and --join."""
 
     end = "\n"
     as_json = False
-    think_tags = False
+    think_tags: str | None = None
     code = False
+    as_csv = False
+    columns: str | None = None
+    join: str | None = None
+    id_column: str | None = None
+    encoding: str | None = None
+    bom = False
 
 
 def parser(what: str, description: str, examples: list[str], *more: Option) -> Parser:
     """Return the parser of extract-content or extract-thinking; `more` are options of its own."""
     from ostream.cli.options import filter_options
     from ostream.cli.parser import FILES, Option, Parser
+    from ostream.cli.think_tags import think_tags_option
 
     return Parser(
         f"extract-{what}",
@@ -49,10 +69,7 @@ def parser(what: str, description: str, examples: list[str], *more: Option) -> P
                 exclusive="end",
                 help=f'write one {{"id":...,"{what}":...}} per response',
             ),
-            Option(
-                "--think-tags",
-                help="treat <think>...</think> inside the content as thinking, as old servers send it",
-            ),
+            think_tags_option(),
             *more,
             *filter_options(f"the {what}"),
         ],
@@ -62,88 +79,206 @@ def parser(what: str, description: str, examples: list[str], *more: Option) -> P
 
 def run(diagnostics: Diagnostics, what: str, options: ExtractionOptions) -> int:
     """Write the `what` ("content" or "thinking") of each response, and return the exit status."""
-    end, code = options.end, options.code
-    stage = FilterInput(diagnostics, options, with_messages=what == "content" and not options.as_json)
-    view, settle = _VIEWS[what], _nothing_buffered
-    if options.think_tags or code:
-        from ostream.protocol.text import TextSelector
-
-        shape = TextSelector(what, options.think_tags, code, diagnostics.note)
-        view, settle = shape.add, shape.end
+    writer: Writer | None = None
     if options.as_json:
-        return _write_objects(stage, what, view, settle)
-    if end == "\0":
-        view, settle = _without_nul(view, stage), _without_nul(settle, stage)
+        writer = _JSONWriter(what)
+    else:
+        table = options.as_csv, options.columns, options.join, options.id_column, options.encoding, options.bom
+        if any(table):
+            from ostream.cli.table import make_table_writer
 
-    begun = called = False
-    only_called = False  # the response before had no text
-    last = ""  # the last fragment of this response that had any text
-    for runs in stage.runs():
-        out: list[str] = []
-        for items in runs:
-            chunks: list[Any] = items
-            if isinstance(chunks[-1], ErrorItem):
-                chunks.pop()
-                over = True
-            elif isinstance(chunks[-1], MessageItem):
-                chunks.pop()
-                over = only_called = False  # the tools have answered
-            else:
-                over = chunks[-1].get("done") is True
-            begun = begun or bool(chunks)
-            fragments = list(filter(None, map(view, chunks)))
-            if fragments:
-                out += fragments
-                last = fragments[-1]
-            elif not called and not last:
-                called = any(map(tool_calls, chunks))
-            if begun and over:
-                if only_called:
-                    diagnostics.note(ONLY_CALLS)
-                buffered = settle()
-                out.append(buffered)
-                last = buffered or last
-                if end == "\0" or (last and not last.endswith(end)):
-                    out.append(end)
-                only_called = called and not last and what == "content" and not code
-                begun = called = False
-                last = ""
-        stage.write_text(out)
-    if only_called:
-        diagnostics.note(ONLY_CALLS)
-    return stage.finish()
+            writer = make_table_writer(*table)
+    source = FilterInput(diagnostics, options, with_messages=what == "content" and writer is None)
+    runs = source.runs()
+    if options.think_tags:
+        from ostream.cli.think_tags import split_think_tags
+
+        runs = split_think_tags(runs, options.think_tags)
+    extraction = _Extraction(source, what, options)
+    if writer is not None:
+        return extraction.write_objects(runs, writer)
+    return extraction.write_text(runs, options.end)
 
 
-def _nothing_buffered() -> str:
-    return ""
+class _Extraction:
+    """The text of responses, and what is known of the one that is being read."""
+
+    def __init__(self, source: FilterInput, what: str, options: ExtractionOptions) -> None:
+        self._source = source
+        self._diagnostics = source.diagnostics
+        self._is_content = what == "content"
+        self._with_code = options.code
+        self._end = options.end
+        self._problems: dict[str, tuple[OstreamError, list[str], int]] = {}
+        self._watch: ThinkTagWatch | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._last: Chunk | None = None  # None: no response has begun
+        self._has_text = self._has_thinking = self._has_calls = self._has_image = False
+        self._tail = ""  # the last character that was extracted
+        self._block: FirstCodeBlock | None = None
+        if self._with_code:
+            from ostream.protocol.text import FirstCodeBlock
+
+            self._block = FirstCodeBlock()
+
+    def write_text(self, runs: Iterator[list[Run]], end: str) -> int:
+        """Write the text of each response, followed by `end`."""
+        only_calls = False  # the response before had no text
+        for block in runs:
+            out: list[str] = []
+            for run in block:
+                chunks, item = _without_item(run)
+                out += self._fragments(chunks)
+                if isinstance(item, MessageItem):
+                    only_calls = False  # the tool has answered
+                elif self._last is not None and (item is not None or self._last.get("done") is True):
+                    if only_calls:
+                        self._diagnostics.note(ONLY_CALLS, kind=ONLY_CALLS)
+                    out.append(self._rest())
+                    if end == "\0" or (self._tail and self._tail != end):
+                        out.append(end)
+                    self._report(item)
+                    only_calls = self._has_calls and not self._has_text and self._is_content and not self._with_code
+                    self._begin()
+            self._source.output.write_text(out)
+        if only_calls:
+            self._diagnostics.note(ONLY_CALLS, kind=ONLY_CALLS)
+        return self._finish()
+
+    def write_objects(self, runs: Iterator[list[Run]], writer: Writer) -> int:
+        """Give each response and each failure to `writer`."""
+        texts: list[str] = []
+        for block in runs:
+            for run in block:
+                chunks, item = _without_item(run)
+                texts += self._fragments(chunks)
+                failed = item.line if isinstance(item, ErrorItem) else None
+                last = self._last
+                if failed is not None or (last is not None and last.get("done") is True):
+                    texts.append(self._rest())
+                    problem = self._report(item) if last is not None else None
+                    writer.add(last or {}, "".join(texts), problem, failed)
+                    texts = []
+                    self._begin()
+            writer.write(self._source)
+        writer.finish(self._source)
+        return self._finish()
+
+    def _fragments(self, chunks: Sequence[Chunk]) -> list[str]:
+        """Return the fragments of text in chunks, and remember what they say about the response."""
+        if not chunks:
+            return []
+        self._last = chunks[-1]
+        fragments = contents(chunks) if self._is_content else [*filter(None, map(thinking, chunks))]
+        text = "".join(fragments)
+        if not self._has_text:
+            self._has_text = bool(text) and not text.isspace()
+            if not self._has_text:
+                self._has_thinking = self._has_thinking or any(map(thinking, chunks))
+                self._has_calls = self._has_calls or any(map(tool_calls, chunks))
+                self._has_image = self._has_image or _any_image(chunks)
+        if not text:
+            return []
+        if self._is_content:
+            self._watch_tags(text)
+        if self._block is not None:
+            text = self._block.add(text)
+            fragments = [text]
+        if text:
+            self._tail = text[-1]
+        if self._end == "\0" and "\0" in text:
+            self._source.output.fail(OutputError("the text contains a NUL", advice="use --json instead of -0"))
+        return fragments
+
+    def _watch_tags(self, text: str) -> None:
+        if self._watch is None:
+            if "<" not in text:
+                return
+            from ostream.cli.think_tags import ThinkTagWatch
+
+            self._watch = ThinkTagWatch(self._diagnostics)
+        self._watch.add(text)
+
+    def _rest(self) -> str:
+        """Return the text that was kept to the end of the response."""
+        rest = self._block.end() if self._block is not None else ""
+        if rest:
+            self._tail = rest[-1]
+        return rest
+
+    def _report(self, item: Any) -> OstreamError | None:
+        """Account for a response that has ended; return the error of a complete one that has nothing to extract."""
+        if self._watch is not None:
+            self._watch.end()
+        last = self._last or {}
+        if item is not None or not self._is_content:
+            return None
+        error: OstreamError | None = None
+        if not (self._has_text or self._has_calls or self._has_image):
+            from ostream.protocol.emptiness import empty_error
+
+            error = empty_error(last, self._has_thinking)
+        elif self._block is not None and not self._block.found:
+            error = EmptyError("no code block in the answer", advice="without -x, the whole text is printed")
+        elif self._block is not None and not self._block.closed and last.get("done_reason") == "length":
+            error = LengthError(
+                "the answer was truncated inside its code block", advice="raise num_predict or num_ctx with --option"
+            )
+        if error is not None:
+            known, ids, count = self._problems.get(error.error, (error, [], 0))
+            if "id" in last and len(ids) < _IDS:
+                ids.append(_shown_id(last["id"]))
+            self._problems[error.error] = known, ids, count + 1
+        return error
+
+    def _finish(self) -> int:
+        for error, ids, count in self._problems.values():
+            named = ", ".join(ids) + (f" and {count - len(ids):,} more" if ids and count > len(ids) else "")
+            if count > 1:
+                error.error += f" ({count:,} responses{': id ' if ids else ''}{named})"
+            elif ids:
+                error.error = f"id {named}: {error.error}"
+            error.args = (error.error,)
+            self._source.fail_at_end(error)
+        return self._source.finish()
 
 
-def _without_nul(text_of: Callable[..., str], stage: FilterInput) -> Callable[..., str]:
-    def checked(*chunk: dict[str, Any]) -> str:
-        text = text_of(*chunk)
-        if "\0" in text:
-            stage.give_up(OutputError("the text holds a NUL itself", advice="use --json instead of -0"))
-        return text
-
-    return checked
+def _without_item(run: Run) -> tuple[Sequence[Chunk], ErrorItem | MessageItem | None]:
+    """Return the chunks of a run, and the failure or message line at its end, if there is one."""
+    item: Any = run[-1]
+    chunks: Any = run
+    return (chunks[:-1], item) if isinstance(item, (ErrorItem, MessageItem)) else (chunks, None)
 
 
-def _write_objects(stage: FilterInput, what: str, view: View, settle: Callable[[], str]) -> int:
-    """One object per response instead of its text, with the id of a batch answer."""
-    fragments: list[str] = []
-    identity: dict[str, Any] | None = None  # None: no response has begun
-    for items in stage.chunks():
-        lines = []
-        for item in items:
-            if isinstance(item, ErrorItem):
-                over = identity is not None
-            else:
-                identity = {"id": item["id"]} if "id" in item else {}
-                fragments.append(view(item))
-                over = item.get("done") is True
-            if over:
-                fragments.append(settle())
-                lines.append(encode_line({**(identity or {}), what: "".join(fragments)}))
-                fragments, identity = [], None
-        stage.write_lines(b"".join(lines))
-    return stage.finish()
+def _any_image(chunks: Sequence[Chunk]) -> bool:
+    from ostream.protocol.emptiness import has_image
+
+    return any(map(has_image, chunks))
+
+
+def _shown_id(id: Any) -> str:
+    import json
+
+    return json.dumps(id)[:100]
+
+
+class _JSONWriter:
+    """Writes an object with the text, and the id of a batch answer, for each response."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._lines: list[bytes] = []
+
+    def add(self, last: Chunk, text: str, problem: OstreamError | None, failed: Chunk | None) -> None:
+        if last:
+            identity = {"id": last["id"]} if "id" in last else {}
+            self._lines.append(encode_line({**identity, self._what: text}))
+
+    def write(self, source: FilterInput) -> None:
+        source.output.write_lines(b"".join(self._lines))
+        self._lines = []
+
+    def finish(self, source: FilterInput) -> None:
+        pass

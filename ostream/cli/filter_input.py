@@ -1,12 +1,14 @@
-"""What all filters share: inputs to chunks, the NDJSON passed on with `-w`, and the account that gives the status."""
+"""The input of a filter: read NDJSON files, pass the lines on with -w, and derive the exit status."""
 
 from __future__ import annotations
 
 import json
 import os
 import stat
+from operator import itemgetter
 
-from ostream.errors import OK, IncompleteStream, InputError, NotNDJSON, OstreamError, OutputError, worst
+from ostream.cli.filter_output import FilterOutput
+from ostream.errors import OK, IncompleteStream, InputError, NotNDJSON, OstreamError, worst
 from ostream.protocol.error_lines import (
     CHUNK,
     ERROR,
@@ -20,21 +22,24 @@ from ostream.protocol.error_lines import (
     trusted_status,
 )
 from ostream.protocol.ndjson import decode_lines, encode_line, is_torn, split_lines
-from ostream.system.diagnostics import Diagnostics
 from ostream.system.input import input_name, open_input, read_blocks
-from ostream.system.output import Output, open_output
 from ostream.system.polling import pollable_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, Sequence, Union
+    from typing import Any, Dict, Iterator, List, Sequence, Union
 
-    from ostream.system.output import Spans
+    from ostream.system.diagnostics import Diagnostics
 
     Item = Union[Dict[str, Any], "ErrorItem"]
+    Run = List[Item]
     Object = Dict[str, Any]
 else:
     Object = dict
+
+# Keys that the line of an ordinary chunk does not have.
+_is_plain = (KIND_KEYS | {"custom_id"}).isdisjoint
+_done = itemgetter("done")
 
 
 class FilterOptions:
@@ -46,9 +51,9 @@ class FilterOptions:
 
 
 class ErrorItem:
-    """Stands among the chunks where a failure came: it ends the response that was open, if one was.
+    """A failure among the chunks; it ends the response that was open, if there was one.
 
-    `line` is its error line, with the status it stands for.
+    `line` is its error line, with an exit status.
     """
 
     def __init__(self, line: dict[str, Any]) -> None:
@@ -56,19 +61,22 @@ class ErrorItem:
 
 
 class MessageItem(Object):
-    """A message line among the chunks; a chunk of a server may have a `role` too."""
+    """A message line among the chunks; a chunk may have a `role` too."""
+
+    __slots__ = ()
+
+
+class RequestItem(Object):
+    """A request line among the chunks; a chunk may have a `request` too."""
 
     __slots__ = ()
 
 
 class FilterInput:
-    """One filter at work. `with_messages`: it wants to know of message lines; `messages_suffice`: they are enough
-    for a success.
+    """Read the inputs of a filter as chunks, and failures as ErrorItem.
 
-    `chunks()` gives a list for each block that was read: chunk lines as dicts, and a ErrorItem for each failure. Write
-    what comes of a list with one `text()` or `lines()`. `runs()` gives the same list in pieces, which end where
-    something ends: only the last item of a run may be done, a ErrorItem or a message line. At the end, `status` is what
-    to exit with.
+    Message and request lines are items only `with_messages` and `with_requests`. `messages_suffice`: an input of
+    messages alone is a success. `output` is where the filter writes, `status` the exit status so far.
     """
 
     def __init__(
@@ -76,232 +84,226 @@ class FilterInput:
         diagnostics: Diagnostics,
         options: FilterOptions,
         with_messages: bool = False,
+        with_requests: bool = False,
         messages_suffice: bool = False,
     ) -> None:
         self.diagnostics = diagnostics
-        self.files = [*options.files] or ["-"]
         self.status = OK
         self.complete = 0
+        self._files = [*options.files] or ["-"]
+        self.output = FilterOutput(diagnostics, self._files, options.write_to, options.raw_terminal)
         self._with_messages = with_messages
+        self._with_requests = with_requests
         self._messages_suffice = messages_suffice
+        self._has_messages = self._has_requests = False
+        self._last_chunk: dict[str, Any] = {}
         self._open = False  # a response has begun and not ended
-        self._suffices = False  # there was something else that is worth a success
-        self._stdout = Output(1, "standard output", options.raw_terminal)
-        self._passing = options.write_to is not None
-        self._at_line_start = True
-        self._pending_messages: list[
-            OstreamError
-        ] = []  # failures whose messages wait for the text before them to be written
-        self.extraction: Output | None = self._stdout
-        self._extraction_failed: OutputError | None = None
-        if options.write_to is not None:
-            try:
-                self.extraction = open_output(options.write_to, self.files, options.raw_terminal)
-            except OutputError as error:
-                self.give_up(error)
+        # Failures, and their kind, whose messages are printed after the text before them.
+        self._pending: list[tuple[OstreamError, str]] = []
+        self._at_end: list[OstreamError] = []
+        # Of the file that is being read:
+        self._name = ""
+        self._lineno = 0
+        self._is_regular = False
+        self._skipping = False  # recorded lines are skipped: they answer a request such as GET /api/tags
 
-    def write_text(self, fragments: list[str]) -> None:
-        """Write text that was extracted."""
-        if fragments:
-            self._extract(Output.write_text, *fragments)
-
-    def write_spans(self, spans: Spans) -> None:
-        """Write text of which some is said in passing."""
-        if spans:
-            self._extract(Output.write_spans, spans)
-
-    def write_lines(self, lines: bytes) -> None:
-        """Write NDJSON that was extracted."""
-        self._extract(Output.write_lines, lines)
-
-    def _extract(self, write: Any, *data: Any) -> None:
-        if self.extraction is None:
-            return
-        try:
-            write(self.extraction, *data)
-            self.diagnostics.mid_line = self.extraction.mid_line
-        except OutputError as error:
-            self.give_up(error)
-
-    def give_up(self, error: OutputError) -> None:
-        """What was extracted can't be written. With -w: say so, and go on passing the stream, as tee does."""
-        if not self._passing:
-            raise error
-        if self._extraction_failed is not None:
-            return
-        self.diagnostics.error(error)
-        self.status = worst(self.status, error.exit_status)
-        self.extraction = None
-        self._extraction_failed = error
-
-    @property
-    def styled(self) -> bool:
-        """Can dim text be shown where the extraction goes?"""
-        return self.extraction is not None and self.extraction.styled
-
-    def width(self) -> int:
-        """Columns there are for the extraction."""
-        return self.extraction.width() if self.extraction else 80
-
-    def finish(self) -> int:
-        """Check that everything was written, and give the exit status."""
-        if self._passing and self.extraction is not None:
-            try:
-                self.extraction.close()
-            except OutputError as error:
-                self.give_up(error)
-        if self._extraction_failed is not None:
-            self._pass(encode_line(self._extraction_failed.error_line()))
-        self.diagnostics.trace(f"{self.complete:,} complete responses, status {self.status}")
-        return self.status
-
-    def _pass(self, lines: bytes) -> None:
-        """Pass lines on; where the input lacked its last newline, only what follows makes one necessary."""
-        if not lines:
-            return
-        self._stdout.write_lines(lines if self._at_line_start else b"\n" + lines)
-        self._at_line_start = lines.endswith(b"\n")
-
-    def chunks(self) -> Iterator[list[Item]]:
+    def chunks(self) -> Iterator[Run]:
+        """Yield the items of each block that was read, to be written with one write."""
         for runs in self.runs():
             yield [item for run in runs for item in run]
 
-    def runs(self) -> Iterator[list[list[Item]]]:
-        for runs in self._inputs():
+    def runs(self) -> Iterator[list[Run]]:
+        """Yield the same in runs: a chunk with "done": true, and an item that is no chunk, is the last of its run."""
+        for runs in self._read_all():
             yield runs
-            while self._pending_messages:
-                self.diagnostics.error(self._pending_messages.pop(0))
+            while self._pending:
+                self.diagnostics.error(*self._pending.pop(0))
 
-    def _inputs(self) -> Iterator[list[list[Item]]]:
-        for name in self.files:
+    def fail_at_end(self, error: OstreamError) -> None:
+        """Report a failure of complete responses after the last line, where it cuts off no other response."""
+        self._at_end.append(error)
+
+    def finish(self) -> int:
+        """Report what is left, check that everything was written, and return the exit status."""
+        for error in self._at_end:
+            self.diagnostics.error(error)
+            self.status = worst(self.status, error.exit_status)
+            if self.output.passing:
+                self.output.pass_on(encode_line(error.error_line()))
+        self.output.close()
+        self.status = worst(self.status, self.output.status)
+        self.diagnostics.finish()
+        self.diagnostics.trace(f"{self.complete:,} complete responses, status {self.status}")
+        return self.status
+
+    def _read_all(self) -> Iterator[list[Run]]:
+        for name in self._files:
             try:
                 yield from self._read(name)
             except (InputError, NotNDJSON) as error:
                 yield [[self._fail(error)]]
-        if not self.complete and self.status == OK and not self._suffices:
-            where = ", ".join(map(input_name, self.files))
-            yield [[self._fail(IncompleteStream(f"{where}: no response", advice="did the command before it fail?"))]]
+        suffices = self._has_messages and self._messages_suffice
+        if not self.complete and self.status == OK and not suffices:
+            yield [[self._fail(self._no_response())]]
 
-    def _read(self, name: str) -> Iterator[list[list[Item]]]:
-        where = input_name(name)
-        self.diagnostics.trace(f"reading {where}")
+    def _read(self, name: str) -> Iterator[list[Run]]:
+        self._name = input_name(name)
+        self._lineno, self._skipping = 0, False
+        self.diagnostics.trace(f"reading {self._name}")
         if name == "-" and os.isatty(0):
-            send = f"{self.diagnostics.prefix}send ... |"
-            self.diagnostics.note(f"reading NDJSON from the terminal; end it with Ctrl-D, or put '{send}' in front")
+            self.diagnostics.note("reading NDJSON from the terminal; end it with Ctrl-D, or put 'send ... |' before it")
         reader_fd = pollable_or_none(1)
         fd = open_input(name, reader_fd)
-        elsewhere = False  # the recorded lines that come are no responses
-        lineno = 0
         try:
-            # A regular file never makes us wait.
-            is_file = stat.S_ISREG(os.fstat(fd).st_mode)
-            for lines in split_lines(read_blocks(fd, where, None if is_file else reader_fd)):
-                runs: list[list[Item]] = [[]]
-                passed: list[bytes] = []
+            # Reading a regular file never waits, so nothing has to be watched.
+            self._is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
+            for lines in split_lines(read_blocks(fd, self._name, None if self._is_regular else reader_fd)):
                 chunks, damage = decode_lines(lines)
-                for line, chunk in zip(lines, chunks):
-                    lineno += 1
-                    if chunk is None or (elsewhere and "elapsed" in chunk):
-                        passed.append(line)
-                        continue
-                    kind = CHUNK if chunk.keys().isdisjoint(KIND_KEYS) else line_kind(chunk)
-                    if kind == ERROR:
-                        failed, line = self._error_line(chunk, line, f"{where}:{lineno}", is_file)
-                        _end(runs, failed)
-                    elif kind == REQUEST:
-                        if self._open:
-                            cut = f'{where}:{lineno}: the response before this line ended early (no "done": true)'
-                            _end(runs, self._fail(IncompleteStream(cut), passed))
-                        elsewhere = _is_elsewhere(chunk["request"])
-                    elif kind == MESSAGE:
-                        if self._with_messages:
-                            _end(runs, MessageItem(chunk))
-                        self._suffices = self._messages_suffice
-                    else:
-                        if "custom_id" in chunk and is_openai_record(chunk):
-                            chunk = _of_openai(chunk)
-                        if chunk.get("done") is True:
-                            self._open = False
-                            self.complete += 1
-                            _end(runs, chunk)
-                        else:
-                            self._open = True
-                            runs[-1].append(chunk)
-                    passed.append(line)
-                if self._passing:
-                    self._pass(b"".join(passed))
-                runs = [run for run in runs if run]
+                runs = self._runs_of(lines, chunks)
                 if runs:
                     yield runs
                 if damage:
-                    yield [[self._fail(_damage(damage, where, lineno + 1))]]
+                    yield [[self._fail(_damage(damage, self._name, self._lineno + 1))]]
                     return
             if self._open:
-                advice = "the partial answer was written"
-                yield [
-                    [self._fail(IncompleteStream(f'{where}: the stream ended early (no "done": true)', advice=advice))]
-                ]
+                yield [[self._fail(self._early_end())]]
         except NotNDJSON as error:
-            raise NotNDJSON(f"{where}:{lineno + 1}: {error}", error.line, lineno + 1) from None
+            where = f"{self._name}:{self._lineno + 1}"
+            raise NotNDJSON(f"{where}: {error}", error.line, self._lineno + 1) from None
         finally:
             if fd:
                 os.close(fd)
 
-    def _error_line(self, chunk: dict[str, Any], line: bytes, where: str, saved: bool) -> tuple[ErrorItem, bytes]:
-        """Account for an error line; gives the failure, and the line to pass on.
+    def _runs_of(self, lines: list[bytes], chunks: list[dict[str, Any] | None]) -> list[Run]:
+        """Return the items of decoded lines in runs, and pass the lines on."""
+        if _are_ordinary(chunks) and not self._skipping:
+            self._lineno += len(chunks)
+            self._open = True
+            self._last_chunk = chunks[-1]  # type: ignore[assignment]
+            if self.output.passing:
+                self.output.pass_on(b"".join(lines[: len(chunks)]))
+            return [chunks]  # type: ignore[list-item]
+        runs: list[Run] = [[]]
+        passed: list[bytes] = []
+        for line, chunk in zip(lines, chunks):
+            self._lineno += 1
+            if chunk is None or (self._skipping and "elapsed" in chunk):
+                passed.append(line)
+                continue
+            kind, record = CHUNK, chunk
+            if not _is_plain(chunk):
+                kind = line_kind(chunk)
+                if kind == CHUNK and "custom_id" in chunk and is_openai_record(chunk):
+                    chunk = _openai_chunk(record)
+                    kind = line_kind(chunk)
+            if kind == CHUNK:
+                self._last_chunk = chunk
+                runs[-1].append(chunk)
+                self._open = chunk.get("done") is not True
+                if not self._open:
+                    self.complete += 1
+                    runs.append([])
+            elif kind == ERROR:
+                failed, line = self._error_item(chunk, record, line)
+                _end(runs, failed)
+            elif kind == REQUEST:
+                if self._open:
+                    where = f"{self._name}:{self._lineno}"
+                    error = IncompleteStream(f'{where}: the response before this line ended early (no "done": true)')
+                    _end(runs, self._fail(error, passed))
+                self._has_requests = True
+                self._skipping = _is_other_endpoint(chunk["request"])
+                if self._with_requests:
+                    _end(runs, RequestItem(chunk))
+            elif kind == MESSAGE:
+                self._has_messages = True
+                if self._with_messages:
+                    _end(runs, MessageItem(chunk))
+            passed.append(line)
+        if self.output.passing:
+            self.output.pass_on(b"".join(passed))
+        return [run for run in runs if run]
 
-        Who prints a failure marks it, so that it is printed once in a pipe, whoever sent it. One saved in a file was
-        printed when it came, and nobody in this pipe did.
+    def _error_item(self, chunk: dict[str, Any], record: dict[str, Any], line: bytes) -> tuple[ErrorItem, bytes]:
+        """Account for an error, which was read as `record`; return its item, and the line to pass on.
+
+        The first command to report an error adds `exit_status`, so later stages of the pipeline are silent. An error
+        read from a file is reported again: nothing in this pipeline has reported it.
         """
         self._open = False
         status = line_status(chunk)
         self.status = worst(self.status, status)
-        if saved or trusted_status(chunk) is None:
-            id = chunk.get("custom_id", chunk.get("id"))  # of a request of batch
+        is_reported = trusted_status(record) is not None
+        if self._is_regular or not is_reported:
+            id = record.get("custom_id", record.get("id"))
             of = f"id {json.dumps(id)[:100]}: " if type(id) in (str, int) else ""
-            self._pending_messages.append(OstreamError(f"{where}: {of}{response_error(chunk)}"))
-        if trusted_status(chunk) is None:
-            chunk["exit_status"] = status
-            line = encode_line(chunk)
-        return ErrorItem(chunk), line
+            text = str(response_error(chunk))
+            self._pending.append((OstreamError(f"{self._name}:{self._lineno}: {of}{text}"), text[:200]))
+        if not is_reported:
+            line = encode_line({**record, "exit_status": status})
+        return ErrorItem({**chunk, "exit_status": status}), line
 
     def _fail(self, error: OstreamError, passed: list[bytes] | None = None) -> ErrorItem:
-        """Account for a failure found here: message, status, and an error line for the stages to come."""
+        """Account for a failure found here: message, status, and an error line for the following stages."""
         self._open = False
-        self._pending_messages.append(error)
+        self._pending.append((error, ""))
         self.status = worst(self.status, error.exit_status)
         failed = ErrorItem(error.error_line())
         if passed is not None:
             passed.append(encode_line(failed.line))
-        elif self._passing:
-            self._pass(encode_line(failed.line))
+        elif self.output.passing:
+            self.output.pass_on(encode_line(failed.line))
         return failed
 
+    def _early_end(self) -> IncompleteStream:
+        chunk = self._last_chunk
+        if not {"message", "response", "done"} & chunk.keys() and {"messages", "prompt", "body"} & chunk.keys():
+            return IncompleteStream(f"{self._name}: contains requests, not responses", advice="send them with 'batch'")
+        return IncompleteStream(
+            f'{self._name}: the stream ended early (no "done": true)', advice="the partial answer was written"
+        )
 
-def _end(runs: list[list[Item]], item: Item) -> None:
-    """The last of a run; what comes next begins another."""
+    def _no_response(self) -> IncompleteStream:
+        where = ", ".join(map(input_name, self._files))
+        if self._has_messages:
+            advice = "read it with 'render', or continue it with 'send -c'"
+            return IncompleteStream(f"{where}: contains a conversation, not a response", advice=advice)
+        if self._has_requests and not self._skipping:
+            return IncompleteStream(f"{where}: contains requests, not responses", advice="send them with 'batch'")
+        return IncompleteStream(f"{where}: no response", advice="did the command before it fail?")
+
+
+def _are_ordinary(chunks: Sequence[dict[str, Any] | None]) -> bool:
+    """True if all are chunks of a response that goes on. Without a step of Python for each chunk: most are."""
+    try:
+        return bool(chunks) and all(map(_is_plain, chunks)) and True not in map(_done, chunks)  # type: ignore[arg-type]
+    except (KeyError, TypeError):  # without "done", or a blank line
+        return False
+
+
+def _end(runs: list[Run], item: Item) -> None:
+    """Append the last item of a run."""
     runs[-1].append(item)
     runs.append([])
 
 
-def _of_openai(record: dict[str, Any]) -> dict[str, Any]:
-    """An answer that batch wrote in another format."""
+def _openai_chunk(record: dict[str, Any]) -> dict[str, Any]:
     from ostream.protocol.openai import chunk_of
 
     return chunk_of(record)
 
 
-def _is_elsewhere(request: Any) -> bool:
-    """Did this request of a recording, such as GET /api/tags, ask for something else than a response?
+def _is_other_endpoint(request: Any) -> bool:
+    """True if a request of a recording, such as GET /api/tags, has no response of a model.
 
-    Only lines that the recorder stamped are then left out: an error line that `send` wrote counts wherever it stands.
+    Only the lines that the recorder stamped are then skipped; an error line of `send` always counts.
     """
     path = request.get("path") if isinstance(request, dict) else None
     return isinstance(path, str) and path not in ("/api/chat", "/api/generate")
 
 
-def _damage(error: NotNDJSON, where: str, lineno: int) -> OstreamError:
-    """A line that is not an object: a stream cut inside a line, or something that was never NDJSON."""
+def _damage(error: NotNDJSON, name: str, lineno: int) -> OstreamError:
+    """The error of a line that does not decode: a stream truncated inside a line, or not NDJSON."""
     if is_torn(error.line):
-        return IncompleteStream(f"{where}:{lineno}: the stream ended inside this line", error.line)
-    return NotNDJSON(f"{where}:{lineno}: {error}", error.line, lineno)
+        return IncompleteStream(f"{name}:{lineno}: the stream ended inside this line", error.line)
+    return NotNDJSON(f"{name}:{lineno}: {error}", error.line, lineno)

@@ -1,4 +1,4 @@
-"""Bars of text: readable without colour, fitted to a width."""
+"""Draw bar charts as text that fits a width."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def bars(rows: Sequence[tuple[str, float, str]], width: int) -> str:
-    """One line for each (label, value, value as text); the longest bar takes what the labels and values leave."""
+    """Return one line for each (label, value, value as text); the longest bar fills `width`."""
     label_width = min(max((len(label) for label, _, _ in rows), default=0), max(width // 3, 8))
     shown_width = max((len(shown) for _, _, shown in rows), default=0)
-    room = max(width - label_width - shown_width - 3, 8)
+    bar_width = max(width - label_width - shown_width - 3, 8)
     most = max((value for _, value, _ in rows), default=0) or 1
     lines = []
     for label, value, shown in rows:
         if len(label) > label_width:
             label = label[: label_width - 1] + "…"
-        lines.append(f"{label:<{label_width}} {shown:>{shown_width}} {_bar(value / most, room)}".rstrip() + "\n")
+        lines.append(f"{label:<{label_width}} {shown:>{shown_width}} {_bar(value / most, bar_width)}".rstrip() + "\n")
     return "".join(lines)
 
 
-def _bar(part: float, room: int) -> str:
-    eighths = round(part * room * 8)
+def _bar(part: float, bar_width: int) -> str:
+    eighths = round(part * bar_width * 8)
     if part > 0 and not eighths:
-        eighths = 1  # something is not nothing
+        eighths = 1  # a small value is not 0
     whole, rest = divmod(eighths, 8)
     return "█" * whole + (_EIGHTHS[rest] if rest else "")
 
 
 def histogram(values: Sequence[float], bins: int = 12) -> list[tuple[float, float, int]]:
-    """(from, to, how many) for equal ranges from 0 to the largest; `to` belongs to the last range only."""
+    """Return (from, to, count) for equal ranges from 0 to the largest value, which belongs to the last one."""
     most = max(values, default=0) or 1
     counts = [0] * bins
     for value in values:

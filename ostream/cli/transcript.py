@@ -1,4 +1,4 @@
-"""A stream as a person wants to read it: thinking set apart, then the answer, tool calls, messages. Text only."""
+"""Format a stream for reading: thinking, answer, tool calls and messages, as spans of text."""
 
 from __future__ import annotations
 
@@ -17,16 +17,22 @@ _HEADINGS = {"thinking": "Thinking:\n\n", "answer": "Answer:\n\n", "calls": "Too
 
 
 class Transcript:
-    """Turns chunks and message lines into spans. `headings`: name the sections in words, for want of dim text."""
+    """Format chunks and message lines as spans. `headings`: name the sections in words, where text can't be dim."""
 
     def __init__(self, headings: bool) -> None:
         self._headings = headings
         self._section = ""
-        self._end = "\n\n"  # the end of what was written, as far as it matters for blank lines
+        self._end = "\n\n"  # the last two characters, to know how many line ends a blank line needs
         self._sections = 0
 
+    def answer(self, text: str) -> Spans:
+        """Return the spans of text of the answer."""
+        spans: Spans = []
+        self._add(spans, "answer", text)
+        return spans
+
     def chunk(self, chunk: Mapping[str, Any]) -> Spans:
-        """What this chunk adds."""
+        """Return the spans of a chunk."""
         spans: Spans = []
         self._add(spans, "thinking", thinking(chunk), dim=True)
         self._add(spans, "answer", content(chunk))
@@ -35,7 +41,7 @@ class Transcript:
         return spans
 
     def message(self, message: Mapping[str, Any]) -> Spans:
-        """A message line, whole."""
+        """Return the spans of a message line."""
         role = " ".join(str(message[key]) for key in ("role", "tool_name") if message.get(key))
         text = message.get("content")
         spans: Spans = []
@@ -47,11 +53,11 @@ class Transcript:
         return spans + self.end()
 
     def footer(self, text: str) -> Spans:
-        """A line below a response."""
+        """Return the spans of a line below a response."""
         return [("\n" + text + "\n", True)]
 
     def end(self) -> Spans:
-        """The end of a response: of its last line too."""
+        """End a response; return the line end that its last line lacks."""
         self._section, self._sections = "", 0
         spans: Spans = [] if self._end.endswith("\n") else [("\n", False)]
         self._wrote(spans)
@@ -64,14 +70,14 @@ class Transcript:
             self._break(spans)
             self._section = section
             self._sections += 1
-            # An answer alone needs no heading.
+            # An answer without thinking needs no heading.
             if self._headings and (section != "answer" or self._sections > 1):
                 spans.append((_HEADINGS[section], False))
         spans.append((text, dim))
         self._wrote(spans)
 
     def _break(self, spans: Spans) -> None:
-        """A blank line between what was and what comes."""
+        """Add the blank line before a new section."""
         missing = "\n\n"[len(self._end) - len(self._end.rstrip("\n")) :]
         if missing:
             spans.append((missing, False))
@@ -91,7 +97,7 @@ def _call(call: Mapping[str, Any]) -> str:
 
 
 def footer(measured: Mapping[str, Any]) -> str:
-    """The numbers that a person asks for, on one line."""
+    """Return the most useful numbers on one line."""
     known = []
     if measured["eval_count"] is not None:
         known.append(f"{measured['eval_count']} tokens")

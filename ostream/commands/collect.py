@@ -1,4 +1,4 @@
-"""collect: chunks to whole responses."""
+"""collect: fold the chunks of each response into one object."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ if TYPE_CHECKING:
     from ostream.system.diagnostics import Diagnostics
 
 
+class CollectOptions(FilterOptions):
+    think_tags: str | None = None
+
+
 def parser() -> Parser:
     from ostream.cli.options import filter_options
     from ostream.cli.parser import FILES, Parser
+    from ostream.cli.think_tags import think_tags_option
 
     return Parser(
         "collect",
@@ -26,31 +31,37 @@ def parser() -> Parser:
             "send -m qwen3 'Why is the sky blue?' | collect | jq -r .message.content",
             "send -m qwen3 'Why is the sky blue?' | collect -w answer.json | extract-content",
         ],
-        filter_options("the objects"),
+        [think_tags_option(), *filter_options("the objects")],
         FILES,
     )
 
 
 def main(arguments: list[str], diagnostics: Diagnostics) -> int:
-    options = FilterOptions()
+    options = CollectOptions()
     return run(diagnostics, parser().parse(arguments, diagnostics, options) if arguments else options)
 
 
-def run(diagnostics: Diagnostics, options: FilterOptions) -> int:
-    stage = FilterInput(diagnostics, options)
+def run(diagnostics: Diagnostics, options: CollectOptions) -> int:
+    source = FilterInput(diagnostics, options)
+    runs = source.runs()
+    if options.think_tags:
+        from ostream.cli.think_tags import split_think_tags
+
+        runs = split_think_tags(runs, options.think_tags)
     response = Accumulator()
-    for items in stage.chunks():
+    for block in runs:
         lines = []
-        for item in items:
-            if isinstance(item, ErrorItem):
-                if response.chunks:
+        for items in block:
+            for item in items:
+                if isinstance(item, ErrorItem):
+                    if response.chunks:
+                        lines.append(encode_line(response.response))
+                        response = Accumulator()
+                    lines.append(encode_line(item.line))
+                    continue
+                response.add(item)
+                if response.done:
                     lines.append(encode_line(response.response))
                     response = Accumulator()
-                lines.append(encode_line(item.line))
-                continue
-            response.add(item)
-            if response.done:
-                lines.append(encode_line(response.response))
-                response = Accumulator()
-        stage.write_lines(b"".join(lines))
-    return stage.finish()
+        source.output.write_lines(b"".join(lines))
+    return source.finish()

@@ -1,4 +1,4 @@
-"""extract-content: the text of the answer."""
+"""extract-content: write the text of the answer, or a table of answers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,40 @@ if TYPE_CHECKING:
     from ostream.cli.parser import Parser
     from ostream.system.diagnostics import Diagnostics
 
+TABLE = "tables"
+
 
 def parser() -> Parser:
     from ostream.cli.parser import Option
 
     return extraction.parser(
         "content",
-        "Print the text of each answer in an NDJSON stream from Ollama, while it is still coming.",
+        "Print the text of each answer in an NDJSON stream from Ollama, as it arrives. An answer without text is exit "
+        "status 5.",
         [
             "send -m qwen3 'Why is the sky blue?' | extract-content",
             "send -m qwen3 'A shell script that ...' | extract-content -x > script.sh",
         ],
         Option("-x", "--code", help="only the first fenced code block, written line by line"),
+        Option("--csv", dest="as_csv", exclusive="end", group=TABLE, help="write a CSV row per response"),
+        Option(
+            "--columns",
+            metavar="NAMES",
+            group=TABLE,
+            help="id, content, error, or the names of fields of answers in JSON (default: id,content,error)",
+        ),
+        Option(
+            "--join",
+            metavar="TABLE",
+            exclusive="end",
+            group=TABLE,
+            help="write the rows of this CSV file, the input of batch, each followed by its answer",
+        ),
+        Option(
+            "--id", dest="id_column", metavar="COLUMN", group=TABLE, help="column of TABLE with the ids (batch --id)"
+        ),
+        Option("--encoding", metavar="NAME", group=TABLE, help="encoding of TABLE (default: utf-8)"),
+        Option("--bom", group=TABLE, help="begin with a byte order mark, which spreadsheets need to recognise UTF-8"),
     )
 
 

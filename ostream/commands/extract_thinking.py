@@ -1,4 +1,4 @@
-"""extract-thinking: the text of the reasoning."""
+"""extract-thinking: write the text of the thinking."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def parser() -> Parser:
     return extraction.parser(
         "thinking",
-        "Print the reasoning of each answer in an NDJSON stream from Ollama, while it is still coming.",
+        "Print the thinking of each answer in an NDJSON stream from Ollama, as it arrives.",
         [
             "send -m qwen3 --think 'What is 17 × 23?' | extract-thinking",
             "send -m qwen3 --think 'What is 17 × 23?' | extract-thinking -w why.txt | extract-content",

@@ -53,7 +53,7 @@ def main(arguments: list[str], diagnostics: Diagnostics) -> int:
     options = parser().parse(arguments, diagnostics, RecordOptions())
     if len(options.files) != 1:
         problem = "no FILE given" if not options.files else f"{options.files[1]}: only one FILE can be given"
-        raise RequestError(problem, advice=f"usage: {diagnostics.program} FILE -- COMMAND")
+        raise RequestError(problem, advice="usage: record FILE -- COMMAND")
     return run(diagnostics, options.files[0], list(options.command), options.append)
 
 

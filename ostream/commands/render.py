@@ -1,26 +1,33 @@
-"""render: what a person wants to read."""
+"""render: print a stream for reading."""
 
 from __future__ import annotations
 
+from ostream.cli.contents import contents, has_only_content
 from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions, MessageItem
 from ostream.cli.transcript import Transcript, footer
-from ostream.protocol.metrics import Metrics
+from ostream.protocol.chunk import thinking, tool_calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, Sequence
+
+    from ostream.cli.filter_input import Run
     from ostream.cli.parser import Parser
-    from ostream.cli.spinner import Spinner
+    from ostream.cli.think_tags import ThinkTagWatch
+    from ostream.protocol.metrics import Metrics
     from ostream.system.diagnostics import Diagnostics
     from ostream.system.output import Spans
 
 
 class RenderOptions(FilterOptions):
     stats = False
+    think_tags: str | None = None
 
 
 def parser() -> Parser:
     from ostream.cli.options import filter_options
     from ostream.cli.parser import FILES, Option, Parser
+    from ostream.cli.think_tags import think_tags_option
 
     return Parser(
         "render",
@@ -34,6 +41,7 @@ def parser() -> Parser:
         ],
         [
             Option("--stats", help="add a line of numbers below each response"),
+            think_tags_option(),
             *filter_options("the text"),
         ],
         FILES,
@@ -46,47 +54,94 @@ def main(arguments: list[str], diagnostics: Diagnostics) -> int:
 
 
 def run(diagnostics: Diagnostics, options: RenderOptions) -> int:
-    stage = FilterInput(diagnostics, options, with_messages=True, messages_suffice=True)
-    spinner = _start_spinner(stage)
-    try:
-        _show(stage, Transcript(headings=not stage.styled), spinner, options.stats)
-    finally:
-        if spinner:
-            spinner.stop()
-    return stage.finish()
+    source = FilterInput(diagnostics, options, with_messages=True, messages_suffice=True)
+    runs = source.runs()
+    if options.think_tags:
+        from ostream.cli.think_tags import split_think_tags
 
-
-def _show(stage: FilterInput, transcript: Transcript, spinner: Spinner | None, stats: bool) -> None:
-    metrics = Metrics()
-    shown = False  # of an answer, by its chunks
-    for items in stage.chunks():
+        runs = split_think_tags(runs, options.think_tags)
+    page = _Page(diagnostics, Transcript(headings=not source.output.styled), options.stats)
+    for block in runs:
         spans: Spans = []
-        for item in items:
-            if isinstance(item, ErrorItem):
-                spans += transcript.end()
-                metrics = Metrics()
-            elif isinstance(item, MessageItem):
-                # What the model said in the response before it is there already.
-                if not (shown and item["role"] == "assistant"):
-                    spans += transcript.message(item)
-                shown = False
-            else:
-                shown = True
-                spans += transcript.chunk(item)
-                metrics.add(item)
-                if item.get("done") is True:
-                    spans += transcript.end()
-                    if stats:
-                        spans += transcript.footer(footer(metrics.as_dict()))
-                    metrics = Metrics()
-        if spans and spinner:
-            spinner.stop()
-        stage.write_spans(spans)
+        for items in block:
+            spans += page.spans(items)
+        source.output.write_spans(spans)
+    return source.finish()
 
 
-def _start_spinner(stage: FilterInput) -> Spinner | None:
-    if not stage.styled or stage.extraction is None:
-        return None
-    from ostream.cli.spinner import Spinner
+class _Page:
+    """The transcript, the numbers and the notes of responses and messages."""
 
-    return Spinner(stage.extraction)
+    def __init__(self, diagnostics: Diagnostics, transcript: Transcript, with_stats: bool) -> None:
+        self._diagnostics = diagnostics
+        self._transcript = transcript
+        self._with_stats = with_stats
+        self._watch: ThinkTagWatch | None = None
+        self._is_shown = False  # an answer was printed from its chunks
+        self._begin()
+
+    def _begin(self) -> None:
+        self._metrics: Metrics | None = None
+        self._has_text = self._has_thinking = False
+        if self._with_stats:
+            from ostream.protocol.metrics import Metrics
+
+            self._metrics = Metrics()
+
+    def spans(self, items: Run) -> Spans:
+        """Return the spans of a run of items."""
+        item: Any = items[-1]
+        chunks: Any = items[:-1] if isinstance(item, (ErrorItem, MessageItem)) else items
+        spans = self._chunks(chunks) if chunks else []
+        if isinstance(item, MessageItem):
+            # The message of a response that was printed from its chunks is not printed again.
+            if not (self._is_shown and item["role"] == "assistant"):
+                spans += self._transcript.message(item)
+            self._is_shown = False
+        elif isinstance(item, ErrorItem):
+            spans += self._transcript.end()
+            self._begin()
+        elif item.get("done") is True:
+            spans += self._transcript.end()
+            if self._metrics is not None:
+                spans += self._transcript.footer(footer(self._metrics.as_dict()))
+            if not self._has_text:
+                self._note_empty(item)
+            self._begin()
+            if self._watch is not None:
+                self._watch.end()
+        return spans
+
+    def _chunks(self, chunks: Sequence[dict[str, Any]]) -> Spans:
+        self._is_shown = True
+        if self._metrics is not None:
+            self._metrics.add_all(chunks)
+        fragments = contents(chunks)
+        text = "".join(fragments)
+        if self._watch is not None or "<" in text:
+            self._watch_tags(text)
+        if not has_only_content(chunks):
+            self._has_text = self._has_text or not (text == "" or text.isspace()) or any(map(tool_calls, chunks))
+            self._has_thinking = self._has_thinking or any(map(thinking, chunks))
+            return [span for chunk in chunks for span in self._transcript.chunk(chunk)]
+        self._has_text = self._has_text or not (text == "" or text.isspace())
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            # Two lone surrogates of different chunks must not join, depending on where the reads ended.
+            return [span for fragment in fragments for span in self._transcript.answer(fragment)]
+        return self._transcript.answer(text)
+
+    def _watch_tags(self, text: str) -> None:
+        if self._watch is None:
+            from ostream.cli.think_tags import ThinkTagWatch
+
+            self._watch = ThinkTagWatch(self._diagnostics)
+        self._watch.add(text)
+
+    def _note_empty(self, last: dict[str, Any]) -> None:
+        from ostream.protocol.emptiness import empty_error, has_image
+
+        error = None if has_image(last) else empty_error(last, self._has_thinking)
+        if error is not None:
+            self._diagnostics.note(error.error, kind=error.error)

@@ -90,7 +90,7 @@ def run(
     diagnostics: Diagnostics, files: list[str], command: list[str], speed: float = 0, fault: Fault | None = None
 ) -> int:
     if not files:
-        raise RequestError("no recording", advice=f"usage: {diagnostics.program} FILE ... -- COMMAND")
+        raise RequestError("no recording", advice="write 'replay FILE ... -- COMMAND'")
     recordings = Recordings([exchange for name in files for exchange in _load(name)])
     if fault:
         for recorded in recordings.exchanges:

@@ -88,14 +88,14 @@ def run(diagnostics: Diagnostics, options: RunToolsOptions) -> int:
             calls = tool_calls({"message": message})
             called += len(calls)
             if options.dry_run:
-                stage.write_lines(b"".join(map(encode_line, calls)))
+                stage.output.write_lines(b"".join(map(encode_line, calls)))
                 continue
             request_id = {"id": item["id"]} if "id" in item else {}  # of an answer of batch
-            stage.write_lines(encode_line({**request_id, **message}))
+            stage.output.write_lines(encode_line({**request_id, **message}))
             for call in calls:
                 diagnostics.trace(f"calling {parse_tool_call(call)[0]}")
                 result = tool_directory.answer(call) if approved(call) else tool_message(call, DECLINED)
-                stage.write_lines(encode_line({**request_id, **result}))
+                stage.output.write_lines(encode_line({**request_id, **result}))
     status = stage.finish()
     return NO_TOOL_CALLS if options.status and not status and not called else status
 

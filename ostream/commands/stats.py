@@ -1,13 +1,13 @@
-"""stats: what the responses cost."""
+"""stats: print counts, durations and rates of responses."""
 
 from __future__ import annotations
 
-from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions
+from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions, RequestItem
 from ostream.errors import RequestError
 from ostream.protocol.error_lines import line_status
 from ostream.protocol.metrics import FIELDS, Metrics, show_duration, truncation_warning
 from ostream.protocol.ndjson import encode_line
-from ostream.protocol.summary import Summary
+from ostream.protocol.summary import EMPTY, LENGTH_LIMITED, THINKING_ONLY, Summary
 from ostream.system.terminal import one_line
 
 TYPE_CHECKING = False
@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 
     from ostream.cli.parser import Parser
     from ostream.system.diagnostics import Diagnostics
+
+_PLAIN = frozenset(
+    (
+        *("model", "done_reason", "chunks", "fragments", "responses", "complete", "prompt_truncated"),
+        *(EMPTY, THINKING_ONLY, LENGTH_LIMITED),
+    )
+)
 
 
 class StatsOptions(FilterOptions):
@@ -72,60 +79,74 @@ def run(diagnostics: Diagnostics, options: StatsOptions) -> int:
         raise RequestError(f"--field {field}: no such field", advice=f"there are {', '.join(FIELDS)}")
     if summary and (field is not None or options.plot):
         raise RequestError("--summary: goes with --json or alone")
-    stage = FilterInput(diagnostics, options)
+    source = FilterInput(diagnostics, options, with_requests=True)
     if options.plot:
-        return _plot(stage)
+        return _plot(source)
     total = Summary()
-    for response, identity, failed in _responses(stage):
+    for response, identity, failed in _responses(source):
         if failed:
             total.fail(line_status(failed.line))
         if response is None:
             continue
         measured = response.as_dict()
-        total.add(measured, complete=failed is None)
+        total.add(measured, failed is None, response.lacks, response.gaps, response.span)
         if measured["prompt_truncated"]:
-            diagnostics.note(truncation_warning(measured["prompt_eval_count"]))
+            diagnostics.note(truncation_warning(measured["prompt_eval_count"]), kind="the prompt was truncated")
         if summary:
             continue
         if options.as_json:
-            stage.write_lines(_line({**identity, **measured}))
+            source.output.write_lines(_line({**identity, **measured}))
         elif field is not None:
-            stage.write_text([_plain(measured[field]) + "\n"])
+            source.output.write_text([_plain(measured[field]) + "\n"])
         else:
-            stage.write_text(["\n" if total.responses > 1 else "", _table(measured)])
+            source.output.write_text(["\n" if total.responses > 1 else "", _table(measured)])
     if summary and options.as_json:
-        stage.write_lines(_line(total.as_dict()))
+        source.output.write_lines(_line(total.as_dict()))
     elif summary or (total.responses > 1 and not options.as_json and field is None):
-        stage.write_text(["" if summary else "\n", _table(total.as_dict())])
-    return stage.finish()
+        source.output.write_text(["" if summary else "\n", _table(total.as_dict())])
+    return source.finish()
 
 
-def _responses(stage: FilterInput) -> Iterator[tuple[Metrics | None, dict[str, Any], ErrorItem | None]]:
-    """The metrics and the id of each response, and the failure that ended it; a failure alone has no metrics."""
+def _responses(source: FilterInput) -> Iterator[tuple[Metrics | None, dict[str, Any], ErrorItem | None]]:
+    """Yield the metrics and the id of each response, and the failure that ended it; a failure alone has no metrics."""
     response: Metrics | None = None
     identity: dict[str, Any] = {}
-    for items in stage.chunks():
-        for item in items:
-            if isinstance(item, ErrorItem):
+    num_ctx = truncate = None  # of the request
+    for runs in source.runs():
+        for run in runs:
+            item: Any = run[-1]
+            chunks: Any = run[:-1] if isinstance(item, (ErrorItem, RequestItem)) else run
+            if chunks:
+                response = response or Metrics(num_ctx, truncate)
+                response.add_all(chunks)
+                if "id" in chunks[-1]:
+                    identity = {"id": chunks[-1]["id"]}
+            if isinstance(item, RequestItem):
+                num_ctx, truncate = _window(item["request"])
+            elif isinstance(item, ErrorItem):
                 yield response, identity, item
-            else:
-                response = response or Metrics()
-                response.add(item)
-                if "id" in item:
-                    identity = {"id": item["id"]}
-                if item.get("done") is not True:
-                    continue
+                response, identity = None, {}
+            elif item.get("done") is True:
                 yield response, identity, None
-            response, identity = None, {}
+                response, identity = None, {}
 
 
-def _plot(stage: FilterInput) -> int:
-    """Bars: the times between the chunks of a single response, or the rates of several."""
-    from ostream.cli.plot import bars, histogram  # which only this needs
+def _window(request: Any) -> tuple[Any, Any]:
+    """Return num_ctx and truncate of a request line."""
+    body = request.get("body") if isinstance(request, dict) else None
+    if not isinstance(body, dict):
+        return None, None
+    options = body.get("options")
+    return options.get("num_ctx") if isinstance(options, dict) else None, body.get("truncate")
+
+
+def _plot(source: FilterInput) -> int:
+    """Plot the times between the chunks of a single response, or the rates of several."""
+    from ostream.cli.plot import bars, histogram
 
     rows: list[tuple[str, float, str]] = []
     gaps: Sequence[int] = ()
-    for response, identity, _ in _responses(stage):
+    for response, identity, _ in _responses(source):
         if response is None:
             continue
         measured = response.as_dict()
@@ -139,9 +160,9 @@ def _plot(stage: FilterInput) -> int:
             for low, high, count in (histogram(gaps) if gaps else [])
         ]
         if not rows:
-            stage.diagnostics.note("nothing to plot: the times between the chunks are not known")
-    stage.write_text([bars(rows, stage.width())])
-    return stage.finish()
+            source.diagnostics.note("nothing to plot: the times between the chunks are not known")
+    source.output.write_text([bars(rows, source.output.width())])
+    return source.finish()
 
 
 def _line(known: dict[str, Any]) -> bytes:
@@ -155,22 +176,25 @@ def _plain(value: Any) -> str:
 
 
 def _table(known: dict[str, Any]) -> str:
-    """A line for each number that is known, in the style of `ollama run --verbose`."""
+    """Return a line for each number that is known, in the style of `ollama run --verbose`."""
+    width = max(26, *(len(name) + 2 for name in known))
     lines = []
     for name, value in known.items():
         if value is None or value is False or name.endswith("_from"):
             continue
         if name == "failures":
             shown = ", ".join(f"{count} {kind}" for kind, count in value.items()) or "none"
-        elif "_rate" in name:
+        elif "_rate" in name or name == "throughput":
             shown = f"{value:.2f} tokens/s"
         elif name.endswith(("eval_count", "cached_count")):
             shown = f"{value} token(s)"
-        elif name in ("model", "done_reason", "chunks", "fragments", "responses", "complete", "prompt_truncated"):
+        elif name == "responses_per_s":
+            shown = f"{value:.2f}/s"
+        elif name in _PLAIN:
             shown = _plain(value)
         else:
             shown = show_duration(value)
         stem = "inter_chunk" if name == "longest_stall" else name.partition("_p")[0]
         source = known.get(f"{stem}_from")
-        lines.append(f"{name.replace('_', ' ') + ':':<26}{shown}{f' ({source})' if source else ''}\n")
+        lines.append(f"{name.replace('_', ' ') + ':':<{width}}{shown}{f' ({source})' if source else ''}\n")
     return "".join(lines)

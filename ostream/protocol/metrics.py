@@ -10,6 +10,8 @@ import re
 from array import array
 from functools import lru_cache
 
+from ostream.protocol.chunk import content, thinking
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping, Sequence
@@ -47,9 +49,11 @@ class Metrics:
     def __init__(self, num_ctx: Any = None, truncate: Any = None) -> None:
         self.has_content = False  # text that is not only white space
         self.has_thinking = False
+        self.has_other = False  # tool calls or an image
         self._num_ctx = num_ctx
         self._truncate = truncate
         self._model: Any = None
+        self._created_at: Any = None
         self._reported: dict[str, Any] = {}
         self._chunks = 0
         self._fragments = 0
@@ -77,10 +81,13 @@ class Metrics:
                 text = message.get("content")
             else:
                 message, text = chunk, chunk.get("response")
-            if not text or not isinstance(text, str):
-                text = ""
+            if not isinstance(text, str):
+                text = content(chunk)
+            if not text:
                 thought = message.get("thinking")
-                if not thought or not isinstance(thought, str):
+                if not self.has_other and ("tool_calls" in message or "images" in message or "image" in chunk):
+                    self.has_other = bool(message.get("tool_calls") or message.get("images") or chunk.get("image"))
+                if not (thought and isinstance(thought, str)) and not thinking(chunk):
                     continue
                 self.has_thinking = True
             elif not self.has_content:
@@ -106,11 +113,25 @@ class Metrics:
             if now is not None and self._previous is not None and 0 <= now - self._previous < INT64:
                 self._gaps.append(now - self._previous)
             self._previous = now
+        self._created_at = chunks[-1].get("created_at")
 
     @property
     def gaps(self) -> Sequence[int]:
         """ns between fragments, without the time to the first; empty if all are 0, as from a constant `created_at`."""
         return self._gaps if any(self._gaps) else array("q")
+
+    @property
+    def lacks(self) -> str:
+        """What a complete answer lacks: "empty" without text, tool calls and image, "thinking_only", or "" nothing."""
+        if self.has_content or self.has_other or self._reported.get("done_reason") in ("load", "unload"):
+            return ""
+        return "thinking_only" if self.has_thinking else "empty"
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """When the response began and ended, in ns since the epoch of the server's clock; None if not known."""
+        end, total = timestamp(self._created_at), duration(self._reported.get("total_duration"))
+        return None if end is None or total is None else (end - total, end)
 
     def as_dict(self) -> dict[str, Any]:
         """All FIELDS."""

@@ -1,4 +1,4 @@
-"""Answers in the format of OpenAI's batch files, as the chunks they would be here."""
+"""Read records of an OpenAI batch output file as chunks."""
 
 from __future__ import annotations
 
@@ -8,23 +8,32 @@ if TYPE_CHECKING:
 
 
 def chunk_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The answer in a record that batch wrote for one with a `custom_id`; without `done` if there is none in it."""
+    """Return a record with a `custom_id` as the chunk of a complete response, its id the custom_id.
+
+    A record with an HTTP error becomes an error line; one without a response has no `done`.
+    """
+    id = {"id": record.get("custom_id")}
     response = record.get("response")
-    body = response.get("body") if isinstance(response, dict) else None
+    if not isinstance(response, dict):
+        response = {}
+    body = response.get("body")
     if not isinstance(body, dict):
-        body = {}
-    name = {"id": record.get("custom_id")}
+        return id
     choices = body.get("choices")
     if not isinstance(choices, list):
-        return {**body, **name}  # Ollama's own: a record may ask for its paths, too
+        # An error of OpenAI's has its status beside the body; Ollama's own answers have its paths.
+        status = {"status_code": response.get("status_code")} if body.get("error") else {}
+        return {**status, **body, **id}
     choice = choices[0] if choices and isinstance(choices[0], dict) else {}
     message = choice.get("message")
     if not isinstance(message, dict):
         message = {"content": choice.get("text")}
+    # vLLM's name; llama.cpp, LM Studio and older vLLM use the other.
+    thinking = message.get("reasoning") or message.get("reasoning_content")
     return {
-        **name,
+        **id,
         "model": body.get("model"),
-        "message": {"role": "assistant", "thinking": message.get("reasoning"), **message},
+        "message": {"role": "assistant", "thinking": thinking, **message},
         "done": True,
         "done_reason": choice.get("finish_reason"),
         **counts(body),
@@ -32,8 +41,12 @@ def chunk_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def counts(body: Mapping[str, Any]) -> dict[str, Any]:
-    """What the answer cost, by the names of Ollama's API; empty if it says nothing of it in the other one's."""
+    """Return the token counts of a body in OpenAI's format by the names of Ollama's API; {} if there are none."""
     usage = body.get("usage")
     if not isinstance(usage, dict):
         return {}
-    return {"prompt_eval_count": usage.get("prompt_tokens"), "eval_count": usage.get("completion_tokens")}
+    known = {"prompt_eval_count": usage.get("prompt_tokens"), "eval_count": usage.get("completion_tokens")}
+    details = usage.get("prompt_tokens_details")
+    if isinstance(details, dict):
+        known["prompt_eval_cached_count"] = details.get("cached_tokens")
+    return known

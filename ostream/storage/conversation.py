@@ -228,7 +228,7 @@ def parse_messages(data: bytes, where: str) -> list[dict[str, Any]]:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise RequestError(
                 f'{place}: not a message (no "role")',
-                advice="'ostream run-tools' converts an answer to messages" if _is_answer(message) else "",
+                advice="use run-tools to convert an answer to messages" if _is_answer(message) else "",
             )
     return messages
 

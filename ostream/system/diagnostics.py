@@ -31,11 +31,6 @@ class Diagnostics:
         self.mid_line = False  # the terminal may show text of this command without a line end
         self._counts: dict[str, int] = {}
 
-    @property
-    def prefix(self) -> str:
-        """What comes before the name of a command, "ostream " or nothing, in advice to run another command."""
-        return self.program[: -len(self.command)]
-
     def error(self, error: OstreamError, kind: str = "") -> None:
         """Report an error with its advice. Of errors with the same `kind`, the first SAME_KIND are printed."""
         self._report(f"{error}; {error.advice}" if error.advice else str(error), kind)

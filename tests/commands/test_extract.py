@@ -1,4 +1,4 @@
-"""extract-content and extract-thinking: which text, and what ends it."""
+"""extract-content and extract-thinking: which text they write, what ends it, and the status of an empty answer."""
 
 from __future__ import annotations
 
@@ -18,151 +18,169 @@ def response(*fragments: str, **last: Any) -> bytes:
 
 
 CALL = b'{"message":{"content":"","tool_calls":[{"function":{"name":"f"}}]},"done":false}\n'
-NOTE = "the answer has no text but tool calls; 'collect' shows them"
-ENDS = [
-    # options, stream, text
-    ([], response("a", "b"), "ab\n"),
-    ([], response("a", "b\n"), "ab\n"),
-    ([], response("a\n", ""), "a\n"),
-    ([], response("\n"), "\n"),
-    ([], response(), ""),
-    ([], response("", ""), ""),
-    ([], response("a") + response() + response("b"), "a\nb\n"),
-    ([], response("a", done=False), "a\n"),
-    (["-n"], response("a", "b"), "ab"),
-    (["-n"], response("a\n") + response("b"), "a\nb"),
-    (["--no-newline"], response("a", done=False), "a"),
-    (["-0"], response("a") + response("b\n"), "a\0b\n\0"),
-    (["-0"], response() + response("b"), "\0b\0"),
-    (["--null"], response("a", done=False), "a\0"),
-    (["--json"], response("a", "b", id=7) + response(), '{"id":7,"content":"ab"}\n{"content":""}\n'),
-    (["--json"], response("a", id=None), '{"id":null,"content":"a"}\n'),
-    (["--json"], response("\0é\n"), '{"content":"\\u0000é\\n"}\n'),
-    (["--json"], response("a", done=False), '{"content":"a"}\n'),
-    (["-x"], response("Here:\n``", "`sh\nls", "\npwd\n```\nDone."), "ls\npwd\n"),
-    (["-x"], response("~~~\na\n~~~\n```\nb\n```\n"), "a\n"),
-    (["-x"], response("```\nnever closed"), "never closed\n"),
-    (["-xn"], response("```\nnever closed"), "never closed"),
-    (["-x", "-0"], response("```\na\n```") + response("```\nb\n```"), "a\n\0b\n\0"),
-    (["-x", "--json"], response("```\na\n```"), '{"content":"a\\n"}\n'),
-    (["--think-tags"], response("<thi", "nk>why</th", "ink>\n\nbecause"), "because\n"),
-    (["--think-tags"], response("why</think>because"), "because\n"),
-    (["--think-tags"], response("no tags"), "no tags\n"),
-    (["--think-tags", "-x"], response("<think>```\nno\n```</think>```\nyes\n```"), "yes\n"),
-    (["--think-tags"], response("<think>a</think>b") + response("<think>c</think>d"), "b\nd\n"),
-    (["-nq"], response("a"), "a"),
+THOUGHT = response(thinking="Hm")
+CONTENT = [
+    # options, stream, text, exit status
+    ([], response("a", "b"), "ab\n", 0),
+    ([], response("a", "b\n", ""), "ab\n", 0),
+    ([], response("\n"), "\n", 5),
+    ([], response(), "", 5),
+    ([], response("a") + response() + response("b"), "a\nb\n", 5),
+    ([], response("a", done=False), "a\n", 3),
+    ([], response(done=False), "", 3),
+    ([], response(done_reason="load"), "", 0),
+    ([], response(image="aGk="), "", 0),
+    ([], response("a", done_reason="length"), "a\n", 0),
+    ([], b'{"message":{"content":7},"done":true}\n', "7\n", 0),
+    ([], b'{"message":{"content":"a"},"response":"b","done":true}\n{"response":"c","done":true}\n', "a\nc\n", 0),
+    (["-n"], response("a\n") + response("b"), "a\nb", 0),
+    (["--no-newline"], response("a", done=False), "a", 3),
+    (["-0"], response("a") + response("b\n"), "a\0b\n\0", 0),
+    (["-0"], response() + response("b"), "\0b\0", 5),
+    (
+        ["--json"],
+        response("a", "b", id=7) + response("\0é\n"),
+        '{"id":7,"content":"ab"}\n{"content":"\\u0000é\\n"}\n',
+        0,
+    ),
+    (["--json"], response("a", id=None), '{"id":null,"content":"a"}\n', 0),
+    (["--json"], response("a", done=False), '{"content":"a"}\n', 3),
+    (["--json"], response(), '{"content":""}\n', 5),
+    (["-x"], response("Here:\n``", "`sh\nls", "\npwd\n```\nDone."), "ls\npwd\n", 0),
+    (["-x"], response("~~~\na\n~~~\n```\nb\n```\n"), "a\n", 0),
+    (["-xn"], response("```\nnever closed"), "never closed", 0),
+    (["-x"], response("```\ncut", done_reason="length"), "cut\n", 4),
+    (["-x"], response("```\na\n```\ncut", done_reason="length"), "a\n", 0),
+    (["-x"], response("no code"), "", 5),
+    (["-x"], CALL + response(), "", 5),
+    (["-x", "-0"], response("```\na\n```") + response("```\nb\n```"), "a\n\0b\n\0", 0),
+    (["-x", "--json"], response("```\na\n```"), '{"content":"a\\n"}\n', 0),
+    (["--think-tags"], response("<thi", "nk>why</th", "ink>\n\nbecause"), "because\n", 0),
+    (["--think-tags"], response("<think>a</think>b") + response("<think>c</think>d"), "b\nd\n", 0),
+    (["--think-tags"], response("no tags"), "no tags\n", 0),
+    (["--think-tags"], response("<think>never closed"), "", 5),
+    (["--think-tags", "-x"], response("<think>```\nno\n```</think>```\nyes\n```"), "yes\n", 0),
+    (["--think-tags=open"], response("why</think>because"), "because\n", 0),
+    (["--think-tags=other"], response("a"), "", 2),
 ]
 
 
-@pytest.mark.parametrize(("options", "stream", "text"), ENDS)
-def test_content(options: list[str], stream: bytes, text: str) -> None:
+@pytest.mark.parametrize(("options", "stream", "text", "status"), CONTENT)
+def test_content(options: list[str], stream: bytes, text: str, status: int) -> None:
     result = call("extract-content", *options, stdin=stream)
-    cut = b'"done": false}' in stream.splitlines()[-1]
-    assert (result.returncode, result.stdout.decode()) == (3 if cut else 0, text)
-    assert result.stderr.count(b"\n") == cut
+    assert (result.returncode, result.stdout.decode()) == (status, text)
 
 
-THOUGHTS = [
+THINKING = [
     ([], response("a", thinking="why"), "why\n"),
     ([], response("a"), ""),
-    (
-        [],
-        b'{"message":{"content":"a","thinking":"w"},"done":false}\n{"message":{"thinking":"hy"},"done":true}\n',
-        "why\n",
-    ),
-    (["-n"], response(thinking="why"), "why"),
+    (["-n"], b'{"message":{"thinking":"w"},"done":false}\n{"message":{"thinking":"hy"},"done":true}\n', "why"),
     (["--json"], response(thinking="why", id="x"), '{"id":"x","thinking":"why"}\n'),
     (["--think-tags"], response("<think>wh", "y</think>because"), "why\n"),
-    (["--think-tags"], response("why", "</think>because"), "why\n"),
-    (["--think-tags"], response("<think>never closed"), "never closed\n"),
-    (["--think-tags"], response("no tags"), ""),
+    (["--think-tags=open"], response("why", "</think>because"), "why\n"),
     (["--think-tags"], response("<think>a</think>b", thinking="c"), "ac\n"),
 ]
 
 
-@pytest.mark.parametrize(("options", "stream", "text"), THOUGHTS)
+@pytest.mark.parametrize(("options", "stream", "text"), THINKING)
 def test_thinking(options: list[str], stream: bytes, text: str) -> None:
     result = call("extract-thinking", *options, stdin=stream)
     assert (result.returncode, result.stdout.decode(), result.stderr) == (0, text, b"")
 
 
 @pytest.mark.parametrize("name", ["chat-think-true", "generate-think-true", "chat-tools-think"])
-def test_recorded_thinking_and_content_are_those_of_the_whole_answer(name: str) -> None:
+def test_thinking_and_content_of_a_recording_are_those_of_its_collected_answer(name: str) -> None:
     stream = body_of(name)
     whole = json.loads(call("collect", stdin=stream).stdout)
     message = whole.get("message", {**whole, "content": whole.get("response")})
     for command, key in (("extract-content", "content"), ("extract-thinking", "thinking")):
-        result = call(command, "-n", stdin=stream)
-        assert result.stdout.decode() == message[key]
+        assert call(command, "-n", stdin=stream).stdout.decode() == message[key]
 
 
-NOTES = [
-    # command, options, stream, the note
-    ("extract-content", [], CALL + response(), NOTE),
-    ("extract-content", [], response(tool_calls=[{"function": {"name": "f"}}]), NOTE),
-    ("extract-content", [], CALL + response("text"), ""),
-    ("extract-content", [], response("text") + CALL + response(), NOTE),
-    ("extract-content", ["-q"], CALL + response(), ""),
-    ("extract-content", ["--quiet"], CALL + response(), ""),
-    ("extract-thinking", [], CALL + response(), ""),
+ONLY_CALLS = "the answer contains tool calls and no text; 'collect' shows them"
+TAGS = "the answer contains </think>; use {} to separate its thinking"
+RAISE = "raise num_predict or num_ctx with --option"
+EMPTY = "the model generated no text; change the prompt or try again"
+MESSAGES = [
+    # options, stream, message
+    ([], THOUGHT, "the answer has only thinking; read it with extract-thinking, or use --no-think"),
+    ([], response(id="a"), f'id "a": the answer is empty; {EMPTY}'),
     (
-        "extract-content",
+        [],
+        response(thinking="Hm", done_reason="length"),
+        f"the answer was truncated before its thinking ended; {RAISE}, or use --no-think",
+    ),
+    (
+        [],
+        response(done_reason="length"),
+        f"the answer was truncated before its first text; {RAISE}",
+    ),
+    (
         ["-x"],
         response("no code"),
-        "no fenced code block in the answer; without -x the whole text is printed",
+        "no code block in the answer; without -x, the whole text is printed",
     ),
-    ("extract-content", ["-qx"], response("no code"), ""),
-    (
-        "extract-content",
-        ["-x"],
-        CALL + response("text, but no code"),
-        "no fenced code block in the answer; without -x the whole text is printed",
-    ),
+    (["-q"], CALL + response(), ""),
+    ([], CALL + response(), ONLY_CALLS),
+    ([], CALL + response("text"), ""),
+    ([], response("text") + CALL + response(), ONLY_CALLS),
+    ([], response("<think>a</th", "ink>b"), TAGS.format("--think-tags")),
+    ([], response("a</think>b") * 2, TAGS.format("--think-tags=open")),
+    (["--think-tags"], response("a</thi", "nk>b"), TAGS.format("--think-tags=open")),
+    ([], response("a < b"), ""),
 ]
 
 
-@pytest.mark.parametrize(("command", "options", "stream", "note"), NOTES)
-def test_a_note_says_why_there_is_no_text(command: str, options: list[str], stream: bytes, note: str) -> None:
-    result = call(command, *options, stdin=stream)
-    assert (result.returncode, result.stderr.decode()) == (0, note and f"{command}: {note}\n")
+@pytest.mark.parametrize(("options", "stream", "message"), MESSAGES)
+def test_messages_about_the_text_of_an_answer(options: list[str], stream: bytes, message: str) -> None:
+    result = call("extract-content", *options, stdin=stream)
+    assert result.stderr.decode() == (message and f"extract-content: {message}\n")
+
+
+def test_empty_answers_are_counted_with_five_ids_and_passed_on_as_one_error_line() -> None:
+    stream = b"".join(response(id=number) for number in range(7)) + THOUGHT + THOUGHT
+    result = call("extract-content", "-w", "/dev/null", stdin=stream)
+    messages = result.stderr.decode().splitlines()
+    assert messages[0].startswith("extract-content: the answer is empty (7 responses: id 0, 1, 2, 3, 4 and 2 more); ")
+    assert messages[1].startswith("extract-content: the answer has only thinking (2 responses); ")
+    assert result.stdout.startswith(stream)
+    lines = [json.loads(line) for line in result.stdout[len(stream) :].splitlines()]
+    assert [line["exit_status"] for line in lines] == [result.returncode] * 2 == [5, 5]
+    after = call("stats", "--summary", stdin=result.stdout)
+    assert (after.returncode, after.stderr) == (5, b"")
 
 
 @pytest.mark.parametrize("command", ["extract-content", "extract-thinking"])
-def test_only_one_end_can_be_asked_for(command: str) -> None:
+def test_only_one_end_can_be_given(command: str) -> None:
     for pair in (["-n", "-0"], ["-0", "--json"], ["-n", "--json"]):
         result = call(command, *pair)
         assert result.returncode == 2
         assert b"can't be combined with" in result.stderr
 
 
-def test_only_content_has_code() -> None:
-    assert call("extract-thinking", "-x").returncode == 2
-
-
-def test_half_characters_of_two_fragments_do_not_depend_on_how_the_reads_fell() -> None:
-    """Two surrogates that would make a pair: each is a fragment of its own, and no character."""
+def test_lone_surrogates_of_two_fragments_do_not_join() -> None:
     halves = b'{"response":"\\ud83d","done":false}\n{"response":"\\ude00","done":false}\n' + response("!")
     assert call("extract-content", stdin=halves).stdout.decode() == "\ufffd\ufffd!\n"
 
 
-CALL = b'{"message":{"content":"","tool_calls":[{"function":{"name":"f"}}]},"done":true}\n'
+CALLS = CALL.replace(b"false", b"true")
 TEXT = b'{"message":{"content":"a"},"done":true}\n'
 ANSWERED = b'{"role":"assistant","content":""}\n{"role":"tool","content":"x"}\n'
-NOTED = [
-    # the stream, how often it is said that an answer has only calls
-    (CALL, 1),
-    (CALL + TEXT, 1),
-    (CALL + CALL, 2),
-    (CALL + ANSWERED, 0),
-    (CALL + ANSWERED + TEXT, 0),
-    (CALL + ANSWERED + CALL, 1),
-    (TEXT + ANSWERED, 0),
-]
 
 
-@pytest.mark.parametrize(("stream", "times"), NOTED)
-def test_calls_that_nobody_answered_are_noted(stream: bytes, times: int) -> None:
+@pytest.mark.parametrize(
+    ("stream", "times"),
+    [
+        (CALLS, 1),
+        (CALLS + TEXT, 1),
+        (CALLS + CALLS, 2),
+        (CALLS + ANSWERED, 0),
+        (CALLS + ANSWERED + TEXT, 0),
+        (CALLS + ANSWERED + CALLS, 1),
+        (TEXT + ANSWERED, 0),
+    ],
+)
+def test_tool_calls_without_a_result_are_noted(stream: bytes, times: int) -> None:
     result = call("extract-content", stdin=stream)
     assert result.returncode == 0
-    note = "extract-content: the answer has no text but tool calls; 'collect' shows them\n"
-    assert result.stderr.decode() == note * times
+    assert result.stderr.decode() == f"extract-content: {ONLY_CALLS}\n" * times

@@ -9,7 +9,6 @@ import re
 import signal
 import sys
 import termios
-import time
 import tty
 from pathlib import Path
 from typing import Any
@@ -56,8 +55,8 @@ PAGES = [
 
 
 def unified(shown: str) -> str:
-    """However the reads fell: what two writes dim is as dim as what one does; the spinner may have turned."""
-    return re.sub("[⠀-⣿]\b| \b", "", shown).replace(BRIGHT + DIM, "")
+    """Two dim writes are the same as one, wherever the reads ended."""
+    return shown.replace(BRIGHT + DIM, "")
 
 
 @pytest.mark.parametrize(("lines", "options", "piped", "shown"), PAGES)
@@ -179,72 +178,6 @@ def test_a_fragment_is_shown_before_the_next_is_sent() -> None:
             process.stdin.flush()
             expect(process.stdout, text)
         assert process.communicate(chunk(done=True), timeout=60) == (b"\n", b"")
-
-
-FRAME = "⠋\b".encode()
-
-
-def test_a_spinner_turns_until_the_first_fragment_and_leaves_no_trace() -> None:
-    terminal = Terminal("render", on="stdout")
-    process = terminal.process
-    assert process.stdin
-    shown = terminal.show(FRAME)
-    shown += terminal.show("⠏\b⠋\b".encode())  # all round
-    process.stdin.write(chunk("one"))
-    process.stdin.flush()
-    shown += terminal.show(b"one")
-    before, _, after = shown.decode().partition(" \b")
-    assert re.fullmatch("([⠀-⣿]\b)+", before)
-    assert after == "one"
-    rest = terminal.communicate(chunk("two", done=True))
-    assert rest == ("two\n", "", "")
-
-
-@pytest.mark.parametrize(
-    "last", [b"", b'{"error":"x","exit_status":1}\n', b"what?\n", b'{"response":"","done":true}\n', MESSAGES]
-)
-def test_a_spinner_is_gone_whatever_comes(last: bytes) -> None:
-    terminal = Terminal("render")
-    terminal.show(FRAME)
-    shown, _, _ = terminal.communicate(last)
-    trace, space, rest = shown.partition(" \b")
-    assert space and not re.search("[⠀-⣿]", rest)
-    assert re.fullmatch("([⠀-⣿]\b)*", trace)
-
-
-@pytest.mark.parametrize("env", [{"TERM": "dumb"}, {"NO_COLOR": "1"}, {"TERM": ""}])
-def test_no_spinner_where_it_is_not_wanted(env: dict[str, str]) -> None:
-    """That there is none shows at the thread it would need: a process with one thread has none."""
-    terminal = Terminal("render", env=env)
-    if not os.path.exists("/proc/self/task"):
-        pytest.skip("no /proc on this system")
-    assert terminal.process.stdin
-    terminal.process.stdin.write(chunk("a"))
-    terminal.process.stdin.flush()
-    assert terminal.show(b"a") == b"a"
-    assert len(os.listdir(f"/proc/{terminal.process.pid}/task")) == 1
-    assert terminal.communicate(chunk(done=True))[0] == "\n"
-
-
-def test_a_terminal_that_goes_away_under_the_spinner_is_no_noise() -> None:
-    terminal = Terminal("render")
-    terminal.show(FRAME)
-    os.close(terminal.slave)
-    os.close(terminal.screen)
-    assert terminal.process.communicate(timeout=60) == (None, b"")
-    assert terminal.process.returncode == -signal.SIGPIPE
-
-
-def test_a_terminal_of_w_that_goes_away_under_the_spinner_ends_the_page_and_not_the_stream() -> None:
-    terminal = Terminal("render", "-w", "/dev/stderr", on="stderr")
-    terminal.show(FRAME)
-    os.close(terminal.slave)
-    os.close(terminal.screen)
-    time.sleep(0.3)  # for the spinner to find out first, mostly; what follows holds either way
-    stdout, _ = terminal.process.communicate(THOUGHT, timeout=60)
-    assert stdout.startswith(THOUGHT)
-    assert json.loads(stdout[len(THOUGHT) :]) == {"error": "/dev/stderr: Input/output error", "exit_status": 1}
-    assert terminal.process.returncode == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

@@ -223,8 +223,8 @@ def test_as_fast_as_can_be_is_the_default(tmp_path: Path) -> None:
 
 
 WRONG = [
-    ([], b"", "no recording; usage: replay FILE ... -- COMMAND"),
-    (["--", "true"], b"", "no recording; usage: replay FILE ... -- COMMAND"),
+    ([], b"", "no recording; write 'replay FILE ... -- COMMAND'"),
+    (["--", "true"], b"", "no recording; write 'replay FILE ... -- COMMAND'"),
     (["missing", "--", "true"], b"", "missing: No such file or directory"),
     (["-", "--", "true"], b"", "standard input: no recording in it"),
     (["-", "--", "true"], b'{"role":"user"}\n', "standard input: no recording in it"),

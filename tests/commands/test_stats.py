@@ -38,11 +38,16 @@ SUM = """\
 responses:                2
 complete:                 2
 failures:                 none
+empty:                    0
+thinking only:            0
+length limited:           0
 prompt eval count:        28 token(s)
 eval count:               48 token(s)
 total duration:           295.434ms
 eval duration:            279.124ms
 eval rate:                171.97 tokens/s
+throughput:               324.95 tokens/s
+responses per s:          13.54/s
 time to first token p50:  6.459ms (server, lower bound)
 time to first token p90:  6.459ms (server, lower bound)
 time to first token p99:  6.459ms (server, lower bound)
@@ -52,22 +57,32 @@ total duration p99:       147.717ms
 eval rate p50:            171.97 tokens/s
 eval rate p90:            171.97 tokens/s
 eval rate p99:            171.97 tokens/s
+time per output token p50: 5.815ms
+time per output token p90: 5.815ms
+time per output token p99: 5.815ms
+inter chunk p50:          1.287ms (created_at)
+inter chunk p90:          20.027ms (created_at)
+inter chunk p99:          23.952ms (created_at)
 """
+# As wide as its longest name.
+SUM = "".join(
+    f"{name + ':':<27}{value.strip()}\n" for name, _, value in (line.partition(":") for line in SUM.splitlines())
+)
 
 
 def done(**numbers: Any) -> bytes:
     return json.dumps({"response": "", "done": True, **numbers}).encode() + b"\n"
 
 
-def test_the_table() -> None:
+def test_the_table_of_one_and_of_several_responses() -> None:
     result = call("stats", stdin=body_of("chat-stream"))
     assert (result.returncode, result.stdout.decode(), result.stderr) == (0, TABLE, b"")
     twice = call("stats", stdin=body_of("chat-stream") * 2)
     assert twice.stdout.decode() == f"{TABLE}\n{TABLE}\n{SUM}"
 
 
-def as_they_came(chunks: list[dict[str, Any]]) -> dict[str, Any]:
-    """How many fragments there are, and the times between them, by the server's clock."""
+def gaps_of(chunks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The number of fragments, and the times between them by the server's clock."""
     texts = [{**chunk, **chunk.get("message", {})} for chunk in chunks]
     times = [nanoseconds(text["created_at"]) for text in texts if {text.get(key) or "" for key in TEXTS} != {""}]
     gaps = sorted(later - earlier for earlier, later in zip(times, times[1:]))
@@ -86,12 +101,12 @@ def nanoseconds(created_at: str) -> int:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if b'"done":true' in body_of(name)])
-def test_the_numbers_of_every_recording_are_those_of_its_last_line(name: str) -> None:
+def test_numbers_of_every_recording_are_those_of_its_last_line(name: str) -> None:
     lines = body_of(name).splitlines()
     last = json.loads(lines[-1])
     expected = {field: last[field] for field in FIELDS if field in last}
     expected["chunks"] = len(lines)
-    expected.update(as_they_came([json.loads(line) for line in lines]))
+    expected.update(gaps_of([json.loads(line) for line in lines]))
     if "prompt_eval_duration" in last:
         expected["time_to_first_token"] = last.get("load_duration", 0) + last["prompt_eval_duration"]
         expected["time_to_first_token_from"] = SERVER
@@ -107,20 +122,20 @@ def test_the_numbers_of_every_recording_are_those_of_its_last_line(name: str) ->
     assert call("stats", stdin=body_of(name)).stdout.count(b"\n") == len(expected) - labels
 
 
-def test_the_numbers_of_a_cut_response_are_those_there_are() -> None:
+def test_a_truncated_response_has_the_numbers_that_arrived() -> None:
     result = call("stats", "--json", stdin=body_of("chat-repeat-limit"))
     assert (result.returncode, json.loads(result.stdout)) == (
         3,
         {
             "model": "repeat",
             "chunks": 32,
-            **as_they_came([*map(json.loads, body_of("chat-repeat-limit").splitlines())]),
+            **gaps_of([*map(json.loads, body_of("chat-repeat-limit").splitlines())]),
         },
     )
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_one_field_is_one_line_for_each_response(field: str) -> None:
+def test_field_writes_one_line_per_response(field: str) -> None:
     stream = body_of("chat-stream") + done() + body_of("generate-stream")
     result = call("stats", "--field", field, stdin=stream)
     first, second, third, after = result.stdout.decode().split("\n")
@@ -134,7 +149,7 @@ def test_one_field_is_one_line_for_each_response(field: str) -> None:
 
 
 NUMBERS = [
-    # what the server says, what --json says of it
+    # numbers of the server, those of --json
     ({}, {}),
     ({"total_duration": 0, "eval_count": 0}, {"total_duration": 0, "eval_count": 0}),
     ({"eval_count": 5, "eval_duration": 0}, {"eval_count": 5, "eval_duration": 0}),
@@ -170,7 +185,7 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("numbers", "expected"), NUMBERS)
-def test_odd_numbers(numbers: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_numbers_that_cannot_be_true_are_left_out(numbers: dict[str, Any], expected: dict[str, Any]) -> None:
     result = call("stats", "--json", stdin=done(**numbers))
     expected = {**expected, "chunks": 1, "fragments": 0}
     assert (result.returncode, json.loads(result.stdout)) == (0, expected)
@@ -193,7 +208,7 @@ DURATIONS = [
 
 
 @pytest.mark.parametrize(("duration_ns", "text"), DURATIONS)
-def test_durations_are_for_people(duration_ns: float, text: str) -> None:
+def test_durations_are_shown_with_units(duration_ns: float, text: str) -> None:
     table = call("stats", stdin=done(total_duration=duration_ns)).stdout.decode()
     assert f"total duration:           {text}\n" in table
 
@@ -210,7 +225,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("options", "message"), WRONG)
-def test_wrong_usage(options: list[str], message: str) -> None:
+def test_wrong_usage_is_refused(options: list[str], message: str) -> None:
     result = call("stats", *options, stdin=done())
     assert (result.returncode, result.stdout) == (2, b"")
     assert result.stderr.decode().startswith(message)

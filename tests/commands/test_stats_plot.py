@@ -1,4 +1,4 @@
-"""stats over many responses: the sum, the failures, the plot; and numbers that others calculate the same."""
+"""stats over many responses: totals, failures, plots, and the same numbers calculated by jq."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_failures_are_counted_by_kind_and_not_as_responses() -> None:
     assert ids == ["x", None, None]
 
 
-def test_only_the_sum() -> None:
+def test_summary_writes_only_the_totals() -> None:
     stream = body_of("chat-stream") * 2
     assert call("stats", "--summary", stdin=stream).stdout.decode() == SUM
     nothing = call("stats", "--summary", stdin=b"")
     assert nothing.returncode == 3
-    assert nothing.stdout.decode().split() == ["responses:", "0", "complete:", "0", "failures:", "1", "incomplete"]
+    assert nothing.stdout.decode().split()[:7] == ["responses:", "0", "complete:", "0", "failures:", "1", "incomplete"]
 
 
 def test_w_passes_the_stream_and_the_sum_goes_to_the_file(tmp_path: Path) -> None:
@@ -56,6 +56,24 @@ def test_the_old_shape_with_context_and_metrics_on_every_chunk() -> None:
     stream = b"".join(json.dumps({**line, "done": line is lines[-1]}).encode() + b"\n" for line in lines)
     known = json.loads(call("stats", "--json", stdin=stream).stdout)
     assert (known["chunks"], known["fragments"], known["eval_count"], known["eval_rate"]) == (3, 3, 3, 3.0)
+
+
+def test_summary_counts_answers_without_text_and_cut_by_length() -> None:
+    call_only = {"message": {"content": "", "tool_calls": [{"function": {"name": "f"}}]}}
+    stream = done() + done(thinking="Hm", done_reason="length") + done(**call_only) + chunk("a") + done()
+    known = json.loads(call("stats", "--summary", "--json", stdin=stream).stdout)
+    assert (known["empty"], known["thinking_only"], known["length_limited"]) == (1, 1, 1)
+
+
+def test_num_ctx_of_the_request_line_decides_whether_the_prompt_was_truncated() -> None:
+    def truncated(body: Any) -> Any:
+        stream = request_line("/api/chat", body) + done(prompt_eval_count=2050)
+        return json.loads(call("stats", "--json", stdin=stream).stdout).get("prompt_truncated")
+
+    assert truncated({}) is truncated({"options": {"num_ctx": 4096}}) is True
+    assert truncated({"options": {"num_ctx": 8192}}) is truncated({"truncate": False}) is False
+    odd = b'{"request":{"body":7}}\n{"request":7}\n' + done(prompt_eval_count=2050)
+    assert json.loads(call("stats", "--json", stdin=odd).stdout)["prompt_truncated"] is True
 
 
 def test_a_truncated_prompt_is_noted_with_the_options_that_help() -> None:

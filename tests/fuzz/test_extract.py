@@ -1,12 +1,11 @@
-"""However text is cut into fragments, thinking, answer and the fenced block are the same, and nothing but tags, fences
-and the space around them is lost."""
+"""Thinking, answer and code block do not depend on where the text is cut; only tags, fences and space are lost."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostream.protocol.text import TextSelector
+from ostream.protocol.text import FirstCodeBlock, ThinkTagSplitter
 
 PIECE = st.sampled_from(
     ["<think>", "</think>", "<thi", "nk>", "</", "```", "``", "~~~", "\n", "\r\n", " ", "\t", "a", "```sh\n"]
@@ -14,19 +13,33 @@ PIECE = st.sampled_from(
 TEXT = st.lists(PIECE | st.text(max_size=3), max_size=12)
 
 
-def shaped(what: str, fragments: list[str], think_tags: bool, code: bool) -> str:
-    shape = TextSelector(what, think_tags, code, lambda note: None)
-    return "".join([*(shape.add({"response": fragment}) for fragment in fragments), shape.end()])
+def split(fragments: list[str], opened: bool) -> tuple[str, str]:
+    tags = ThinkTagSplitter(opened)
+    parts = [*map(tags.add, fragments), tags.end()]
+    return "".join(thinking for thinking, _ in parts), "".join(answer for _, answer in parts)
 
 
-@given(TEXT, st.sampled_from(["content", "thinking"]), st.booleans(), st.booleans())
-def test_extract(fragments: list[str], what: str, think_tags: bool, code: bool) -> None:
-    whole = "".join(fragments)
-    code = code and what == "content"
-    text = shaped(what, fragments, think_tags, code)
-    assert text == shaped(what, [whole], think_tags, code) == shaped(what, list(whole), think_tags, code)
-    if not think_tags and not code:
-        assert text == (whole if what == "content" else "")
-    if think_tags and not code:
-        other = shaped("thinking" if what == "content" else "content", fragments, True, False)
-        assert len(text) + len(other) <= len(whole)
+@given(TEXT, st.booleans())
+def test_think_tags_do_not_depend_on_fragments_and_lose_only_tags_and_space(fragments: list[str], opened: bool) -> None:
+    text = "".join(fragments)
+    thinking, answer = split(fragments, opened)
+    assert (thinking, answer) == split([text], opened) == split(list(text), opened)
+    if text.lstrip().startswith("<think>"):
+        body, opened = text.lstrip()[len("<think>") :], True
+    else:
+        body = text
+    before, closing, after = body.partition("</think>")
+    if not opened:
+        assert (thinking, answer) == ("", text)
+    else:
+        assert (thinking, answer) == ((before, after.lstrip()) if closing else (body, ""))
+
+
+@given(TEXT)
+def test_the_code_block_does_not_depend_on_fragments(fragments: list[str]) -> None:
+    def code(pieces: list[str]) -> str:
+        block = FirstCodeBlock()
+        return "".join([*map(block.add, pieces), block.end()])
+
+    text = "".join(fragments)
+    assert code(fragments) == code([text]) == code(list(text))

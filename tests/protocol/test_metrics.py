@@ -255,10 +255,11 @@ def test_a_name_that_is_not_text_is_none(sent: Any) -> None:
 @pytest.mark.parametrize(
     ("chunks", "content", "thinking"),
     [
-        ([fragment(" \n"), {"message": {"content": [1], "thinking": ""}}], False, False),
+        ([fragment(" \n"), {"message": {"content": [], "thinking": ""}}], False, False),
         ([fragment(" \n"), fragment(" a"), fragment(" ")], True, False),
         ([{"thinking": "a", "response": ""}], False, True),
-        ([{"message": {"thinking": 7}}], False, False),
+        ([{"message": {"thinking": 7}}], False, True),
+        ([{"response": 7}], True, False),
     ],
 )
 def test_an_answer_has_content_if_any_is_not_white_space(

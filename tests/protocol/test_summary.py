@@ -1,4 +1,4 @@
-"""Many responses in a few numbers."""
+"""Totals, percentiles and failures of many responses."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from ostream.protocol.summary import Summary
 
 def measured(**known: Any) -> dict[str, Any]:
     return {**dict.fromkeys(FIELDS), **known}
+
+
+NOTHING_LACKING = {"empty": 0, "thinking_only": 0, "length_limited": 0}
 
 
 def test_totals_rates_percentiles_and_failures_by_kind() -> None:
@@ -25,6 +28,7 @@ def test_totals_rates_percentiles_and_failures_by_kind() -> None:
         "responses": 100,
         "complete": 98,
         "failures": {"incomplete": 2, "rejected": 1},
+        **NOTHING_LACKING,
         "eval_count": 1000,
         "total_duration": 5050,
         "eval_duration": 100 * 10**9,
@@ -38,15 +42,15 @@ def test_totals_rates_percentiles_and_failures_by_kind() -> None:
     }
 
 
-def test_the_rate_is_that_of_the_responses_that_have_one() -> None:
+def test_eval_rate_is_that_of_the_responses_that_have_one() -> None:
     summary = Summary()
     summary.add(measured(eval_count=50, eval_duration=10**9, eval_rate=50.0), complete=True)
     for _ in range(100):
-        summary.add(measured(eval_count=1), complete=True)  # of one token the server gives no duration
+        summary.add(measured(eval_count=1), complete=True)
     assert (summary.as_dict()["eval_count"], summary.as_dict()["eval_rate"]) == (150, 50.0)
 
 
-def test_durations_are_whole_and_a_first_token_says_by_which_clock() -> None:
+def test_durations_are_integers_and_the_clock_of_the_first_token_is_named() -> None:
     summary = Summary()
     summary.add(measured(time_to_first_token=7, time_to_first_token_from=CLIENT, total_duration=1.5), complete=True)
     assert summary.as_dict()["time_to_first_token_from"] == CLIENT
@@ -57,10 +61,37 @@ def test_durations_are_whole_and_a_first_token_says_by_which_clock() -> None:
     assert all(type(value) is int for name, value in known.items() if "_p" in name)
 
 
-def test_nothing_known_is_nothing_claimed() -> None:
+def test_values_not_known_are_left_out() -> None:
     summary = Summary()
     summary.add(measured(), complete=True)
-    assert summary.as_dict() == {"responses": 1, "complete": 1, "failures": {}}
+    assert summary.as_dict() == {"responses": 1, "complete": 1, "failures": {}, **NOTHING_LACKING}
+
+
+def test_answers_without_text_and_cut_by_length_are_counted() -> None:
+    summary = Summary()
+    for lacks, reason in (("empty", "stop"), ("thinking_only", "length"), ("", "length"), ("", None)):
+        summary.add(measured(done_reason=reason), complete=True, lacks=lacks)
+    summary.add(measured(), complete=False, lacks="empty")
+    known = summary.as_dict()
+    assert (known["empty"], known["thinking_only"], known["length_limited"]) == (1, 1, 2)
+
+
+def test_throughput_is_that_of_all_streams_while_any_was_running() -> None:
+    summary = Summary()
+    for begin, end in ((0, 2), (1, 3), (1, 2), (100, 101)):
+        summary.add(measured(eval_count=40), complete=True, span=(begin * 10**9, end * 10**9))
+    known = summary.as_dict()
+    assert (known["throughput"], known["responses_per_s"]) == (40.0, 1.0)
+    assert "throughput" not in Summary().as_dict()
+
+
+def test_gaps_of_all_responses_have_percentiles_and_name_their_clock() -> None:
+    summary = Summary()
+    summary.add(measured(inter_chunk_from=CLIENT), complete=True, gaps=[1, 2, 3])
+    summary.add(measured(inter_chunk_from=SERVER), complete=True, gaps=[10] * 97)
+    known = summary.as_dict()
+    assert [known[f"inter_chunk_p{percent}"] for percent in (50, 90, 99)] == [10, 10, 10]
+    assert known["inter_chunk_from"] == f"{CLIENT} and {SERVER}"
 
 
 def test_without_percentiles_nothing_is_kept_for_each() -> None:

@@ -1,4 +1,4 @@
-"""Text out of text: think tags and the first fenced code block, however the text comes in pieces."""
+"""<think> tags and the first fenced code block, however the text is cut into fragments."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ostream.protocol.text import FirstCodeBlock, TextSelector, ThinkTagSplitter
+from ostream.protocol.text import FirstCodeBlock, ThinkTagRewriter, ThinkTagSplitter
 
 
-def part(fragments: list[str]) -> tuple[str, str]:
+def split(fragments: list[str], opened: bool = False) -> tuple[str, str]:
     """Thinking and answer of a text in fragments."""
-    tags = ThinkTagSplitter()
+    tags = ThinkTagSplitter(opened)
     parts = [tags.add(fragment) for fragment in fragments] + [tags.end()]
     return "".join(thinking for thinking, _ in parts), "".join(answer for _, answer in parts)
 
@@ -29,10 +27,8 @@ TAGGED = [
     ("<think>why</think>because", "why", "because"),
     ("<think>\nwhy\n</think>\n\nbecause\n", "\nwhy\n", "because\n"),
     (" \n<think>why</think> because", "why", "because"),
-    # only the closing tag: the opening one was in the prompt
-    ("why</think>because", "why", "because"),
-    (" why\n</think>\nbecause", " why\n", "because"),
-    ("</think>because", "", "because"),
+    # only the closing tag
+    ("why</think>because", "", "why</think>because"),
     # no tag at all
     ("because", "", "because"),
     (" \n because \n", "", " \n because \n"),
@@ -49,56 +45,82 @@ TAGGED = [
     ("<think>a</think>b<think>c</think>d", "a", "b<think>c</think>d"),
     ("<think>a</think></think>b", "a", "</think>b"),
     ("<think>a<think>b</think>c", "a<think>b", "c"),
-    ("so <think>a</think>b", "so <think>a", "b"),
+    ("so <think>a</think>b", "", "so <think>a</think>b"),
     ("<think></think>", "", ""),
     ("<think>a</think> \n ", "a", ""),
     # what only looks like a tag
     ("<thinking>a</thinking>b", "", "<thinking>a</thinking>b"),
     ("<THINK>a", "", "<THINK>a"),
     ("<think>1 < 2 </ </think</think>c", "1 < 2 </ </think", "c"),
-    ("<<think>a</think>b", "<<think>a", "b"),
+    ("<<think>a</think>b", "", "<<think>a</think>b"),
     ("<think>a<</think>b", "a<", "b"),
 ]
 
 
-@pytest.mark.parametrize(("text", "thinking", "answer"), TAGGED)
-def test_think_tags_part_thinking_from_answer(text: str, thinking: str, answer: str) -> None:
-    assert part([text]) == (thinking, answer)
-    assert part(list(text)) == (thinking, answer)
+OPENED = [
+    ("why</think>because", "why", "because"),
+    (" why\n</think>\nbecause</think>", " why\n", "because</think>"),
+    ("</think>because", "", "because"),
+    ("<think>why</think>because", "why", "because"),
+    ("why", "why", ""),
+    (" <thi", " <thi", ""),
+    ("", "", ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("opened", "text", "thinking", "answer"), [*((False, *row) for row in TAGGED), *((True, *row) for row in OPENED)]
+)
+def test_think_tags_split_thinking_from_answer(opened: bool, text: str, thinking: str, answer: str) -> None:
+    assert split(list(text), opened) == (thinking, answer)
     for cut in range(len(text) + 1):
-        assert part([text[:cut], text[cut:]]) == (thinking, answer)
+        assert split([text[:cut], text[cut:]], opened) == (thinking, answer)
 
 
-TAG_PIECES = st.lists(st.sampled_from(["<think>", "</think>", "<", "</", "think>", "</thin", " ", "\n", "a", "b<"]))
-
-
-@settings(deadline=None, max_examples=300)
-@given(TAG_PIECES)
-def test_think_tags_do_not_mind_where_the_text_is_cut(pieces: list[str]) -> None:
-    whole = "".join(pieces)
-    assert part(pieces) == part(list(whole)) == part([whole])
-
-
-@settings(deadline=None, max_examples=300)
-@given(TAG_PIECES)
-def test_think_tags_lose_nothing_but_tags_and_space_around_them(pieces: list[str]) -> None:
-    whole = "".join(pieces)
-    thinking, answer = part([whole])
-    opening = "<think>" if whole.lstrip().startswith("<think>") else ""
-    body = whole.lstrip()[len(opening) :] if opening else whole
-    before, closing, after = body.partition("</think>")
-    if closing:
-        assert (thinking, answer) == (before, after.lstrip())
-    else:
-        assert (thinking, answer) == ((body, "") if opening else ("", whole))
-
-
-def test_thinking_and_answer_come_as_soon_as_they_are_known() -> None:
+def test_thinking_and_answer_are_returned_as_soon_as_they_are_known() -> None:
     tags = ThinkTagSplitter()
     steps = [("<thi", ("", "")), ("nk>a", ("a", "")), ("b", ("b", "")), ("<", ("", "")), ("c</think>d", ("<c", "d"))]
-    for fragment, settled in [*steps, ("e</think>", ("", "e</think>"))]:
-        assert tags.add(fragment) == settled
-    assert tags.end() == ("", "")
+    for fragment, known in [*steps, ("e</think>", ("", "e</think>"))]:
+        assert tags.add(fragment) == known
+    untagged = ThinkTagSplitter()
+    assert [untagged.add(fragment) for fragment in (" ", "<", "a", "b")] == [
+        *(("", ""), ("", ""), ("", " <a"), ("", "b")),
+    ]
+    assert ThinkTagSplitter(opened=True).add("a") == ("a", "")
+
+
+def test_leading_white_space_is_kept_in_linear_time_and_bounded_memory() -> None:
+    tags = ThinkTagSplitter()
+    before = time.process_time()
+    kept = 0
+    for _ in range(1 << 18):
+        kept += 32 - len(tags.add(" " * 32)[1])
+    assert kept <= 1 << 16
+    assert time.process_time() - before < 10
+
+
+REWRITTEN = [
+    # chunks, as they are without tags, the rest
+    (
+        [{"message": {"content": "<think>a"}}, {"message": {"content": "</think>b", "thinking": "c"}, "done": True}],
+        [{"message": {"content": "", "thinking": "a"}}, {"message": {"content": "b", "thinking": "c"}, "done": True}],
+        None,
+    ),
+    ([{"response": "<thi"}, {"response": "x"}], [{"response": ""}, {"response": "<thix"}], None),
+    ([{"response": " <thi"}], [{"response": ""}], {"response": " <thi"}),
+    ([{"message": {"content": "<think>a</th"}}], [{"message": {"content": "", "thinking": "a"}}],
+     {"message": {"content": "", "thinking": "</th"}}),
+    ([{"response": "<", "done": True}, {"response": "<think>a", "done": True}],
+     [{"response": "<", "done": True}, {"response": "", "thinking": "a", "done": True}], None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("chunks", "rewritten", "rest"), REWRITTEN)
+def test_chunks_are_rewritten_as_a_server_without_tags_sends_them(chunks: Any, rewritten: Any, rest: Any) -> None:
+    rewriter = ThinkTagRewriter()
+    assert [rewriter.chunk(chunk) for chunk in chunks] == rewritten
+    assert rewriter.end() == rest
+    assert rewriter.end() is None
 
 
 FENCED = [
@@ -116,12 +138,12 @@ FENCED = [
     ("```\na\n``", "a\n``"),
     ("```", ""),
     ("```sh", ""),
-    # the end needs the same character, at least as often, and nothing behind it
+    # the closing fence has the same character, at least as often, and nothing after it
     ("````\n```\na\n````\n", "```\na\n"),
     ("```\n~~~\na\n`````\nb", "~~~\na\n"),
     ("```\na\n``` b\n```\n", "a\n``` b\n"),
     ("```\na\n```  \nb", "a\n"),
-    # a fence within the code, as in a docstring, stands further in
+    # a fence inside the code, as in a docstring, is indented further
     ('```python\ndef f():\n    """\n    ```\n    x\n    ```\n    """\n```\n', None),
     ("```\na\n   ```\nb", "a\n"),
     # an indented fence, as under a list item, indents its code
@@ -146,74 +168,17 @@ def test_the_first_fenced_block_is_the_code(text: str, code: str | None) -> None
         assert code_of([text[:cut], text[cut:]]) == code
 
 
-@settings(deadline=None, max_examples=300)
-@given(st.lists(st.sampled_from(["```", "`", "~~~", "\n", "\n\n", " ", "    ", "a", "sh", "\r\n", "```\n", "~~~~\n"])))
-def test_fences_do_not_mind_where_the_text_is_cut(pieces: list[str]) -> None:
-    whole = "".join(pieces)
-    assert code_of(pieces) == code_of(list(whole)) == code_of([whole])
-
-
-def test_code_comes_line_by_line_as_soon_as_a_line_is_whole() -> None:
+def test_code_is_returned_as_soon_as_a_line_is_complete() -> None:
     fence = FirstCodeBlock()
     steps = [("Do:\n``", ""), ("`\nx =", ""), (" 1", ""), ("\ny", "x = 1\n"), ("\n``", "y\n"), ("`\nz\n", "")]
-    for fragment, settled in steps:
-        assert fence.add(fragment) == settled
+    for fragment, code in steps:
+        assert fence.add(fragment) == code
     assert fence.end() == ""
-    assert fence.found
+    assert fence.found and fence.closed
 
 
-def test_a_line_of_megabytes_in_small_fragments_is_not_copied_for_each_fragment() -> None:
-    # Were it, half a terabyte would move, which takes a minute.
+def test_a_line_in_many_fragments_takes_linear_time() -> None:
     fragments = ["```\n", *["x" * 64] * (1 << 17), "\n```\n"]
     before = time.process_time()
     assert code_of(fragments) == "x" * (64 << 17) + "\n"
     assert time.process_time() - before < 10
-
-
-def chunk(content: str, thinking: str = "") -> dict[str, Any]:
-    return {"message": {"role": "assistant", "content": content, "thinking": thinking}, "done": False}
-
-
-ANSWER = [chunk("", "deep "), chunk("<think>why"), chunk("</think>\n\n```\n1"), chunk("\n```\nso")]
-SHAPES = [
-    # what, think tags, only code, the text of ANSWER
-    ("content", True, False, "```\n1\n```\nso"),
-    ("content", False, True, "1\n"),
-    ("content", True, True, "1\n"),
-    ("content", False, False, "<think>why</think>\n\n```\n1\n```\nso"),
-    ("thinking", True, False, "deep why"),
-    ("thinking", False, False, "deep "),
-]
-
-
-@pytest.mark.parametrize(("what", "think_tags", "code", "text"), SHAPES)
-def test_a_shape_serves_one_response_after_the_other(what: str, think_tags: bool, code: bool, text: str) -> None:
-    notes: list[str] = []
-    shape = TextSelector(what, think_tags, code, notes.append)
-    for _ in range(2):
-        assert "".join([shape.add(one) for one in ANSWER] + [shape.end()]) == text
-    assert notes == []
-
-
-HELD = [
-    # what, think tags, only code, content, the text, is there a note
-    ("content", True, False, "no tags at all", "no tags at all", False),
-    ("thinking", True, False, "no tags at all", "", False),
-    ("content", True, False, "<think>never closed", "", False),
-    ("thinking", True, False, "<think>never closed</", "never closed</", False),
-    ("content", True, True, "```\n1\n2", "1\n2", False),
-    ("content", False, True, "no code", "", True),
-    ("content", True, True, "no code", "", True),
-    ("content", True, True, "<think>```\n1\n```</think>no code", "", True),
-]
-
-
-@pytest.mark.parametrize(("what", "think_tags", "code", "content", "text", "noted"), HELD)
-def test_what_is_held_comes_at_the_end_and_missing_code_is_noted(
-    what: str, think_tags: bool, code: bool, content: str, text: str, noted: bool
-) -> None:
-    notes: list[str] = []
-    shape = TextSelector(what, think_tags, code, notes.append)
-    assert shape.add(chunk(content)) + shape.end() == text
-    assert len(notes) == noted
-    assert all("no fenced code block" in note for note in notes)

@@ -270,7 +270,7 @@ def test_an_array_must_consist_of_messages(data: bytes, message: str) -> None:
 def test_an_answer_among_the_messages_is_refused_with_the_command_that_converts_it() -> None:
     with pytest.raises(RequestError) as caught:
         parse_messages(b'{"response":"hi","done":true}\n', "f")
-    assert caught.value.advice == "'ostream run-tools' converts an answer to messages"
+    assert caught.value.advice == "use run-tools to convert an answer to messages"
 
 
 PIECES = st.binary(max_size=9) | st.sampled_from(

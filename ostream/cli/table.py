@@ -1,0 +1,217 @@
+"""Write answers as CSV: one row per response, or joined to the rows of the table that batch read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+from ostream.errors import IncompleteStream, InputError, OstreamError, RequestError
+from ostream.protocol.canonical import row_sha256
+from ostream.protocol.error_lines import response_error
+from ostream.protocol.ndjson import LINE_LIMIT, strict
+from ostream.system.input import input_name, read_input
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Mapping, Sequence
+
+    from ostream.cli.filter_input import FilterInput
+
+_BOM = "\ufeff"
+
+
+def make_table_writer(
+    as_csv: bool, columns: str | None, join: str | None, id_column: str | None, encoding: str | None, bom: bool
+) -> CSVWriter:
+    """Return the writer that the options describe. Raises RequestError if they do not fit together."""
+    if not (as_csv or join):
+        raise RequestError("--columns, --id, --encoding and --bom need --csv or --join")
+    if (id_column or encoding) and not join:
+        raise RequestError("--id and --encoding need --join", advice="--columns names the columns of the output")
+    default = "content,error" if join else "id,content,error"
+    names = [name.strip() for name in (columns or default).split(",")]
+    if not all(name.strip(".") for name in names):
+        raise RequestError(f"--columns {columns}: a name is missing", advice="for example --columns id,content,error")
+    if not join:
+        return CSVWriter(names, bom)
+    return JoinWriter(names, bom, _Table(join, id_column, encoding or "utf-8"))
+
+
+class CSVWriter:
+    """Writes a row for each response, and for each failure without one.
+
+    The columns `id`, `content` and `error` are those of the answer; any other, and each that begins with a dot, is a
+    field of an answer that is a JSON object.
+    """
+
+    def __init__(self, columns: Sequence[str], bom: bool, delimiter: str = ",") -> None:
+        self._columns = columns
+        self._delimiter = delimiter
+        self._rows: list[Sequence[str]] = []
+        self._begin = _BOM if bom else ""
+        self._not_json = 0
+        self._set_header(columns)
+
+    def _set_header(self, names: Sequence[str]) -> None:
+        self._rows = [[name.lstrip(".") if name in self._columns else name for name in names]]
+
+    def add(
+        self, last: Mapping[str, Any], text: str, problem: OstreamError | None, failed: Mapping[str, Any] | None
+    ) -> None:
+        """Add the row of a response, whose last chunk is `last`; `failed` is the error line that ended it."""
+        self._rows.append(self._cells(last, text, problem, failed))
+
+    def write(self, source: FilterInput) -> None:
+        """Write the rows so far with one write."""
+        out = io.StringIO(newline="")
+        csv.writer(out, delimiter=self._delimiter, lineterminator="\n").writerows(self._rows)
+        source.output.write_text([self._begin, out.getvalue()])
+        self._rows, self._begin = [], ""
+
+    def finish(self, source: FilterInput) -> None:
+        """Write what is left, and report the answers that are no JSON objects."""
+        self.write(source)
+        if self._not_json:
+            responses = "response" if self._not_json == 1 else "responses"
+            fields = ", ".join(filter(self._is_field, self._columns))
+            error = OstreamError(
+                f"{self._not_json:,} {responses} without the fields of a JSON object",
+                advice=f"columns {fields} are empty there; batch -f SCHEMA requests such answers",
+            )
+            source.fail_at_end(error)
+
+    def _cells(
+        self, last: Mapping[str, Any], text: str, problem: OstreamError | None, failed: Mapping[str, Any] | None
+    ) -> list[str]:
+        id = last.get("id") if failed is None or "id" in last else failed.get("custom_id", failed.get("id"))
+        error = str(response_error(failed)) if failed is not None else problem.error if problem else ""
+        fields: dict[str, Any] = {}
+        if any(map(self._is_field, self._columns)):
+            fields = _object(text)
+            missing = [column for column in filter(self._is_field, self._columns) if column.lstrip(".") not in fields]
+            if missing and not error:
+                self._not_json += 1
+                error = f"no field {missing[0].lstrip('.')}" if fields else "not a JSON object"
+        answer = {"id": id, "content": text, "error": error}
+        return [
+            _cell(fields.get(column.lstrip(".")) if self._is_field(column) else answer[column])
+            for column in self._columns
+        ]
+
+    @staticmethod
+    def _is_field(column: str) -> bool:
+        return column not in ("id", "content", "error")
+
+
+class JoinWriter(CSVWriter):
+    """Writes the rows of a table in their order, each followed by the columns of its answer."""
+
+    def __init__(self, columns: Sequence[str], bom: bool, table: _Table) -> None:
+        super().__init__(columns, bom, table.delimiter)
+        self._table = table
+        # Of each id the cells, the columns and hash of the row it was made from, and whether it failed.
+        self._answers: dict[str, tuple[list[str], Mapping[str, Any], bool]] = {}
+        self._set_header([*table.columns, *columns])
+
+    def add(
+        self, last: Mapping[str, Any], text: str, problem: OstreamError | None, failed: Mapping[str, Any] | None
+    ) -> None:
+        """Keep the answer of a row; an answer replaces a failure, and a later answer an earlier one."""
+        given = last if "id" in last else failed or {}
+        key = str(given.get("custom_id", given.get("id")))
+        if failed is None or key not in self._answers or self._answers[key][2]:
+            origin = {name: last.get(name) for name in ("row_sha256", "row_columns")}
+            self._answers[key] = self._cells(last, text, problem, failed), origin, failed is not None
+
+    def write(self, source: FilterInput) -> None:
+        """Write nothing before the end: the rows are in the order of the table."""
+
+    def finish(self, source: FilterInput) -> None:
+        stale = missing = 0
+        for key, cells in self._table.rows():
+            row = dict(zip(self._table.columns, cells))
+            answer, origin, _ = self._answers.get(key, (self._blank("no answer"), {}, True))
+            if key not in self._answers:
+                missing += 1
+            elif not _is_current(row, origin):
+                stale += 1
+                answer = self._blank("stale")
+            self._rows.append([*cells, *answer])
+        super().write(source)
+        if stale:
+            text = "1 row changed since it was" if stale == 1 else f"{stale:,} rows changed since they were"
+            advice = f"send {'it' if stale == 1 else 'them'} again with batch --resume --changed=resend"
+            source.fail_at_end(InputError(f"{text} answered", advice=advice))
+        if missing:
+            text = "1 row has" if missing == 1 else f"{missing:,} rows have"
+            advice = f"send {'it' if missing == 1 else 'them'} with batch --resume"
+            source.fail_at_end(IncompleteStream(f"{text} no answer", advice=advice))
+        super().finish(source)
+
+    def _blank(self, error: str) -> list[str]:
+        return [error if column == "error" else "" for column in self._columns]
+
+
+class _Table:
+    """A CSV file with a header row. A row's id is its cell in `id_column`, or its number, counted from 0."""
+
+    def __init__(self, name: str, id_column: str | None, encoding: str) -> None:
+        where = input_name(name)
+        try:
+            text = read_input(name).decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
+        except LookupError:
+            raise RequestError(
+                f"--encoding {encoding}: unknown encoding", advice="use utf-8, latin-1 or cp1252"
+            ) from None
+        except UnicodeDecodeError as error:
+            line = error.object[: error.start].count(b"\n") + 1
+            raise InputError(
+                f"{where}:{line}: not {encoding} (byte 0x{error.object[error.start]:02x})",
+                advice="name its encoding, for example --encoding cp1252",
+            ) from None
+        header = text.partition("\n")[0]
+        self.delimiter = next((mark for mark in ",;\t" if mark in header), ",")
+        csv.field_size_limit(LINE_LIMIT)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter, strict=True)
+        try:
+            # A blank line is not a row, as for batch.
+            self.columns, *self._rows = [row for row in reader if row] or [[]]
+        except csv.Error as error:
+            raise InputError(f"{where}:{reader.line_num}: not CSV: {error}") from None
+        if not any(self.columns):
+            raise InputError(f"{where}: has no header row")
+        if id_column is not None and id_column not in self.columns:
+            known = ", ".join(self.columns)
+            raise RequestError(f"--id {id_column}: no such column in {where}", advice=f"columns: {known}")
+        self._id_index = None if id_column is None else self.columns.index(id_column)
+
+    def rows(self) -> list[tuple[str, list[str]]]:
+        """Return the id and the cells of each row, as many cells as there are columns."""
+        rows = []
+        for number, cells in enumerate(self._rows):
+            cells = [*cells, *[""] * (len(self.columns) - len(cells))]
+            rows.append((str(number) if self._id_index is None else cells[self._id_index], cells))
+        return rows
+
+
+def _is_current(row: Mapping[str, str], origin: Mapping[str, Any]) -> bool:
+    """True unless the cells that the prompt was made of have changed since the answer."""
+    sha256, columns = origin.get("row_sha256"), origin.get("row_columns")
+    if not isinstance(sha256, str) or not isinstance(columns, list):
+        return True
+    return sha256 == row_sha256(row, [column for column in columns if isinstance(column, str)])
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = strict.decode(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _cell(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,81 @@
+"""Options and notes about <think> tags, for the filters that can separate them from the answer."""
+
+from __future__ import annotations
+
+from ostream.cli.filter_input import ErrorItem, MessageItem
+from ostream.protocol.text import CLOSE_TAG, OPEN_TAG, ThinkTagRewriter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator
+
+    from ostream.cli.filter_input import Run
+    from ostream.cli.parser import Option
+    from ostream.system.diagnostics import Diagnostics
+
+OPENED = "open"
+_LEVELS = ("true", OPENED)
+
+
+def think_tags_option() -> Option:
+    """Return the option --think-tags, whose value is None, "true" or "open"."""
+    from ostream.cli.parser import Option, ValueType
+
+    def convert(text: str) -> str:
+        if text not in _LEVELS:
+            raise ValueError
+        return text
+
+    return Option(
+        "--think-tags",
+        metavar="open",
+        type=ValueType(convert, "open, or left out"),
+        optional_value="true",
+        choices=_LEVELS,
+        help="treat <think>...</think> at the start of an answer as thinking; --think-tags=open: the answer starts "
+        "inside it, its opening tag is in the model's template",
+    )
+
+
+def split_think_tags(runs: Iterator[list[Run]], value: str) -> Iterator[list[Run]]:
+    """Move the text inside <think> tags to the thinking of its chunks; `value` is that of --think-tags."""
+    rewriter = ThinkTagRewriter(opened=value == OPENED)
+    for block in runs:
+        yield [_rewrite(run, rewriter) for run in block]
+
+
+def _rewrite(run: Run, rewriter: ThinkTagRewriter) -> Run:
+    rewritten: list[Any] = []
+    for item in run:
+        if isinstance(item, ErrorItem):
+            rest = rewriter.end()
+            rewritten += [rest, item] if rest else [item]
+        else:
+            rewritten.append(item if isinstance(item, MessageItem) else rewriter.chunk(item))
+    return rewritten
+
+
+class ThinkTagWatch:
+    """Notes once that an answer's text contains </think>, which its reader probably does not want."""
+
+    def __init__(self, diagnostics: Diagnostics) -> None:
+        self._diagnostics = diagnostics
+        self._noted = False
+        self._start = ""
+        self._tail = ""
+
+    def add(self, text: str) -> None:
+        """Look at text that is passed on as content."""
+        if self._noted:
+            return
+        if len(self._start) < 64:
+            self._start += text[:64].lstrip()
+        if CLOSE_TAG in text or CLOSE_TAG in self._tail + text[: len(CLOSE_TAG)]:
+            self._noted = True
+            option = "--think-tags" if self._start.startswith(OPEN_TAG) else f"--think-tags={OPENED}"
+            self._diagnostics.note(f"the answer contains {CLOSE_TAG}; use {option} to separate its thinking")
+        self._tail = (self._tail + text)[-len(CLOSE_TAG) :]
+
+    def end(self) -> None:
+        """The response has ended."""
+        self._start = self._tail = ""

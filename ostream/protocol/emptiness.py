@@ -1,0 +1,38 @@
+"""Decide whether a complete answer is empty, for every command that reports it."""
+
+from __future__ import annotations
+
+from ostream.errors import EmptyError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Mapping
+
+
+def has_image(chunk: Mapping[str, Any]) -> bool:
+    """True if a chunk carries a generated image."""
+    message = chunk.get("message")
+    images = message.get("images") if isinstance(message, dict) else None
+    return bool(images or chunk.get("image"))
+
+
+def empty_error(last: Mapping[str, Any], has_thinking: bool) -> EmptyError | None:
+    """Return the error of an answer without text, tool calls and image, or None if none was requested.
+
+    `last` is its last chunk or its folded response; `has_thinking`: there was text of thinking.
+    """
+    reason = last.get("done_reason")
+    if reason in ("load", "unload"):
+        return None
+    if has_thinking and reason == "length":
+        return EmptyError(
+            "the answer was truncated before its thinking ended",
+            advice="raise num_predict or num_ctx with --option, or use --no-think",
+        )
+    if has_thinking:
+        return EmptyError("the answer has only thinking", advice="read it with extract-thinking, or use --no-think")
+    if reason == "length":
+        return EmptyError(
+            "the answer was truncated before its first text", advice="raise num_predict or num_ctx with --option"
+        )
+    return EmptyError("the answer is empty", advice="the model generated no text; change the prompt or try again")

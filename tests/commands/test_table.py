@@ -1,0 +1,112 @@
+"""extract-content --csv and --join: answers as a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ostream.protocol.canonical import row_sha256
+from tests.process import call
+
+
+def answer(id: Any, content: str, **more: Any) -> bytes:
+    return json.dumps({"message": {"content": content}, "done": True, "id": id, **more}).encode() + b"\n"
+
+
+FAILED = b'{"error":"busy","status_code":503,"exit_status":75,"id":"b"}\n'
+CUT = b'{"message":{"content":"par"},"done":false}\n{"error":"cut","exit_status":3}\n'
+LABELS = answer("a", '{"label": "good", "n": 2, "id": 9, "tags": ["x"]}') + answer("b", "none") + answer("c", "{}")
+TABLES = [
+    # options, stream, table, exit status
+    (
+        ["--csv"],
+        answer("a", "one") + FAILED + answer(3, 'two,\n"2"') + answer("d", ""),
+        'id,content,error\na,one,\nb,,busy (status code: 503)\n3,"two,\n""2""",\nd,,the answer is empty\n',
+        75,
+    ),
+    (["--csv"], CUT, "id,content,error\n,par,cut\n", 3),
+    (["--csv"], b"", "id,content,error\n,,standard input: no response\n", 3),
+    (["--csv", "--bom", "--columns", "content"], answer(1, "é"), "\ufeffcontent\né\n", 0),
+    (
+        ["--csv", "--columns", "id,label,.id,n,tags,error"],
+        LABELS,
+        'id,label,id,n,tags,error\na,good,9,2,"[""x""]",\nb,,,,,not a JSON object\nc,,,,,not a JSON object\n',
+        1,
+    ),
+    (["--csv", "--columns", "label,score,error"], LABELS[:80], "label,score,error\n", 3),
+    (["--csv", "-x", "--columns", "content"], answer(1, "```\ncode\n```"), 'content\n"code\n"\n', 0),
+]
+
+
+@pytest.mark.parametrize(("options", "stream", "table", "status"), TABLES)
+def test_csv_has_a_row_for_each_response_and_failure(
+    options: list[str], stream: bytes, table: str, status: int
+) -> None:
+    result = call("extract-content", *options, stdin=stream)
+    assert (result.returncode, result.stdout.decode()[: len(table)]) == (status, table)
+
+
+def test_a_field_that_an_answer_lacks_is_counted_once() -> None:
+    result = call("extract-content", "--csv", "--columns", "label,n,error", stdin=answer(1, '{"label":"x"}') * 3)
+    assert result.stdout.decode() == "label,n,error\n" + "x,,no field n\n" * 3
+    assert result.stderr.decode().startswith(
+        "extract-content: 3 responses without the fields of a JSON object; columns label, n "
+    )
+
+
+ROWS = "name;text\nx;1\n\ny;2\nz;3\nw\n"
+HASHES: list[dict[str, Any]] = [
+    {"row_sha256": row_sha256({"text": text}, ["text"]), "row_columns": ["text"]} for text in ("1", "old", "3")
+]
+
+
+@pytest.mark.parametrize(("ids", "options"), [((0, 1, 2), []), (("x", "y", "z"), ["--id", "name"])])
+def test_join_has_a_row_for_each_row_of_the_table(ids: tuple[Any, ...], options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("\ufeff" + ROWS)
+    failed = json.dumps({"error": "busy", "exit_status": 75, "id": ids[0]}).encode() + b"\n"
+    stream = answer(ids[2], "third", **HASHES[2]) + failed + answer(ids[0], "first", **HASHES[0]) + failed
+    stream += answer(ids[1], "second", **HASHES[1])
+    result = call("extract-content", "--join", tmp_path / "rows.csv", *options, stdin=stream)
+    assert result.stdout.decode() == ("name;text;content;error\nx;1;first;\ny;2;;stale\nz;3;third;\nw;;;no answer\n")
+    assert result.returncode == 2
+    messages = result.stderr.decode().splitlines()
+    assert messages == [
+        "extract-content: 1 row changed since it was answered; send it again with batch --resume --changed=resend",
+        "extract-content: 1 row has no answer; send it with batch --resume",
+    ]
+
+
+def test_join_reads_other_encodings_and_keeps_failures(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes("id,text\nb,caf\xe9\n".encode("latin-1"))
+    options = ["--join", str(tmp_path / "rows.csv"), "--id", "id", "--encoding", "latin-1", "--columns", "error"]
+    result = call("extract-content", *options, stdin=FAILED)
+    assert (result.returncode, result.stdout.decode()) == (75, "id,text,error\nb,café,busy (status code: 503)\n")
+
+
+WRONG = [
+    # options, the rows of the table, message
+    (["--columns", "id"], b"a\n", "--columns, --id, --encoding and --bom need --csv or --join"),
+    (["--csv", "--id", "a"], b"a\n", "--id and --encoding need --join; "),
+    (["--csv", "--columns", "a,,b"], b"a\n", "--columns a,,b: a name is missing; "),
+    (["--csv", "--json"], b"a\n", "--json: can't be combined with --csv"),
+    (["--join", "rows.csv", "--id", "b"], b"a\n1\n", "--id b: no such column in rows.csv; columns: a"),
+    (["--join", "rows.csv"], b"a\ncaf\xe9\n", "rows.csv:2: not utf-8 (byte 0xe9); name its encoding, "),
+    (["--join", "rows.csv", "--encoding", "no"], b"a\n", "--encoding no: unknown encoding; "),
+    (["--join", "rows.csv"], b'a\n"b', "rows.csv:2: not CSV: "),
+    (["--join", "rows.csv"], b"\n", "rows.csv: has no header row"),
+    (["--join", "missing"], b"", "missing: No such file or directory"),
+]
+
+
+@pytest.mark.parametrize(("options", "rows", "message"), WRONG)
+def test_wrong_usage_of_tables(
+    options: list[str], rows: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.csv").write_bytes(rows)
+    result = call("extract-content", *options, stdin=answer(1, "a"))
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert result.stderr.decode().startswith(f"extract-content: {message}")
