@@ -1,6 +1,10 @@
-"""A stream read in a thread, its chunks handed to asyncio.
+"""Read streams in threads and hand their chunks to asyncio.
 
 PYTHONPATH=. python3 examples/from_asyncio.py MODEL PROMPT
+
+Time limits of a Client and of others: `total` of aiohttp is `max_time`, `sock_connect` is `connect_timeout`, and
+`sock_read`, like `read` of httpx and the official SDK, is `first_byte_timeout` and `idle_timeout`. `asyncio.timeout`
+and `wait_for` work as well: a cancelled task closes its stream.
 """
 
 from __future__ import annotations
@@ -8,45 +12,56 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from typing import AsyncIterator
+from typing import Any, AsyncGenerator
 
-from ostream import Chunk, chat
+from ostream import ChatResponse, Client
+
+# So many chunks of a stream wait for a slow task; then the thread stops reading, and so does the server.
+MOST_WAITING = 100
 
 
-async def stream_chat(model: str, prompt: str) -> AsyncIterator[Chunk]:
-    """The chunks of one answer; what goes wrong is raised here, and leaving early closes the connection."""
+async def stream_chat(client: Client, *args: Any, **fields: Any) -> AsyncGenerator[ChatResponse, None]:
+    """Yield the chunks of `client.chat(*args, **fields, stream=True)`.
+
+    Errors are raised in the task. Leaving the loop, cancelling the task, or `aclose()` closes the connection at once,
+    also while the server is silent. Needs one thread for each stream.
+    """
     loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[Chunk | BaseException | None] = asyncio.Queue()
-    stream = chat(model, [{"role": "user", "content": prompt}], stream=True)
-
-    def put(item: Chunk | BaseException | None) -> None:
-        loop.call_soon_threadsafe(queue.put_nowait, item)
+    chunks: asyncio.Queue[ChatResponse | BaseException | None] = asyncio.Queue()
+    free = threading.Semaphore(MOST_WAITING)
+    stream = client.chat(*args, **fields, stream=True)
 
     def read() -> None:
+        end: BaseException | None = None
         try:
             for chunk in stream:
-                put(chunk)
-            put(None)
+                loop.call_soon_threadsafe(chunks.put_nowait, chunk)
+                free.acquire()
         except BaseException as error:
-            put(error)
+            end = error
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(chunks.put_nowait, end)
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     try:
         while True:
-            item = await queue.get()
-            if item is None:
+            chunk = await chunks.get()
+            if chunk is None:
                 return
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+            if isinstance(chunk, BaseException):
+                raise chunk
+            free.release()
+            yield chunk
     finally:
-        stream.close()  # wakes the thread, and the server stops generating
+        stream.close()  # ends the thread's wait for the server
+        free.release()  # and its wait for the task
         thread.join()
 
 
 async def main(model: str, prompt: str) -> None:
-    async for chunk in stream_chat(model, prompt):
+    messages = [{"role": "user", "content": prompt}]
+    async for chunk in stream_chat(Client(), model, messages):
         print(chunk.message.content, end="", flush=True)
     print()
 

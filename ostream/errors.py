@@ -1,7 +1,16 @@
-"""What can go wrong, and the exit status of each.
+"""The errors of this package and the exit statuses of its commands.
 
-Every error is an `OstreamError`. `str(error)` is "object: reason"; `error.advice`, where there is any, says what
-to do next. All can be pickled.
+    Exception
+     └── OstreamError
+          ├── ResponseError                    the server rejected the request, or the model failed
+          ├── IncompleteStream                 the response ended without "done": true
+          ├── ConnectError (ConnectionError)   no connection: refused, unknown host, TLS
+          ├── StreamTimeout (TimeoutError)     a time limit was exceeded
+          ├── NotNDJSON (ValueError)           a line that is not a JSON object
+          ├── RequestError (ValueError)        arguments that cannot become a request
+          └── of the commands only: LengthError, EmptyError, InputError, OutputError
+
+In parentheses: a builtin exception that is a base class as well. Every error can be pickled.
 """
 
 from __future__ import annotations
@@ -91,14 +100,22 @@ def explain(error: E) -> E:
 
 
 class OstreamError(Exception):
-    """Everything this package raises on purpose."""
+    """Base class of all errors.
+
+    Attributes:
+        error: the message, of the form "object: what happened"; `str(error)` may add to it.
+        advice: what to do next, or "".
+        partial: the part of the response that arrived, a ChatResponse or GenerateResponse, or None.
+        retryable: True if the same request may succeed when it is sent again.
+        exit_status: the exit status of a command that fails with this error.
+    """
 
     exit_status = REJECTED
     advice = ""
     explained = False  # the advice is in the traceback
     shows_advice = False  # the advice is a part of str()
-    retryable = False  # would the same request, sent again, have a chance? Only while nothing of the answer has come
-    partial: Any = None  # what had come of the response; of a line that was cut, its bytes
+    retryable = False
+    partial: Any = None  # of a truncated line, its bytes
 
     def __init__(self, error: str = "", *, advice: str = "") -> None:
         super().__init__(error)
@@ -113,7 +130,7 @@ class OstreamError(Exception):
         return self.error
 
     def error_line(self) -> dict[str, Any]:
-        """The error line of this failure, as the pipe carries it."""
+        """Return this error as an error line of a stream."""
         line: dict[str, Any] = {"error": self.error, **self._details()}
         if isinstance(self.partial, bytes):
             line["partial"] = self.partial.decode("utf-8", "replace")
@@ -124,10 +141,12 @@ class OstreamError(Exception):
 
 
 class ResponseError(OstreamError):
-    """The server, or the model, said no.
+    """The server rejected the request, or the model failed.
 
-    `status_code` is the HTTP status, -1 when there is none (an error line inside a stream); `signin_url` is where a
-    cloud model asks to sign in.
+    Attributes:
+        status_code: the HTTP status, or -1 for an error inside a stream.
+        signin_url: where to sign in, if a cloud model requires it, or "".
+        retry_after: the Retry-After header of the response, or None.
     """
 
     def __init__(self, error: str = "", status_code: int = -1, *, signin_url: str = "", advice: str = "") -> None:
@@ -153,7 +172,7 @@ class ResponseError(OstreamError):
 
 
 class LengthError(OstreamError):
-    """The answer was cut by a limit, and the caller asked that to be a failure."""
+    """The answer was truncated by a length limit, with --fail-on-length."""
 
     exit_status = LENGTH
 
@@ -165,7 +184,7 @@ class EmptyError(OstreamError):
 
 
 class IncompleteStream(OstreamError):
-    """The stream ended without `done: true`. `partial` is what came of the response; of a line, its bytes."""
+    """The response ended without `"done": true`: it is truncated. `partial` is the part that arrived."""
 
     exit_status = INCOMPLETE
 
@@ -175,13 +194,13 @@ class IncompleteStream(OstreamError):
 
 
 class ConnectError(OstreamError, ConnectionError):
-    """No connection: refused, no such host, TLS."""
+    """No connection: it was refused, the host is unknown, or its certificate is not trusted."""
 
     exit_status = UNAVAILABLE
 
 
 class StreamTimeout(OstreamError, TimeoutError):
-    """One of the four timeouts ran out; `timeout` says which: connect, first-byte, idle or max-time."""
+    """A time limit was exceeded. `timeout` is its name: connect, first-byte, idle or max-time."""
 
     exit_status = TEMPORARY
 
@@ -191,7 +210,7 @@ class StreamTimeout(OstreamError, TimeoutError):
 
 
 class NotNDJSON(OstreamError, ValueError):
-    """A line that is not one JSON object. `line` is its bytes, `lineno` counts from 1 (0: not known)."""
+    """A line is not a JSON object. `line` is its bytes, `lineno` its number from 1, or 0 if that is not known."""
 
     exit_status = USAGE
 
@@ -202,16 +221,16 @@ class NotNDJSON(OstreamError, ValueError):
 
 
 class RequestError(OstreamError, ValueError):
-    """Arguments that can't become a request."""
+    """Arguments that cannot become a request."""
 
     exit_status = USAGE
 
 
 class InputError(OstreamError):
-    """A file that can't be read."""
+    """A file cannot be read."""
 
     exit_status = USAGE
 
 
 class OutputError(OstreamError):
-    """An output that can't be written."""
+    """An output cannot be written."""

@@ -22,11 +22,13 @@ from ostream.system.wakeup import Wakeup
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
-    from typing import Any, Callable, Generic, Iterator, TypeVar
+    from typing import Any, Callable, Generic, Iterator
+
+    from typing_extensions import TypeVar
 
     from ostream.net.http import Response
 
-    C = TypeVar("C", bound=Chunk)
+    C = TypeVar("C", bound=Chunk, default=Any)
 
     class _Generic(Generic[C]): ...
 else:

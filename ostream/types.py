@@ -37,20 +37,29 @@ class SupportsModelDump(Protocol):
 class HasValue(Protocol):
     """An Image of this library or of the official SDK."""
 
-    value: Any
+    @property
+    def value(self) -> Any:
+        """Bytes, a path object or base64 text."""
 
 
 class TimeoutObject(Protocol):
     """A timeout of httpx, or any object with these attributes, in seconds."""
 
-    connect: Any
-    read: Any
+    @property
+    def connect(self) -> Any:
+        """The limit of connecting."""
+
+    @property
+    def read(self) -> Any:
+        """The limit of each read."""
 
 
 class TLSContext(Protocol):
     """An ssl.SSLContext."""
 
-    wrap_socket: Any
+    @property
+    def wrap_socket(self) -> Any:
+        """The method by which it is recognised."""
 
 
 ImageParam = Union[bytes, str, TextPath, HasValue]

@@ -1,6 +1,6 @@
-"""Where this library does something else than the official SDK, and why that is right.
+"""Differences from the official SDK, each with its reason. The version of the SDK is pinned.
 
-The version of the SDK is pinned: when a new one agrees, a test here says so.
+What both have is in the table of docs/library.md and in test_sdk_parity.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ DONE = b'{"message":{"role":"assistant","content":""},"done":true}\n'
 
 
 def outcome(client: Any, stream: bool) -> Any:
-    """The text of an answer, or the name of the error."""
+    """Return the text of a response, or the name of the error."""
     try:
         answer = client.chat("m", [{"role": "user", "content": "x"}], stream=stream)
         return "".join(chunk.message.content or "" for chunk in answer) if stream else answer.message.content
@@ -34,35 +34,35 @@ def outcome(client: Any, stream: bool) -> Any:
 
 
 DIFFER: dict[str, tuple[bool, list[bytes], str, str]] = {
-    # streaming?, the lines; what the SDK makes of it, what we do
-    # A truncated answer must not pass as an answer: only `done` says that it is whole.
+    # streaming, the lines, the outcome with the SDK, the outcome here
+    # Only `done` shows that an answer is complete.
     "no done": (True, [HI], "hi", "IncompleteStream"),
     "nothing at all": (True, [], "", "IncompleteStream"),
     "no done in a whole answer": (False, [HI], "hi", "IncompleteStream"),
     "cut in a line": (True, [HI, DONE[:20]], "JSONDecodeError", "IncompleteStream"),
-    # JSON leaves these characters as they are in a string, and the server sends them so: no line ends there.
+    # Servers send these characters unescaped inside strings, so they do not end a line.
     "U+0085": (True, [HI.replace(b"hi", "\x85".encode()), DONE], "JSONDecodeError", "\x85"),
     "U+2028": (True, [HI.replace(b"hi", "\u2028".encode()), DONE], "JSONDecodeError", "\u2028"),
-    # Gateways put them between the lines; they say nothing.
+    # Gateways add them between the lines.
     "a blank line": (True, [HI, b"\n", DONE], "JSONDecodeError", "hi"),
     "a byte order mark": (True, [b"\xef\xbb\xbf" + HI, DONE], "JSONDecodeError", "hi"),
-    # The server ended its answer; what gateways add is no part of it.
+    # Some gateways send a second end.
     "another chunk after done": (True, [HI, DONE, HI, DONE], "hihi", "hi"),
-    # Errors have many shapes; all of them are the server's words and none a fault of the caller.
+    # Servers report errors in many forms.
     "an error object": (True, [HI, b'{"error":{"message":"boom"}}\n'], "TypeError", "ResponseError"),
     "an error in JSON": (True, [HI, b'{"error":"123"}\n'], "AttributeError", "ResponseError"),
     "an empty error": (True, [HI, b'{"error":""}\n'], "ValidationError", "ResponseError"),
     "an error with status 200": (False, [b'{"error":"boom"}'], "ValidationError", "ResponseError"),
-    # An object without a message is of an old server, or of another kind, and its end.
+    # Old servers end with an object without a message.
     "a last chunk without message": (True, [HI, b'{"done":true}\n'], "ValidationError", "hi"),
     "no object": (True, [HI, b"[1]\n"], "AttributeError", "NotNDJSON"),
-    # A server that streams all the same has answered all the same.
+    # Some servers always stream.
     "a stream unasked": (False, [HI, DONE], "JSONDecodeError", "hi"),
 }
 
 
 @pytest.mark.parametrize(("stream", "lines", "theirs", "ours"), DIFFER.values(), ids=DIFFER)
-def test_an_answer_that_the_sdk_reads_otherwise(stream: bool, lines: list[bytes], theirs: str, ours: str) -> None:
+def test_responses_that_the_sdk_reads_differently(stream: bool, lines: list[bytes], theirs: str, ours: str) -> None:
     with serve(send_lines(*lines)) as server:
         with sdk(server.url) as client:
             assert outcome(client, stream) == theirs
@@ -70,14 +70,14 @@ def test_an_answer_that_the_sdk_reads_otherwise(stream: bool, lines: list[bytes]
 
 
 BROKEN: dict[str, tuple[bytes, str, str]] = {
-    # the bytes of the answer; what the SDK makes of it, what we do
-    # No exception of another package is ours to let out; what had come is kept in `partial`.
+    # the bytes of the response, the outcome with the SDK, the outcome here
+    # One family of exceptions; the part that arrived is in `partial`.
     "cut in the framing": (
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n" % (len(HI), HI),
         *("RemoteProtocolError", "IncompleteStream"),
     ),
     "an array as refusal": (b"HTTP/1.1 500 X\r\nContent-Length: 3\r\n\r\n[1]", "AttributeError", "ResponseError"),
-    # POST would become GET, or the request and its key would go to another place.
+    # A redirected POST becomes a GET, or sends the request and its key elsewhere.
     "a redirection": (
         b"HTTP/1.1 301 X\r\nLocation: /elsewhere\r\nContent-Length: 0\r\n\r\n",
         *("TooManyRedirects", "ResponseError"),
@@ -86,15 +86,15 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
 
 
 @pytest.mark.parametrize(("answer", "theirs", "ours"), BROKEN.values(), ids=BROKEN)
-def test_a_failure_that_the_sdk_names_otherwise(answer: bytes, theirs: str, ours: str) -> None:
+def test_failures_that_the_sdk_reports_differently(answer: bytes, theirs: str, ours: str) -> None:
     with serve(send_raw(answer)) as server, sdk(server.url) as client:
         assert outcome(client, True) == theirs
         assert outcome(ostream.Client(server.url), True) == ours
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_no_connection_is_one_error_streaming_or_not(stream: bool) -> None:
-    # A caller who catches the builtin ConnectionError has to see both. The SDK's stream raises httpx's own.
+def test_no_connection_is_the_same_error_with_and_without_streaming(stream: bool) -> None:
+    # The SDK raises httpx's exception from a stream, which is not a ConnectionError.
     with tcp(lambda connection: None) as port:
         pass
     with sdk(f"127.0.0.1:{port}") as client:
@@ -103,7 +103,7 @@ def test_no_connection_is_one_error_streaming_or_not(stream: bool) -> None:
     assert issubclass(ostream.ConnectError, ConnectionError)
 
 
-def test_an_error_in_a_generated_answer_is_an_error() -> None:
+def test_an_error_with_status_200_is_an_error_of_generate() -> None:
     with serve(send_lines(b'{"error":"boom"}')) as server, sdk(server.url) as client:
         assert client.generate("m", "p").response is None
         with pytest.raises(ostream.ResponseError, match="boom"):
@@ -116,8 +116,8 @@ WHOLE = (
 )
 
 
-def test_what_the_server_sent_is_all_there() -> None:
-    # A later server says more than a client knows, and the id of a call is to go back with its result.
+def test_fields_that_the_sdk_drops_are_kept() -> None:
+    # Newer servers send more fields, and the id of a call belongs into its result.
     with serve(send_lines(WHOLE)) as server, sdk(server.url) as client:
         theirs, ours = client.chat("m"), ostream.Client(server.url).chat("m")
     assert ours == json.loads(WHOLE)
@@ -127,8 +127,8 @@ def test_what_the_server_sent_is_all_there() -> None:
         assert not {"remote_model", "new", "tool_calls", "id", "index"} & set(thing.model_dump())
 
 
-def test_an_answer_is_a_dict() -> None:
-    # The SDK's is a pydantic model: neither json.dumps nor len nor ** takes it; a dict can be asked what it holds.
+def test_a_response_is_a_dict() -> None:
+    # json.dumps, len and ** do not accept the SDK's pydantic model.
     with serve(send_lines(WHOLE)) as server, sdk(server.url) as client:
         theirs, ours = client.chat("m"), ostream.Client(server.url).chat("m")
     assert json.loads(json.dumps(ours)) == {**ours} == json.loads(WHOLE)
@@ -136,18 +136,17 @@ def test_an_answer_is_a_dict() -> None:
     for attempt in (json.dumps, len):
         with pytest.raises(TypeError):
             attempt(theirs)
-    assert not hasattr(ours, "model_dump")
 
 
-def test_a_message_without_a_field_that_must_be_there_is_still_read() -> None:
-    # The SDK's models raise for it, in the middle of an answer; the views here say "".
+def test_a_message_without_a_required_field_is_read() -> None:
+    # The SDK's models raise in the middle of a response.
     with serve(send_lines(b'{"message":{"content":"hi"},"done":true}\n')) as server, sdk(server.url) as client:
         assert outcome(client, True) == "ValidationError"
         assert outcome(ostream.Client(server.url), True) == "hi"
 
 
 def sent(call: Callable[[Any], Any]) -> tuple[Any, Any]:
-    """The bodies that the same call makes the SDK and us send."""
+    """Return the bodies that the SDK and this library send for the same call."""
     with serve(send_lines(DONE)) as server:
         with sdk(server.url) as client:
             call(client)
@@ -156,8 +155,8 @@ def sent(call: Callable[[Any], Any]) -> tuple[Any, Any]:
     return json.loads(theirs.body), json.loads(ours.body)
 
 
-def test_what_is_not_given_is_not_sent_and_what_is_given_is() -> None:
-    # An empty content is what the model said; the id of a tool message tells the server whose result it is.
+def test_exactly_the_given_fields_are_sent() -> None:
+    # An empty content is a part of the conversation; the id of a tool message names its call.
     call = {"id": "1", "function": {"name": "f", "arguments": {}}}
     messages = [
         {"role": "assistant", "content": "", "tool_calls": [call]},
@@ -174,41 +173,41 @@ def test_what_is_not_given_is_not_sent_and_what_is_given_is() -> None:
 
 
 def test_a_string_is_never_opened_as_a_file(tmp_path: Path) -> None:
-    # Text that comes from elsewhere could name any file of this machine, and send it away.
+    # Text from outside could name any file of this machine, which would then be sent.
     (tmp_path / "secret.png").write_bytes(b"\x00\xff")
     name = str(tmp_path / "secret.png")
     with serve(send_lines(DONE)) as server, sdk(server.url) as client:
         client.generate("m", "p", images=[name])
         assert json.loads(server.requests[0].body)["images"] == ["AP8="]  # type: ignore[attr-defined]
-        with pytest.raises(RequestError, match=r"not base64; wrap the name of a file in pathlib\.Path"):
+        with pytest.raises(RequestError, match=r"not base64; to send a file, pass pathlib\.Path\(name\)"):
             ostream.Client(server.url).generate("m", "p", images=[name])
     theirs, ours = sent(lambda client: client.generate("m", "p", images=[Path(name)]))
     assert theirs["images"] == ours["images"] == ["AP8="]
 
 
-def test_an_empty_model_is_an_error_of_ours() -> None:
+def test_an_empty_model_is_a_request_error() -> None:
     with sdk("127.0.0.1:1") as client, pytest.raises(ValueError, match="validation error"):
         client.chat("")
-    with pytest.raises(RequestError, match="model: must be named"):
+    with pytest.raises(RequestError, match="no model given"):
         ostream.Client("127.0.0.1:1").chat("")
 
 
-def theirs_of(function: Callable[..., Any]) -> Any:
+def sdk_parameters(function: Callable[..., Any]) -> Any:
     tool = ollama._utils.convert_function_to_tool(function)
     return tool.model_dump(exclude_none=True)["function"]["parameters"]
 
 
-def test_a_tool_says_what_its_function_says() -> None:
-    # A model that must give what has a default invents it, and one that is not told the choices guesses.
+def test_a_tool_has_defaults_choices_and_items_in_its_schema() -> None:
+    # A model invents a value for a required parameter, and guesses without the choices.
     def plain(city: str, days: int) -> None: ...
 
     def rich(city: str, days: int = 1, unit: str = "c", *, ids: Any) -> None: ...
 
-    # In the sources they are text here, which the SDK can't make out.
+    # The SDK cannot resolve annotations that are text.
     rich.__annotations__.update(city=str, days=int, unit=Literal["c", "k"], ids=List[int])
 
-    assert theirs_of(plain)["required"] == schema(plain)["function"]["parameters"]["required"] == ["city", "days"]
-    theirs, ours = theirs_of(rich), schema(rich)["function"]["parameters"]
+    assert sdk_parameters(plain)["required"] == schema(plain)["function"]["parameters"]["required"] == ["city", "days"]
+    theirs, ours = sdk_parameters(rich), schema(rich)["function"]["parameters"]
     assert (theirs["required"], ours["required"]) == (["city", "days", "unit", "ids"], ["city", "ids"])
     assert theirs["properties"]["unit"] == {"type": "string", "description": ""}
     assert ours["properties"]["unit"] == {"type": "string", "enum": ["c", "k"]}

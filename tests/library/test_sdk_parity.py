@@ -1,14 +1,10 @@
-"""The official SDK and this library, side by side: the same recordings through one server in one process.
-
-Here is what both do alike; where they differ is in test_sdk_differences.
-"""
+"""The official SDK and this library, compared on the same recordings. For the differences, see test_sdk_differences."""
 
 from __future__ import annotations
 
 import contextlib
 import inspect
 import json
-import threading
 from typing import Any, Iterator
 
 import pytest
@@ -27,15 +23,14 @@ import httpx  # noqa: E402 - comes with the SDK
 
 @contextlib.contextmanager
 def sdk(url: str) -> Iterator[Any]:
-    """The SDK's client. It would ask a proxy of the environment for loopback too, and use a connection again that the
-    server is about to close."""
+    """The SDK's client, without proxies and without reuse of connections that the server is about to close."""
     client = ollama.Client(url, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
     yield client
-    client._client.close()  # its own close came late
+    client._client.close()
 
 
-def asked_by(name: str) -> tuple[str, dict[str, Any]]:
-    """The path and the body of a recorded request."""
+def recorded_request(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the path and the body of a recorded request."""
     head, _, body = (STREAMS / f"{name}.req").read_bytes().partition(b"\r\n\r\n")
     return head.split()[1].decode(), json.loads(body)
 
@@ -55,24 +50,24 @@ REFUSED = ["broken-missing-blob", "chat-think-nonthinking", "chat-unknown-model"
 
 
 def fold(name: str) -> bytes:
-    """A recorded answer as `stream: false` would have given it."""
-    whole = Accumulator()
+    """Return a recorded stream as `stream: false` would have returned it."""
+    accumulator = Accumulator()
     for chunk in chunks_of(name):
-        whole.add(chunk)
-    return json.dumps(whole.response).encode()
+        accumulator.add(chunk)
+    return json.dumps(accumulator.response).encode()
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """Answers with the recording that the model's name asks for."""
+    """Answer with the recording that the model names."""
 
     def respond(exchange: RequestHandler) -> None:
-        asked = json.loads(exchange.body)
-        if asked["stream"] or asked["model"] in REFUSED:
-            exchange.raw(raw_of(asked["model"]))
+        body = json.loads(exchange.body)
+        if body["stream"] or body["model"] in REFUSED:
+            exchange.raw(raw_of(body["model"]))
             exchange.truncate()
         else:
-            exchange.send_body(200, JSON, fold(asked["model"]))
+            exchange.send_body(200, JSON, fold(body["model"]))
 
     with serve(respond) as server:
         yield server
@@ -85,8 +80,8 @@ def both(server: Server) -> Iterator[tuple[Any, Any]]:
 
 
 def ask(client: Any, name: str, stream: bool) -> Any:
-    """The recorded request again, as far as the arguments of the SDK can say it."""
-    path, body = asked_by(name)
+    """Send a recorded request again, with the arguments that the SDK knows."""
+    path, body = recorded_request(name)
     call = getattr(client, path.rpartition("/")[2])
     known = inspect.signature(getattr(ollama.Client, call.__name__)).parameters
     fields = {key: value for key, value in body.items() if key in known}
@@ -94,7 +89,7 @@ def ask(client: Any, name: str, stream: bool) -> Any:
 
 
 def assert_equal(theirs: Any, ours: Any) -> None:
-    """Every field that the SDK keeps is the same, as an attribute and as an item."""
+    """Compare every field that the SDK keeps, as an attribute and as an item."""
     if isinstance(theirs, ollama._types.SubscriptableBaseModel):
         for field in type(theirs).model_fields:
             assert_equal(getattr(theirs, field), getattr(ours, field))
@@ -116,7 +111,7 @@ def assert_equal(theirs: Any, ours: Any) -> None:
 
 
 @pytest.mark.parametrize("name", COMPLETE)
-def test_every_value_that_the_sdk_keeps_is_the_same(name: str, both: tuple[Any, Any]) -> None:
+def test_every_field_of_the_sdk_has_the_same_value(name: str, both: tuple[Any, Any]) -> None:
     theirs, ours = (ask(client, name, stream=False) for client in both)
     assert_equal(theirs, ours)
     their_chunks, our_chunks = (list(ask(client, name, stream=True)) for client in both)
@@ -126,7 +121,7 @@ def test_every_value_that_the_sdk_keeps_is_the_same(name: str, both: tuple[Any, 
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_refusal_is_the_same_error(name: str, stream: bool, both: tuple[Any, Any]) -> None:
+def test_a_rejected_request_is_the_same_error(name: str, stream: bool, both: tuple[Any, Any]) -> None:
     errors = []
     for client, kind in zip(both, (ollama.ResponseError, ResponseError)):
         with pytest.raises(kind) as caught:
@@ -136,8 +131,7 @@ def test_a_refusal_is_the_same_error(name: str, stream: bool, both: tuple[Any, A
 
 
 def normal(body: dict[str, Any]) -> dict[str, Any]:
-    """A body without what the SDK adds or takes away: `tools: []`, the id and index of a call, and whatever is empty
-    in a message."""
+    """Return a body without what the SDK adds or leaves out: `tools: []`, id and index of calls, empty fields."""
     messages = [{key: value for key, value in message.items() if value} for message in body.get("messages", [])]
     for message in messages:
         for call in message.get("tool_calls", []):
@@ -148,7 +142,7 @@ def normal(body: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", COMPLETE)
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_is_sent_is_the_same(name: str, stream: bool, both: tuple[Any, Any], server: Server) -> None:
+def test_the_same_requests_are_sent(name: str, stream: bool, both: tuple[Any, Any], server: Server) -> None:
     for client in both:
         list(ask(client, name, stream))
     theirs, ours = server.requests[-2:]  # type: ignore[attr-defined]
@@ -160,7 +154,7 @@ FUNCTIONS = [ollama.chat, ollama.generate, ollama.Client.chat, ollama.Client.gen
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=["chat", "generate", "Client.chat", "Client.generate"])
-def test_the_signature_is_that_of_the_sdk_and_two_fields_more(function: Any) -> None:
+def test_the_signature_is_that_of_the_sdk_with_two_more_fields(function: Any) -> None:
     owner: Any = ostream.Client if inspect.isfunction(function) else ostream
     ours = list(inspect.signature(getattr(owner, function.__name__)).parameters.values())
     theirs = list(inspect.signature(function).parameters.values())
@@ -170,7 +164,7 @@ def test_the_signature_is_that_of_the_sdk_and_two_fields_more(function: Any) -> 
     assert shape == expected + extra
 
 
-def test_a_stream_that_nobody_reads_asks_for_nothing(both: tuple[Any, Any], server: Server) -> None:
+def test_a_stream_sends_nothing_before_it_is_read(both: tuple[Any, Any], server: Server) -> None:
     before = len(server.requests)  # type: ignore[attr-defined]
     streams = [ask(client, "chat-stream", stream=True) for client in both]
     nowhere = ostream.Client("127.0.0.1:1").chat("m", stream=True)
@@ -181,19 +175,3 @@ def test_a_stream_that_nobody_reads_asks_for_nothing(both: tuple[Any, Any], serv
     for stream in (*streams, nowhere):
         stream.close()
         assert list(stream) == []
-
-
-def test_a_client_in_many_threads_gives_what_the_sdk_gives(both: tuple[Any, Any]) -> None:
-    theirs = {name: list(ask(both[0], name, stream=True)) for name in COMPLETE}
-    ours: dict[str, Any] = {}
-
-    def read(name: str) -> None:
-        ours[name] = list(ask(both[1], name, stream=True))
-
-    threads = [threading.Thread(target=read, args=(name,)) for name in COMPLETE]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for name in COMPLETE:
-        assert_equal(theirs[name], ours[name])

@@ -21,8 +21,8 @@ def ask() -> str:
 def stream() -> None:
     for part in chat("qwen3", messages=messages, stream=True):
         print(part["message"]["content"], end="", flush=True)
-    for part in generate("qwen3", "Why is the sky blue?", stream=True):
-        print(part["response"], part.get("eval_count"), json.dumps(part))
+    for fragment in generate("qwen3", "Why is the sky blue?", stream=True):
+        print(fragment["response"], fragment.get("eval_count"), json.dumps(fragment))
 
 
 def stream_chat(
