@@ -31,7 +31,7 @@ run 'send -m thinker --think "What is 17 × 23?" | extract-thinking -w thinking.
 run 'cat thinking.txt'
 
 explain '3. Ten prompts, four at a time, and their answers as a table.'
-run 'batch -k --lines -q --option temperature=0 prompts.txt | extract-content --json | cut -c 1-60'
+run 'batch -k --lines -q --option temperature=0 prompts.txt | extract-content --csv > answers.csv; head -n 8 answers.csv'
 
 explain '4. The server is killed in the middle of an answer. The exit status of the pipeline says so.'
 run 'send -o temperature=0 "Why is the sky blue?" | extract-content; echo "status $?"'
