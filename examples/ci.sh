@@ -1,30 +1,33 @@
 #!/bin/sh
-# A CI job that tests a script of yours without a model: a recording answers it, and also how it fails is tested.
+# A CI job that tests a script without a model: a recording answers it. A busy server and a truncated answer are tested
+# too. See docs/testing.md.
 #   sh examples/ci.sh
 set -e
 here=$(cd "$(dirname "$0")/.." && pwd)
 PATH=$here/bin:$PATH
 
-# The script under test. Yours would be a file of its own.
-summarize() {
-    send "In one line:" - | extract-content
+# The script under test; yours is a file of its own.
+explain() {
+    send --retry 1 -o temperature=0 "Why is $1 blue?" | extract-content
 }
 
 if [ "$1" != served ]; then
-    replay "$here/examples/recordings/sky.ndjson" -- sh "$0" served whole
-    replay "$here/examples/recordings/cut.ndjson" -- sh "$0" served cut
+    recording=$here/examples/recordings/sky.ndjson
+    replay "$recording" -- sh "$0" served complete
+    replay --fault status:503@1 "$recording" -- sh "$0" served complete 2> /dev/null
+    replay --fault eof:3 "$recording" -- sh "$0" served truncated
     echo 'all tests passed'
     exit
 fi
 
 case $2 in
-whole)
-    summary=$(echo 'a long text' | summarize)
-    [ -n "$summary" ]
+complete)
+    answer=$(explain 'the sky')
+    [ -n "$answer" ]
     ;;
-cut) # a stream that breaks off must not pass for a summary
-    if summary=$(echo 'a long text' | summarize 2> /dev/null); then
-        echo 'a cut answer passed for a whole one' >&2
+truncated) # it must not pass as an answer
+    if answer=$(explain 'the sky' 2> /dev/null); then
+        echo 'a truncated answer passed as complete' >&2
         exit 1
     fi
     ;;

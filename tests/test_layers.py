@@ -27,7 +27,7 @@ LAYERS = [
     {"net"},
     {"tools", "storage"},
     {"recording"},
-    {"stream"},
+    {"stream", "testing"},
     {"client"},
     {"batch"},
     {"cli"},

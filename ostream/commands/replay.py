@@ -1,23 +1,17 @@
-"""replay: recordings, served as the server that made them would."""
+"""replay: serve recordings as an Ollama server, to a command or until interrupted."""
 
 from __future__ import annotations
 
-import json
-import os
-import threading
-import time
-
 from ostream.cli.child import child_environment, exit_like, run_command, serve
 from ostream.cli.parser import Operands, Option, Parser, ValueType
-from ostream.errors import InputError, NotNDJSON, RequestError
-from ostream.protocol.error_lines import NO_RECORDING
-from ostream.protocol.ndjson import split_lines
+from ostream.errors import REJECTED, InputError, RequestError
 from ostream.recording.faults import FAULT_KINDS, Fault, parse_fault
-from ostream.recording.format import JSON, Recordings, decode_body, parse
-from ostream.recording.http_server import RequestHandler, Server
+from ostream.recording.file import load
+from ostream.recording.http_server import Server
+from ostream.recording.matching import MATCHES, Recordings
+from ostream.recording.replayer import Replayer
 from ostream.system.diagnostics import Diagnostics
-from ostream.system.input import input_name, open_input, read_blocks
-from ostream.system.polling import wait_ready
+from ostream.system.input import input_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,48 +20,15 @@ if TYPE_CHECKING:
     from ostream.recording.format import RecordedExchange
 
 
-# A recording may claim any time; nobody waits longer than this for a line.
-LONGEST_SILENCE = 24 * 3600.0
-
-
 class ReplayOptions:
     files: Sequence[str] = ()
     command: Sequence[str] = ()
+    match = "request"
+    repeat = False
+    strict = False
+    fault: Sequence[Fault] = ()
     speed = 0.0
-    fault: Fault | None = None
-
-
-def parser() -> Parser:
-    return Parser(
-        "replay",
-        "[--speed S] [--fault KIND:K] FILE ... [-- COMMAND [ARGUMENT ...]]",
-        "A wrapper: exits with COMMAND's status; memory: the recordings.",
-        "Serve recordings on a loopback port as an Ollama server would: to COMMAND, with OLLAMA_HOST set, or until "
-        "interrupted. A recording is the output of 'send', or a file with request lines. A recorded request is "
-        "answered as often as it is sent; any other request gets the next unused recording. A FILE may be named "
-        "twice.",
-        [
-            "replay examples/recordings/sky.ndjson -- sh examples/demo.sh",
-            "replay answer.ndjson -- sh -c 'send hello | extract-content'",
-        ],
-        [
-            Option(
-                "--speed",
-                metavar="S",
-                type=SPEED,
-                help="1: as recorded, 0.5: half as fast, 0: as fast as possible (default)",
-            ),
-            Option(
-                "--fault",
-                metavar="KIND:K",
-                type=FAULT,
-                choices=("eof:", "reset:", "error:", "stall:", "status:"),
-                help=f"inject a failure: {FAULT_KINDS}",
-            ),
-        ],
-        Operands("files", "FILE", "recordings; - is standard input"),
-        command=True,
-    )
+    port = 0
 
 
 def _speed(text: str) -> float:
@@ -77,101 +38,96 @@ def _speed(text: str) -> float:
     return value
 
 
-SPEED = ValueType(_speed, "a number, 0 or more")
-FAULT = ValueType(parse_fault, "eof:K, reset:K, error:K, stall:K or status:CODE")
+def _match(text: str) -> str:
+    if text not in MATCHES:
+        raise ValueError
+    return text
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 6 and int(text) < 65536):
+        raise ValueError
+    return int(text)
+
+
+PORT = Option(
+    "--port", metavar="N", type=ValueType(_port, "a port, 0 to 65535"), help="port on 127.0.0.1 (default: a free one)"
+)
+
+
+def parser() -> Parser:
+    return Parser(
+        "replay",
+        "[OPTION ...] FILE ... [-- COMMAND [ARGUMENT ...]]",
+        "A wrapper: exits with COMMAND's status, or 1 if a request matched no recording; memory: the recordings.",
+        "Serve recordings on a loopback port as an Ollama server would: to COMMAND, with OLLAMA_HOST set, or until "
+        "interrupted. A recording is the output of 'record', 'send --stamp' or 'send'. A request is answered by the "
+        "recording of the same path and body, streaming or not, and each recording answers once. Recordings without "
+        "requests ('send') answer in order. A request without a match gets a 404 that shows the nearest recording.",
+        [
+            "replay answers.ndjson -- python3 my_script.py",
+            "replay --fault status:503@1 answers.ndjson -- sh my_script.sh",
+        ],
+        [
+            Option(
+                "--match",
+                metavar="HOW",
+                type=ValueType(_match, "request, path or model"),
+                choices=MATCHES,
+                help="request (default); path or model: a request without a match gets the next recording of its "
+                "path, or of its path and model",
+            ),
+            Option("--repeat", help="answer a request any number of times, by its last recording"),
+            Option("--strict", help="exit with status 1 also if a recording was not used"),
+            Option(
+                "--fault",
+                metavar="KIND[:K][@N]",
+                type=ValueType(parse_fault, "eof, reset, error or stall with :K, or status:CODE, with @N or not"),
+                repeat=True,
+                choices=[f"{kind}:" for kind in FAULT_KINDS],
+                help="inject a failure into each request, or only into the N-th: after K lines eof (no done), reset "
+                "(connection), error (line) or stall; or status:CODE. The recording is not used up; repeatable",
+            ),
+            Option(
+                "--speed",
+                metavar="S",
+                type=ValueType(_speed, "a number, 0 or more"),
+                help="1: as recorded, 0.5: half as fast, 0: as fast as possible (default)",
+            ),
+            PORT,
+        ],
+        Operands("files", "FILE", "recordings; - is standard input"),
+        command=True,
+    )
 
 
 def main(arguments: list[str], diagnostics: Diagnostics) -> int:
-    options = parser().parse(arguments, diagnostics, ReplayOptions())
-    return run(diagnostics, list(options.files), list(options.command), options.speed, options.fault)
+    return run(diagnostics, parser().parse(arguments, diagnostics, ReplayOptions()))
 
 
-def run(
-    diagnostics: Diagnostics, files: list[str], command: list[str], speed: float = 0, fault: Fault | None = None
-) -> int:
-    if not files:
-        raise RequestError("no recording", advice="write 'replay FILE ... -- COMMAND'")
-    recordings = Recordings([exchange for name in files for exchange in _load(name)])
-    if fault:
-        for recorded in recordings.exchanges:
-            fault.inject(recorded)
-    lock = threading.Lock()
-
-    def respond(exchange: RequestHandler) -> None:
-        diagnostics.trace(f"{exchange.command} {exchange.path}")
-        path = exchange.path.partition("?")[0]
-        with lock:
-            found = recordings.find(path, decode_body(exchange.body), exchange.command)
-        if found:
-            _send(exchange, found, speed)
+def run(diagnostics: Diagnostics, options: ReplayOptions) -> int:
+    if not options.files:
+        raise RequestError("no FILE given", advice="usage: replay FILE ... -- COMMAND")
+    exchanges = [exchange for name in options.files for exchange in _load(name)]
+    recordings = Recordings(exchanges, options.match, options.repeat)
+    replayer = Replayer(recordings, options.speed, options.fault, diagnostics.write, diagnostics.trace)
+    with Server(replayer, options.port, diagnostics.write) as server:
+        if options.command:
+            status = run_command(list(options.command), child_environment(server, recordings.model))
         else:
-            _send_default(exchange, known=any(recorded.path == path for recorded in recordings.exchanges))
-
-    with Server(respond) as server:
-        if command:
-            return exit_like(run_command(command, child_environment(server.url, recordings.model)))
-        return exit_like(serve(server.url, f"serving {len(recordings.exchanges)} recordings", diagnostics))
+            count = f"{len(exchanges)} recording{'' if len(exchanges) == 1 else 's'}"
+            status = serve(server.url, f"serving {count}", diagnostics)
+    for line in replayer.report(options.strict):
+        diagnostics.note(line)
+    diagnostics.trace(replayer.summary())
+    failed = replayer.mismatches or (options.strict and recordings.unused)
+    if failed and (not status or not options.command):
+        return REJECTED
+    return exit_like(status)
 
 
 def _load(name: str) -> list[RecordedExchange]:
-    fd = open_input(name)
-    try:
-        batches = split_lines(read_blocks(fd, input_name(name)))
-        exchanges = parse((line for lines in batches for line in lines), input_name(name))
-    except NotNDJSON as error:
-        # Of a line too long to be split off, only the file is known.
-        where = "" if error.lineno else f"{input_name(name)}: "
-        raise NotNDJSON(f"{where}{error}", error.line, error.lineno) from None
-    finally:
-        if fd:
-            os.close(fd)
+    exchanges = load(name)
     if not exchanges:
-        raise InputError(f"{input_name(name)}: no recording in it")
+        raise InputError(f"{input_name(name)}: contains no recording")
     return exchanges
-
-
-def _send(exchange: RequestHandler, found: RecordedExchange, speed: float) -> None:
-    begin = time.monotonic()
-    with exchange.watched() as client:
-
-        def keep_time(elapsed_ns: int) -> None:
-            if speed:
-                end = min(begin + elapsed_ns / 1e9 / speed, begin + LONGEST_SILENCE)
-                wait_ready(None, 0, client, lambda: end - time.monotonic())
-
-        if exchange.command == "HEAD" or found.status in (204, 304):
-            exchange.send_body(found.status, found.content_type, b"")
-        elif found.ending == "end" and found.content_type.startswith("application/json"):
-            keep_time(found.elapsed_ns)
-            body = b"".join(line for line, _ in found.lines)
-            is_line = body.endswith(b"\n") and not found.is_text
-            exchange.send_body(found.status, found.content_type, body[:-1] if is_line else body)
-        else:
-            # Headers come with the first line: a server that was killed before it has sent none.
-            if found.lines or found.ending == "end":
-                exchange.head(found.status, found.content_type)
-            for line, elapsed_ns in found.lines:
-                keep_time(elapsed_ns)
-                exchange.chunk(line)
-            if found.ending == "end":
-                exchange.end()
-            elif found.ending == "stall":
-                wait_ready(None, 0, client)
-    if found.ending == "cut":
-        exchange.truncate()
-    elif found.ending == "reset":
-        exchange.reset()
-
-
-def _send_default(exchange: RequestHandler, known: bool) -> None:
-    """What a real server says without a model, and to a request that was not recorded."""
-    if exchange.path == "/" and exchange.command in ("GET", "HEAD"):
-        exchange.send_body(200, "text/plain; charset=utf-8", b"Ollama is running")
-    elif exchange.path == "/api/version" and exchange.command == "GET":
-        exchange.send_body(200, JSON, b'{"version":"0.0.0"}')
-    elif exchange.command == "POST":
-        left = f"{NO_RECORDING} is left for this request to {exchange.path}: each answers one; name the file again"
-        error = {"error": left if known else f"{NO_RECORDING} answers this request to {exchange.path}"}
-        exchange.send_body(404, JSON, json.dumps(error).encode())
-    else:
-        exchange.send_body(404, "text/plain", b"404 page not found")

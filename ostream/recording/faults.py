@@ -1,41 +1,60 @@
-"""Failures to inject into a recorded answer, so that people can test how their own scripts fail."""
+"""Failures to inject into replayed responses, to test how a program handles them."""
 
 from __future__ import annotations
 
+import copy
 import re
 
 from ostream.protocol.ndjson import encode_line
-from ostream.recording.format import JSON
+from ostream.recording.format import COMPLETE, JSON, RecordedExchange
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ostream.recording.format import RecordedExchange
-
-# What replay's help says of them.
-FAULT_KINDS = "eof (no done), reset (connection), error (line) or stall, after K lines of each answer; or status:CODE"
+# For the help of replay.
+FAULT_KINDS = ("eof", "reset", "error", "stall", "status")
 
 
 class Fault:
-    """`kind` is eof, reset, error, stall or status; `number` the lines before it, or the HTTP status.
+    """A failure: `kind` is eof, reset, error, stall or status.
 
-    It comes instead of what would follow those lines; an answer of fewer lines stays as it is.
+    `number` is the HTTP status, or the number of lines sent before the failure. `request` is the number of the request
+    that fails, counted from 1; None means every request.
     """
 
-    def __init__(self, kind: str, number: int) -> None:
+    def __init__(self, kind: str, number: int = 0, request: int | None = None) -> None:
         self.kind = kind
         self.number = number
+        self.request = request
 
-    def inject(self, exchange: RecordedExchange) -> None:
-        """Make this exchange fail."""
+    def __str__(self) -> str:
+        request = f"@{self.request}" if self.request else ""
+        return f"{self.kind}:{self.number}{request}"
+
+    @property
+    def needs_recording(self) -> bool:
+        """False if the failure comes before any line of a recorded response."""
+        return not (self.kind == "status" or (self.kind == "reset" and not self.number))
+
+    def applies_to(self, exchange: RecordedExchange) -> bool:
+        """True if the failure changes this response; one with fewer lines is sent complete."""
+        return self.number < len(exchange.lines) + (self.kind != "eof")
+
+    def inject(self, exchange: RecordedExchange) -> RecordedExchange:
+        """Return a copy of a recorded exchange that fails after `number` lines."""
+        failed = copy.copy(exchange)
+        failed.lines = exchange.lines[: self.number]
+        failed.ending = self.kind if self.kind in ("reset", "stall") else COMPLETE
+        if self.kind == "error":
+            failed.lines.append((_error("an injected error"), failed.elapsed_ns))
+        return failed
+
+    def response(self, path: str) -> RecordedExchange:
+        """Return the response of a fault that needs no recording."""
+        failed = RecordedExchange(path, status=self.number or 200, content_type=JSON)
         if self.kind == "status":
-            exchange.status, exchange.content_type = self.number, JSON
-            exchange.lines = [(_error("an injected HTTP status"), 0)]
-            exchange.ending = "end"
-        elif self.number <= len(exchange.lines):
-            exchange.lines = exchange.lines[: self.number]
-            exchange.ending = self.kind if self.kind in ("reset", "stall") else "end"
-            if self.kind == "error":
-                exchange.lines.append((_error("an injected error"), exchange.elapsed_ns))
+            failed.status = self.number
+            failed.lines = [(_error("an injected HTTP status"), 0)]
+        else:
+            failed.ending = "reset"
+        return failed
 
 
 def _error(text: str) -> bytes:
@@ -43,8 +62,10 @@ def _error(text: str) -> bytes:
 
 
 def parse_fault(text: str) -> Fault:
-    """A fault by its name: `eof:3`, `status:503`. Raises ValueError."""
-    match = re.fullmatch(r"(eof|reset|error|stall):(\d{1,9})|status:([45]\d\d)", text, re.ASCII)
+    """Parse KIND[:K][@N], for example `eof:3`, `status:503@1` or `stall`. Raises ValueError."""
+    match = re.fullmatch(
+        r"(?:(eof|reset|error|stall)(?::(\d{1,9}))?|status:([45]\d\d))(?:@([1-9]\d{0,8}))?", text, re.ASCII
+    )
     if not match:
         raise ValueError
-    return Fault(match[1] or "status", int(match[2] or match[3]))
+    return Fault(match[1] or "status", int(match[2] or match[3] or 0), int(match[4]) if match[4] else None)

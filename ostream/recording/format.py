@@ -1,9 +1,10 @@
-"""Recordings: the line grammar read as exchanges, and which of them answers a request. Nothing in one is trusted.
+"""The recording format: read lines as exchanges, and write the lines of an exchange.
 
-An exchange is a request line, `{"request":{"path":...,"body":...},"status":200,"content_type":...}`, and the lines of
-the response as they came, each with `elapsed` (ns since the request) as its textual last key. `request` has a `method`
-if that is not POST. From the first line on that is not one of an answer's, the rest stands in the `partial` of an error
-line. Lines without a request line, as `send > FILE` writes them, answer any request to their endpoint.
+An exchange is a request line, `{"request":{"path":...,"body":...},"status":200,"content_type":...}`, followed by the
+lines of the response as the server sent them, each with `elapsed` (nanoseconds since the request) as its textual last
+key. `request` has a `method` unless that is POST. From the first line on that is not a chunk, the rest of the response
+is the `partial` of an error line. Lines without a request line, as `send > FILE` writes them, answer any request to
+their endpoint. Recordings are untrusted input: every field is checked.
 """
 
 from __future__ import annotations
@@ -26,20 +27,23 @@ from ostream.protocol.request import CHAT, GENERATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable
+    from typing import Any, Callable, Iterable
 
 NDJSON = "application/x-ndjson"
 JSON = "application/json; charset=utf-8"
 
-# Text that is no NDJSON is a page for a person; more of it than this is not kept.
+# How a recorded response ends: by HTTP's rules, or with a broken connection. Faults add "reset" and "stall".
+COMPLETE, TRUNCATED = "complete", "truncated"
+
+# Bytes kept of a response that is not NDJSON, such as a web page.
 TEXT_LIMIT = 1 << 20
 
-_REQUEST = b'{"request"'
+_REQUEST_START = b'{"request"'
 _STAMP = re.compile(rb',?"elapsed":(\d{1,19})\}\s*\Z')
 
 
 def stamp(line: bytes, elapsed_ns: int) -> bytes:
-    """A line with `elapsed` as its last key, spliced in behind what the server sent; a line that has it stays."""
+    """Return `line` with `elapsed` as its last key; a line that already ends with it is returned unchanged."""
     body = line.rstrip()
     if not body.endswith(b"}") or _STAMP.search(body):
         return line
@@ -47,10 +51,18 @@ def stamp(line: bytes, elapsed_ns: int) -> bytes:
     return b'%b%b"elapsed":%d}\n' % (body[:-1], comma, elapsed_ns)
 
 
+def unstamp(line: bytes) -> tuple[bytes, int | None]:
+    """Return a line as the server sent it, and its `elapsed` in nanoseconds (None if it has none)."""
+    match = _STAMP.search(line)
+    if not match:
+        return line, None
+    return line[: match.start()] + b"}\n", int(match[1])
+
+
 def request_line(
     path: str, body: Any, status: int | None = None, content_type: str | None = None, method: str = "POST"
 ) -> bytes:
-    """The line that begins an exchange; without credentials."""
+    """Return the line that begins an exchange. It holds no headers, so no credentials."""
     request = {"path": path, "body": body}
     line: dict[str, Any] = {"request": request if method == "POST" else {"method": method, **request}}
     if status is not None and status > 0:
@@ -60,16 +72,8 @@ def request_line(
     return encode_line(line)
 
 
-def unstamp(line: bytes) -> tuple[bytes, int | None]:
-    """A line as the server sent it, and its `elapsed`."""
-    match = _STAMP.search(line)
-    if not match:
-        return line, None
-    return line[: match.start()] + b"}\n", int(match[1])
-
-
 def decode_body(body: bytes) -> Any:
-    """What a request asks: the JSON in its body, an empty object when there is none, None for what is not JSON."""
+    """Decode the JSON body of a request: an empty object if there is no body, None if it is not JSON."""
     try:
         value = strict.decode(body.decode("utf-8", "replace")) if body else {}
         encode_line({"body": value})
@@ -79,13 +83,19 @@ def decode_body(body: bytes) -> Any:
 
 
 class AnswerRecorder:
-    """Turns the lines of an answer, as they come, into those of a recording."""
+    """Turn the lines of a response, as they arrive, into the lines of a recording.
 
-    def __init__(self) -> None:
-        self.is_over = False  # its done has come, or its error
+    `mask` is applied to error lines, which may quote the key that the client sent.
+    """
+
+    def __init__(self, mask: Callable[[bytes], bytes] = bytes) -> None:
+        self.is_done = False  # the last line was a `"done": true` or an error
+        self.has_failed = False  # an error line, or a line that is not NDJSON, was recorded
+        self._mask = mask
         self._text: bytearray | None = None
 
     def line(self, line: bytes, elapsed_ns: int) -> bytes:
+        """Return what to record for one line of the response; b"" for a blank line and for text, which `end` adds."""
         if self._text is None:
             try:
                 chunk = decode_line(line)
@@ -93,68 +103,89 @@ class AnswerRecorder:
                 chunk = {"request": None}
             if chunk is None:
                 return b""
-            if _is_of_an_answer(chunk):
-                self.is_over = chunk.get("done") is True or is_error(chunk)
+            if _reads_back(chunk):
+                failed = is_error(chunk)
+                self.has_failed |= failed
+                self.is_done = chunk.get("done") is True or failed
+                line = self._mask(line) if failed else line
                 return stamp(line if line.endswith(b"\n") else line + b"\n", elapsed_ns)
             self._text = bytearray()
+            self.has_failed = True
         self._text += line[: TEXT_LIMIT - len(self._text)]
         return b""
 
     def end(self, elapsed_ns: int, failure: OstreamError | None = None) -> bytes:
-        """What remains to be written: the failure that ended the answer, or what was no line of one."""
+        """Return the last line to record, or b"": the failure that ended the response, and the text in it."""
         if failure is None and self._text is None:
             return b""
         failure = failure or OstreamError("what follows is not NDJSON")
-        failure.partial = None if self._text is None else bytes(self._text)
+        failure.partial = None if self._text is None else self._mask(bytes(self._text))
         return stamp(encode_line(failure.error_line()), elapsed_ns)
 
 
-def _is_of_an_answer(chunk: dict[str, Any]) -> bool:
-    """Would this line of a server be read back as one? It may look like a line of ours, which would mean another."""
+def _reads_back(chunk: dict[str, Any]) -> bool:
+    """True if `parse` would read this line of a server as part of a response, not as a line with a meaning of ours."""
     if is_error(chunk):
         return trusted_status(chunk) is None
     return line_kind(chunk) == CHUNK
 
 
 class RecordedExchange:
-    """One recorded answer: `lines` to send, each with its `elapsed_ns`, and then its `ending`.
+    """One recorded request and its response.
 
-    That is end (the proper one), cut (a broken connection), or what a fault makes of it: reset or stall.
+    `body` is the decoded JSON of the request, None if it was not JSON; with `any_body` the request was not recorded,
+    and the response answers any body. `lines` holds each line with its elapsed time in nanoseconds, `ending` is
+    COMPLETE, TRUNCATED or that of a fault, and `where` names the file and line where the exchange begins.
     """
 
     def __init__(
-        self, path: str, body: Any = None, status: int = 200, content_type: str = NDJSON, method: str = "POST"
+        self,
+        path: str,
+        body: Any = None,
+        status: int = 200,
+        content_type: str = NDJSON,
+        method: str = "POST",
+        any_body: bool = False,
     ) -> None:
         self.method = method
         self.path = path
-        self.body = body  # None: any
+        self.body = body
+        self.any_body = any_body
         self.status = status
         self.content_type = content_type
         self.lines: list[tuple[bytes, int]] = []
-        self.is_text = False  # the last of the lines is not one
-        self.ending = "end"
-        self.is_over = False  # its done has come, or its error
-        self.model: str | None = None
+        self.is_text = False  # the last of the lines is not NDJSON
+        self.ending = COMPLETE
+        self.is_done = False  # the last line was a `"done": true` or an error
+        self.response_model: str | None = None
+        self.where = ""
 
-    def add(self, line: bytes, chunk: dict[str, Any]) -> None:
-        self.is_over = chunk.get("done") is True or is_error(chunk)
-        line, elapsed_ns = unstamp(line)
-        if elapsed_ns is None:
-            elapsed_ns = self.elapsed_ns
-        if self.model is None and isinstance(chunk.get("model"), str):
-            self.model = chunk["model"]
-        if is_error(chunk) and trusted_status(chunk) is not None:
-            self._add_our_error(chunk, elapsed_ns)
-        else:
-            self.lines.append((line, elapsed_ns))
+    @property
+    def model(self) -> str | None:
+        """The model that was requested, else the one that answered."""
+        requested = self.body.get("model") if isinstance(self.body, dict) else None
+        return requested if isinstance(requested, str) else self.response_model
 
     @property
     def elapsed_ns(self) -> int:
-        """When the last line came."""
+        """When the last line arrived, in nanoseconds since the request."""
         return self.lines[-1][1] if self.lines else 0
 
-    def _add_our_error(self, chunk: dict[str, Any], elapsed_ns: int) -> None:
-        """An error line that send wrote stands for what the server did: a status, a line, or a broken connection."""
+    def add(self, line: bytes, chunk: dict[str, Any]) -> None:
+        """Append a line of the recording; `chunk` is its decoded object."""
+        self.is_done = chunk.get("done") is True or is_error(chunk)
+        line, elapsed_ns = unstamp(line)
+        if elapsed_ns is None:
+            elapsed_ns = self.elapsed_ns
+        if self.response_model is None and isinstance(chunk.get("model"), str):
+            self.response_model = chunk["model"]
+        if is_error(chunk) and trusted_status(chunk) is not None:
+            self._add_client_error(chunk, elapsed_ns)
+        else:
+            self.lines.append((line, elapsed_ns))
+
+    def _add_client_error(self, chunk: dict[str, Any], elapsed_ns: int) -> None:
+        """Convert an error line written by send or record back to what the server did."""
         code: Any = chunk.get("status_code")
         if type(code) is not int or not 400 <= code <= 599:
             code = 0
@@ -164,7 +195,7 @@ class RecordedExchange:
             self.is_text = True
             self.lines.append((partial.encode("utf-8", "replace"), elapsed_ns))
             if line_status(chunk) >= INCOMPLETE:
-                self.ending = "cut"
+                self.ending = TRUNCATED
         elif code and not self.lines:
             self.status, self.content_type = code, JSON
             self.lines.append((encode_line(error), elapsed_ns))
@@ -173,12 +204,14 @@ class RecordedExchange:
         elif line_status(chunk) < INCOMPLETE:
             self.lines.append((encode_line(error), elapsed_ns))
         else:
-            self.ending = "cut"
+            self.ending = TRUNCATED
 
 
 def parse(lines: Iterable[bytes], where: str) -> list[RecordedExchange]:
-    """The exchanges of one file; an answer that ends inside its last line is cut. Raises NotNDJSON, naming file and
-    line."""
+    """Return the exchanges of a recording whose lines are `lines` and whose name is `where`.
+
+    A response that ends inside its last line is truncated. Raises NotNDJSON, with file and line number.
+    """
     exchanges: list[RecordedExchange] = []
     current: RecordedExchange | None = None
     for lineno, line in enumerate(lines, 1):
@@ -187,76 +220,40 @@ def parse(lines: Iterable[bytes], where: str) -> list[RecordedExchange]:
         except NotNDJSON as error:
             if current is None or not is_torn(line):
                 raise NotNDJSON(f"{where}:{lineno}: {error}", line, lineno) from None
-            # Who recorded was killed while it wrote: a line of this answer, or the request line of the next.
-            if not (current.is_over or line.startswith(_REQUEST) or _REQUEST.startswith(line)):
-                current.ending = "cut"
+            # The writer was killed inside a line of this response, or inside the next request line.
+            if not (current.is_done or line.startswith(_REQUEST_START) or _REQUEST_START.startswith(line)):
+                current.ending = TRUNCATED
             break
         if chunk is None:
             continue
-        if is_error(chunk):
-            if trusted_status(chunk) == LENGTH:
-                continue  # a verdict of ours on an answer that was whole
-        elif line_kind(chunk) == REQUEST:
+        kind = line_kind(chunk)
+        if kind == MESSAGE or (is_error(chunk) and trusted_status(chunk) == LENGTH):
+            continue  # the second: --fail-on-length rejected a response that was complete
+        if kind == REQUEST:
             current = _begin(chunk)
-            exchanges.append(current)
+        elif current is None or (current.any_body and current.is_done):
+            # An error line does not name its endpoint; send uses /api/chat by default.
+            is_chat = "message" in chunk or is_error(chunk)
+            current = RecordedExchange(CHAT if is_chat else GENERATE, any_body=True)
+        else:
+            current.add(line, chunk)
             continue
-        elif line_kind(chunk) == MESSAGE:
-            continue
-        if current is None or (current.body is None and current.is_over):
-            # An error line does not tell its endpoint; send asks /api/chat unless told otherwise.
-            current = RecordedExchange(CHAT if "message" in chunk or is_error(chunk) else GENERATE)
-            exchanges.append(current)
-        current.add(line, chunk)
+        current.where = f"{where}:{lineno}"
+        exchanges.append(current)
+        if kind != REQUEST:
+            current.add(line, chunk)
     return exchanges
 
 
 def _begin(line: dict[str, Any]) -> RecordedExchange:
+    """Return an exchange without lines, from a request line; invalid fields get defaults."""
     request = line["request"] if isinstance(line["request"], dict) else {}
     path, status, content_type = request.get("path"), line.get("status"), line.get("content_type")
-    body, method = request.get("body"), request.get("method")
+    method = request.get("method")
     return RecordedExchange(
         path if isinstance(path, str) else CHAT,
-        body if isinstance(body, dict) else {},
+        request.get("body", {}),
         status if type(status) is int and 200 <= status <= 599 else 200,
         content_type if isinstance(content_type, str) and re.fullmatch(r"[ -~]{1,200}", content_type) else NDJSON,
         method if isinstance(method, str) else "POST",
     )
-
-
-class Recordings:
-    """The exchanges to answer from.
-
-    A request gets the exchange with its method, path and body, else one of its path that answers any body: the next of
-    them each time and the last one for ever. Else it gets the next of its path that has not been used.
-    """
-
-    def __init__(self, exchanges: list[RecordedExchange]) -> None:
-        self.exchanges = exchanges
-        self._used: set[int] = set()
-
-    def find(self, path: str, body: Any, method: str = "POST") -> RecordedExchange | None:
-        all_pairs = enumerate(self.exchanges)
-        of_path = [pair for pair in all_pairs if (pair[1].method, pair[1].path) == (method, path)]
-        same = [pair for pair in of_path if _same(pair[1].body, body)]
-        same = same or [pair for pair in of_path if pair[1].body is None]
-        unused = [pair for pair in same or of_path if pair[0] not in self._used]
-        for index, exchange in unused or same[-1:]:
-            self._used.add(index)
-            return exchange
-        return None
-
-    @property
-    def model(self) -> str | None:
-        """The model that the first exchange was asked for, or answered by."""
-        for exchange in self.exchanges:
-            asked = (exchange.body or {}).get("model")
-            if isinstance(asked, str) or exchange.model:
-                return asked if isinstance(asked, str) else exchange.model
-        return None
-
-
-def _same(recorded: Any, asked: Any) -> bool:
-    """Equal as JSON; to stream is the default, and may be said or not."""
-    if not isinstance(recorded, dict) or not isinstance(asked, dict):
-        return False
-    return {"stream": True, **recorded} == {"stream": True, **asked}

@@ -1,177 +1,109 @@
-"""A small HTTP server on a loopback socket that answers as Ollama does: for replay, and for the tests.
+"""An HTTP server on a loopback port, for replay, record and the tests.
 
-It reads the whole request before it answers (closing with unread input would reset the connection and take the last
-lines with it), refuses what a web page could send, and sends one line as one HTTP chunk.
+The memory of request bodies is limited, and the number of connections by the limit of open files: beyond either,
+clients wait.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.server
-import re
 import socket
-import struct
+import socketserver
 import threading
 
-from ostream.net.host import is_loopback
+from ostream.errors import RequestError, reason
+from ostream.recording.request_handler import BODY_LIMIT, RequestHandler
 from ostream.system.polling import READABLE, ReaderGone, wait_ready
 from ostream.system.wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable, Iterator
+    from typing import Any, Callable, Iterator, Mapping
 
-# No request is larger; what says so is not answered.
-BODY_LIMIT = 1 << 30
-# Above this the real server uses chunks for a whole object too.
-WHOLE_LIMIT = 2048
+__all__ = ["RequestHandler", "Server", "free_port"]
 
-
-class RequestHandler(http.server.BaseHTTPRequestHandler):
-    """One request, `command`, `path`, `headers` and `body`, and the means to answer it."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: Server
-    body: bytes
-
-    def setup(self) -> None:
-        super().setup()
-        self._head = b""
-        self._chunked = False
-
-    def answer(self) -> None:
-        length = self.headers.get("Content-Length", "0")
-        size = int(length) if length.isdecimal() and len(length) < 20 else 0
-        if "Transfer-Encoding" in self.headers or size > BODY_LIMIT:
-            self.close_connection = True
-            self.send_body(411 if size <= BODY_LIMIT else 413, None, b"")
-            return
-        self.body = self.rfile.read(size)
-        if self._is_foreign():
-            self.send_body(403, None, b"")
-        else:
-            self.server.respond(self)
-
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = answer
-
-    def _is_foreign(self) -> bool:
-        """Does this come from a web page: by another host name, or with an origin?"""
-        host = self.headers.get("Host", "localhost")
-        return "Origin" in self.headers or not is_loopback(re.sub(r":\d*\Z", "", host).strip("[]"))
-
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[Wakeup]:
-        """An event that is set when the client leaves, to pass as `reader` while waiting for something else.
-
-        As with the real server, a client that shuts down its sending side has left.
-        """
-        with Wakeup() as finished, Wakeup() as left:
-            thread = threading.Thread(target=self._watch, args=(finished, left), daemon=True)
-            thread.start()
-            try:
-                yield left
-            finally:
-                finished.wake()
-                thread.join()
-
-    def _watch(self, finished: Wakeup, left: Wakeup) -> None:
-        """Set `left` when the client leaves; return when `finished` is set."""
-        try:
-            wait_ready(self.connection.fileno(), READABLE, finished)
-            if self.connection.recv(1, socket.MSG_PEEK):
-                wait_ready(None, 0, finished)  # its next request, not its end
-        except (OSError, ReaderGone):
-            pass
-        left.wake()
-
-    def head(
-        self,
-        status: int,
-        content_type: str | None,
-        length: int | None = None,
-        more: Iterable[tuple[str, str]] = (),
-        **headers: str,
-    ) -> None:
-        """Set the status line and the headers, with `more` as they are; they leave with the first bytes of the body.
-        No length: HTTP chunks."""
-        phrase = self.responses.get(status, ("",))[0]
-        lines = [f"HTTP/1.1 {status} {phrase}"]
-        if content_type:
-            lines.append(f"Content-Type: {content_type}")
-        lines.append(f"Date: {self.date_time_string()}")
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        lines += [f"{name}: {value}" for name, value in more]
-        self._chunked = length is None and self.request_version != "HTTP/1.0"
-        if length is not None:
-            lines.append(f"Content-Length: {length}")
-        elif self._chunked:
-            lines.append("Transfer-Encoding: chunked")
-        else:
-            self.close_connection = True
-        self._head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-
-    def raw(self, data: bytes) -> None:
-        """Bytes as they are, behind the headers if those have not left yet."""
-        head, self._head = self._head, b""
-        self.wfile.write(head + data)
-
-    def chunk(self, data: bytes) -> None:
-        """One HTTP chunk."""
-        self.raw(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-
-    def end(self) -> None:
-        """The proper end."""
-        self.raw(b"0\r\n\r\n" if self._chunked else b"")
-
-    def truncate(self) -> None:
-        """The end of a server that was killed: nothing more comes."""
-        self.raw(b"")
-        self.close_connection = True
-
-    def reset(self) -> None:
-        """The end of a connection that was torn down."""
-        self.raw(b"")
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.connection.close()
-        self.close_connection = True
-
-    def disconnect(self) -> None:
-        """End the connection, whatever another thread does with it."""
-        with contextlib.suppress(OSError):  # the client may have been faster
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-    def send_body(self, status: int, content_type: str | None, body: bytes) -> None:
-        """A whole answer at once."""
-        if self.command == "HEAD":
-            self.head(status, content_type, len(body))
-            self.raw(b"")
-        elif len(body) > WHOLE_LIMIT:
-            self.head(status, content_type)
-            self.chunk(body)
-            self.end()
-        else:
-            self.head(status, content_type, len(body))
-            self.raw(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass  # who wants to know looks at what the client says
+# Memory for the large bodies of all requests.
+ALL_BODIES = 4 * BODY_LIMIT
+# Descriptors that a connection may need (its socket, two wakeups, a connection to the server, a temporary file), and
+# those the process needs otherwise.
+_FILES_PER_CONNECTION, _OTHER_FILES = 8, 24
+# Refusals that are reported; a web page can send any number of requests.
+_REPORT_LIMIT = 5
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves on a free port of 127.0.0.1 while it is entered; `respond` answers each request."""
+    """Serve on 127.0.0.1 while the context is entered; `respond` is called with each request, in a thread of its own.
+
+    `port` 0 is a free port. `report` is called with a text about each request that is refused, up to a limit. Raises
+    RequestError if the port cannot be used.
+    """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 1024
 
-    def __init__(self, respond: Callable[[RequestHandler], None]) -> None:
-        super().__init__(("127.0.0.1", 0), RequestHandler)
+    def __init__(
+        self, respond: Callable[[RequestHandler], None], port: int = 0, report: Callable[[str], object] = str
+    ) -> None:
+        try:
+            super().__init__(("127.0.0.1", port), RequestHandler)
+        except OSError as error:
+            raise RequestError(f"port {port}: {reason(error)}", advice="choose another --port") from None
         self.respond = respond
+        self._report = report
+        self._reports = 0
+        self._connections: set[socket.socket] = set()
+        self._reserved = 0
+        self._changed = threading.Condition()
+        self._limit = _connection_limit()
+        self._limit_reported = False
+
+    def server_bind(self) -> None:
+        # HTTPServer's would ask a name server for the name of 127.0.0.1.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables that make clients of Ollama use this server, and no proxy for it."""
+        changes = {"OLLAMA_HOST": self.url}
+        for name in ("no_proxy", "NO_PROXY"):
+            changes[name] = ",".join(filter(None, (environ.get(name), "127.0.0.1")))
+        return changes
+
+    @property
+    def is_crowded(self) -> bool:
+        """True if more than half of the connections that there may be are open."""
+        return len(self._connections) > self._limit // 2
+
+    def report_refusal(self, text: str) -> None:
+        """Report a request that was refused; after some, only that there are more."""
+        with self._changed:
+            self._reports += 1
+            count = self._reports
+        if count <= _REPORT_LIMIT:
+            self._report(text)
+        elif count == _REPORT_LIMIT + 1:
+            self._report("more requests were refused; they are not reported")
+
+    @contextlib.contextmanager
+    def reserve(self, size: int) -> Iterator[None]:
+        """Wait until there is room for a large body of `size` bytes, and keep it while the context is entered."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._reserved + size <= ALL_BODIES)
+            self._reserved += size
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._reserved -= size
+                self._changed.notify_all()
 
     def __enter__(self) -> Server:
         self._stopping = Wakeup()
@@ -181,20 +113,73 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __exit__(self, *_: object) -> None:
         self._stopping.wake()
+        with self._changed:
+            self._changed.notify_all()
         self._thread.join()
         self._stopping.close()
         self.server_close()
+        # Connections that clients keep open would go on answering, also on a port that another server has taken over.
+        with self._changed:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._connections, timeout=1)
 
     def _accept(self) -> None:
         """Serve until the server is left. serve_forever() would wake up twice a second to check for that."""
         with contextlib.suppress(ReaderGone):
             while True:
                 wait_ready(self.fileno(), READABLE, self._stopping)
-                self.handle_request()
+                if len(self._connections) >= self._limit:
+                    self._wait_for_room()
+                    continue
+                try:
+                    connection, address = self.get_request()
+                except OSError as error:
+                    if error.errno in _OUT_OF_FILES:
+                        self._wait_for_room()
+                    continue
+                with self._changed:
+                    self._connections.add(connection)
+                self.process_request(connection, address)
+
+    def _wait_for_room(self) -> None:
+        """Wait until a connection ends, or for a second: other parts of the process use descriptors too."""
+        if not self._limit_reported:
+            self._limit_reported = True
+            self._report(f"serving {len(self._connections)} connections at a time; raise 'ulimit -n' for more")
+        with self._changed:
+            count = len(self._connections)
+            self._changed.wait_for(lambda: len(self._connections) < count or self._stopping.is_set, timeout=1)
+
+    def close_request(self, request: Any) -> None:
+        super().close_request(request)
+        with self._changed:
+            self._connections.discard(request)
+            self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that left is not an error."""
+        """Print the traceback of a defect; a client that left is not one."""
         import sys
 
         if not isinstance(sys.exc_info()[1], (OSError, ReaderGone)):
             super().handle_error(request, client_address)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nothing uses now.
+
+    For code that reads OLLAMA_HOST when it is imported: set OLLAMA_HOST to this port before the import, and use the
+    port for the server.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _connection_limit() -> int:
+    """How many connections the limit of open files allows."""
+    import resource
+
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1 << 20 if files == resource.RLIM_INFINITY else max(1, (files - _OTHER_FILES) // _FILES_PER_CONNECTION)

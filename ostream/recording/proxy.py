@@ -1,8 +1,9 @@
-"""A server of ours that asks the real one: what comes is passed on at once, and written down on the way.
+"""A proxy that forwards requests to the server and records each exchange.
 
 - One read, one write: nothing waits for the end of a line.
-- Whoever leaves is followed: a client that left ends the request to the server, a server that was cut cuts the client.
-- An exchange is written down when it is over, before the client can know that it is: so the next one comes after it.
+- A client that leaves ends the request to the server; a response that the server truncates is truncated for the client.
+- An exchange is recorded before the client can know that it is complete, so the next request of a script is also the
+  next exchange.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import re
 import tempfile
 import threading
 
-from ostream.errors import IncompleteStream, NotNDJSON, OstreamError, RequestError
+from ostream.errors import TEMPORARY_HTTP_STATUSES, IncompleteStream, NotNDJSON, OstreamError, RequestError
 from ostream.net.host import Host, check_header
 from ostream.net.timeouts import Timeouts
 from ostream.net.tls import TLSConfig
 from ostream.net.transport import request
-from ostream.protocol.ndjson import encode_line, split_lines
+from ostream.protocol.ndjson import LINE_LIMIT, encode_line, split_lines
+from ostream.protocol.request import CHAT, GENERATE
 from ostream.recording.format import JSON, AnswerRecorder, decode_body, request_line
 from ostream.system.polling import ReaderGone
 
@@ -27,49 +29,80 @@ if TYPE_CHECKING:
     from typing import IO, Callable, Iterator
 
     from ostream.net.http import Response
-    from ostream.recording.http_server import RequestHandler
+    from ostream.recording.request_handler import RequestHandler
     from ostream.system.wakeup import Wakeup
 
 CONNECT_S = 10.0
-# What fewer bytes than this say is kept in memory until the exchange is over.
+# An exchange of fewer bytes is kept in memory until it is complete, a larger one in a temporary file.
 SPOOL_SIZE = 64 << 10
-# RFC 9110, 7.6.1, and what each side of us says for itself.
-_NOT_PASSED_ON = {
+# Hop-by-hop headers (RFC 9110, 7.6.1), and those that the server and the client side of the proxy each set themselves.
+_NOT_FORWARDED = {
     *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"),
     *("transfer-encoding", "upgrade", "accept-encoding", "content-length", "date", "expect", "host"),
 }
 
 
 class ExchangeLog:
-    """What is written down of one exchange, in `spool`. A disk that is full stops this, and nothing else."""
+    """The lines that record one exchange, in the file `spool`.
 
-    def __init__(self, exchange: RequestHandler, timeouts: Timeouts, spool: IO[bytes]) -> None:
+    `failure` is the OSError that a write to `spool` raised: then recording stops, and forwarding continues. `omitted`
+    is the reason why the exchange cannot be recorded, or "".
+    """
+
+    def __init__(self, handler: RequestHandler, timeouts: Timeouts, spool: IO[bytes]) -> None:
         self.spool = spool
-        self.failure: OSError | None = None  # of the spool
-        self.missing = ""  # why this exchange can't be written down
-        self.answer = AnswerRecorder()
-        self._exchange = exchange
-        self._timeouts = timeouts
-        self._has_begun = False
+        self.failure: OSError | None = None
+        self.omitted = ""
         self.has_ended = False
+        self.answer = AnswerRecorder()
+        self.name = f"{handler.command} {handler.path.partition('?')[0]}"
+        self._handler = handler
+        self._timeouts = timeouts
+        self._status: int | None = None
+        self._truncated = False
+        self._has_begun = False
 
     def begin(self, status: int | None = None, content_type: str | None = None) -> None:
+        """Record the request, and the status and type of its response."""
         self._has_begun = True
-        path, body = self._exchange.path.partition("?")[0], decode_body(self._exchange.body)
-        self._write(request_line(path, body, status, content_type, self._exchange.command))
+        self._status = status
+        path, body = self._handler.path.partition("?")[0], decode_body(self._handler.body)
+        line = request_line(path, body, status, content_type, self._handler.command)
+        if len(line) > LINE_LIMIT:
+            self.omit(f"its request is larger than {LINE_LIMIT:,} bytes")
+        self._write(line)
 
     def lines(self, lines: list[bytes]) -> None:
+        """Record lines of the response, which have just arrived."""
         elapsed_ns = self._elapsed_ns()
         self._write(b"".join([self.answer.line(line, elapsed_ns) for line in lines]))
 
     def end(self, failure: OstreamError | None) -> None:
+        """Record the end of the response; `failure` tells why it is not complete."""
         if not self._has_begun:
             self.begin()
+        self._truncated = failure is not None
         self._write(self.answer.end(self._elapsed_ns(), failure))
         self.has_ended = True
 
-    def miss(self, reason: str) -> None:
-        self.missing = f"{self._exchange.command} {self._exchange.path.partition('?')[0]}: {reason}"
+    def omit(self, reason: str) -> None:
+        """Do not record this exchange."""
+        self.omitted = f"{self.name}: {reason}"
+
+    @property
+    def temporary_failure(self) -> str:
+        """Why the same request could be answered differently next time, or "" for a complete, lasting response."""
+        status = self._status or 0
+        if self._truncated or not self._has_begun:
+            return "the response was truncated"
+        if status >= 500 or status in TEMPORARY_HTTP_STATUSES:
+            return f"HTTP status {status}"
+        if status < 400 and self.answer.has_failed:
+            return "the response ended with an error"
+        is_stream = status == 200 and self._handler.path.partition("?")[0] in (CHAT, GENERATE)
+        if is_stream and not self.answer.is_done:
+            return 'the response has no "done": true'
+        return ""
 
     def _elapsed_ns(self) -> int:
         return self._timeouts.elapsed_ns() if self._timeouts.sent_ns else 0
@@ -83,89 +116,94 @@ class ExchangeLog:
 
 
 class Proxy:
-    """Answers as `host` does. `keep` is given what was written down of each exchange, one at a time; `tell` is told
-    what is not passed on."""
+    """Forwards each request to `host`; a `respond` function for `http_server.Server`.
 
-    def __init__(self, host: Host, keep: Callable[[ExchangeLog], None], tell: Callable[[str], None]) -> None:
+    `on_recorded` is called with the log of each exchange when it has ended, for one exchange at a time. `on_warning`
+    is called with a text about what is not forwarded.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        on_recorded: Callable[[ExchangeLog], None],
+        on_warning: Callable[[str], object],
+        tls_config: TLSConfig | None = None,
+    ) -> None:
         self.host = host
-        self._keep = keep
-        self._keeping = threading.Lock()
-        self._tell = tell
-        self._under_way: set[RequestHandler] = set()
-        self._is_over = False
+        self._on_recorded = on_recorded
+        self._recording = threading.Lock()
+        self._on_warning = on_warning
+        self._tls_config = tls_config or TLSConfig()
+        self._running: set[RequestHandler] = set()
+        self._is_finished = False
         self._change = threading.Condition()
-        self._told_of_secret = False
+        self._has_warned = False
 
-    def __call__(self, exchange: RequestHandler) -> None:
+    def __call__(self, handler: RequestHandler) -> None:
         with self._change:
-            if self._is_over:
-                exchange.close_connection = True
+            if self._is_finished:
+                handler.close_connection = True
                 return
-            self._under_way.add(exchange)
+            self._running.add(handler)
         try:
-            self._serve(exchange)
+            self._serve(handler)
         finally:
             with self._change:
-                self._under_way.remove(exchange)
+                self._running.remove(handler)
                 self._change.notify_all()
 
     def finish(self) -> None:
-        """Cut what is still under way, and wait until it has been written down."""
+        """Disconnect the clients of running requests, and wait until these have been recorded."""
         with self._change:
-            self._is_over = True
-            for exchange in self._under_way:
-                exchange.disconnect()
-            self._change.wait_for(lambda: not self._under_way)
+            self._is_finished = True
+            for handler in self._running:
+                handler.disconnect()
+            self._change.wait_for(lambda: not self._running)
 
-    def _serve(self, exchange: RequestHandler) -> None:
-        if not re.fullmatch(r"/[!-~]*", exchange.path):
-            exchange.send_body(400, JSON, _error("this is no proxy: the path must begin with /"))
+    def _serve(self, handler: RequestHandler) -> None:
+        if not re.fullmatch(r"/[!-~]*", handler.path):
+            handler.send_body(400, JSON, _error("the path must begin with /; this is not an HTTP proxy"))
             return
         timeouts = Timeouts(connect=CONNECT_S)
-        with tempfile.SpooledTemporaryFile(SPOOL_SIZE) as spool, exchange.watched() as client:
-            note = ExchangeLog(exchange, timeouts, spool)
+        with tempfile.SpooledTemporaryFile(SPOOL_SIZE) as spool, handler.watched() as client:
+            log = ExchangeLog(handler, timeouts, spool)
             try:
-                self._ask(exchange, note, timeouts, client)
+                self._forward(handler, log, timeouts, client)
             except (OSError, ReaderGone):
-                # The client has left. If the answer was complete, it has missed nothing.
-                self._end(note, None if note.answer.is_over else IncompleteStream("the client left"))
+                # The client has left. If the response was complete, the client has all of it.
+                self._end(log, None if log.answer.is_done else IncompleteStream("the client left"))
                 raise
 
-    def _ask(self, exchange: RequestHandler, note: ExchangeLog, timeouts: Timeouts, client: Wakeup) -> None:
-        headers = self._headers(exchange)
+    def _forward(self, handler: RequestHandler, log: ExchangeLog, timeouts: Timeouts, client: Wakeup) -> None:
+        headers = self._headers(handler)
+        body = handler.body or None
         try:
             response = request(
-                self.host,
-                exchange.command,
-                exchange.path,
-                exchange.body or None,
-                headers,
-                timeouts,
-                TLSConfig(),
-                client,
+                self.host, handler.command, handler.path, body, headers, timeouts, self._tls_config, client
             )
-        except IncompleteStream as error:  # it hung up; so do we
-            self._end(note, error)
-            exchange.close_connection = True
+        except IncompleteStream as error:  # the server closed the connection; so does the proxy
+            self._end(log, error)
+            handler.close_connection = True
         except OstreamError as error:
-            body = _error(str(error))
-            note.begin(502, JSON)
-            note.lines([body])
-            self._end(note)
-            exchange.send_body(502, JSON, body)
+            text = _error(str(error))
+            log.begin(502, JSON)
+            log.lines([text])
+            self._end(log)
+            handler.send_body(502, JSON, text)
         else:
             with contextlib.closing(response):
-                self._answer(exchange, response, note)
+                self._return(handler, response, log)
 
-    def _answer(self, exchange: RequestHandler, response: Response, note: ExchangeLog) -> None:
-        note.begin(response.status, response.getheader("Content-Type"))
+    def _return(self, handler: RequestHandler, response: Response, log: ExchangeLog) -> None:
+        """Return the response to the client while it arrives."""
+        log.begin(response.status, response.getheader("Content-Type"))
         length = response.length
-        exchange.head(response.status, None, length, _passed_on(response.headers))
-        exchange.raw(b"")  # the headers are passed on as they come, too
+        handler.head(response.status, None, length, _end_to_end(response.headers))
+        handler.raw(b"")  # the headers, too, are passed on at once
         encoding = response.getheader("Content-Encoding", "").strip().lower()
         if encoding not in ("", "identity"):
-            note.miss(f"the answer is compressed ({encoding}), unasked")
-        last = b""  # what completes an answer whose length is known: see the top of this module
+            log.omit(f"the server sent an unrequested Content-Encoding: {encoding}")
+        last = b""  # the bytes that complete a response of known length, sent after it has been recorded
 
         def passed_on() -> Iterator[bytes]:
             nonlocal last
@@ -173,40 +211,40 @@ class Proxy:
                 if length == response.timeouts.received:
                     last = block
                 else:
-                    exchange.chunk(block)
+                    handler.chunk(block)
                 yield block
 
         blocks = passed_on()
         try:
             for lines in split_lines(blocks):
-                note.lines(lines)
+                log.lines(lines)
         except NotNDJSON as error:
-            note.miss(str(error))
+            log.omit(str(error))
             for _ in blocks:
                 pass
         if response.is_whole:
-            self._end(note)
-            exchange.raw(last)
+            self._end(log)
+            handler.raw(last)
             if length is None:
-                exchange.end()
+                handler.end()
         else:
-            self._end(note, response.failure or IncompleteStream("the server was cut"))
-            exchange.truncate()
+            self._end(log, response.failure or IncompleteStream("the server closed the connection"))
+            handler.truncate()
 
-    def _end(self, note: ExchangeLog, failure: OstreamError | None = None) -> None:
-        if not note.has_ended:
-            note.end(failure)
-            with self._keeping:
-                self._keep(note)
+    def _end(self, log: ExchangeLog, failure: OstreamError | None = None) -> None:
+        if not log.has_ended:
+            log.end(failure)
+            with self._recording:
+                self._on_recorded(log)
 
-    def _headers(self, exchange: RequestHandler) -> dict[str, str]:
-        """Those of the client that are meant for the server."""
+    def _headers(self, handler: RequestHandler) -> dict[str, str]:
+        """The client's headers that are sent to the server."""
         headers = {}
-        for name, value in _passed_on(exchange.headers):
+        for name, value in _end_to_end(handler.headers):
             if name.lower() == "authorization" and not self.host.keeps_secrets:
-                if not self._told_of_secret:
-                    self._tell(f"Authorization is not sent over plain http to {self.host.url}; use https")
-                self._told_of_secret = True
+                if not self._has_warned:
+                    self._on_warning(f"Authorization is not sent over plain http to {self.host.url}; use https")
+                self._has_warned = True
                 continue
             try:
                 check_header(name, value)
@@ -216,11 +254,11 @@ class Proxy:
         return headers
 
 
-def _passed_on(headers: Message) -> Iterator[tuple[str, str]]:
-    """The headers that go from end to end."""
+def _end_to_end(headers: Message) -> Iterator[tuple[str, str]]:
+    """The headers that a proxy forwards."""
     named = {name.strip().lower() for name in ",".join(headers.get_all("Connection", [])).split(",")}
     for name, value in headers.items():
-        if name.lower() not in _NOT_PASSED_ON | named and re.fullmatch(r"[\t -~\xa0-\xff]*", value):
+        if name.lower() not in _NOT_FORWARDED | named and re.fullmatch(r"[\t -~\xa0-\xff]*", value):
             yield name, value
 
 

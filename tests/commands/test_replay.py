@@ -28,7 +28,7 @@ def recording(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def replaying(*arguments: str | Path) -> Iterator[str]:
-    """The URL of a replay whose command waits."""
+    """Run replay with a command that waits, and yield the URL of the server."""
     command = ["sh", "-c", 'echo "$OLLAMA_HOST"; read x']
     with start("replay", *arguments, "--", *command) as process:
         assert process.stdout
@@ -39,9 +39,9 @@ def replaying(*arguments: str | Path) -> Iterator[str]:
     assert process.returncode == 0
 
 
-def test_without_a_command_it_says_where_and_serves_until_interrupted(recording: Path) -> None:
+def test_without_a_command_it_prints_its_url_and_serves_until_interrupted(recording: Path) -> None:
     with start("replay", recording) as process:
-        expect(process.stderr, b"replay: serving 1 recordings; end with Ctrl-C\n")
+        expect(process.stderr, b"replay: serving 1 recording; stop with Ctrl-C\n")
         assert process.stdout
         url = process.stdout.readline().decode()
         assert call("send", "hi", "-m", "m", env={"OLLAMA_HOST": url}).stdout == CHAT
@@ -50,8 +50,8 @@ def test_without_a_command_it_says_where_and_serves_until_interrupted(recording:
     assert process.returncode == -signal.SIGINT
 
 
-def asked(name: str) -> tuple[str, dict[str, Any]] | None:
-    """The path and the body of a recorded request, if send could have sent it."""
+def request_of(name: str) -> tuple[str, dict[str, Any]] | None:
+    """Return the path and the body of a recorded request, if send could have sent it."""
     head, _, body = (STREAMS / f"{name}.req").read_bytes().partition(b"\r\n\r\n")
     method, path, _ = head.split(b" ", 2)
     with contextlib.suppress(ValueError):
@@ -60,64 +60,64 @@ def asked(name: str) -> tuple[str, dict[str, Any]] | None:
     return None
 
 
-ASKED = {name: request for name, request in ((name, asked(name)) for name in NAMES) if request}
+REQUESTS = {name: request for name, request in ((name, request_of(name)) for name in NAMES) if request}
 
 
 @pytest.fixture(scope="module")
 def sent() -> dict[str, tuple[int, bytes]]:
-    """What send made of each recorded answer when it came from the server."""
+    """The status and output of send for each recorded response, as the server sent it."""
     results = {}
     with serve(lambda exchange: send_raw(raw_of(name))(exchange)) as server:
-        for name in ASKED:
+        for name in REQUESTS:
             results[name] = send(server.url, name)
     return results
 
 
 def send(url: str, name: str) -> tuple[int, bytes]:
-    path, body = ASKED[name]
+    path, body = REQUESTS[name]
     options = ["-g"] if path == "/api/generate" else []
     result = call("send", *options, "--body", "-", stdin=json.dumps(body).encode(), env={"OLLAMA_HOST": url})
     return result.returncode, result.stdout
 
 
-def test_the_recorded_requests_are_there() -> None:
-    assert len(ASKED) > 30
-    assert {path for path, _ in ASKED.values()} == {"/api/chat", "/api/generate"}
+def test_both_endpoints_are_covered() -> None:
+    assert len(REQUESTS) > 30
+    assert {path for path, _ in REQUESTS.values()} == {"/api/chat", "/api/generate"}
 
 
-def test_what_send_printed_is_served_as_it_was(sent: dict[str, tuple[int, bytes]], tmp_path: Path) -> None:
-    """Every recording as a file of its own, in the order of the requests."""
-    files = [tmp_path / name for name in ASKED]
+def test_the_output_of_send_is_served_unchanged(sent: dict[str, tuple[int, bytes]], tmp_path: Path) -> None:
+    """Every recording as a file of its own, in the order of the requests; without those that look truncated."""
+    files = [tmp_path / name for name in REQUESTS]
     for file in files:
         file.write_bytes(sent[file.name][1])
     for endpoint in ("/api/chat", "/api/generate"):
-        names = [name for name in ASKED if ASKED[name][0] == endpoint and not is_bare_error(sent[name][1])]
+        names = [name for name in REQUESTS if REQUESTS[name][0] == endpoint and not is_ambiguous(sent[name])]
         with replaying(*(tmp_path / name for name in names)) as url:
             assert {name: send(url, name) for name in names} == {name: sent[name] for name in names}
 
 
-def is_bare_error(stream: bytes) -> bool:
-    """It does not tell its endpoint: see the tests of the recordings themselves."""
-    return stream.startswith(b'{"error"')
+def is_ambiguous(result: tuple[int, bytes]) -> bool:
+    """True for an error line alone, which does not name its endpoint, and for an object without done."""
+    return result[1].startswith(b'{"error"') or (result[0] == 3 and result[1].count(b"\n") == 2)
 
 
-def test_request_lines_tell_the_answers_apart(sent: dict[str, tuple[int, bytes]], tmp_path: Path) -> None:
+def test_a_request_is_answered_by_its_own_recording(sent: dict[str, tuple[int, bytes]], tmp_path: Path) -> None:
     file = tmp_path / "recording"
     with file.open("wb") as out:
-        for name, (path, body) in ASKED.items():
+        for name, (path, body) in REQUESTS.items():
             out.write(json.dumps({"request": {"path": path, "body": body}}).encode() + b"\n" + sent[name][1])
     with replaying(file) as url:
-        assert {name: send(url, name) for name in ASKED} == sent
+        assert {name: send(url, name) for name in REQUESTS} == sent
 
 
-def test_a_recorded_body_may_come_straight_from_the_server(recording: Path) -> None:
+def test_the_body_of_a_response_is_a_recording(recording: Path) -> None:
     result = call("replay", STREAMS / "chat-load.ndjson", "--", "send", "--load")
     assert (result.returncode, result.stdout) == (0, body_of("chat-load") + b"\n")
     result = call("replay", "-", "--", "send", "hi", stdin=CHAT)
     assert (result.returncode, result.stdout, result.stderr) == (0, CHAT, b"")
 
 
-def test_a_whole_object_is_served_whole(tmp_path: Path) -> None:
+def test_an_object_is_served_without_its_newline(tmp_path: Path) -> None:
     request = {"request": {"path": "/api/chat", "body": {}}, "status": 200, "content_type": "application/json"}
     for body in (b'{"done":true}\n', b'{"done":true}', b""):
         (tmp_path / "recording").write_bytes(json.dumps(request).encode() + b"\n" + body)
@@ -137,7 +137,7 @@ def ask(url: str, method: str, path: str, body: bytes = b"", **headers: str) -> 
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("DELETE", 304)])
-def test_an_answer_without_a_body_has_none(method: str, status: int, tmp_path: Path) -> None:
+def test_a_response_without_a_body_has_none(method: str, status: int, tmp_path: Path) -> None:
     line = {"request": {"method": method, "path": "/x", "body": {}}, "status": status, "content_type": "text/plain"}
     (tmp_path / "recording").write_text(json.dumps(line))
     with replaying(tmp_path / "recording") as url:
@@ -145,52 +145,134 @@ def test_an_answer_without_a_body_has_none(method: str, status: int, tmp_path: P
 
 
 NDJSON, JSON = "application/x-ndjson", "application/json; charset=utf-8"
-REQUESTS = [
-    # method, path, body, headers, status, type, body of the answer
-    ("POST", "/api/chat", b"{}", {}, 200, NDJSON, CHAT),
+TEXT = "text/plain; charset=utf-8"
+FOLDED = {"role": "assistant", "content": json.loads(body_of("chat-nostream"))["message"]["content"]}
+INFORMATION = [
+    # method, path, body, headers, status, type, and a part of the body of the response
     ("POST", "/api/chat?x=1", b"not JSON", {}, 200, NDJSON, CHAT),
     ("POST", "/api/chat", b"[" * 100_000, {}, 200, NDJSON, CHAT),
-    ("POST", "/api/generate", b"{}", {}, 404, JSON, b'{"error": "no recording answers this request to /api/generate"}'),
-    ("GET", "/", b"", {}, 200, "text/plain; charset=utf-8", b"Ollama is running"),
-    ("HEAD", "/", b"", {}, 200, "text/plain; charset=utf-8", b""),
+    (
+        "POST",
+        "/api/chat",
+        b'{"stream":false}',
+        {},
+        200,
+        JSON,
+        json.dumps(FOLDED, ensure_ascii=False, separators=(",", ":")).encode(),
+    ),
+    ("GET", "/", b"", {}, 200, TEXT, b"Ollama is running"),
+    ("HEAD", "/", b"", {}, 200, TEXT, b""),
     ("GET", "/api/version", b"", {}, 200, JSON, b'{"version":"0.0.0"}'),
-    ("GET", "/?x=1", b"", {}, 404, "text/plain", b"404 page not found"),
-    ("GET", "/api/chat", b"", {}, 404, "text/plain", b"404 page not found"),
-    ("PUT", "/api/version", b"", {}, 404, "text/plain", b"404 page not found"),
+    ("GET", "/api/tags", b"", {}, 200, JSON, b'{"models":[{"name":"plain:latest","model":"plain:latest",'),
+    ("GET", "/api/ps", b"", {}, 200, JSON, b'"expires_at"'),
+    ("POST", "/api/show", b'{"model":"plain"}', {}, 200, JSON, b'"capabilities":["completion",'),
+    ("POST", "/api/show", b'{"name":"plain:latest"}', {}, 200, JSON, b'"capabilities"'),
+    ("POST", "/api/show", b'{"model":"x"}', {}, 404, JSON, b'{"error":"model \'x\' not found"}'),
     ("POST", "/api/chat", b"{}", {"Host": "evil.example"}, 403, None, b""),
-    ("POST", "/api/chat", b"{}", {"Origin": "http://evil.example"}, 403, None, b""),
+    ("GET", "/api/tags", b"", {"Sec-Fetch-Site": "cross-site"}, 403, None, b""),
 ]
 
 
-def test_every_kind_of_request_is_answered(recording: Path) -> None:
-    with replaying(recording) as url:
-        for method, path, body, headers, *answer in REQUESTS:
-            assert list(ask(url, method, path, body, **headers)) == answer, (method, path)
+def test_requests_about_the_server_are_answered_and_web_pages_refused(recording: Path) -> None:
+    with start("replay", recording, recording, recording) as process:
+        assert process.stdout
+        url = process.stdout.readline().decode().strip()
+        for method, path, body, headers, status, content_type, part in INFORMATION:
+            seen = ask(url, method, path, body, **headers)
+            assert seen[:2] == (status, content_type), (method, path)
+            assert part in seen[2]
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM  # nothing was a mismatch
+    assert stderr.splitlines()[1:] == [
+        b"replay: refused POST /api/chat: its Host is 'evil.example', not a name of this machine",
+        b"replay: refused GET /api/tags: sent by a web page (cross-site)",
+    ]
 
 
-def test_an_unmatched_request_fails_clearly(recording: Path) -> None:
-    result = call("replay", recording, "--", "send", "-g", "hi")
-    assert result.returncode == 1
-    assert b"send: no recording answers this request to /api/generate (status code: 404)" in result.stderr
+@pytest.fixture
+def stamped(tmp_path: Path) -> Path:
+    """A recording with its request: "hi" to the model m."""
+    path = tmp_path / "stamped.ndjson"
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+    path.write_bytes(json.dumps({"request": {"path": "/api/chat", "body": body}}).encode() + b"\n" + CHAT)
+    return path
 
 
-def test_a_recording_that_was_used_up_says_so(tmp_path: Path) -> None:
-    (tmp_path / "r").write_bytes(b'{"request":{"path":"/api/chat","body":{"model":"x"}}}\n' + body_of("chat-stream"))
-    result = call("replay", tmp_path / "r", "--", "sh", "-c", f"{BIN}/send one; {BIN}/send two")
-    left = "no recording is left for this request to /api/chat: each answers one; name the file again"
-    assert result.stderr.decode() == f"send: {left} (status code: 404)\n"
-    assert (result.returncode, result.stdout.count(b'"done":true')) == (1, 1)
+@pytest.mark.parametrize(("script", "status"), [("send no", 1), ("send no || true", 1), ("send no; exit 7", 7)])
+def test_a_mismatch_shows_the_nearest_recording_and_fails_the_run(script: str, status: int, stamped: Path) -> None:
+    result = call("replay", stamped, "--", "sh", "-c", f"PATH={BIN}:$PATH; {script} > /dev/null")
+    difference = 'messages[0].content: recorded "hi", requested "no"'
+    text = f"no recording matches POST /api/chat; nearest is {stamped}:1: {difference}"
+    assert result.stderr.decode().splitlines() == [
+        f"replay: {text}",
+        f"send: {text} (status code: 404)",
+        "replay: 1 request matched no recording",
+    ]
+    assert result.returncode == status
+
+
+def test_an_openai_client_gets_the_mismatch_as_an_error_object(stamped: Path) -> None:
+    with start("replay", stamped) as process:
+        assert process.stdout
+        url = process.stdout.readline().decode().strip()
+        status, _, body = ask(url, "POST", "/v1/chat/completions", b"{}")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 1
+    text = "no recording of POST /v1/chat/completions; recorded: POST /api/chat"
+    assert (status, json.loads(body)) == (404, {"error": {"message": text, "type": "not_found_error"}})
+
+
+OPTIONS: list[tuple[list[str], str, int, list[str]]] = [
+    # options, a script, the status, stderr ("F" is the recording)
+    ([], "send hi; send hi", 1, ["no recording is left for POST /api/chat: its one recording has answered already;"]),
+    (["--repeat"], "send hi; send hi", 0, []),
+    (["--match", "path"], "send no", 0, ["1 request differed from the recording that answered"]),
+    (["--match", "model"], "send -m m no", 0, ["1 request differed from the recording that answered"]),
+    (["--match", "model"], "send -m x hi", 1, ['model: recorded "m", requested "x"']),
+    (["--strict"], "true", 1, ["1 of 1 recording not used; first: F:1"]),
+    (["--strict"], "send hi", 0, []),
+    (["--strict", "-q"], "exit 3", 3, []),
+    (
+        ["-v"],
+        "send hi",
+        0,
+        ["POST /api/chat: F:1", "1 request answered from 1 of 1 recording, 0 without a match, 0 inj"],
+    ),
+    (
+        ["-v", "--match=path"],
+        "send no",
+        0,
+        ['POST /api/chat: F:1 (messages[0].content: recorded "hi", requested "no")'],
+    ),
+    (["--fault", "status:503@1"], "send --retry 1 hi", 0, []),
+    (["--fault=eof:3@1", "--strict"], "send hi; [ $? = 3 ] && send hi", 0, []),
+    (["--fault=reset@1", "-v"], "send hi; send hi", 0, ["POST /api/chat: injected reset:0@1"]),
+    (["--fault=error:1", "-v"], "send hi; send hi; [ $? = 1 ]", 0, ["POST /api/chat: F:1, injected error:1"]),
+    (["--fault=error:999"], "send hi", 0, []),
+]
+
+
+@pytest.mark.parametrize(("options", "script", "status", "lines"), OPTIONS)
+def test_options(options: list[str], script: str, status: int, lines: list[str], stamped: Path) -> None:
+    result = call("replay", *options, stamped, "--", "sh", "-c", f"PATH={BIN}:$PATH; {{ {script}; }} 2>/dev/null >&2")
+    assert result.returncode == status
+    stderr = result.stderr.decode()
+    assert bool(stderr) == bool(lines)
+    for line in lines:
+        assert f"replay: {line.replace('F:', f'{stamped}:')}" in stderr or (not line[0].isdigit() and line in stderr)
 
 
 @pytest.mark.parametrize(
     ("env", "model"), [({}, "plain"), ({"OLLAMA_MODEL": ""}, "plain"), ({"OLLAMA_MODEL": "a"}, "a")]
 )
-def test_the_model_of_the_recording_is_set_where_none_is(recording: Path, env: dict[str, str], model: str) -> None:
+def test_the_model_of_the_recording_is_the_default(recording: Path, env: dict[str, str], model: str) -> None:
     result = call("replay", recording, "--", "sh", "-c", 'echo "$OLLAMA_MODEL"', env=env)
     assert (result.returncode, result.stdout.decode(), result.stderr) == (0, f"{model}\n", b"")
 
 
-def test_without_a_model_in_the_recording_none_is_set(tmp_path: Path) -> None:
+def test_a_recording_without_a_model_sets_none(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(b'{"response":"","done":true}\n')
     result = call("replay", tmp_path / "recording", "--", "sh", "-c", 'echo "${OLLAMA_MODEL-unset}"')
     assert result.stdout == b"unset\n"
@@ -200,14 +282,14 @@ STAMPED = b"".join(
     b'{"response":"%d","done":%s,"elapsed":%d}\n' % (number, b"true" if number == 3 else b"false", number * 10**8)
     for number in range(1, 4)
 )
-WHOLE = (
+OBJECT = (
     b'{"request":{"path":"/api/generate"},"content_type":"application/json"}\n' + STAMPED.splitlines(keepends=True)[-1]
 )
 
 
-@pytest.mark.parametrize("stream", [STAMPED, WHOLE])
+@pytest.mark.parametrize("stream", [STAMPED, OBJECT])
 @pytest.mark.parametrize(("speed", "at_least_s"), [("1", 0.3), ("2", 0.15), ("0", 0)])
-def test_speed(stream: bytes, speed: str, at_least_s: float, tmp_path: Path) -> None:
+def test_lines_are_sent_at_the_recorded_times(stream: bytes, speed: str, at_least_s: float, tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(stream)
     with replaying("--speed", speed, tmp_path / "recording") as url:
         begin = time.monotonic()
@@ -217,23 +299,30 @@ def test_speed(stream: bytes, speed: str, at_least_s: float, tmp_path: Path) -> 
     assert body.endswith(b'{"response":"3","done":true}' + b"\n" * (stream == STAMPED))
 
 
-def test_as_fast_as_can_be_is_the_default(tmp_path: Path) -> None:
+def test_by_default_nothing_is_delayed(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(STAMPED.replace(b"300000000", b"999999999999999"))
     assert call("replay", tmp_path / "recording", "--", "send", "-g", "-m", "m", "hi").returncode == 0
 
 
+FAULT = "eof, reset, error or stall with :K, or status:CODE, with @N or not"
 WRONG = [
-    ([], b"", "no recording; write 'replay FILE ... -- COMMAND'"),
-    (["--", "true"], b"", "no recording; write 'replay FILE ... -- COMMAND'"),
+    ([], b"", "no FILE given; usage: replay FILE ... -- COMMAND"),
+    (["--", "true"], b"", "no FILE given; usage: replay FILE ... -- COMMAND"),
     (["missing", "--", "true"], b"", "missing: No such file or directory"),
-    (["-", "--", "true"], b"", "standard input: no recording in it"),
-    (["-", "--", "true"], b'{"role":"user"}\n', "standard input: no recording in it"),
+    (["-", "--", "true"], b"", "standard input: contains no recording"),
+    (["-", "--", "true"], b'{"role":"user"}\n', "standard input: contains no recording"),
     (["-", "--", "true"], CHAT + b"what?\n", "standard input:21: not JSON: Expecting value at column 1"),
     (["-", "--", "/no/such/command"], CHAT, "/no/such/command: No such file or directory"),
     (["-", "--", "/"], CHAT, "/: Permission denied"),
     (["--speed", "fast", "-"], CHAT, "--speed: must be a number, 0 or more, not 'fast'; see 'replay --help'"),
     (["--speed=-1", "-"], CHAT, "--speed: must be a number, 0 or more, not '-1'; see 'replay --help'"),
     (["--speed=nan", "-"], CHAT, "--speed: must be a number, 0 or more, not 'nan'; see 'replay --help'"),
+    (["--match", "x", "-"], CHAT, "--match: must be request, path or model, not 'x'; see 'replay --help'"),
+    (["--port", "65536", "-"], CHAT, "--port: must be a port, 0 to 65535, not '65536'; see 'replay --help'"),
+    *(
+        (["--fault", each, "-"], CHAT, f"--fault: must be {FAULT}, not '{each}'; see 'replay --help'")
+        for each in ("x", "status")
+    ),
 ]
 
 

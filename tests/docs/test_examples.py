@@ -70,7 +70,17 @@ AGENTS = [
 @pytest.mark.parametrize("agent", AGENTS)
 def test_an_agent_uses_its_tools(tmp_path: Path, agent: str) -> None:
     (tmp_path / "notes").write_text("12345")
-    done = run("replay", RECORDINGS / "agent.ndjson", "--", "sh", "-c", agent.replace("?", r"\?"), cwd=tmp_path)
+    done = run(
+        "replay",
+        "-q",
+        "--match=path",
+        RECORDINGS / "agent.ndjson",
+        "--",
+        "sh",
+        "-c",
+        agent.replace("?", r"\?"),
+        cwd=tmp_path,
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     shown = done.stdout.decode()
     assert "tool calculate: 391" in shown
@@ -191,7 +201,7 @@ def test_classify_labels_each_row(tmp_path: Path) -> None:
 
 def test_classify_runs_on_a_recording(tmp_path: Path) -> None:
     (tmp_path / "tickets.csv").write_text(CSV)
-    script = f"replay {STREAMS}/chat-format-json.ndjson -- sh {EXAMPLES}/classify.sh tickets.csv text"
+    script = f"replay --repeat {STREAMS}/chat-format-json.ndjson -- sh {EXAMPLES}/classify.sh tickets.csv text"
     done = sh(script, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode() == CSV.replace("text\n", "text,label\n", 1).replace('crashes"', 'crashes",').replace(
@@ -202,7 +212,7 @@ def test_classify_runs_on_a_recording(tmp_path: Path) -> None:
 def test_compare_shows_the_rates_of_each_model(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("one\ntwo\n")
     recordings = f"{EXAMPLES}/recordings/sky.ndjson " * 4
-    script = f"replay {recordings} -- sh {EXAMPLES}/compare.sh prompts.txt a b/c"
+    script = f"replay -q --match path {recordings} -- sh {EXAMPLES}/compare.sh prompts.txt a b/c"
     done = sh(script, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     shown = done.stdout.decode()
@@ -216,13 +226,13 @@ def test_a_job_passes(example: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"all tests passed\n", b"")
 
 
-def test_a_job_fails_when_a_cut_answer_passes(tmp_path: Path) -> None:
+def test_the_job_fails_when_a_truncated_answer_passes(tmp_path: Path) -> None:
     broken = (EXAMPLES / "ci.sh").read_text().replace("extract-content", "extract-content || true")
     broken = broken.replace('here=$(cd "$(dirname "$0")/.." && pwd)', f"here={ROOT}")
     (tmp_path / "ci.sh").write_text(broken)
     done = sh("sh ci.sh", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == b"a cut answer passed for a whole one\n"
+    assert done.stderr == b"a truncated answer passed as complete\n"
 
 
 @pytest.mark.parametrize(
@@ -234,6 +244,8 @@ def test_a_job_fails_when_a_cut_answer_passes(tmp_path: Path) -> None:
 )
 def test_a_thinking_budget_asks_again_only_when_it_is_exceeded(budget: str, recordings: list[str], answer: str) -> None:
     files = " ".join(f"{RECORDINGS}/{name}.ndjson" for name in recordings)
-    script = f"replay -q {files} -- python3 {EXAMPLES}/thinking_budget.py thinker {budget} 'What is 17 × 23?'"
+    script = (
+        f"replay -q --match path {files} -- python3 {EXAMPLES}/thinking_budget.py thinker {budget} 'What is 17 × 23?'"
+    )
     result = sh(script)
     assert (result.returncode, result.stdout.decode(), result.stderr) == (0, answer, b"")

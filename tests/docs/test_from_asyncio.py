@@ -34,7 +34,9 @@ async def read(client: Client, enough: int = 1000) -> list[Any]:
 
 def test_it_prints_the_answer() -> None:
     recording = ROOT / "examples" / "recordings" / "sky.ndjson"
-    done = sh(f"replay {recording} -- python3 {ROOT}/examples/from_asyncio.py qwen3 'Why is the sky blue?'")
+    done = sh(
+        f"replay -q --match path {recording} -- python3 {ROOT}/examples/from_asyncio.py qwen3 'Why is the sky blue?'"
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == sh(f"extract-content -n {recording}").stdout + b"\n"
 

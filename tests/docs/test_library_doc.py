@@ -21,7 +21,7 @@ assert len(BLOCKS) == PAGE.count("\n```") / 2, "a block of another language is n
 def test_a_block_runs(recordings: str, block: str, tmp_path: Path) -> None:
     (tmp_path / "block.py").write_text(block, encoding="utf-8")
     names = [str(ROOT / "examples" / "recordings" / f"{name}.ndjson") for name in recordings.split()]
-    serve = f"replay {' '.join(names)} -- " if names else ""
+    serve = f"replay -q --match path --repeat {' '.join(names)} -- " if names else ""
     done = sh(f"exec {serve}python3 block.py", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout or not names

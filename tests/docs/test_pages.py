@@ -63,7 +63,8 @@ def test_a_block_does_what_it_shows(page: str, recordings: str, language: str, b
         script = f"set -e\n{block}"
     (tmp_path / "script").write_text(script, encoding="utf-8")
     done = sh(
-        f"git init -q . && touch new && git add -N new; exec replay {' '.join(names)} -- sh ../script 2>&1",
+        "git init -q . && touch new && git add -N new; "
+        f"exec replay -q --match path --repeat {' '.join(names)} -- sh ../script 2>&1",
         cwd=work,
         env={"OSTREAM": str(ROOT)},
     )

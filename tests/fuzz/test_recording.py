@@ -1,4 +1,4 @@
-"""Any lines are exchanges that a server can send, or NotNDJSON with file and line; a stamp comes off as it went on."""
+"""Any lines are exchanges that a server can send, or NotNDJSON with file and line; stamps are reversible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from ostream.errors import NotNDJSON
 from ostream.protocol.ndjson import split_lines
-from ostream.recording.format import Recordings, parse, request_line, stamp, unstamp
+from ostream.recording.folding import converted
+from ostream.recording.format import parse, request_line, stamp, unstamp
+from ostream.recording.matching import Recordings
 from tests.fuzz.given import LINES, OBJECT, TEXT
 
 
@@ -29,8 +31,13 @@ def test_a_recording(data: bytes, body: dict[str, Any]) -> None:
     recordings = Recordings(exchanges)
     assert recordings.model is None or isinstance(recordings.model, str)
     for path in {"/api/chat", "/api/generate", *(exchange.path for exchange in exchanges)}:
-        found = recordings.find(path, body)
-        assert found is None or found.path == path
+        found = recordings.find("POST", path, body)
+        assert found is None or found.exchange.path == path
+        assert found or recordings.explain("POST", path, body).startswith("no recording")
+    for exchange in exchanges:
+        for stream in (True, False):
+            response = converted(exchange, {"stream": stream})
+            assert all(isinstance(line, bytes) for line, _ in response.lines)
 
 
 @given(LINES, st.integers(0, 10**19 - 1))
@@ -47,6 +54,6 @@ def test_a_request_line(path: str, body: Any, status: Any, content_type: Any) ->
     try:
         line = request_line(path, body, status, content_type)
     except ValueError:
-        return  # NaN in a body, which no body that was sent can hold
+        return  # NaN, which no JSON body contains
     (exchange,) = parse([line], "file")
     assert exchange.path == path

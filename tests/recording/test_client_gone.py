@@ -1,4 +1,4 @@
-"""The loopback server knows when its client leaves, though nothing is sent."""
+"""The loopback server notices that its client has left, although nothing is sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def connect(server: Server) -> socket.socket:
 
 @contextlib.contextmanager
 def waiting_for_a_client() -> Iterator[tuple[Server, threading.Event, list[bool]]]:
-    """A server that answers nothing while its client is there; tells when it waits, and who had left."""
+    """A server that waits until its client leaves: the server, when it waits, and whether the client had left."""
     waits, left = threading.Event(), []
 
     def respond(exchange: RequestHandler) -> None:
@@ -38,7 +38,7 @@ def waiting_for_a_client() -> Iterator[tuple[Server, threading.Event, list[bool]
         yield server, waits, left
 
 
-def test_a_client_that_leaves_is_noticed_though_nothing_is_sent(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_client_that_leaves_is_noticed(capfd: pytest.CaptureFixture[str]) -> None:
     with waiting_for_a_client() as (server, waits, left):
         for leave in (lambda client: client.close(), lambda client: client.shutdown(socket.SHUT_WR)):
             with connect(server) as client:
@@ -52,30 +52,30 @@ def test_a_client_that_leaves_is_noticed_though_nothing_is_sent(capfd: pytest.Ca
     assert capfd.readouterr().err == ""
 
 
-def test_a_client_that_asks_again_has_not_left() -> None:
-    asked: list[bytes] = []
-    is_asked, is_asked_again = threading.Event(), threading.Event()
+def test_a_client_that_sends_its_next_request_has_not_left() -> None:
+    bodies: list[bytes] = []
+    received_first, sent_again = threading.Event(), threading.Event()
 
     def respond(exchange: RequestHandler) -> None:
         with exchange.watched() as client:
-            asked.append(exchange.body)
-            is_asked.set()
-            assert is_asked_again.wait(20)
+            bodies.append(exchange.body)
+            received_first.set()
+            assert sent_again.wait(20)
             assert not wait_ready(None, 0, client, iter([0.1, 0]).__next__)
         exchange.send_body(200, None, exchange.body)
 
     with serve(respond) as server, connect(server) as client:
         client.sendall(post(body=b"one"))
-        assert is_asked.wait(20)
+        assert received_first.wait(20)
         client.sendall(post(body=b"two"))
-        is_asked_again.set()
-        said = b""
-        while not said.endswith(b"two"):
-            said += client.recv(1000)
-    assert asked == [b"one", b"two"]
+        sent_again.set()
+        received = b""
+        while not received.endswith(b"two"):
+            received += client.recv(1000)
+    assert bodies == [b"one", b"two"]
 
 
-def test_a_connection_can_be_ended_by_another_thread() -> None:
+def test_another_thread_can_disconnect_the_client() -> None:
     exchanges: list[RequestHandler] = []
 
     def respond(exchange: RequestHandler) -> None:

@@ -1,34 +1,40 @@
-"""The loopback server answers as a real one does, and no web page can drive it."""
+"""The loopback server frames its responses as Ollama does, limits what it reads, and refuses web pages."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 
-from ostream.recording.http_server import WHOLE_LIMIT, RequestHandler, Server
+from ostream.errors import RequestError
+from ostream.recording.http_server import RequestHandler, Server, free_port
+from ostream.recording.request_handler import BODY_LIMIT, CHUNKED_ABOVE, LARGE_BODY
+from tests.process import ROOT
 from tests.server import send_raw, serve
 
 LINES = [b'{"a":1}\n', b'{"b":2}\n']
 
 
-def talk(url: str, *requests: bytes) -> bytes:
-    """Everything a server says on one connection to these requests, until it closes it."""
+def exchange_bytes(url: str, *requests: bytes) -> bytes:
+    """Send requests on one connection, and return all that the server sends until it closes it, without dates."""
     with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as connection:
         for request in requests:
             connection.sendall(request)
-        with contextlib.suppress(OSError):  # it may be gone
+        with contextlib.suppress(OSError):  # the server may have closed it
             connection.shutdown(socket.SHUT_WR)
-        said = b""
+        received = b""
         for data in iter(lambda: connection.recv(1 << 16), b""):
-            said += data
-        return re.sub(rb"Date: [^\r]*\r\n", b"", said)
+            received += data
+        return re.sub(rb"Date: [^\r]*\r\n", b"", received)
 
 
 def stream(exchange: RequestHandler) -> None:
@@ -43,19 +49,19 @@ def post(*headers: str, body: bytes = b"{}", version: str = "1.1") -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
-def test_a_stream_is_one_http_chunk_for_each_line() -> None:
+def test_each_line_of_a_stream_is_an_http_chunk() -> None:
     with serve(stream) as server:
-        said = talk(server.url, post("Host: localhost"))
-    assert said == (
+        received = exchange_bytes(server.url, post("Host: localhost"))
+    assert received == (
         b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
         b'8\r\n{"a":1}\n\r\n8\r\n{"b":2}\n\r\n0\r\n\r\n'
     )
 
 
-def test_http_1_0_is_answered_to_the_end_of_the_connection() -> None:
+def test_http_1_0_responses_end_with_the_connection() -> None:
     with serve(stream) as server:
-        said = talk(server.url, post(version="1.0"), post(version="1.0"))
-    assert said == b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n" + b"".join(LINES)
+        received = exchange_bytes(server.url, post(version="1.0"), post(version="1.0"))
+    assert received == b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n" + b"".join(LINES)
 
 
 def test_a_connection_serves_several_requests() -> None:
@@ -64,8 +70,10 @@ def test_a_connection_serves_several_requests() -> None:
 
     with serve(respond) as server:
         get = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        said = talk(server.url, post("Host: localhost", body=b"one"), get, post("Host: [::1]:1", body=b"two"))
-    answers = said.split(b"HTTP/1.1 200 OK\r\n")[1:]
+        received = exchange_bytes(
+            server.url, post("Host: localhost", body=b"one"), get, post("Host: [::1]:1", body=b"two")
+        )
+    answers = received.split(b"HTTP/1.1 200 OK\r\n")[1:]
     assert [answer.partition(b"\r\n\r\n")[2] for answer in answers] == [
         b"POST/api/chatone",
         b"GET/x",
@@ -83,56 +91,74 @@ FOREIGN = [
     ("Host: localhost", "Origin: http://localhost"),
     ("Host: localhost", "Origin: null"),
     ("Host: localhost", "origin:"),
+    ("Host: localhost", "Sec-Fetch-Site: cross-site"),
+    ("Host: localhost", "sec-fetch-site: same-site"),
     ("Host: evil.test", "Host: localhost"),
 ]
 OWN = ["localhost", "LOCALHOST:1", "127.0.0.1", "127.8.9.1:11434", "[::1]", "[::1]:11434", "a.localhost", "0.0.0.0:1"]
 
 
+REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
 @pytest.mark.parametrize("headers", FOREIGN)
-def test_what_a_web_page_could_send_is_refused_with_an_empty_answer(headers: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("command", ["GET", "POST"])
+def test_a_request_of_a_web_page_is_refused_before_its_body_is_read(command: str, headers: tuple[str, ...]) -> None:
+    reports: list[str] = []
+    with Server(stream, report=reports.append) as server:
+        head = [
+            f"{command} /api/tags?x HTTP/1.1",
+            "Content-Length: 1000000000",
+            "Expect: 100-continue",
+            *headers,
+            "",
+            "",
+        ]
+        received = exchange_bytes(server.url, "\r\n".join(head).encode())
+    assert received == REFUSED
+    assert reports[0].startswith(f"refused {command} /api/tags: ")
+
+
+def test_refusals_are_reported_up_to_a_limit() -> None:
+    reports: list[str] = []
+    with Server(stream, report=reports.append) as server:
+        for _ in range(9):
+            exchange_bytes(server.url, post("Origin: null"))
+    assert reports == ["refused POST /api/chat: sent by a web page (null)"] * 5 + [
+        "more requests were refused; they are not reported"
+    ]
+
+
+@pytest.mark.parametrize("headers", [*((f"Host: {name}",) for name in OWN), ("Sec-Fetch-Site: same-origin",)])
+def test_a_request_to_this_machine_is_answered(headers: tuple[str, ...]) -> None:
     with serve(stream) as server:
-        said = talk(server.url, post(*headers))
-    assert said == b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
-    assert server.requests == []  # type: ignore[attr-defined]
+        assert b"200 OK" in exchange_bytes(server.url, post(*headers))
 
 
-@pytest.mark.parametrize("host", OWN)
-def test_every_name_of_this_machine_is_welcome(host: str) -> None:
-    with serve(stream) as server:
-        assert b"200 OK" in talk(server.url, post(f"Host: {host}"))
-
-
-@pytest.mark.parametrize("command", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
-def test_a_web_page_is_refused_whatever_it_asks(command: str) -> None:
-    with serve(stream) as server:
-        said = talk(server.url, f"{command} / HTTP/1.1\r\nHost: evil.test\r\n\r\n".encode())
-    assert said == b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
-
-
-@pytest.mark.parametrize("length", [0, 1, WHOLE_LIMIT, WHOLE_LIMIT + 1])
-def test_a_whole_answer_is_chunked_above_a_limit_as_by_the_real_server(length: int) -> None:
+@pytest.mark.parametrize("length", [0, 1, CHUNKED_ABOVE, CHUNKED_ABOVE + 1])
+def test_a_complete_body_is_chunked_above_a_limit(length: int) -> None:
     body = b"x" * length
 
     def respond(exchange: RequestHandler) -> None:
         exchange.send_body(404, "application/json", body)
 
     with serve(respond) as server:
-        said = talk(server.url, post("Host: localhost"))
-        head = talk(server.url, b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = exchange_bytes(server.url, post("Host: localhost"))
+        head = exchange_bytes(server.url, b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     begin = b"HTTP/1.1 404 Not Found\r\nContent-Type: application/json\r\n"
     with_length = begin + b"Content-Length: %d\r\n\r\n" % length
     chunked = begin + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (length, body)
-    assert said == (chunked if length > WHOLE_LIMIT else with_length + body)
+    assert received == (chunked if length > CHUNKED_ABOVE else with_length + body)
     assert head == with_length
 
 
 def test_headers_leave_with_the_first_bytes_of_the_body() -> None:
-    told, has_head = threading.Event(), threading.Event()
+    release, has_head = threading.Event(), threading.Event()
 
     def respond(exchange: RequestHandler) -> None:
         exchange.head(299, None, X_Mine="yes")
         has_head.set()
-        told.wait()
+        release.wait()
         exchange.end()
 
     with serve(respond) as server:
@@ -144,13 +170,13 @@ def test_headers_leave_with_the_first_bytes_of_the_body() -> None:
             with pytest.raises(BlockingIOError):
                 connection.recv(1)
             connection.settimeout(20)
-            told.set()
-            said = connection.recv(1 << 16)
-    assert said.startswith(b"HTTP/1.1 299 \r\nDate: ")
-    assert said.endswith(b"\r\nX-Mine: yes\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
+            release.set()
+            received = connection.recv(1 << 16)
+    assert received.startswith(b"HTTP/1.1 299 \r\nDate: ")
+    assert received.endswith(b"\r\nX-Mine: yes\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
 
 
-def cut(exchange: RequestHandler) -> None:
+def truncate(exchange: RequestHandler) -> None:
     exchange.head(200, "application/x-ndjson")
     exchange.chunk(LINES[0])
     exchange.truncate()
@@ -162,28 +188,100 @@ def reset(exchange: RequestHandler) -> None:
     exchange.reset()
 
 
-def test_a_killed_server_sends_nothing_more() -> None:
-    with serve(cut) as server:
-        said = talk(server.url, post("Host: localhost"))
-    assert said.endswith(b'\r\n\r\n8\r\n{"a":1}\n\r\n')
+def test_a_truncated_response_ends_without_the_last_http_chunk() -> None:
+    with serve(truncate) as server:
+        received = exchange_bytes(server.url, post("Host: localhost"))
+    assert received.endswith(b'\r\n\r\n8\r\n{"a":1}\n\r\n')
 
 
-def test_a_reset_tears_the_connection_down() -> None:
+def test_a_reset_resets_the_connection() -> None:
     with serve(reset) as server, pytest.raises(ConnectionResetError):
-        talk(server.url, post("Host: localhost"))
+        exchange_bytes(server.url, post("Host: localhost"))
 
 
-@pytest.mark.parametrize("length", ["", "x", "-1", "²"])
-def test_a_length_that_is_none_is_no_body(length: str) -> None:
+def echo(exchange: RequestHandler) -> None:
+    exchange.send_body(200, None, b"%d:%b" % (len(exchange.body), exchange.body[:9]))
+
+
+def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n", encoding: str = "chunked") -> bytes:
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: {encoding}\r\n\r\n".encode()
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + end
+
+
+BODIES = [
+    # a request, the status and the body of the response
+    (chunked(b"a", b"bc"), b"200", b"3:abc"),
+    (chunked(b"a", end=b"00;x=1\r\nTrailer: 1\r\n\r\n"), b"200", b"1:a"),
+    (chunked(b"x" * LARGE_BODY, b"x", b"x"), b"200", b"%d:xxxxxxxxx" % (LARGE_BODY + 2)),
+    (post(body=b"x" * (LARGE_BODY + 1)), b"200", b"%d:xxxxxxxxx" % (LARGE_BODY + 1)),
+    (chunked(end=b"%x\r\n" % (BODY_LIMIT + 1)), b"413", b""),
+    (chunked(end=b"-1\r\n"), b"400", b""),
+    (chunked(end=b"\r\n"), b"400", b""),
+    (chunked(end=b"1\r\nab\r\n0\r\n\r\n"), b"400", b""),
+    (chunked(encoding="gzip"), b"501", b""),
+    (f"POST / HTTP/1.1\r\nContent-Length: {BODY_LIMIT + 1}\r\n\r\n".encode(), b"413", b""),
+    *(
+        (f"POST / HTTP/1.1\r\nContent-Length: {each}\r\n\r\n".encode("latin-1"), b"400", b"")
+        for each in ("x", "-1", "²", "")
+    ),
+]
+
+
+@pytest.mark.parametrize(("request_", "status", "body"), BODIES, ids=range(len(BODIES)))
+def test_a_body_is_read_or_refused(request_: bytes, status: bytes, body: bytes) -> None:
+    reports: list[str] = []
+    with Server(echo, report=reports.append) as server:
+        received = exchange_bytes(server.url, request_)
+    assert received.startswith(b"HTTP/1.1 " + status)
+    assert received.endswith(b"\r\n\r\n" + body)
+    assert len(reports) == (status != b"200")
+
+
+def test_what_is_not_http_is_reported() -> None:
+    reports: list[str] = []
+    with Server(echo, report=reports.append) as server:
+        assert b"400" in exchange_bytes(server.url, b"what?\r\n\r\n")
+    assert len(reports) == 1
+
+
+def test_a_client_that_leaves_inside_its_request_gets_no_response(capfd: pytest.CaptureFixture[str]) -> None:
+    with serve(echo) as server:
+        for request in (post(body=b"abc")[:-1], chunked(b"abc")[:-9]):
+            assert exchange_bytes(server.url, request) == b""
+        assert server.requests == []  # type: ignore[attr-defined]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_client_is_invited_to_send_its_body_once_its_headers_are_accepted() -> None:
+    with serve(echo) as server, socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as client:
+        client.sendall(b"POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+        assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"x")
+        assert client.recv(1000).endswith(b"1:x")
+
+
+def test_large_bodies_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ostream.recording.http_server.ALL_BODIES", LARGE_BODY * 2)
+    arrived, release = threading.Semaphore(0), threading.Event()
+
     def respond(exchange: RequestHandler) -> None:
-        exchange.send_body(200, None, b"body: %b" % exchange.body)
+        arrived.release()
+        release.wait(20)
+        echo(exchange)
 
-    request = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n".encode("latin-1")
     with serve(respond) as server:
-        assert talk(server.url, request).endswith(b"\r\n\r\nbody: ")
+        request = post("Connection: close", body=b"x" * (LARGE_BODY + 1))
+        clients = [threading.Thread(target=exchange_bytes, args=(server.url, request)) for _ in range(2)]
+        for client in clients:
+            client.start()
+        assert arrived.acquire(timeout=20)
+        assert not arrived.acquire(timeout=0.3)
+        release.set()
+        for client in clients:
+            client.join()
 
 
-def wants_what_is_gone(exchange: RequestHandler) -> None:
+def sends_for_ever(exchange: RequestHandler) -> None:
     exchange.head(200, "application/x-ndjson")
     while True:
         exchange.chunk(b"x" * 65_536)
@@ -193,8 +291,8 @@ def has_a_bug(exchange: RequestHandler) -> None:
     raise ZeroDivisionError
 
 
-@pytest.mark.parametrize(("respond", "noise"), [(wants_what_is_gone, ""), (has_a_bug, "ZeroDivisionError")])
-def test_a_client_that_leaves_is_no_error_and_a_bug_is(
+@pytest.mark.parametrize(("respond", "noise"), [(sends_for_ever, ""), (has_a_bug, "ZeroDivisionError")])
+def test_a_traceback_is_printed_for_a_defect_but_not_for_a_client_that_leaves(
     respond: Callable[[RequestHandler], None], noise: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handled = threading.Event()
@@ -222,20 +320,20 @@ def test_requests_are_served_at_the_same_time() -> None:
         stream(exchange)
 
     with serve(respond) as server:
-        other = threading.Thread(target=talk, args=(server.url, post()))
+        other = threading.Thread(target=exchange_bytes, args=(server.url, post()))
         other.start()
-        assert b"200 OK" in talk(server.url, post())
+        assert b"200 OK" in exchange_bytes(server.url, post())
         other.join()
 
 
-def test_it_listens_on_this_machine_only() -> None:
+def test_it_listens_on_loopback_only() -> None:
     with serve(stream) as server:
         assert server.url == f"http://127.0.0.1:{server.server_port}"
         assert server.socket.getsockname()[0] == "127.0.0.1"
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc on this system")
-def test_a_server_that_nobody_asks_does_not_wake_up() -> None:
+def test_an_idle_server_does_not_wake_up() -> None:
     with serve(send_raw(b"")):
         before = switches()
         time.sleep(1)
@@ -244,6 +342,73 @@ def test_a_server_that_nobody_asks_does_not_wake_up() -> None:
 
 
 def switches() -> int:
-    """How often all threads of this process have waited for something."""
+    """Return how often the threads of this process have gone to sleep."""
     statuses = [path.read_text() for path in Path("/proc/self/task").glob("*/status")]
     return sum(int(re.findall(r"\nvoluntary_ctxt_switches:\s+(\d+)", status)[0]) for status in statuses)
+
+
+def test_a_port_can_be_chosen_and_is_free_afterwards() -> None:
+    port = free_port()
+    for _ in range(2):
+        with Server(echo, port) as server:
+            assert server.url == f"http://127.0.0.1:{port}"
+            with pytest.raises(RequestError, match=f"^port {port}: Address already in use$"):
+                Server(echo, port)
+            idle = socket.create_connection(("127.0.0.1", port), timeout=20)
+            idle.sendall(post())
+            assert idle.recv(1000)
+        assert idle.recv(1) == b"", "a connection that was left open is closed with the server"
+        idle.close()
+
+
+def test_more_clients_than_descriptors_wait_for_their_turn() -> None:
+    """Neither a failure nor a busy loop."""
+    script = """
+import resource, sys, threading, urllib.request
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+from ostream.recording.http_server import Server
+def respond(exchange):
+    with exchange.watched():
+        arrived.acquire(timeout=0.2)
+    exchange.send_body(200, None, b"x")
+arrived = threading.Semaphore(0)
+with Server(respond, report=lambda text: print(text, flush=True)) as server:
+    print(server.server_port, flush=True)
+    sys.stdin.read()
+    print(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        assert process.stdout
+        url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+        idle = [socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) for _ in range(3)]
+        time.sleep(1.5)  # longer than the server waits before it looks again
+        for connection in idle:
+            connection.close()
+        answers: list[bytes] = []
+        clients = [threading.Thread(target=lambda: answers.append(exchange_bytes(url, post()))) for _ in range(12)]
+        for client in clients:
+            client.start()
+        for client in clients:
+            client.join()
+        output, _ = process.communicate("")
+    assert [answer[-1:] for answer in answers] == [b"x"] * 12
+    note, cpu_s = output.splitlines()
+    assert note == "serving 2 connections at a time; raise 'ulimit -n' for more"
+    assert float(cpu_s) < 1.5
+
+
+def test_accept_waits_when_the_process_is_out_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    failures = [OSError(errno.EMFILE, "x"), OSError(errno.ECONNABORTED, "x")]
+
+    class Failing(Server):
+        def get_request(self) -> Any:
+            if failures:
+                raise failures.pop()
+            return super().get_request()
+
+    reports: list[str] = []
+    with Failing(echo, report=reports.append) as server:
+        assert exchange_bytes(server.url, post()).endswith(b"2:{}")
+    assert reports == ["serving 0 connections at a time; raise 'ulimit -n' for more"]

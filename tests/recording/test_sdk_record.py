@@ -28,17 +28,17 @@ except ollama.ResponseError as error:
 """
 
 
-def as_asked(exchange: RequestHandler) -> None:
+def respond_by_path(exchange: RequestHandler) -> None:
     names = {"/api/chat": "chat-stream", "/api/generate": "generate-nostream", "/api/tags": "tags"}
     send_raw(raw_of(names.get(exchange.path, "chat-unknown-model")))(exchange)
 
 
-def test_the_official_sdk_says_the_same_on_replay(tmp_path: Path) -> None:
+def test_the_official_sdk_gets_the_same_on_replay(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SDK)
-    recording, status, stdout = record_and_replay(as_asked, f"{sys.executable} script.py", tmp_path)
+    recording, status, stdout = record_and_replay(respond_by_path, f"{sys.executable} script.py", tmp_path)
     assert (status, stdout.count(b"\n")) == (0, 23)
-    asked = [(lines[0]["request"].get("method"), lines[0]["request"]["path"]) for lines in exchanges_of(recording)]
-    assert asked == [(None, "/api/chat"), (None, "/api/generate"), ("GET", "/api/tags"), (None, "/api/show")]
-    # The filters read the two responses, and leave out what is none.
+    requests = [(lines[0]["request"].get("method"), lines[0]["request"]["path"]) for lines in exchanges_of(recording)]
+    assert requests == [(None, "/api/chat"), (None, "/api/generate"), ("GET", "/api/tags"), (None, "/api/show")]
+    # The filters read the two responses and skip the other exchanges.
     collected = call("collect", stdin=recording)
     assert (collected.returncode, collected.stdout.count(b"\n")) == (0, 2)

@@ -1,0 +1,189 @@
+"""The file that exchanges are recorded in: recognised before it is changed, and appended to by complete exchanges."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+
+from ostream.errors import InputError, NotNDJSON, OutputError, RequestError, reason
+from ostream.protocol.error_lines import CHUNK, ERROR, REQUEST, line_kind
+from ostream.protocol.ndjson import decode_line, is_cut, is_torn, split_lines
+from ostream.recording.format import RecordedExchange, parse
+from ostream.system.files import append, locked, replace
+from ostream.system.input import BLOCK, input_name, open_input, read_blocks
+from ostream.system.output import Output, given_descriptor, open_output
+from ostream.system.polling import ReaderGone
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO, Callable, Iterator
+
+    from ostream.recording.proxy import ExchangeLog
+
+# How the lines of a recording begin. A last line without its end that begins otherwise is not deleted.
+_OWN_STARTS = (b'{"request":', b'{"model":', b'{"error":')
+
+
+def load(name: str) -> list[RecordedExchange]:
+    """Return the exchanges of the recording `name`; "-" is standard input.
+
+    Raises InputError for a file that cannot be read, and NotNDJSON with file and line number.
+    """
+    fd = open_input(name)
+    try:
+        batches = split_lines(read_blocks(fd, input_name(name)))
+        return parse((line for lines in batches for line in lines), input_name(name))
+    except NotNDJSON as error:
+        # A line that is too long to be split off has no number.
+        where = "" if error.lineno else f"{input_name(name)}: "
+        raise NotNDJSON(f"{where}{error}", error.line, error.lineno) from None
+    finally:
+        if fd:
+            os.close(fd)
+
+
+class RecordingFile:
+    """A file that exchanges are appended to.
+
+    `mode` is "new" (the file must be new or empty), "append", or "refresh": then the file is replaced by `close`, if
+    all went well. `note` is called with what was changed in the file before the first exchange, `report` with errors;
+    after an error that concerns the file nothing more is recorded, and `has_failed` is true.
+
+    Raises RequestError and OutputError for a file that cannot be used, InputError for one that is not a recording.
+    """
+
+    def __init__(self, name: str, mode: str, report: Callable[[str], object], note: Callable[[str], object]) -> None:
+        self.name = name
+        self.has_failed = False
+        self._report = report
+        self._note = note
+        self._is_open = True
+        self._new: IO[bytes] | None = None
+        if name == "-":
+            raise RequestError("-: standard output is COMMAND's", advice="use /dev/stdout to record there anyway")
+        self._out: Output | None = open_output(name, [], append=True)
+        if given_descriptor(name) is None and stat.S_ISREG(os.fstat(self._out.fd).st_mode):
+            os.close(self._out.fd)
+            self._out = None  # opened and locked for each exchange, so that several processes can record in it
+            self._check(mode)
+            if mode == "refresh":
+                self._new = tempfile.TemporaryFile()  # noqa: SIM115
+
+    def _check(self, mode: str) -> None:
+        """Refuse a file that is not a recording, and repair the end of one whose writer was killed."""
+        with locked(self.name, os.O_RDWR | os.O_APPEND) as fd:
+            size = os.fstat(fd).st_size
+            if not size:
+                return
+            if mode == "new":
+                # Typing 'record' for 'replay' must not change the recording.
+                raise RequestError(f"{self.name}: already holds data", advice="add to it with -a, or remove it first")
+            tail = _unfinished_line(fd, size)
+            is_torn_tail = is_cut(tail)
+            if not _is_recording(self.name, is_torn_tail):
+                raise InputError(f"{self.name}: not a recording; it was not changed", advice="choose another FILE")
+            if mode == "refresh":
+                return
+            if not is_torn_tail:
+                if tail:
+                    append(fd, b"\n")
+                return
+            where = "deleted"
+            if not tail.startswith(_OWN_STARTS):
+                where = f"moved to {self.name}.torn"
+                with locked(f"{self.name}.torn", os.O_RDWR | os.O_CREAT) as torn:
+                    append(torn, tail + b"\n")
+            os.ftruncate(fd, size - len(tail))
+            self._note(f"{self.name}: the last line is incomplete (its writer was killed?); {where}")
+
+    def add(self, log: ExchangeLog) -> bool:
+        """Append an exchange; False if it was not recorded, which has been reported."""
+        if not self._is_open:
+            return False
+        if log.omitted:
+            self._report(f"{log.omitted}; this exchange is not recorded")
+            self.has_failed = True
+            return False
+        try:
+            if log.failure:
+                raise OutputError(f"a temporary file: {reason(log.failure)}")
+            if self._new or self._out:
+                out = self._out or Output(self._new.fileno(), "a temporary file")  # type: ignore[union-attr]
+                for block in _blocks(log.spool):
+                    out.write_bytes(block)
+            else:
+                self._append(log.spool)
+        except (OSError, OutputError, InputError, ReaderGone) as error:
+            self._fail(error)
+            return False
+        return True
+
+    def _append(self, spool: IO[bytes]) -> None:
+        """Append to the regular file, under its lock."""
+        with locked(self.name, os.O_RDWR | os.O_APPEND) as fd:
+            size = os.fstat(fd).st_size
+            out = Output(fd, self.name)
+            try:
+                for block in _blocks(spool):
+                    out.write_bytes(block)
+                out.check()
+            except OutputError:
+                os.ftruncate(fd, size)  # an incomplete exchange would make the others unreadable
+                raise
+
+    def close(self, succeeded: bool = True) -> None:
+        """Finish the file. In the mode "refresh" it is replaced if the command succeeded and all was recorded."""
+        if self._out and self._is_open:
+            try:
+                self._out.close()
+            except OutputError as error:
+                self._fail(error)
+        if self._new:
+            if not succeeded or self.has_failed:
+                self._report(f"{self.name}: not replaced, because not everything succeeded")
+            elif self._new.tell():
+                replace(self.name, _blocks(self._new))
+            self._new.close()
+
+    def _fail(self, error: Exception) -> None:
+        if isinstance(error, ReaderGone):
+            text = "standard output: Broken pipe"
+        elif isinstance(error, FileNotFoundError):
+            text = f"{self.name}: was removed"
+        else:
+            text = str(error)
+        self._report(f"{text}; nothing more is recorded")
+        self.has_failed, self._is_open = True, False
+
+
+def _blocks(file: IO[bytes]) -> Iterator[bytes]:
+    file.seek(0)
+    return iter(lambda: file.read(BLOCK), b"")
+
+
+def _unfinished_line(fd: int, size: int) -> bytes:
+    """Return what follows the last newline of a file."""
+    blocks: list[bytes] = []  # from the end on
+    while size and not (blocks and b"\n" in blocks[-1]):
+        begin = max(0, size - BLOCK)
+        blocks.append(os.pread(fd, size - begin, begin))
+        size = begin
+    return b"".join(reversed(blocks)).rpartition(b"\n")[2]
+
+
+def _is_recording(name: str, has_torn_tail: bool) -> bool:
+    """True if the first line of a file is a line that record, send or a server writes."""
+    fd = open_input(name)
+    try:
+        batches = split_lines(read_blocks(fd, name))
+        first = next((line for lines in batches for line in lines if line.strip()), b"")
+        if has_torn_tail and is_torn(first):
+            return first.startswith(b'{"request":{"')
+        chunk = decode_line(first) or {}
+    except NotNDJSON:
+        return False
+    finally:
+        os.close(fd)
+    kind = line_kind(chunk)
+    return kind in (REQUEST, ERROR) or (kind == CHUNK and not chunk.keys().isdisjoint(("message", "response", "done")))

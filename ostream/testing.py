@@ -1,0 +1,173 @@
+"""Test code that talks to an Ollama server without a server: replay recordings, or record what they lack.
+
+    from ostream.testing import replay
+
+    def test_summary():
+        with replay("answers.ndjson", strict=True):
+            assert summarize("a long text") == "The sky is blue."
+
+The server runs in a thread of this process, and OLLAMA_HOST and OLLAMA_MODEL are set while the context is entered, for
+this process and those it starts. A request that no recording matches makes the context raise ReplayError on leaving,
+with the nearest recording and what differs, even if the code under test ignored the failure.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import sys
+
+from ostream.net.host import parse_host
+from ostream.net.tls import TLSConfig
+from ostream.recording.faults import parse_fault
+from ostream.recording.file import RecordingFile, load
+from ostream.recording.format import decode_body
+from ostream.recording.http_server import Server, free_port
+from ostream.recording.matching import MATCHES, Recordings
+from ostream.recording.recorder import Recorder
+from ostream.recording.replayer import Replayer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Iterator, Sequence, Union
+
+    from ostream.recording.request_handler import RequestHandler
+
+    Path = Union[str, "os.PathLike[str]"]
+
+__all__ = ["ReplayError", "ReplayServer", "Request", "free_port", "record_once", "replay"]
+
+Request = collections.namedtuple("Request", ["method", "path", "body"])
+Request.__doc__ = (
+    """A request that was received: `body` is its decoded JSON, {} if it had none, None if it is not JSON."""
+)
+
+
+class ReplayError(AssertionError):
+    """The code under test did not send the recorded requests. The text has one line for each problem."""
+
+
+class ReplayServer:
+    """The server of `replay` and `record_once`.
+
+    Attributes: `url`, for clients that do not read OLLAMA_HOST; `port`; `model`, the model of the first recording that
+    has one, or None; `requests`, the list of each `Request` received so far, in order.
+    """
+
+    def __init__(self, server: Server, model: str | None, requests: list[Request]) -> None:
+        self.url = server.url
+        self.port = server.server_port
+        self.model = model
+        self.requests = requests
+
+
+@contextlib.contextmanager
+def replay(
+    *files: Path,
+    match: str = "request",
+    repeat: bool = False,
+    strict: bool = False,
+    faults: Sequence[str] = (),
+    speed: float = 0,
+    port: int = 0,
+) -> Iterator[ReplayServer]:
+    """Serve recordings while the context is entered.
+
+    files: recordings, as `send`, `send --stamp` or `record` write them.
+    match: "request" (default): a request is answered by a recording of the same method, path and body, each recording
+        once; "model": or else by the next recording of the same path and model; "path": or of the same path.
+    repeat: answer a request any number of times, by the last recording of it.
+    strict: also fail when a recording was not used.
+    faults: failures to inject, KIND[:K][@N] as for `replay --fault`: "status:503@1", "eof:3", "reset", "stall:2".
+    speed: 1 for the recorded timing, 2 for twice as fast, 0 (default) for no delay.
+    port: the port on 127.0.0.1 (default: a free one).
+
+    Yields a ReplayServer. Raises InputError, NotNDJSON or RequestError for unusable files or arguments (ValueError for
+    `match` and `faults`), and ReplayError on leaving.
+    """
+    if match not in MATCHES:
+        raise ValueError(f"match must be one of {', '.join(MATCHES)}, not {match!r}")
+    parsed = [parse_fault(text) for text in faults]
+    recordings = Recordings((each for file in files for each in load(os.fspath(file))), match, repeat)
+    replayer = Replayer(recordings, speed, parsed)
+
+    def check() -> list[str]:
+        unused = recordings.unused if strict else []
+        return [*replayer.mismatches, *(f"{each.where}: this recording was not used" for each in unused)]
+
+    with _serving(replayer, recordings.model, port, check) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def record_once(
+    file: Path, host: str | None = None, refresh: bool = False, cacert: str | None = None, port: int = 0
+) -> Iterator[ReplayServer]:
+    """Replay `file`, and record in it what it lacks; the second run needs no server.
+
+    host: the server to record from (default: $OLLAMA_HOST, else http://127.0.0.1:11434).
+    refresh: ignore what the file holds, and replace it if the context is left without an exception.
+    cacert: a PEM file with certificate authorities to trust.
+    port: the port on 127.0.0.1 (default: a free one).
+
+    A response is recorded if it is complete and not a temporary failure (status 429 or 5xx). Credentials are not
+    recorded. Yields a ReplayServer. Raises RequestError or InputError for an unusable file or host, and ReplayError on
+    leaving if something could not be recorded.
+    """
+    name = os.fspath(file)
+    problems: list[str] = []
+    recording = RecordingFile(name, "refresh" if refresh else "append", problems.append, str)
+    recorded = [] if refresh or not os.path.getsize(name) else load(name)
+    target = parse_host(os.environ.get("OLLAMA_HOST") if host is None else host)
+    recorder = Recorder(target, recording, recorded, TLSConfig(cacert), problems.append)
+    succeeded = False
+
+    def check() -> list[str]:
+        recorder.finish()
+        return problems
+
+    try:
+        with _serving(recorder, recorder.recordings.model, port, check) as server:
+            yield server
+        succeeded = True
+    finally:
+        recording.close(succeeded)
+
+
+@contextlib.contextmanager
+def _serving(
+    respond: Callable[[RequestHandler], None], model: str | None, port: int, check: Callable[[], list[str]]
+) -> Iterator[ReplayServer]:
+    """Serve, with the environment set; then raise ReplayError for the problems that `check` returns."""
+    requests: list[Request] = []
+
+    def report(text: str) -> None:
+        print(f"ostream.testing: {text}", file=sys.stderr)
+
+    def respond_and_log(handler: RequestHandler) -> None:
+        requests.append(Request(handler.command, handler.path, decode_body(handler.body)))
+        respond(handler)
+
+    failure = None
+    with Server(respond_and_log, port, report) as server:
+        changes = server.environment(os.environ)
+        if model:
+            changes["OLLAMA_MODEL"] = model
+        saved = {name: os.environ.get(name) for name in changes}
+        os.environ.update(changes)
+        try:
+            yield ReplayServer(server, model, requests)
+        except Exception as error:
+            failure = error
+        finally:
+            for name, value in saved.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+    problems = check()
+    if problems:
+        # The exception of the code under test is probably a consequence; Python prints both.
+        raise ReplayError("\n".join(problems)) from failure
+    if failure:
+        raise failure
