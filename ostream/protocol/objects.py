@@ -156,7 +156,10 @@ class ChatResponse(Chunk):
     @property
     def message(self) -> Message:
         """The message, or the fragment of it that this chunk holds; an empty one is added if there is none."""
-        message = self.get("message")
+        try:
+            message = self["message"]
+        except KeyError:
+            message = None
         if type(message) is Message:
             return message
         if message is None or type(message) is dict:
