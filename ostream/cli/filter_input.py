@@ -8,12 +8,14 @@ import stat
 from operator import itemgetter
 
 from ostream.cli.filter_output import FilterOutput
+from ostream.cli.reports import Reports
 from ostream.errors import OK, IncompleteStream, InputError, NotNDJSON, OstreamError, worst
 from ostream.protocol.error_lines import (
     CHUNK,
     ERROR,
     KIND_KEYS,
     MESSAGE,
+    REPORT,
     REQUEST,
     is_openai_record,
     line_kind,
@@ -23,7 +25,7 @@ from ostream.protocol.error_lines import (
 )
 from ostream.protocol.ndjson import decode_lines, encode_line, is_torn, split_lines
 from ostream.system.input import input_name, open_input, read_blocks
-from ostream.system.polling import pollable_or_none
+from ostream.system.polling import is_pipe, pollable_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -91,6 +93,10 @@ class FilterInput:
         self.status = OK
         self.complete = 0
         self._files = [*options.files] or ["-"]
+        if "-" in self._files and is_pipe(0):
+            from ostream.system.pipe_reader import lock_input
+
+            lock_input()
         self.output = FilterOutput(diagnostics, self._files, options.write_to, options.raw_terminal)
         self._with_messages = with_messages
         self._with_requests = with_requests
@@ -98,8 +104,7 @@ class FilterInput:
         self._has_messages = self._has_requests = False
         self._last_chunk: dict[str, Any] = {}
         self._open = False  # a response has begun and not ended
-        # Failures, and their kind, whose messages are printed after the text before them.
-        self._pending: list[tuple[OstreamError, str]] = []
+        self._reports = Reports(diagnostics, self.output)
         self._at_end: list[OstreamError] = []
         # Of the file that is being read:
         self._name = ""
@@ -116,8 +121,7 @@ class FilterInput:
         """Yield the same in runs: a chunk with "done": true, and an item that is no chunk, is the last of its run."""
         for runs in self._read_all():
             yield runs
-            while self._pending:
-                self.diagnostics.error(*self._pending.pop(0))
+            self._reports.print()
 
     def fail_at_end(self, error: OstreamError) -> None:
         """Report a failure of complete responses after the last line, where it cuts off no other response."""
@@ -126,10 +130,11 @@ class FilterInput:
     def finish(self) -> int:
         """Report what is left, check that everything was written, and return the exit status."""
         for error in self._at_end:
-            self.diagnostics.error(error)
             self.status = worst(self.status, error.exit_status)
+            line = self._reports.error_line(error)
             if self.output.passing:
-                self.output.pass_on(encode_line(error.error_line()))
+                self.output.pass_on(line)
+        self._reports.print()
         self.output.close()
         self.status = worst(self.status, self.output.status)
         self.diagnostics.finish()
@@ -238,22 +243,23 @@ class FilterInput:
             id = record.get("custom_id", record.get("id"))
             of = f"id {json.dumps(id)[:100]}: " if type(id) in (str, int) else ""
             text = str(response_error(chunk))
-            self._pending.append((OstreamError(f"{self._name}:{self._lineno}: {of}{text}"), text[:200]))
-        if not is_reported:
-            line = encode_line({**record, "exit_status": status})
-        return ErrorItem({**chunk, "exit_status": status}), line
+            self._reports.add(OstreamError(f"{self._name}:{self._lineno}: {of}{text}"), text[:200])
+        passed = self._reports.take(record, self._is_regular) if is_reported else {**record, "exit_status": status}
+        if passed is not record:
+            line = encode_line(passed)
+        item = {key: value for key, value in chunk.items() if key != REPORT}
+        return ErrorItem({**item, "exit_status": status}), line
 
     def _fail(self, error: OstreamError, passed: list[bytes] | None = None) -> ErrorItem:
         """Account for a failure found here: message, status, and an error line for the following stages."""
         self._open = False
-        self._pending.append((error, ""))
         self.status = worst(self.status, error.exit_status)
-        failed = ErrorItem(error.error_line())
+        line = self._reports.error_line(error)
         if passed is not None:
-            passed.append(encode_line(failed.line))
+            passed.append(line)
         elif self.output.passing:
-            self.output.pass_on(encode_line(failed.line))
-        return failed
+            self.output.pass_on(line)
+        return ErrorItem(error.error_line())
 
     def _early_end(self) -> IncompleteStream:
         chunk = self._last_chunk

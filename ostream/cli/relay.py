@@ -51,10 +51,17 @@ class Relay:
         self._fail_on_length = fail_on_length
         self._stamped = stamped
 
-    def relay(self, response: Response, body: Mapping[str, Any], answer: Accumulator | None = None) -> None:
+    def relay(
+        self,
+        response: Response,
+        body: Mapping[str, Any],
+        answer: Accumulator | None = None,
+        arrived: Callable[[], None] = lambda: None,
+    ) -> None:
         """Write complete lines as they arrive, then raise the failure, if any.
 
-        `body` is the request's. The chunks up to the first `"done":true` are added to `answer`.
+        `body` is the request's. The chunks up to the first `"done":true` are added to `answer`. `arrived` is called
+        once, before the first line is written.
         """
         self._response = response
         self._answer = answer
@@ -65,6 +72,8 @@ class Relay:
         self._recent: list[bytes] = []
         lineno = 0
         for lines in _lines(response, unstreamed=body.get("stream") is False):
+            if not lineno:
+                arrived()
             self._recent += [line[:KEPT_BYTES] for line in lines[-REPEATED_TOKENS:] if line.strip()]
             del self._recent[:-REPEATED_TOKENS]
             if answer is None and are_ordinary(lines):

@@ -6,6 +6,7 @@ With tools, each round is: the model calls tools, they are run, and their result
 from __future__ import annotations
 
 import json
+import os
 
 from ostream.cli.relay import Relay
 from ostream.errors import OstreamError
@@ -20,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from ostream.cli.waiting import WaitingLine
     from ostream.client import Client
     from ostream.system.diagnostics import Diagnostics
     from ostream.system.output import Output
@@ -49,22 +51,57 @@ class ToolLoop:
     def send_once(self, path: str, body: dict[str, Any], is_kept: bool) -> None:
         """Send one request and relay the response. Raises OstreamError after writing everything that arrived."""
         data = encode_body(body)
-        self._diagnostics.trace(f"POST {self._client.host.url}{path}, {len(data):,} bytes")
+        diagnostics = self._diagnostics
+        diagnostics.trace(f"POST {self._client.host.url}{path}, {len(data):,} bytes")
+        waiting: WaitingLine | None = None
+        if not diagnostics.quiet and os.isatty(2):
+            from ostream.cli.waiting import WaitingLine
+
+            waiting = WaitingLine(body["model"])
+
+        def note(text: str) -> None:
+            if waiting:
+                waiting.erase()
+            diagnostics.note(text)
+
+        def arrived() -> None:
+            if waiting:
+                waiting.stop()
+
         try:
-            response = self._client.post(path, data, reader=pollable_or_none(1), note=self._diagnostics.note)
+            self._relay_response(path, body, data, is_kept, note, arrived)
+        finally:
+            arrived()
+
+    def _relay_response(
+        self,
+        path: str,
+        body: dict[str, Any],
+        data: bytes,
+        is_kept: bool,
+        note: Callable[[str], None],
+        arrived: Callable[[], None],
+    ) -> None:
+        """Send the request; `arrived` is called before the first output."""
+        try:
+            response = self._client.post(path, data, reader=pollable_or_none(1), note=note)
         except OstreamError as error:
             if self._stamped:
+                arrived()
                 self._out.write_lines(request_line(path, body, getattr(error, "status_code", None)))
             raise
         content_type = response.getheader("Content-Type")
-        self._diagnostics.trace(f"{response.status} {content_type or 'without a type'}")
         try:
+            if self._stamped or self._diagnostics.verbose:
+                arrived()
+            self._diagnostics.trace(f"{response.status} {content_type or 'without a type'}")
             if self._stamped:
                 self._out.write_lines(request_line(path, body, response.status, content_type))
             # If this fails, the terminal may show an unfinished line of text of the filter downstream.
-            self._diagnostics.mid_line = is_pipe(1)
+            self._diagnostics.text_downstream = is_pipe(1)
+            self._diagnostics.mid_line = is_pipe(1) and os.isatty(2)
             self.answer = Accumulator()
-            self._relay.relay(response, body, self.answer if is_kept else None)
+            self._relay.relay(response, body, self.answer if is_kept else None, arrived)
         finally:
             response.close()
 

@@ -24,6 +24,9 @@ def is_error(chunk: Mapping[str, Any]) -> bool:
     return error is not None
 
 
+# The key of an error line that holds a message nobody has printed yet: the next filter prints it.
+REPORT = "report"
+
 # The kinds of lines. A chunk is an object as the server sends it.
 CHUNK, ERROR, REQUEST, MESSAGE = "chunk", "error", "request", "message"
 # An object without any of these keys is a chunk.

@@ -28,12 +28,21 @@ class Diagnostics:
         self.program = program or command
         self.quiet = False
         self.verbose = False
-        self.mid_line = False  # the terminal may show text of this command without a line end
+        self.mid_line = False  # the next message would appear after text without a line end
+        self.text_downstream = False  # a filter downstream may be writing text
         self._counts: dict[str, int] = {}
 
     def error(self, error: OstreamError, kind: str = "") -> None:
         """Report an error with its advice. Of errors with the same `kind`, the first SAME_KIND are printed."""
-        self._report(f"{error}; {error.advice}" if error.advice else str(error), kind)
+        self._report(_text(error), kind)
+
+    def error_report(self, error: OstreamError) -> str:
+        """Return the line that `error` prints, for another command to print it with `report`."""
+        return f"{self.command}: {one_line(_text(error))}"
+
+    def report(self, line: str) -> None:
+        """Print the error report of another command."""
+        self._write_line(one_line(line))
 
     def note(self, text: str, kind: str = "") -> None:
         """Report something worth knowing; `kind` as in `error`."""
@@ -62,10 +71,17 @@ class Diagnostics:
 
     def write(self, text: str) -> None:
         """Write one line; spaces at its beginning, as in a traceback, are kept."""
-        begin = "\n" if self.mid_line and os.isatty(2) else ""
-        self.mid_line = False
         indent = " " * min(len(text) - len(text.lstrip(" ")), 40)
+        self._write_line(f"{self.command}: {indent}{one_line(text)}")
+
+    def _write_line(self, line: str) -> None:
+        begin = "\n" if self.mid_line else ""
+        self.mid_line = False
         try:
-            os.write(2, encode_text(f"{begin}{self.command}: {indent}{one_line(text)}\n"))
+            os.write(2, encode_text(f"{begin}{line}\n"))
         except OSError:
             pass  # nobody reads stderr
+
+
+def _text(error: OstreamError) -> str:
+    return f"{error}; {error.advice}" if error.advice else str(error)

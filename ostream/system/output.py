@@ -37,12 +37,12 @@ class Output:
         self.shown = terminal and not raw_terminal
         # Dim text can be shown. NO_COLOR: https://no-color.org; a dumb terminal has no escape sequences.
         self.styled = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
-        self._terminal = terminal
-        self.mid_line = False  # the terminal shows text without a line end
+        self.mid_line = False  # messages would appear after text without a line end
+        self._tracks_lines = (terminal and os.isatty(2)) or _is_same(fd, 2)
 
     def write_text(self, *fragments: str) -> None:
         """Write fragments in one write."""
-        if self._terminal:
+        if self._tracks_lines:
             self._wrote("".join(fragments))
         if self.shown:
             fragments = tuple(map(visible, fragments))
@@ -56,7 +56,8 @@ class Output:
     def write_spans(self, spans: Spans) -> None:
         """Write spans of text; dim ones are dimmed if the terminal supports it."""
         if self.styled:
-            self._wrote("".join(text for text, _ in spans))
+            if self._tracks_lines:
+                self._wrote("".join(text for text, _ in spans))
             # On and off in one write, so that no signal leaves the terminal dim.
             self.write_bytes(b"".join(self._dim(text) if dim else self._shown(text) for text, dim in spans))
         else:
@@ -109,6 +110,14 @@ class Output:
         """Close the descriptor, after `check`."""
         self.check()
         os.close(self.fd)
+
+
+def _is_same(fd: int, other: int) -> bool:
+    """True if both descriptors are open on the same file, pipe or terminal."""
+    try:
+        return os.path.sameopenfile(fd, other)
+    except OSError:
+        return False
 
 
 def encode_text(text: str) -> bytes:

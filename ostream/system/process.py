@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from ostream.errors import BUG, OK, OstreamError, OutputError
+from ostream.protocol.error_lines import REPORT
 from ostream.protocol.ndjson import encode_line
 from ostream.system.output import Output
-from ostream.system.polling import ReaderGone
+from ostream.system.polling import ReaderGone, is_pipe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,9 +65,11 @@ def run_process(diagnostics: Diagnostics, run: Callable[[], int], errors_on_stdo
     stdout = Output(1, "standard output")
 
     def failed(error: OstreamError) -> int:
-        diagnostics.error(error)
-        if errors_on_stdout and not isinstance(error, OutputError):
-            stdout.write_lines(encode_line(error.error_line()))
+        with_line = errors_on_stdout and not isinstance(error, OutputError)
+        if not (with_line and is_pipe(1) and _left_to_reader(diagnostics, stdout, error)):
+            diagnostics.error(error)
+            if with_line:
+                stdout.write_lines(encode_line(error.error_line()))
         return error.exit_status
 
     try:
@@ -96,3 +99,22 @@ def run_process(diagnostics: Diagnostics, run: Callable[[], int], errors_on_stdo
         exit_by_signal(signal.SIGPIPE)
     except OutputError as error:
         return failed(error)
+
+
+def _left_to_reader(diagnostics: Diagnostics, stdout: Output, error: OstreamError) -> bool:
+    """True if the filter that reads stdout prints the message; then the error line has been written."""
+    from ostream.system import pipe_reader
+
+    if not pipe_reader.reader_reports():
+        if diagnostics.text_downstream:
+            pipe_reader.wait_settled()
+        return False
+    message = diagnostics.error_report(error)
+    try:
+        stdout.write_lines(encode_line({**error.error_line(), REPORT: message}))
+        is_read = pipe_reader.wait_read()
+    except ReaderGone:
+        is_read = False
+    if not is_read:
+        diagnostics.error(error)
+    return True

@@ -1,0 +1,81 @@
+"""The line that send shows while the server has not answered."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ostream.cli.waiting import WaitingLine
+from ostream.recording.http_server import RequestHandler
+from tests.process import environment
+from tests.server import send_lines, serve
+
+DONE = b'{"message":{"content":"hello"},"done":true}\n'
+SHOWN = "\r\x1b[Kwaiting for m (2 s)\r\x1b[K"
+CASES = {
+    # script on a terminal; what it shows
+    "send -m m hi > /dev/tty": SHOWN + DONE.decode(),
+    "send -m m hi | extract-content": f"{SHOWN}hello\n",
+    "send -m m hi | extract-content -w /dev/null > /dev/null": SHOWN,
+    "send -q -m m hi | extract-content": "hello\n",
+    "TERM=dumb send -m m hi | extract-content": "hello\n",
+    "send -m m hi 2> /dev/null | extract-content": "hello\n",
+    "send -m m hi | cat": DONE.decode(),
+    "send -m m hi > /dev/null": "",
+    "set -m; send -m m hi | extract-content & wait": f"hello\n[1]+  Done{' ' * 20}send -m m hi | extract-content\n",
+    "send -m m --stamp hi | extract-content": f"{SHOWN}hello\n",
+    "send -m m --retry 1 again | extract-content": "busy",
+}
+
+
+def test_the_line_appears_only_where_it_disturbs_nothing_and_is_erased(tmp_path: Path) -> None:
+    script = "import pty, sys; pty.spawn(['bash', '-c', sys.argv[1]])"
+    tries: list[Any] = []
+
+    def respond(exchange: RequestHandler) -> None:
+        if b"again" in exchange.body and not tries:
+            tries.append(exchange)
+            time.sleep(2.5)
+            send_lines(b'{"error":"busy"}', status=503, content_type="application/json")(exchange)
+        else:
+            time.sleep(0.1 if b"again" in exchange.body else 2.5)
+            send_lines(DONE)(exchange)
+
+    shown: dict[str, str] = {}
+
+    def run(case: str) -> None:
+        result = subprocess.run(
+            [sys.executable, "-c", script, case],
+            env=environment(OLLAMA_HOST=server.url, TERM="xterm"),
+            cwd=tmp_path,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+        shown[case] = result.stdout.decode().replace("\r\n", "\n")
+
+    with serve(respond) as server:
+        threads = [threading.Thread(target=run, args=(case,)) for case in CASES]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    again = shown.pop("send -m m --retry 1 again | extract-content")
+    assert again.startswith(f"{SHOWN}send: busy (status code: 503); ") and again.endswith("\r\x1b[Khello\n")
+    assert shown == {case: CASES[case] for case in shown}
+
+
+def test_without_a_thread_nothing_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setenv("TERM", "xterm")
+    WaitingLine("m").stop()

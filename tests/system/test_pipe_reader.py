@@ -1,0 +1,113 @@
+"""A failure is reported after the text that the reader of a pipe still writes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ostream.system.pipe_reader import reader_reports, wait_read, wait_settled
+from tests.process import end_of, sh, start
+from tests.server import send_lines, serve
+
+A = b'{"message":{"content":"some text"},"done":false}\n'
+FAILING = send_lines(A, b'{"error":"boom"}\n')
+
+
+def start_pipe(server: Any, output: Any, **options: Any) -> tuple[Any, Any]:
+    """send and extract-content, joined by a pipe; the filter has locked it and is stopped."""
+    read, write = os.pipe()
+    reader = start("extract-content", stdin=read, stdout=output, stderr=output)
+    while str(os.fstat(read).st_ino) not in Path("/proc/locks").read_text():
+        time.sleep(0.01)
+    reader.send_signal(signal.SIGSTOP)
+    writer = start(
+        "send",
+        "-m",
+        "m",
+        "--host",
+        server.url,
+        "hi",
+        stdin=subprocess.DEVNULL,
+        stdout=write,
+        **{"stderr": output, **options},
+    )
+    os.close(read)
+    os.close(write)
+    return writer, reader
+
+
+def test_the_message_follows_the_text_even_if_the_filter_is_stopped_for_a_second(tmp_path: Path) -> None:
+    with serve(FAILING) as server, (tmp_path / "output").open("wb") as output:
+        writer, reader = start_pipe(server, output)
+        time.sleep(1)
+        assert (tmp_path / "output").read_bytes() == b""
+        reader.send_signal(signal.SIGCONT)
+        assert (end_of(writer), end_of(reader)) == (1, 1)
+    assert (tmp_path / "output").read_bytes() == b"some text\nsend: boom\n"
+
+
+def test_if_the_filter_dies_send_reports(tmp_path: Path) -> None:
+    with serve(FAILING) as server, (tmp_path / "output").open("wb") as output:
+        writer, reader = start_pipe(server, output)
+        time.sleep(0.5)
+        reader.kill()
+        assert end_of(writer) == 1
+        end_of(reader)
+    assert (tmp_path / "output").read_bytes() == b"send: boom\n"
+
+
+def test_send_reports_to_its_own_stderr_if_the_filter_has_another(tmp_path: Path) -> None:
+    with serve(FAILING) as server, (tmp_path / "output").open("wb") as output:
+        writer, reader = start_pipe(server, output, stderr=subprocess.PIPE)
+        assert writer.communicate(timeout=30)[1] == b"send: boom\n"
+        reader.send_signal(signal.SIGCONT)
+        end_of(reader)
+    assert (tmp_path / "output").read_bytes() == b"some text\n"
+
+
+@pytest.mark.parametrize("pipe", ["extract-content", "extract-thinking -w thinking | extract-content"])
+def test_the_last_filter_prints_the_message_after_its_text(pipe: str, tmp_path: Path) -> None:
+    with serve(FAILING) as server:
+        result = sh(f"{{ send -m m hi | {pipe}; }} 2>&1", env={"OLLAMA_HOST": server.url}, cwd=tmp_path)
+    assert (result.stdout.decode(), result.returncode) == ("some text\nsend: boom\n", 1)
+
+
+def test_a_failure_that_a_filter_finds_is_reported_by_the_last_one() -> None:
+    result = sh("{ extract-thinking -w /dev/null | extract-content; } 2>&1", stdin=A + A[:9])
+    assert (
+        result.stdout.decode() == "some text\nextract-thinking: standard input:2: the stream ended inside this line\n"
+    )
+
+
+def test_another_reader_gets_a_moment_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    saved = os.dup(1)
+    os.dup2(write, 1)
+    try:
+        os.write(1, b"text")
+        begin = time.monotonic()
+        wait_settled()
+        assert 0.2 <= time.monotonic() - begin < 2
+        threading.Timer(0.05, os.read, (read, 4)).start()
+        begin = time.monotonic()
+        wait_settled()
+        assert time.monotonic() - begin >= 0.05
+        assert not reader_reports()
+        with monkeypatch.context() as patch:  # a system that can't lock pipes
+            patch.setattr(fcntl, "flock", lambda *_: os.stat("/none"))
+            assert not reader_reports()
+        os.write(1, b"text")
+        os.close(read)
+        assert not wait_read()
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(write)
