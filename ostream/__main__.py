@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from ostream.cli import COMMANDS
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.polling import is_pipe
 from ostream.system.process import run_process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,14 +31,14 @@ def main(argv: list[str] | None = None) -> int:
         program = f"{program} {command}"
     diagnostics = Diagnostics(command, program)
 
-    def run() -> int:
+    def run_command() -> int:
         module = __import__(f"ostream.commands.{command.replace('-', '_')}", fromlist=["main"])
         status: int = module.main(arguments, diagnostics)
         return status
 
     kind = COMMANDS[command][0]
     return run_process(
-        diagnostics, run, errors_on_stdout=kind == "source" or (kind == "filter" and _passes_on(arguments))
+        diagnostics, run_command, errors_on_stdout=kind == "source" or (kind == "filter" and _passes_on(arguments))
     )
 
 
@@ -52,5 +57,20 @@ def _passes_on(arguments: list[str]) -> bool:
     )
 
 
+def close_stdout() -> None:
+    """Close stdout when everything is written: the next command of a pipeline ends 5 ms earlier, while Python exits."""
+    try:
+        os.close(1)
+    except OSError:
+        pass  # it was closed before
+
+
+def run() -> NoReturn:
+    """Run as a program: the entry point of an installed package."""
+    status = main()
+    close_stdout()
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -23,7 +23,7 @@ LINE = (
 DONE = LINE.replace(b"false", b"true")
 
 # What a filter loads of the standard library besides json, os and their dependencies.
-THEIRS = {"__future__", "_signal", "array", "datetime", "errno", "select", "stat", "time"}
+THEIRS = {"__future__", "_signal", "array", "datetime", "errno", "fcntl", "select", "stat", "time"}
 PARTS = {"_datetime", "_strptime", "math"}  # of the above, in some versions
 
 

@@ -69,7 +69,7 @@ def test_the_wheel_holds_the_package_and_asks_for_nothing(built: Path) -> None:
     assert not [line for line in metadata if line.startswith("Requires-Dist")]
     assert {"Name: ollama-ostream", f"Version: {__version__}", "Requires-Python: >=3.8"} <= set(metadata)
     assert "License-Expression: MIT" in metadata
-    assert scripts.split() == ["[console_scripts]", "ostream=ostream.__main__:main"]
+    assert scripts.split() == ["[console_scripts]", "ostream=ostream.__main__:run"]
 
 
 def test_the_source_distribution_holds_what_is_under_version_control(built: Path, checkout: Path) -> None:

@@ -6,6 +6,8 @@ import fcntl
 import os
 import signal
 import subprocess
+import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -40,8 +42,14 @@ def start_pipe(server: Any, output: Any, **options: Any) -> tuple[Any, Any]:
         **{"stderr": output, **options},
     )
     os.close(read)
+    while unread_bytes(write) <= len(A):  # until the error line is there
+        time.sleep(0.01)
     os.close(write)
     return writer, reader
+
+
+def unread_bytes(fd: int) -> int:
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_the_message_follows_the_text_even_if_the_filter_is_stopped_for_a_second(tmp_path: Path) -> None:
@@ -57,7 +65,6 @@ def test_the_message_follows_the_text_even_if_the_filter_is_stopped_for_a_second
 def test_if_the_filter_dies_send_reports(tmp_path: Path) -> None:
     with serve(FAILING) as server, (tmp_path / "output").open("wb") as output:
         writer, reader = start_pipe(server, output)
-        time.sleep(0.5)
         reader.kill()
         assert end_of(writer) == 1
         end_of(reader)
