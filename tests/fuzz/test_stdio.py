@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostream.errors import OstreamError, worst
+from ostream.errors import STATUSES, OstreamError, worst
 from ostream.protocol.ndjson import encode_line
 from ostream.system.input import read_blocks
 from ostream.system.output import Output, encode_text
@@ -40,7 +40,7 @@ def test_a_message(text: str, advice: str, partial: Any) -> None:
     assert encode_line(error.error_line()).count(b"\n") == 1
 
 
-@given(st.lists(st.sampled_from([0, 1, 2, 3, 4, 69, 70, 75]), min_size=2), TEXT)
+@given(st.lists(st.sampled_from([status.code for status in STATUSES]), min_size=2), TEXT)
 def test_the_worst_status_wins_in_any_order(statuses: list[int], _: str) -> None:
     there = back = statuses[0]
     for status in statuses:

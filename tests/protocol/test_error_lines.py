@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ostream.errors import CLAIMABLE_STATUSES
 from ostream.protocol.error_lines import (
     error_from_http_body,
     error_text,
@@ -71,9 +72,9 @@ def test_keys_that_a_server_adds_do_not_change_the_kind_of_a_chunk(
     assert (line_kind(line), is_openai_record(line)) == (kind, is_record)
 
 
-STATUSES = [(status, status) for status in (1, 2, 3, 4, 5, 69, 75)] + [
+STATUSES = [(status, status) for status in sorted(CLAIMABLE_STATUSES)] + [
     (status, None)
-    for status in (0, 70, 128, 130, 141, -1, 6, 10, 1 << 70, True, False, 1.0, 3.0, "1", "75", None, [1], {"1": 1})
+    for status in (0, 70, 128, 130, 141, -1, 99, 10, 1 << 70, True, False, 1.0, 3.0, "1", "75", None, [1], {"1": 1})
 ]
 
 
