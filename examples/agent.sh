@@ -1,6 +1,6 @@
 #!/bin/sh
-# An agent with two tools, by hand, as a loop of pipes: sh examples/agent.sh 'What is 17 × 23?'
-# The same in one process: send --run-tools -t examples/tools 'What is 17 × 23?' | render
+# An agent with two tools, as a loop of pipelines: sh examples/agent.sh 'What is 17 × 23?'
+# The same in one command: send --run-tools -t examples/tools 'What is 17 × 23?' | render
 here=$(cd "$(dirname "$0")" && pwd)
 PATH=$here/../bin:$PATH
 chat=$(mktemp) && trap 'rm -f "$chat"' EXIT
@@ -11,4 +11,5 @@ while [ $status = 0 ] && [ $((turns += 1)) -le 8 ]; do
     send --messages "$chat" -t "$here/tools" | run-tools -t "$here/tools" --status >> "$chat"
     status=$?
 done
-[ $status = 10 ] && render "$chat"
+[ $status = 10 ] || exit $status
+render "$chat"

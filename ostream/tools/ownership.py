@@ -54,7 +54,7 @@ def _check(path: str, is_kind: Callable[[int], bool], otherwise: str, is_parent:
     if not is_kind(found.st_mode):
         raise RequestError(f"{path}: {otherwise}")
     if found.st_uid not in (os.geteuid(), ROOT):
-        raise _foreign_owner(path, found.st_uid)
+        raise _foreign_owner(path, found.st_uid, is_parent)
     if is_parent and found.st_mode & stat.S_ISVTX:
         return
     if found.st_mode & stat.S_IWOTH:
@@ -65,12 +65,12 @@ def _check(path: str, is_kind: Callable[[int], bool], otherwise: str, is_parent:
         )
 
 
-def _foreign_owner(path: str, uid: int) -> RequestError:
+def _foreign_owner(path: str, uid: int, is_parent: bool) -> RequestError:
     owner = _user_name(uid)
-    if os.geteuid() == ROOT:
-        advice = f"run chown root {_quoted(path)}, or run this command as {owner}"
-        return RequestError(f"{path} is owned by {owner}, not by root", advice=advice)
-    return RequestError(f"{path} is owned by {owner}", advice="copy the tools to a directory of your own")
+    if os.geteuid() != ROOT:
+        return RequestError(f"{path} is owned by {owner}", advice="copy the tools to a directory of your own")
+    mend = "copy the tools to a directory of root" if is_parent else f"run chown root {_quoted(path)}"
+    return RequestError(f"{path} is owned by {owner}, not by root", advice=f"{mend}, or run this command as {owner}")
 
 
 def _is_private_group(path: str, found: os.stat_result) -> bool:

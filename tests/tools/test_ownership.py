@@ -121,6 +121,10 @@ def test_root_refuses_the_files_of_users_and_names_two_ways_out(
     with pytest.raises(RequestError, match="is owned by bob, not by root") as caught:
         check_file(str(file))
     assert caught.value.advice == f"run chown root '{file}', or run this command as bob"
+    stat_as(file.parent, uid=OTHER)
+    with pytest.raises(RequestError, match="is owned by bob, not by root") as caught:
+        check_file(str(file))
+    assert caught.value.advice == "copy the tools to a directory of root, or run this command as bob"
 
 
 def test_without_names_for_users_equal_numbers_are_a_private_group(
