@@ -92,8 +92,9 @@ def explain(error: E) -> E:
             import re
 
             error.advice = re.sub(r"--([a-z][a-z-]*)(?: ([A-Z]+\b))?", _argument, error.advice)
-        if hasattr(error, "add_note"):
-            error.add_note(error.advice)
+        add_note = getattr(error, "add_note", None)
+        if add_note:
+            add_note(error.advice)
         else:
             error.shows_advice = True
     return error

@@ -310,9 +310,10 @@ class Stream(_Generic[C]):
 
     def _decode_indented(self, lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotNDJSON | None]:
         """Decode a response that is one object on several lines, as indenting servers send it."""
-        text = b"".join(lines)
+        lines, size = [*lines], 0
         for more in self._lines or ():
-            text += b"".join(more)
-            if len(text) > LINE_LIMIT:
+            lines += more
+            size += sum(map(len, more))
+            if size > LINE_LIMIT:
                 break
-        return decode_lines([text])
+        return decode_lines([b"".join(lines)])

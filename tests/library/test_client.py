@@ -228,6 +228,14 @@ def test_a_stream_and_a_complete_response_agree(lines: list[bytes], text: str) -
     assert len(chunks) == 1 or stream.response == response
 
 
+def test_an_indented_object_over_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ostream.stream.LINE_LIMIT", 100)
+    text = json.dumps({"response": "x", "filler": ["x"] * 100, "done": True}, indent=1)
+    lines = [line.encode() for line in text.splitlines(keepends=True)]
+    with serve(send_lines(*lines)) as server, pytest.raises(NotNDJSON, match="line 1 of the response"):
+        Client(server.url).generate("m", "p")
+
+
 @pytest.mark.parametrize("name", ["chat-load", "chat-unload", "generate-load", "generate-unload"])
 @pytest.mark.parametrize("stream", [True, False])
 def test_a_model_can_be_loaded_and_unloaded(name: str, stream: bool) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong: the bases, attributes and exit status of each error, and which status wins."""
+"""Errors: bases, attributes, exit statuses, error lines, and advice in tracebacks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import errno
 import itertools
 import json
 import pickle
+import traceback
 from typing import Any, Callable
 
 import pytest
@@ -25,6 +26,7 @@ from ostream.errors import (
     RequestError,
     ResponseError,
     StreamTimeout,
+    explain,
     reason,
     worst,
 )
@@ -61,7 +63,7 @@ def test_each_class_has_its_bases_and_exit_status(
     assert str(cls()) == cls().error == ""
 
 
-def test_the_table_above_is_whole() -> None:
+def test_the_table_lists_all_classes() -> None:
     defined = {value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, OstreamError)}
     assert defined == {cls for cls, _, _ in CLASSES}
 
@@ -82,7 +84,7 @@ CODES = [
 
 
 @pytest.mark.parametrize(("code", "status"), CODES)
-def test_a_busy_server_means_try_again_later(code: int, status: int) -> None:
+def test_a_busy_server_is_a_temporary_failure(code: int, status: int) -> None:
     error = ResponseError("no", code)
     assert error.exit_status == error.error_line()["exit_status"] == status
     assert str(error) == ("no" if code == -1 else f"no (status code: {code})")
@@ -119,7 +121,7 @@ COPIES: list[Callable[[Any], Any]] = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
-def test_an_error_survives_pickling_with_all_it_knows(error: OstreamError) -> None:
+def test_an_error_can_be_copied_and_pickled(error: OstreamError) -> None:
     for twin in (again(error) for again in COPIES):
         assert type(twin) is type(error)
         assert (str(twin), twin.args) == (str(error), error.args)
@@ -129,7 +131,7 @@ def test_an_error_survives_pickling_with_all_it_knows(error: OstreamError) -> No
             assert getattr(twin, name) == getattr(error, name)
 
 
-def test_each_has_the_attributes_it_promises() -> None:
+def test_each_class_has_its_attributes() -> None:
     response = ResponseError("x", 401, signin_url="https://x")
     assert (response.status_code, response.signin_url, response.retry_after) == (401, "https://x", None)
     assert (ResponseError("x").status_code, ResponseError("x").signin_url) == (-1, "")
@@ -161,7 +163,7 @@ def test_the_error_line_of_a_failure(error: OstreamError, line: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("cls", [cls for cls, _, _ in CLASSES])
-def test_what_an_error_line_says_of_its_status_is_believed(cls: type[OstreamError]) -> None:
+def test_the_status_of_an_error_line_is_accepted(cls: type[OstreamError]) -> None:
     line = cls("x").error_line()
     assert trusted_status(line) == line_status(line) == cls("x").exit_status
 
@@ -169,7 +171,7 @@ def test_what_an_error_line_says_of_its_status_is_believed(cls: type[OstreamErro
 WORST_FIRST = [70, 2, 1, 3, 69, 75, 4, 5, 10, 0]
 
 
-def test_of_two_statuses_the_worse_wins() -> None:
+def test_the_more_severe_status_wins() -> None:
     for a, b in itertools.product(WORST_FIRST, repeat=2):
         assert worst(a, b) == WORST_FIRST[min(WORST_FIRST.index(a), WORST_FIRST.index(b))]
 
@@ -185,13 +187,36 @@ REASONS = [
 
 
 @pytest.mark.parametrize(("error", "text"), REASONS)
-def test_the_reason_is_in_the_systems_words(error: Exception, text: str) -> None:
+def test_the_reason_is_the_systems_text(error: Exception, text: str) -> None:
     assert reason(error) == text
 
 
-def test_the_public_errors_are_these() -> None:
+def test_these_errors_are_public() -> None:
     public = {name for name in ostream.__all__ if isinstance(getattr(errors, name, None), type)}
     assert public == {
         *("StreamTimeout", "ConnectError", "IncompleteStream", "NotNDJSON", "OstreamError", "RequestError"),
         "ResponseError",
     }
+
+
+class OldError(OstreamError):
+    """An error on a Python without notes."""
+
+    add_note = None
+
+
+ADVICE = {
+    "allow more with --idle-timeout": "allow more with idle_timeout=",
+    "--cacert FILE trusts an authority of your own": "cacert=FILE trusts an authority of your own",
+    "set OLLAMA_HOST or --host; -- is kept": "set OLLAMA_HOST or host=; -- is kept",
+    "use https": "use https",
+}
+
+
+@pytest.mark.parametrize(("command", "library"), ADVICE.items())
+def test_advice_reaches_the_traceback_with_arguments_instead_of_options(command: str, library: str) -> None:
+    error = explain(explain(RequestError("it broke", advice=command)))
+    assert error.advice == library
+    assert "".join(traceback.format_exception(None, error, None)).count(library) == 1
+    assert str(explain(OldError("it broke", advice=command))) == f"it broke; {library}"
+    assert str(explain(OldError("it broke"))) == "it broke"

@@ -91,6 +91,13 @@ def test_tool_call_arguments_are_a_dict_if_they_can_be_one(sent: Any, given: Any
     assert chunk == {"message": {"tool_calls": [{**called(sent), "id": "1"}]}}
 
 
+def test_content_nested_too_deeply_is_no_text() -> None:
+    nested: Any = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert content({"response": nested}) == ""
+
+
 def test_missing_arguments_are_an_empty_dict() -> None:
     assert tool_calls({"tool_calls": [{"function": {"name": "f"}}]}) == [called({})]
 

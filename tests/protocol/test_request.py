@@ -241,6 +241,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: generate_body("m", "p", options="seed=1"), "^options: must be a dict, not str$"),  # type: ignore[arg-type]
     (lambda: chat_body("m", 5), "^messages: must be a list, not int$"),  # type: ignore[arg-type]
     (lambda: chat_body("m", [], tools=True), "^tools: must be a list, not bool$"),  # type: ignore[arg-type]
+    (lambda: chat_body("m", [], tools=[5]), "^tools: each must be a function or a dict, not int$"),
     (lambda: chat_body("m", [{**USER, "images": 1}]), "^images: must be a list, not int$"),
     (lambda: generate_body("m", "p", context=1), "^context: must be a list, not int$"),  # type: ignore[arg-type]
     (lambda: generate_body("m", "p", images=1), "^images: must be a list, not int$"),  # type: ignore[arg-type]

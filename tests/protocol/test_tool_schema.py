@@ -277,11 +277,17 @@ def test_a_function_that_has_no_result_when_it_returns_is_a_request_error(functi
         run_tools(tool_calls_message(call("f", {})), {"f": function})
 
 
+class DumpedModel:
+    def model_dump(self) -> str:
+        return "dumped"
+
+
 RESULTS: List[Tuple[Any, str]] = [
     (Point(1, 2), '{"x": 1, "y": 2}'),
     ({"day": datetime.date(2026, 1, 2), "unit": Unit.KELVIN}, '{"day": "2026-01-02", "unit": "k"}'),
     ([{1}, MappingProxyType({"a": 1}), Message(role="user"), None], '[[1], {"a": 1}, {"role": "user"}, null]'),
     (decimal.Decimal("1.5"), '"1.5"'),
+    ([DumpedModel()], '["dumped"]'),
 ]
 
 
