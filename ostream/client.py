@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import wraps
 
 import ostream
-from ostream.errors import OstreamError, RequestError, explain
+from ostream.errors import RequestError
 from ostream.net.session import Session
+from ostream.protocol.arguments import explained
 from ostream.protocol.metrics import Metrics
 from ostream.protocol.objects import ChatResponse, GenerateResponse
 from ostream.protocol.request import CHAT, GENERATE, chat_body, encode_body, generate_body
@@ -15,58 +15,15 @@ from ostream.stream import Stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Literal, TypeVar, overload
+    from typing import Any, Literal, overload
 
     from typing_extensions import Unpack
 
     from ostream.types import ChatFields, GenerateFields, MessagesParam
-
-    F = TypeVar("F", bound=Callable[..., Any])
 else:
 
     def overload(function):  # typing's takes longer to load than all of this package
         return function
-
-
-# Where an argument belongs that `chat` and `generate` do not have.
-_OTHER_ARGUMENTS = {
-    "allow_plain_http": "Client(allow_plain_http=True)",
-    "headers": "Client(headers={{...}})",
-    "host": "Client(host={value})",
-    "max_tokens": 'options={{"num_predict": {value}}}',
-    "system": 'a message {{"role": "system", "content": ...}}',
-    "timeout": "Client(timeout={value})",
-}
-
-
-def _explained(function: F) -> F:
-    """Add the advice of an error to its traceback, and tell where an unknown keyword argument belongs."""
-    code = function.__code__
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-
-    @wraps(function)
-    def call(*args: Any, **fields: Any) -> Any:
-        for name, value in fields.items():
-            if name not in names:
-                raise TypeError(_unknown_argument(function.__name__, name, value))
-        try:
-            return function(*args, **fields)
-        except OstreamError as error:
-            explain(error)
-            raise
-
-    return call  # type: ignore[return-value]
-
-
-def _unknown_argument(function: str, name: str, value: Any) -> str:
-    from ostream.protocol.request_objects import OPTION_NAMES
-
-    text = f"{function}() has no argument {name!r}"
-    if name in OPTION_NAMES:
-        return f'{text}; use options={{"{name}": {value!r:.60}}}'
-    if name in _OTHER_ARGUMENTS:
-        return f"{text}; use {_OTHER_ARGUMENTS[name].format(value=repr(value)[:60])}"
-    return f"{text}; model options go into options={{...}}"
 
 
 class Client(Session):
@@ -93,6 +50,9 @@ class Client(Session):
 
     Raises RequestError for arguments that cannot be used.
     """
+
+    if not TYPE_CHECKING:
+        __init__ = explained(Session.__init__)
 
     def __enter__(self) -> Client:
         return self
@@ -131,7 +91,7 @@ class Client(Session):
         self, model: str = "", messages: MessagesParam = None, *, stream: bool, **fields: Unpack[ChatFields]
     ) -> ChatResponse | Stream[ChatResponse]: ...
 
-    @_explained
+    @explained
     def chat(
         self,
         model: str = "",
@@ -220,7 +180,7 @@ class Client(Session):
         **fields: Unpack[GenerateFields],
     ) -> GenerateResponse | Stream[GenerateResponse]: ...
 
-    @_explained
+    @explained
     def generate(
         self,
         model: str = "",

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ostream.batch.answer_file import AnswerFile, StdoutSink
     from ostream.batch.jobs import Settings
     from ostream.batch.progress import Progress
-    from ostream.client import Client
     from ostream.net.http import Response
+    from ostream.net.session import Session
 
     AnswerSink = Union[AnswerFile, StdoutSink]
     # The line of a job, and the answer on it or the failure.
@@ -35,7 +35,7 @@ class BatchRunner:
 
     def __init__(
         self,
-        client: Client,
+        client: Session,
         settings: Settings,
         answers: AnswerSink,
         progress: Progress,

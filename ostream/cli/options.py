@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Sequence
 
-    from ostream.client import Client
+    from ostream.net.session import Session
     from ostream.system.diagnostics import Diagnostics
 
 THINK_LEVELS = {"true": True, "false": False, "low": "low", "medium": "medium", "high": "high", "max": "max"}
@@ -205,11 +205,11 @@ def connection_options(retry: int = 0) -> list[Option]:
     ]
 
 
-def make_client(options: ConnectionOptions) -> Client:
+def make_client(options: ConnectionOptions) -> Session:
     """Return the client that the options of the connection describe."""
-    from ostream.client import Client
+    from ostream.net.session import Session
 
-    return Client(
+    return Session(
         options.host,
         headers=read_headers(options),
         connect_timeout=options.connect_timeout,
@@ -237,7 +237,7 @@ def read_headers(options: ConnectionOptions) -> dict[str, str]:
     return headers
 
 
-def report_unusual(client: Client, diagnostics: Diagnostics) -> None:
+def report_unusual(client: Session, diagnostics: Diagnostics) -> None:
     """Note a key that is withheld and a certificate that is not verified."""
     if client.key_withheld:
         diagnostics.note(f"OLLAMA_API_KEY is not sent over plain http to {client.host.url}; use https")

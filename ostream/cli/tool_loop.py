@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
     from ostream.cli.waiting import WaitingLine
-    from ostream.client import Client
+    from ostream.net.session import Session
     from ostream.system.diagnostics import Diagnostics
     from ostream.system.output import Output
     from ostream.tools.directory import ToolDirectory
@@ -39,7 +39,7 @@ class ToolLoop:
     """
 
     def __init__(
-        self, diagnostics: Diagnostics, client: Client, out: Output, stamped: bool, fail_on_length: bool
+        self, diagnostics: Diagnostics, client: Session, out: Output, stamped: bool, fail_on_length: bool
     ) -> None:
         self._diagnostics = diagnostics
         self._client = client

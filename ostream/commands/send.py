@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from ostream.client import Client
+    from ostream.net.session import Session
     from ostream.protocol.accumulator import Accumulator
     from ostream.storage.conversation import Conversation
     from ostream.tools.directory import ToolDirectory
@@ -206,6 +206,6 @@ def _save_context(path: str, model: str, answer: Accumulator, diagnostics: Diagn
         diagnostics.note(f"{path}: not changed; the answer has no context")
 
 
-def _request_line(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+def _request_line(client: Session, path: str, body: dict[str, Any]) -> dict[str, Any]:
     masked = dict.fromkeys(client.headers, "***")
     return {"request": {"url": client.host.url + path, "path": path, "headers": masked, "body": body}}

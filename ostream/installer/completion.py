@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, List, Mapping, Optional, Tuple
 
     from ostream.cli.parser import Option, Parser
-    from ostream.client import Client
+    from ostream.net.session import Session
 
     # Options and the text of their values.
     Given = List[Tuple[Option, Optional[str]]]
@@ -128,16 +128,16 @@ def _files(prefix: str) -> list[str]:
 
 def models(connection: Mapping[str, str | None]) -> list[str]:
     """Return the names of the models on the server, or none if it does not answer in time or not properly."""
-    from ostream.client import Client
+    from ostream.net.session import Session
 
     host, cacert = connection.get("host"), connection.get("cacert")
     try:
-        return _names(_tags(Client(host, cacert=cacert, insecure="insecure" in connection)))
+        return _names(_tags(Session(host, cacert=cacert, insecure="insecure" in connection)))
     except (OstreamError, ValueError, RecursionError):
         return []
 
 
-def _tags(client: Client) -> bytes:
+def _tags(client: Session) -> bytes:
     from ostream.net import transport
     from ostream.net.timeouts import Timeouts
     from ostream.net.tls import TLSConfig

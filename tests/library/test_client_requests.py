@@ -120,6 +120,12 @@ def test_a_timeout_object_sets_the_limits_that_it_names() -> None:
     assert Client(timeout=None)._limits == [10.0, None, None, None]
 
 
+def test_the_advice_of_a_wrong_host_is_in_the_traceback() -> None:
+    with pytest.raises(RequestError) as caught:
+        Client("http://user:password@localhost")
+    assert caught.value.explained and "--" not in caught.value.advice
+
+
 def test_headers_that_are_none_are_left_out() -> None:
     assert Client(headers={"A": "b", "C": None}).headers == {"A": "b"}
 
@@ -145,6 +151,7 @@ UNKNOWN = [
     (lambda: Client().generate("m", max_tokens=5), r'use options={"num_predict": 5}$'),
     (lambda: ostream.chat("m", system="x"), r'use a message {"role": "system", "content": ...}$'),
     (lambda: ostream.chat("m", timeout=5), r"use Client\(timeout=5\)$"),
+    (lambda: Client(proxy=5), r"^Client\(\) has no argument 'proxy'; of httpx there are"),
     (lambda: ostream.generate("m", nonsense=5), r"model options go into options={...}$"),
     (lambda: ostream.chat("m", [], []), "positional arguments"),
 ]

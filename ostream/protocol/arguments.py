@@ -1,0 +1,56 @@
+"""Errors of the public functions: advice in the traceback, and alternatives to unknown arguments."""
+
+from __future__ import annotations
+
+from functools import wraps
+
+from ostream.errors import OstreamError, explain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, TypeVar
+
+    F = TypeVar("F", bound=Callable[..., Any])
+
+# Where an argument belongs that `chat` and `generate` do not have.
+_OTHER_ARGUMENTS = {
+    "allow_plain_http": "Client(allow_plain_http=True)",
+    "headers": "Client(headers={{...}})",
+    "host": "Client(host={value})",
+    "max_tokens": 'options={{"num_predict": {value}}}',
+    "system": 'a message {{"role": "system", "content": ...}}',
+    "timeout": "Client(timeout={value})",
+}
+
+
+def explained(function: F) -> F:
+    """Decorate a public function: advice reaches the traceback, and an unknown argument is a TypeError with the
+    alternative."""
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+    @wraps(function)
+    def call(*args: Any, **fields: Any) -> Any:
+        for name, value in fields.items():
+            if name not in names:
+                raise TypeError(_unknown_argument(function.__name__, name, value))
+        try:
+            return function(*args, **fields)
+        except OstreamError as error:
+            explain(error)
+            raise
+
+    return call  # type: ignore[return-value]
+
+
+def _unknown_argument(function: str, name: str, value: Any) -> str:
+    from ostream.protocol.request_objects import OPTION_NAMES
+
+    text = f"{function}() has no argument {name!r}"
+    if function == "__init__":
+        return f"Client() has no argument {name!r}; of httpx there are headers, timeout and verify"
+    if name in OPTION_NAMES:
+        return f'{text}; use options={{"{name}": {value!r:.60}}}'
+    if name in _OTHER_ARGUMENTS:
+        return f"{text}; use {_OTHER_ARGUMENTS[name].format(value=repr(value)[:60])}"
+    return f"{text}; model options go into options={{...}}"
