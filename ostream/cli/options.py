@@ -82,6 +82,7 @@ class SendOptions(RequestOptions, ConnectionOptions):
     template: str | None = None
     stamp = False
     fail_on_length = False
+    fail_on_empty = False
     raw_terminal = False
 
 
@@ -205,8 +206,8 @@ def connection_options(retry: int = 0) -> list[Option]:
     ]
 
 
-def make_client(options: ConnectionOptions) -> Session:
-    """Return the client that the options of the connection describe."""
+def make_session(options: ConnectionOptions) -> Session:
+    """Return the session that the options of the connection describe."""
     from ostream.net.session import Session
 
     return Session(
@@ -237,12 +238,12 @@ def read_headers(options: ConnectionOptions) -> dict[str, str]:
     return headers
 
 
-def report_unusual(client: Session, diagnostics: Diagnostics) -> None:
+def report_unusual(session: Session, diagnostics: Diagnostics) -> None:
     """Note a key that is withheld and a certificate that is not verified."""
-    if client.key_withheld:
-        diagnostics.note(f"OLLAMA_API_KEY is not sent over plain http to {client.host.url}; use https")
-    if client.insecure:
-        diagnostics.note(f"{client.host.url}: the certificate is not verified; anybody could answer")
+    if session.key_withheld:
+        diagnostics.note(f"OLLAMA_API_KEY is not sent over plain http to {session.host.url}; use https")
+    if session.insecure:
+        diagnostics.note(f"{session.host.url}: the certificate is not verified; anybody could answer")
 
 
 def common_fields(options: RequestOptions) -> dict[str, Any]:

@@ -7,7 +7,7 @@ the pattern of an ordinary chunk is passed on without decoding it.
 from __future__ import annotations
 
 from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError, StreamTimeout
-from ostream.protocol.chunk import content, thinking
+from ostream.protocol.chunk import content, thinking, tool_calls
 from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, line_kind, response_error
 from ostream.protocol.line_pattern import are_ordinary
 from ostream.protocol.ndjson import LINE_LIMIT, decode_line, decode_lines, is_torn, split_lines
@@ -40,15 +40,22 @@ class Relay:
     """Writes the lines of one response after another to `out`, and raises what was wrong with each.
 
     `stamped` adds the time since the request to each line. `fail_on_length` makes an answer that a limit truncated a
-    failure. `note` is called with a message about a complete answer that may not be what was asked for.
+    failure, `fail_on_empty` one without text, tool calls and images. `note` is called with a message about a complete
+    answer that may not be what was asked for.
     """
 
     def __init__(
-        self, out: Output, note: Callable[[str], None], fail_on_length: bool = False, stamped: bool = False
+        self,
+        out: Output,
+        note: Callable[[str], None],
+        fail_on_length: bool = False,
+        fail_on_empty: bool = False,
+        stamped: bool = False,
     ) -> None:
         self._out = out
         self._note = note
         self._fail_on_length = fail_on_length
+        self._fail_on_empty = fail_on_empty
         self._stamped = stamped
 
     def relay(
@@ -68,6 +75,8 @@ class Relay:
         self._open = False  # a chunk has arrived, and its "done":true has not
         self._complete = False
         self._truncated = False
+        self._has_text = not self._fail_on_empty  # or tool calls, or an image
+        self._has_thinking = False
         self._last_chunk: dict[str, Any] = {}
         self._recent: list[bytes] = []
         lineno = 0
@@ -76,7 +85,7 @@ class Relay:
                 arrived()
             self._recent += [line[:KEPT_BYTES] for line in lines[-REPEATED_TOKENS:] if line.strip()]
             del self._recent[:-REPEATED_TOKENS]
-            if answer is None and are_ordinary(lines):
+            if answer is None and self._has_text and are_ordinary(lines):
                 self._open = True
                 self._write(lines)
             else:
@@ -127,6 +136,11 @@ class Relay:
         self._truncated = self._truncated or chunk.get("done_reason") == "length"
         if self._answer is not None and not self._complete:
             self._answer.add(chunk)
+        if not self._has_text:
+            from ostream.protocol.emptiness import has_image
+
+            self._has_text = bool(content(chunk).strip() or tool_calls(chunk) or has_image(chunk))
+            self._has_thinking = self._has_thinking or bool(thinking(chunk))
         if not self._open and not self._complete:
             self._complete = True
             self._response.timeouts.expire_in(LINGER_S)
@@ -161,7 +175,16 @@ class Relay:
                 "the answer was truncated by a length limit (done_reason: length)",
                 advice="raise --option num_predict=N or num_ctx=N",
             )
+        if not self._has_text:
+            self._raise_if_empty()
         self._note_truncated_prompt(body)
+
+    def _raise_if_empty(self) -> None:
+        from ostream.protocol.emptiness import empty_error
+
+        failure = empty_error(self._last_chunk, self._has_thinking)
+        if failure:
+            raise failure
 
     def _early_end(self) -> OstreamError:
         """The failure for a stream without `"done":true`; its last lines may tell the cause."""

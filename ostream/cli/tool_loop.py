@@ -14,13 +14,13 @@ from ostream.protocol.accumulator import Accumulator, parse_tool_call
 from ostream.protocol.chunk import tool_calls
 from ostream.protocol.ndjson import encode_line
 from ostream.protocol.request import CHAT, encode_body
-from ostream.recording.format import request_line
 from ostream.system.polling import is_pipe, pollable_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
+    from ostream.cli.options import SendOptions
     from ostream.cli.waiting import WaitingLine
     from ostream.net.session import Session
     from ostream.system.diagnostics import Diagnostics
@@ -34,25 +34,23 @@ SAME_CALLS = 3
 class ToolLoop:
     """Requests to one server, whose responses are written as they arrive.
 
-    `stamped`: write request lines and the time of each line. `fail_on_length`: a truncated answer is an error.
+    `options` decide whether request lines and the time of each line are written, and which answers are failures.
     `answer` is the last response, if it was kept.
     """
 
-    def __init__(
-        self, diagnostics: Diagnostics, client: Session, out: Output, stamped: bool, fail_on_length: bool
-    ) -> None:
+    def __init__(self, diagnostics: Diagnostics, session: Session, out: Output, options: SendOptions) -> None:
         self._diagnostics = diagnostics
-        self._client = client
+        self._session = session
         self._out = out
-        self._stamped = stamped
-        self._relay = Relay(out, diagnostics.note, fail_on_length, stamped)
+        self._stamped = options.stamp
+        self._relay = Relay(out, diagnostics.note, options.fail_on_length, options.fail_on_empty, options.stamp)
         self.answer = Accumulator()
 
     def send_once(self, path: str, body: dict[str, Any], is_kept: bool) -> None:
         """Send one request and relay the response. Raises OstreamError after writing everything that arrived."""
         data = encode_body(body)
         diagnostics = self._diagnostics
-        diagnostics.trace(f"POST {self._client.host.url}{path}, {len(data):,} bytes")
+        diagnostics.trace(f"POST {self._session.host.url}{path}, {len(data):,} bytes")
         waiting: WaitingLine | None = None
         if not diagnostics.quiet and os.isatty(2):
             from ostream.cli.waiting import WaitingLine
@@ -84,11 +82,11 @@ class ToolLoop:
     ) -> None:
         """Send the request; `arrived` is called before the first output."""
         try:
-            response = self._client.post(path, data, reader=pollable_or_none(1), note=note)
+            response = self._session.post(path, data, reader=pollable_or_none(1), note=note)
         except OstreamError as error:
             if self._stamped:
                 arrived()
-                self._out.write_lines(request_line(path, body, getattr(error, "status_code", None)))
+                self._write_request_line(path, body, getattr(error, "status_code", None))
             raise
         content_type = response.getheader("Content-Type")
         try:
@@ -96,7 +94,7 @@ class ToolLoop:
                 arrived()
             self._diagnostics.trace(f"{response.status} {content_type or 'without a type'}")
             if self._stamped:
-                self._out.write_lines(request_line(path, body, response.status, content_type))
+                self._write_request_line(path, body, response.status, content_type)
             # If this fails, the terminal may show an unfinished line of text of the filter downstream.
             self._diagnostics.text_downstream = is_pipe(1)
             self._diagnostics.mid_line = is_pipe(1) and os.isatty(2)
@@ -104,6 +102,13 @@ class ToolLoop:
             self._relay.relay(response, body, self.answer if is_kept else None, arrived)
         finally:
             response.close()
+
+    def _write_request_line(
+        self, path: str, body: dict[str, Any], status: int | None, content_type: str | None = None
+    ) -> None:
+        from ostream.recording.format import request_line
+
+        self._out.write_lines(request_line(path, body, status, content_type))
 
     def run_tool_loop(
         self,

@@ -15,7 +15,7 @@ from ostream.cli.options import (
     RequestOptions,
     common_fields,
     connection_options,
-    make_client,
+    make_session,
     read_text,
     report_unusual,
     request_options,
@@ -123,7 +123,7 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
     if options.resume and output is None:
         raise RequestError("--resume: needs the file of the answers", advice="add -o FILE")
     files = list(options.files) or ["-"]
-    client = make_client(options)
+    client = make_session(options)
     settings = _settings(options)
     report_unusual(client, diagnostics)
     progress = Progress(diagnostics, every=options.progress, shared=output is None and is_pipe(1))

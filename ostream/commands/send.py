@@ -9,7 +9,7 @@ from ostream.cli.options import (
     RAW_TERMINAL,
     SendOptions,
     connection_options,
-    make_client,
+    make_session,
     report_unusual,
     request_options,
     request_suggestions,
@@ -107,6 +107,7 @@ def parser() -> Parser:
                 help="record: write a request line first, and add elapsed (ns since then) to each line",
             ),
             Option("--fail-on-length", group=answer, help="exit with status 4 if the answer is truncated by a limit"),
+            Option("--fail-on-empty", group=answer, help="exit with status 5 if the answer is empty"),
             Option("--raw-terminal", group=answer, help=RAW_TERMINAL.help),
         ],
         Operands("words", "WORD", "the prompt"),
@@ -127,11 +128,11 @@ def run(diagnostics: Diagnostics, options: SendOptions) -> int:
     tool_directory = _open_tools(options, diagnostics)
     path, body = build_request(diagnostics, options, conversation, tool_directory)
     encode_body(body)  # reports what can't be encoded before anything is sent
-    client = make_client(options)
-    report_unusual(client, diagnostics)
+    session = make_session(options)
+    report_unusual(session, diagnostics)
     out = Output(1, "standard output", options.raw_terminal)
     if options.dry_run:
-        out.write_lines(encode_line(_request_line(client, path, body)))
+        out.write_lines(encode_line(_request_line(session, path, body)))
         return OK
     report_unread: Callable[[], None] = lambda: None  # noqa: E731
     if options.words and not uses_of_stdin(options):
@@ -140,7 +141,7 @@ def run(diagnostics: Diagnostics, options: SendOptions) -> int:
         report_unread = unread_input(diagnostics.note)
     from ostream.cli.tool_loop import ToolLoop
 
-    tool_loop = ToolLoop(diagnostics, client, out, options.stamp, options.fail_on_length)
+    tool_loop = ToolLoop(diagnostics, session, out, options)
     try:
         if options.run_tools and tool_directory:
             save = [conversation.append] if conversation else []
@@ -189,11 +190,15 @@ def _append_answer(
     conversation: Conversation, body: dict[str, Any], answer: Accumulator, diagnostics: Diagnostics
 ) -> None:
     """Append the exchange; an answer without text and tool calls would only confuse the model in later turns."""
-    if answer.content.strip() or answer.tool_calls or answer.message.get("images"):
+    from ostream.protocol.emptiness import empty_error, has_image
+
+    error = None
+    if not (answer.content.strip() or answer.tool_calls or has_image(answer.response)):
+        error = empty_error(answer.response, bool(answer.thinking.strip()))
+    if error:
+        diagnostics.note(f"{conversation.path}: not changed; {error}")
+    else:
         conversation.append([*body["messages"], answer.message])
-        return
-    what = "has only thinking" if answer.thinking.strip() else "is empty"
-    diagnostics.note(f"{conversation.path}: not changed; the answer {what}")
 
 
 def _save_context(path: str, model: str, answer: Accumulator, diagnostics: Diagnostics) -> None:
@@ -206,6 +211,6 @@ def _save_context(path: str, model: str, answer: Accumulator, diagnostics: Diagn
         diagnostics.note(f"{path}: not changed; the answer has no context")
 
 
-def _request_line(client: Session, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    masked = dict.fromkeys(client.headers, "***")
-    return {"request": {"url": client.host.url + path, "path": path, "headers": masked, "body": body}}
+def _request_line(session: Session, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    masked = dict.fromkeys(session.headers, "***")
+    return {"request": {"url": session.host.url + path, "path": path, "headers": masked, "body": body}}

@@ -113,13 +113,14 @@ def test_an_answer_that_is_not_whole_changes_nothing(tmp_path: Path, option: str
 
 
 @pytest.mark.parametrize(
-    ("message", "what"), [('"content":" \\n"', "is empty"), ('"content":"","thinking":"hm"', "has only thinking")]
+    ("message", "what"),
+    [('"content":" \\n"', "the answer is empty"), ('"content":"","thinking":"hm"', "the answer has only thinking")],
 )
 def test_an_empty_answer_is_not_appended_and_noted(tmp_path: Path, message: str, what: str) -> None:
     (tmp_path / "f").write_bytes(lines(USER, ANSWER))
     with serve(send_lines(b'{"message":{%b},"done":true}\n' % message.encode())) as server:
         result = call("send", "-m", "m", "--host", server.url, "-c", tmp_path / "f", "x")
-    assert (result.returncode, result.stderr.decode()) == (0, f"send: {tmp_path}/f: not changed; the answer {what}\n")
+    assert (result.returncode, result.stderr.decode()) == (0, f"send: {tmp_path}/f: not changed; {what}\n")
     assert (tmp_path / "f").read_bytes() == lines(USER, ANSWER)
 
 

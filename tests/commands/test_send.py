@@ -234,6 +234,18 @@ def test_a_truncated_prompt_is_noted(send: Send) -> None:
         assert (status, stderr.count("\n"), stderr.startswith(note)) == (0, notes, bool(notes))
 
 
+@pytest.mark.parametrize("option", [[], ["--fail-on-empty"]])
+def test_an_empty_answer_fails_only_with_fail_on_empty(send: Send, option: list[str]) -> None:
+    thinking = A.replace(b'"a"', b'" ","thinking":"hm"') + B.replace(b'"b"', b'"\\n"')
+    loaded = B.replace(b'"b"', b'""').replace(b"stop", b"load")
+    ordinary = b'{"model":"m","created_at":"","message":{"role":"assistant","content":""},"done":false}\n' * 20
+    for body in (A + B, ordinary + A + B.replace(b'"b"', b'""'), loaded):
+        assert send(send_lines(body), *option) == (0, body, "")
+    status, stdout, stderr = send(send_lines(ordinary + thinking), *option)
+    assert stdout.startswith(ordinary + thinking)
+    assert (status, stderr.startswith("send: the answer has only thinking; ")) == ((5, True) if option else (0, False))
+
+
 def test_lines_before_a_broken_connection_are_written(send: Send) -> None:
     def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson", length=1000)
