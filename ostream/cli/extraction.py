@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ostream.cli.contents import contents
 from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions, MessageItem
 from ostream.errors import EmptyError, LengthError, OstreamError, OutputError
-from ostream.protocol.chunk import thinking, tool_calls
+from ostream.protocol.chunk import contents, thinking, tool_calls
 from ostream.protocol.ndjson import encode_line
 
 TYPE_CHECKING = False

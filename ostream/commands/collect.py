@@ -8,6 +8,8 @@ from ostream.protocol.ndjson import encode_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ostream.cli.parser import Parser
     from ostream.system.diagnostics import Diagnostics
 
@@ -51,17 +53,15 @@ def run(diagnostics: Diagnostics, options: CollectOptions) -> int:
     response = Accumulator()
     for block in runs:
         lines = []
-        for items in block:
-            for item in items:
-                if isinstance(item, ErrorItem):
-                    if response.chunks:
-                        lines.append(encode_line(response.response))
-                        response = Accumulator()
-                    lines.append(encode_line(item.line))
-                    continue
-                response.add(item)
-                if response.done:
-                    lines.append(encode_line(response.response))
-                    response = Accumulator()
+        for run in block:
+            item: Any = run[-1]
+            chunks: Any = run[:-1] if isinstance(item, ErrorItem) else run
+            if chunks:
+                response.add_all(chunks)
+            if response.done or (isinstance(item, ErrorItem) and response.chunks):
+                lines.append(encode_line(response.response))
+                response = Accumulator()
+            if isinstance(item, ErrorItem):
+                lines.append(encode_line(item.line))
         source.output.write_lines(b"".join(lines))
     return source.finish()

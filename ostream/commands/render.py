@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ostream.cli.contents import contents, has_only_content
 from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions, MessageItem
 from ostream.cli.transcript import Transcript, footer
-from ostream.protocol.chunk import thinking, tool_calls
+from ostream.protocol.chunk import contents, has_only_content, thinking, tool_calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

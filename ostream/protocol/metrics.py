@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from array import array
 from functools import lru_cache
+from operator import sub
 
-from ostream.protocol.chunk import content, thinking
+from ostream.protocol.chunk import content, contents, thinking, tool_calls
+from ostream.protocol.emptiness import has_image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ _NUMBERS = (
     *("eval_count", "eval_duration"),
 )
 _REPORTED = frozenset(("done_reason", *_NUMBERS))
+_has_no_report = _REPORTED.isdisjoint
+_has_no_elapsed = frozenset(("elapsed",)).isdisjoint
 
 # The server counts in int64; a larger number is not a count.
 INT64 = 1 << 63
@@ -70,50 +74,65 @@ class Metrics:
     def add_all(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None = None) -> None:
         """Add chunks that arrived together. `elapsed` as in `add`, the same for all of them."""
         self._chunks += len(chunks)
-        for chunk in chunks:
-            if not _REPORTED.isdisjoint(chunk):
-                self._reported.update({name: chunk[name] for name in _REPORTED if name in chunk})
-            if "model" in chunk:
-                self._model = chunk["model"]
-            # What `content` and `thinking` do, without two calls for each chunk.
-            message = chunk.get("message")
-            if isinstance(message, dict):
-                text = message.get("content")
-            else:
-                message, text = chunk, chunk.get("response")
-            if not isinstance(text, str):
-                text = content(chunk)
-            if not text:
-                thought = message.get("thinking")
-                if not self.has_other and ("tool_calls" in message or "images" in message or "image" in chunk):
-                    self.has_other = bool(message.get("tool_calls") or message.get("images") or chunk.get("image"))
-                if not (thought and isinstance(thought, str)) and not thinking(chunk):
-                    continue
-                self.has_thinking = True
-            elif not self.has_content:
-                self.has_content = not text.isspace()
-            self._fragments += 1
-            stamp = chunk.get("elapsed") if elapsed is None else elapsed
-            if stamp is not None:
-                stamp = duration(stamp)
-            now: int | None
-            if stamp is not None:
-                if self._first_token is None and self._fragments == 1:
-                    self._first_token = stamp
-                if text and self._first_content is None:
-                    self._first_content = stamp
-                now, clock = stamp, CLIENT
-            else:
-                now, clock = timestamp(chunk.get("created_at")), CREATED
-            if self._gaps_from is not clock:
-                if self._gaps_from is not None:
-                    now = None  # times by two clocks can't be compared
-                elif now is not None:
-                    self._gaps_from = clock
-            if now is not None and self._previous is not None and 0 <= now - self._previous < INT64:
-                self._gaps.append(now - self._previous)
-            self._previous = now
         self._created_at = chunks[-1].get("created_at")
+        if not self._add_ordinary(chunks, elapsed):
+            for chunk in chunks:
+                self._add_one(chunk, elapsed)
+
+    def _add_ordinary(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None) -> bool:
+        """Add chunks that all have text and a time; return False if they are not so. Most are, and this takes half."""
+        texts = contents(chunks)
+        if not (self.has_content and all(map(_has_no_report, chunks)) and all(texts) and len(texts) == len(chunks)):
+            return False
+        times = self._times(chunks, elapsed)
+        if times is None or self._previous is None:
+            return False
+        gaps = [*map(sub, times, [self._previous, *times])]
+        if min(gaps) < 0 or max(gaps) >= INT64:
+            return False
+        self._gaps.extend(gaps)
+        self._previous = times[-1]
+        self._fragments += len(chunks)
+        self._model = chunks[-1].get("model", self._model)
+        return True
+
+    def _times(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None) -> list[int] | None:
+        """Return the times of chunks by the clock of the gaps so far; None if they do not all have one."""
+        if elapsed is not None or not all(map(_has_no_elapsed, chunks)):
+            stamps = [chunk.get("elapsed") if elapsed is None else elapsed for chunk in chunks]
+            times, clock = [*map(duration, stamps)], CLIENT
+        else:
+            times, clock = [timestamp(chunk.get("created_at")) for chunk in chunks], CREATED
+        return None if None in times or clock != self._gaps_from else times  # type: ignore[return-value]
+
+    def _add_one(self, chunk: Mapping[str, Any], elapsed: int | None) -> None:
+        if not _has_no_report(chunk):
+            self._reported.update({name: chunk[name] for name in _REPORTED if name in chunk})
+        self._model = chunk.get("model", self._model)
+        text = content(chunk)
+        if not text:
+            if tool_calls(chunk) or has_image(chunk):
+                self.has_other = True
+            if not thinking(chunk):
+                return
+            self.has_thinking = True
+        elif not self.has_content:
+            self.has_content = not text.isspace()
+        self._fragments += 1
+        stamp = duration(chunk.get("elapsed") if elapsed is None else elapsed)
+        if stamp is not None:
+            if self._first_token is None and self._fragments == 1:
+                self._first_token = stamp
+            if text and self._first_content is None:
+                self._first_content = stamp
+        now, clock = (stamp, CLIENT) if stamp is not None else (timestamp(chunk.get("created_at")), CREATED)
+        if self._gaps_from not in (None, clock):
+            now = None  # times by two clocks can't be compared
+        if now is not None:
+            self._gaps_from = clock
+            if self._previous is not None and 0 <= now - self._previous < INT64:
+                self._gaps.append(now - self._previous)
+        self._previous = now
 
     @property
     def gaps(self) -> Sequence[int]:
@@ -207,20 +226,24 @@ def timestamp(created_at: Any) -> int | None:
     """ns since the epoch of an RFC 3339 time with up to 9 digits after the point; None for anything else."""
     if not isinstance(created_at, str):
         return None
-    fraction = created_at[20:-1]
-    if created_at[19:20] == "." and created_at[-1] == "Z" and fraction.isdecimal() and fraction.isascii():
-        zone = "Z"
-    else:
-        match = re.fullmatch(r"[^.Z+]{19}(?:\.([0-9]+))?(Z|[+-]\d\d:\d\d)", created_at, re.ASCII)
-        if not match:
-            return None
-        fraction, zone = match.group(1) or "0", match.group(2)
-    seconds = _epoch_seconds(created_at[:19], zone)
-    return None if seconds is None or len(fraction) > 9 else seconds * 10**9 + int(fraction.ljust(9, "0"))
+    if created_at[19:20] == "." and created_at[-1] == "Z":
+        fraction = created_at[20:-1]
+        if fraction.isdecimal() and len(fraction) < 10 and created_at.isascii():
+            seconds = _epoch_seconds(created_at[:19])
+            return None if seconds is None else seconds * 1_000_000_000 + int(fraction) * _SCALES[len(fraction)]
+    match = re.fullmatch(r"([^.Z+]{19})(?:\.([0-9]{1,9}))?(Z|[+-]\d\d:\d\d)", created_at, re.ASCII)
+    if not match:
+        return None
+    moment, fraction, zone = match.groups()
+    seconds = _epoch_seconds(moment, zone)
+    return None if seconds is None else seconds * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
 
 
-@lru_cache(maxsize=16)  # of a stream, many chunks fall into one second
-def _epoch_seconds(moment: str, zone: str) -> int | None:
+_SCALES = [10 ** (9 - digits) for digits in range(10)]
+
+
+@lru_cache(maxsize=16)  # many chunks of a stream have the same second
+def _epoch_seconds(moment: str, zone: str = "Z") -> int | None:
     from datetime import datetime
 
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", moment, re.ASCII):
