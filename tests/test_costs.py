@@ -8,11 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from ostream.recording.http_server import RequestHandler
-from tests.process import BIN, FILTERS, ROOT, environment, expect, words
+from tests.process import BIN, FILTERS, ROOT, call, environment, expect, words
 from tests.server import send_lines, serve
 from tests.test_layers import loaded
 from tests.tiers import sample
@@ -161,3 +162,28 @@ def test_memory_does_not_grow_with_the_stream(command: str, arguments: list[str]
     short, long = (peak(responses, *words(command, *arguments)) for responses in (200, 2000))
     # Block boundaries vary, and stats keeps a few numbers of each response for its summary.
     assert long - short < (1 << 20 if command == "stats" else 128 << 10)
+
+
+def python_calls(chunks: int, *command: str) -> int:
+    count = 0
+
+    def profile(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event == "call" and f"{os.sep}ostream{os.sep}" in frame.f_code.co_filename
+
+    sys.setprofile(profile)
+    try:
+        stream = (LINE * chunks + DONE).replace(b":00Z", b":00.5Z")
+        assert call(*command, stdin=stream).returncode == 0
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("command", "limit"),
+    [(["extract-content"], 0.2), (["collect"], 0.2), (["render"], 0.2), (["stats"], 1.3), (["render", "--stats"], 1.3)],
+)
+def test_python_calls_per_chunk(command: list[str], limit: float) -> None:
+    # Blocks of ordinary chunks are handled by functions in C; stats calls one function for each time.
+    assert (python_calls(11_000, *command) - python_calls(1000, *command)) / 10_000 < limit
