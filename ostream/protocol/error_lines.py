@@ -19,7 +19,7 @@ NO_RECORDING = "no recording"
 def is_error(chunk: Mapping[str, Any]) -> bool:
     """Is this an error line? An empty `error` on an otherwise normal chunk is not."""
     error = chunk.get("error")
-    if error == "":
+    if error in ("", {}, []):
         return not ("message" in chunk or "response" in chunk or "done" in chunk)
     return error is not None
 

@@ -1,4 +1,4 @@
-"""What all filters share: their inputs, and `-w FILE`, which passes the stream on."""
+"""Shared by all filters: their inputs, and `-w FILE`, which passes the stream on."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from ostream.cli.filter_input import FilterInput, FilterOptions
+from ostream.protocol.ndjson import encode_line
 from ostream.system.diagnostics import Diagnostics
 from tests.process import FILTERS, call, quoted, sh
 from tests.server import NAMES, body_of
+from tests.tiers import sample
 
 STREAM = body_of("chat-think-true")
 OTHER = body_of("generate-stream")
@@ -41,7 +43,7 @@ def test_w_passes_the_stream_byte_for_byte(command: str, name: str, tmp_path: Pa
 
 @pytest.mark.parametrize("name", CUT)
 @every_filter
-def test_w_passes_a_cut_stream_and_then_says_so(command: str, name: str, tmp_path: Path) -> None:
+def test_w_passes_a_truncated_stream_on_followed_by_an_error_line(command: str, name: str, tmp_path: Path) -> None:
     stream = body_of(name)
     result = call(command, "-w", tmp_path / "file", stdin=stream)
     assert result.returncode == 3
@@ -52,7 +54,7 @@ def test_w_passes_a_cut_stream_and_then_says_so(command: str, name: str, tmp_pat
     }
 
 
-def test_three_stages_of_a_real_pipe_change_nothing(tmp_path: Path) -> None:
+def test_four_stages_of_a_real_pipe_pass_the_same_bytes(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(STREAM)
     script = "extract-thinking -w t < in | stats -w s | collect -w c | extract-content -w e | cmp - in"
     result = sh(script, cwd=tmp_path)
@@ -61,7 +63,7 @@ def test_three_stages_of_a_real_pipe_change_nothing(tmp_path: Path) -> None:
         assert (tmp_path / file).read_bytes() == call(command, stdin=STREAM).stdout
 
 
-def test_a_torn_line_is_not_passed_but_told(tmp_path: Path) -> None:
+def test_a_truncated_line_is_passed_on_inside_an_error_line(tmp_path: Path) -> None:
     result = call("stats", "-w", tmp_path / "file", stdin=STREAM[:-9])
     whole, _, torn = STREAM[:-9].rpartition(b"\n")
     assert result.stdout.startswith(whole + b"\n")
@@ -72,7 +74,7 @@ def test_a_torn_line_is_not_passed_but_told(tmp_path: Path) -> None:
     }
 
 
-def test_file_is_emptied_at_the_start(tmp_path: Path) -> None:
+def test_the_file_of_w_is_truncated_at_the_start(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("old\n" * 1000)
     assert call("extract-content", "-w", file, "/no/such/file").returncode == 2
@@ -90,7 +92,7 @@ def make_hard_link(old: Path, new: Path) -> Path:
 
 
 ALSO_AN_INPUT = [
-    # script, what it says is also an input
+    # script, the name in the message
     ("$F -w in in", "in"),
     ("$F -w ./in in", "./in"),
     ("$F -w in /no/such/file in", "in"),
@@ -110,11 +112,21 @@ def test_a_file_that_is_also_an_input_is_refused(script: str, named: str, tmp_pa
     (tmp_path / "in").write_bytes(STREAM)
     result = sh(script.replace("$F", "extract-content"), cwd=tmp_path, stdin=STREAM)
     assert result.returncode == 2
-    # The next stage of a pipe learns of it; a file does not, least of all the input.
-    told = [json.loads(line)["exit_status"] for line in result.stdout.splitlines()]
-    assert told == ([] if script.endswith(" >> in") else [2])
+    # An error line goes to the next stage of a pipe, not to a file: it may be the input.
+    statuses = [json.loads(line)["exit_status"] for line in result.stdout.splitlines()]
+    assert statuses == ([] if script.endswith(" >> in") else [2])
     assert result.stderr.decode() == f"extract-content: {named}: is also an input; write to another file\n"
     assert (tmp_path / "in").read_bytes() == STREAM
+
+
+@pytest.mark.parametrize("script", ["$F in >> in", "$F < in >> in", "$F -w x missing in >> in", "$F ./in 1<> in"])
+@pytest.mark.parametrize("command", sample(FILTERS, ["collect", "render"]))
+def test_a_file_that_is_also_standard_output_is_refused(command: str, script: str, tmp_path: Path) -> None:
+    """Reading its own output, the filter would never end."""
+    (tmp_path / "in").write_bytes(STREAM)
+    result = sh(script.replace("$F", quoted(command)), cwd=tmp_path)
+    assert (result.returncode, (tmp_path / "in").read_bytes()) == (2, STREAM)
+    assert result.stderr.decode().endswith(": is also standard output; write to another file\n")
 
 
 @every_filter
@@ -144,7 +156,7 @@ def test_an_open_descriptor_is_written_to_as_it_is(command: str, file: str, redi
     assert (tmp_path / "log").read_bytes() == b"before\n" + call(command, stdin=STREAM).stdout
 
 
-def test_both_may_go_to_stdout() -> None:
+def test_w_dev_stdout_writes_both_to_standard_output() -> None:
     lines = STREAM.splitlines(keepends=True)
     result = sh("stats --field chunks -w /dev/stdout", stdin=STREAM)
     assert (result.returncode, result.stdout) == (0, STREAM + b"%d\n" % len(lines))
@@ -178,7 +190,7 @@ def test_a_file_that_fails_does_not_stop_the_stream(command: str, file: str, rea
 
 
 def test_a_file_that_fails_at_the_end_is_reported(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """As one on a network does, that is found to be full when it is closed; here its descriptor goes bad."""
+    """Some network file systems report a full disk only at the close; here the descriptor is closed early."""
     given, file = tmp_path / "in", tmp_path / "file"
     given.write_bytes(STREAM)
     options = FilterOptions()
@@ -206,7 +218,7 @@ NUL = b'{"response":"a","done":false}\n{"response":"\\u0000","done":true}\n'
 
 
 @pytest.mark.parametrize("options", [["-0"], ["-0", "--think-tags"]])
-def test_a_text_with_a_nul_cannot_be_ended_by_one(options: list[str]) -> None:
+def test_a_text_that_contains_a_nul_is_an_error_with_null(options: list[str]) -> None:
     result = call("extract-content", *options, stdin=NUL + NUL)
     message = "the text contains a NUL"
     assert (result.returncode, result.stderr.decode()) == (
@@ -291,8 +303,36 @@ def test_files_and_standard_input(
     assert b"".join(line for line in passed.stdout.splitlines(keepends=True) if line not in ours) == stream
 
 
+NOT_RESPONSES = [
+    # input, the message
+    (b'{"role":"user","content":"hi"}\n', "contains a conversation, not a response; read it with 'render', "),
+    (b'{"prompt":"hi"}\n{"prompt":"ho"}\n', "contains requests, not responses; send them with 'batch'\n"),
+    (b'{"request":{"path":"/api/chat","body":{}}}\n', "contains requests, not responses; send them with 'batch'\n"),
+    (b"\n \n", "no response; did the command before it fail?\n"),
+]
+
+
+@pytest.mark.parametrize(("stream", "message"), NOT_RESPONSES)
+def test_input_that_is_no_response_is_named(stream: bytes, message: str) -> None:
+    result = call("extract-content", stdin=stream)
+    assert (result.returncode, result.stdout) == (3, b"")
+    assert result.stderr.decode().startswith(f"extract-content: standard input: {message}")
+
+
+@pytest.mark.parametrize("command", sample(FILTERS, ["extract-content", "stats"]))
+def test_equal_failures_are_printed_five_times_then_counted(command: str, tmp_path: Path) -> None:
+    lines = [{"error": "busy", "exit_status": 75, "id": number} for number in range(50)]
+    (tmp_path / "in").write_bytes(b"".join(map(encode_line, lines)))
+    result = call(command, tmp_path / "in")
+    assert result.returncode == 75
+    messages = result.stderr.decode().splitlines()
+    assert len(messages) == 6
+    assert messages[0] == f"{command}: {tmp_path / 'in'}:1: id 0: busy"
+    assert messages[5] == f"{command}: 45 more: busy"
+
+
 @pytest.mark.parametrize("command", FILTERS)
-def test_v_says_what_is_read_and_what_came_of_it(command: str) -> None:
+def test_verbose_reports_what_is_read_and_its_status(command: str) -> None:
     done = call(command, "-v", "-", stdin=b'{"response":"a","done":true}\n')
     assert done.stderr.decode().splitlines() == [
         f"{command}: reading standard input",

@@ -38,6 +38,10 @@ LINES = [
     ({"error": None, "done": True}, False),
     ({"error_count": 0, "done": False}, False),
     ({"Error": "x"}, False),
+    ({"error": {}, "response": "a"}, False),
+    ({"error": [], "message": {}}, False),
+    ({"error": {}}, True),
+    ({"error": False, "response": "a"}, True),
     ({"message": {"content": 'an "error": "x"'}}, False),
     ({}, False),
 ]
