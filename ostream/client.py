@@ -27,7 +27,7 @@ else:
 
 
 class Client(Session):
-    """A server and how to reach it. Threads may share it: each request has a connection of its own.
+    """A server and how to reach it. Threads may share it; it keeps connections for its next requests.
 
     Arguments:
         host: the server, in the syntax of OLLAMA_HOST (default: $OLLAMA_HOST, else http://127.0.0.1:11434).
@@ -38,13 +38,14 @@ class Client(Session):
         first_byte_timeout: seconds from connected to the first byte of the response; loading a model may take minutes.
         idle_timeout: seconds between two reads of the response.
         max_time: seconds for a whole request, retries included. Of all limits None is no limit.
-        retry: how often a request is sent again after a temporary failure (429, 502, 503, 504, a refused or reset
-            connection), as long as nothing of the response has arrived. The pauses grow from 0.5 to 30 s; a
-            Retry-After of up to ten minutes is honoured.
+        retry: how often a request is sent again after a temporary failure (a busy server, a crashed model, a refused
+            or reset connection, a connect or first-byte timeout), as long as nothing of the response has arrived. The
+            pauses grow from 0.5 to 30 s; a Retry-After of up to ten minutes is honoured.
         cacert: a PEM file of certificate authorities to trust (default: the system's).
         insecure: True to accept any certificate.
         verify: as for the official SDK: False is `insecure=True`, a file is `cacert`, an ssl.SSLContext is used as it
             is.
+        allow_plain_http: True to send credentials over plain http to another machine.
 
     $OLLAMA_API_KEY is sent as a Bearer token, to this host only, over https or to this machine.
 
@@ -69,7 +70,8 @@ class Client(Session):
             raise AttributeError(ostream.missing_name(name, f"{type(self).__name__!r} object"))
 
     def close(self) -> None:
-        """Do nothing: every request closes its own connection. For programs written for the official SDK."""
+        """Close the connections that were kept for further requests. The client can still be used."""
+        self.close_connections()
 
     @overload
     def chat(
@@ -269,7 +271,7 @@ class _EnvironmentClient(Client):
         return "<Client of $OLLAMA_HOST>"
 
     def _send(self, path: str, body: dict[str, Any], chunk_class: type[Any]) -> Any:
-        return Client()._send(path, body, chunk_class)
+        return Client().single_use()._send(path, body, chunk_class)
 
 
 _client = _EnvironmentClient()

@@ -45,7 +45,7 @@ STATUSES = (
     Status(1, "rejected", "the server rejected the request, the model failed, or an output could not be written"),
     Status(3, "incomplete", 'the stream ended without "done": true, or there was no response'),
     Status(69, "no connection", "no connection: refused, unknown host, or TLS failure"),
-    Status(75, "temporary", "temporary: HTTP 429, 502, 503, 504, or a timeout"),
+    Status(75, "temporary", "temporary: HTTP 408, 425, 429, 502 to 504, 520 to 530, a crashed model, or a timeout"),
     Status(4, "truncated by a limit", "the answer was truncated by a length limit (--fail-on-length)"),
     Status(5, "empty", "the answer is complete but empty"),
     Status(10, "no tool calls", "run-tools --status: the answer calls no tool", claimable=False),
@@ -57,8 +57,15 @@ BUG, USAGE, REJECTED, INCOMPLETE, UNAVAILABLE, TEMPORARY, LENGTH, EMPTY, NO_TOOL
 _SEVERITY = tuple(status.code for status in STATUSES)
 CLAIMABLE_STATUSES = frozenset(status.code for status in STATUSES if status.claimable)
 
-# HTTP statuses after which the same request may succeed later.
-TEMPORARY_HTTP_STATUSES = frozenset((429, 502, 503, 504))
+# HTTP statuses after which the same request may succeed later. 520 to 530 are Cloudflare's.
+TEMPORARY_HTTP_STATUSES = frozenset((408, 425, 429, 502, 503, 504, *range(520, 531)))
+# Errors of the model runner after which the same request may succeed: the server starts a new runner for it, or the
+# model may write a valid tool call. Their HTTP status is 500, or none inside a stream.
+TEMPORARY_ERRORS = (
+    "an error was encountered while running the model",
+    "error parsing tool call",
+    "timed out waiting for llama runner",
+)
 
 
 def worst(a: int, b: int) -> int:
@@ -158,7 +165,10 @@ class ResponseError(OstreamError):
 
     @property
     def exit_status(self) -> int:  # type: ignore[override]
-        return TEMPORARY if self.status_code in TEMPORARY_HTTP_STATUSES else REJECTED
+        is_temporary = self.status_code in TEMPORARY_HTTP_STATUSES or (
+            self.status_code in (-1, 500) and any(text in self.error for text in TEMPORARY_ERRORS)
+        )
+        return TEMPORARY if is_temporary else REJECTED
 
     def _text(self) -> str:
         return self.error if self.status_code == -1 else f"{self.error} (status code: {self.status_code})"
@@ -179,7 +189,7 @@ class LengthError(OstreamError):
 
 
 class EmptyError(OstreamError):
-    """A complete answer has no text, and the caller asked for text."""
+    """The answer is complete but has no text, and the caller asked for text."""
 
     exit_status = EMPTY
 

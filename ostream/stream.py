@@ -153,7 +153,7 @@ class Stream(_Generic[C]):
     def _close_connection(self) -> None:
         response, self._response, wakeup, self._wakeup = self._response, None, self._wakeup, None
         if response:
-            response.close()
+            (response.finish if self._ended and not self._failure else response.close)()
         if wakeup:
             wakeup.close()
 
@@ -257,7 +257,7 @@ class Stream(_Generic[C]):
             decoded, damage = decode_lines(lines)
             if damage and not self._lineno and lines[0].strip() == b"{":
                 decoded, damage = self._decode_indented(lines)
-            chunks = self._check(decoded)
+            chunks = self._check(decoded, response)
             if not self._ended and damage:
                 self._end(damage)
             if chunks or self._ended:
@@ -283,13 +283,13 @@ class Stream(_Generic[C]):
         self._response = response = self._post(wakeup)
         self._lines = split_lines(response.blocks())
 
-    def _check(self, decoded: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
+    def _check(self, decoded: list[dict[str, Any] | None], response: Response) -> list[dict[str, Any]]:
         """Return the chunks among decoded lines, up to the one that ends the response; the rest is dropped."""
         for index, chunk in enumerate(decoded):
             if chunk is None:  # a blank line
                 continue
             if "error" in chunk and is_error(chunk):
-                self._ended, self._failure = True, response_error(chunk)
+                self._ended, self._failure = True, response.credentials.mask_error(response_error(chunk))
                 decoded = decoded[:index]
                 break
             if chunk.get("done") is True:

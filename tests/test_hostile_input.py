@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from ostream import Client, ConnectError, ResponseError
+from ostream.net.exchange import Connection
 from ostream.net.socket import WatchedSocket
 from ostream.net.timeouts import Timeouts
-from ostream.net.transport import _Connection, _Request
 from ostream.protocol.error_lines import error_text
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.process import run_process
@@ -50,8 +50,20 @@ def test_a_response_during_the_request_body_is_read() -> None:
     assert caught.value.status_code == 413
 
 
+@pytest.mark.parametrize("status", ["100 Continue", "102 Processing", "103 Early Hints"])
+def test_an_interim_response_during_the_request_body_does_not_end_it(status: str) -> None:
+    def handle(connection: socket.socket) -> None:
+        connection.recv(1, socket.MSG_PEEK)
+        connection.sendall(f"HTTP/1.1 {status}\r\n\r\n".encode())
+        read_request(connection)
+        connection.sendall(http_answer(200, DONE))
+
+    with tcp(handle) as port:
+        assert Client(f"127.0.0.1:{port}", max_time=30).generate("m", "x" * 6_000_000).done
+
+
 def test_an_error_status_is_reported_when_its_body_stalls(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ostream.net.timeouts.REFUSAL_S", 0.2)
+    monkeypatch.setattr("ostream.net.timeouts.ERROR_BODY_S", 0.2)
     answer = b"HTTP/1.1 503 Busy\r\n\r\nbusy\n"
     with silent_after(answer, read=True) as url, pytest.raises(ResponseError, match="busy") as caught:
         Client(url).chat("m")
@@ -62,7 +74,8 @@ def test_an_error_status_is_reported_when_its_body_stalls(monkeypatch: pytest.Mo
 def test_a_key_is_not_sent_to_another_machine_that_claims_a_local_name(address: str, sent: bool) -> None:
     # A fake peer stands in for another machine.
     peer: Any = SimpleNamespace(getpeername=lambda: (address, 1), setblocking=lambda _: None)
-    connection = _Connection("evil.localhost:1", _Request("http://evil.localhost:1/"))
+    exchange: Any = None
+    connection = Connection("evil.localhost:1", exchange)
     refused = pytest.raises(ConnectError, match=r"is 192\.0\.2\.2, and Authorization is not sent")
     with contextlib.nullcontext() if sent else refused:
         connection._check_peer(WatchedSocket(peer, Timeouts(), None))
@@ -79,7 +92,7 @@ def test_a_deeply_nested_error_is_an_error() -> None:
     nested: Any = []
     for _ in range(100_000):
         nested = [nested]
-    assert error_text(nested) == "an error nested too deeply"
+    assert error_text(nested) == "error nested too deeply"
 
 
 def test_running_out_of_memory_is_not_reported_as_a_bug(capfd: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +111,10 @@ def test_data_after_done_is_dropped_with_a_message() -> None:
     with silent_after(head + DONE + LINE, read=True) as url:
         sent = run("send", "-m", "m", "--host", url, "hi")
     assert sent.returncode == 3
-    assert sent.stderr == b"send: what came after done: true was cut off; the answer before it is whole\n"
+    assert (
+        sent.stderr
+        == b'send: the server sent more after "done": true and did not end; the answer before it is complete\n'
+    )
 
 
 def test_w_must_not_name_the_file_of_standard_output(tmp_path: Path) -> None:

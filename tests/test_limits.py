@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import threading
@@ -11,16 +10,13 @@ from typing import Iterator
 import pytest
 
 from ostream.cli.spinner import Spinner
-from ostream.errors import ConnectError
-from ostream.net.socket import connect
-from ostream.net.timeouts import Timeouts
 from ostream.system.output import Output
 from tests.process import environment
 
 FEW_DESCRIPTORS = """
 import resource, sys
 import ostream.client, ostream.cli.request_builder, ostream.commands.send, ostream.cli.tool_loop
-import ostream.system.unread_input, ostream.tools.directory
+import ostream.system.pipe_reader, ostream.system.unread_input, ostream.tools.directory
 import ostream.net.transport
 from ostream.__main__ import main
 usual = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -53,14 +49,6 @@ def _no_threads() -> Iterator[None]:
         yield
     finally:
         threading.stack_size(usual)
-
-
-@pytest.mark.usefixtures("no_threads")
-def test_without_threads_an_address_works_and_a_name_fails() -> None:
-    with pytest.raises(ConnectError, match=r"^localhost: can't be looked up: can't start new thread$"):
-        connect("localhost", 1, Timeouts(), None)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        connect("127.0.0.1", listener.getsockname()[1], Timeouts(), None).close()
 
 
 @pytest.mark.usefixtures("no_threads")

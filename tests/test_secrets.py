@@ -135,7 +135,7 @@ def test_redirects_are_reported_and_not_followed(status: int, place: str) -> Non
             env = {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_API_KEY": SECRET}
             sent = call("send", "-m", "m", "--retry", "2", "hi", env=env)
     assert (sent.returncode, len(here.requests), elsewhere.requests) == (1, 1, [])
-    assert f"redirected to {place}, which is not followed" in sent.stderr.decode()
+    assert f"redirected to {place}; redirects are not followed" in sent.stderr.decode()
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,7 @@ class BatchRunner:
             finally:
                 response.close()
         except OstreamError as error:
+            self._client.mask_error(error)
             return job, failure_line(job, error), error
 
     def _wait(self, seconds: float, timeouts: Timeouts, text: str) -> None:

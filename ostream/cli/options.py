@@ -59,6 +59,7 @@ class ConnectionOptions:
     retry = 0
     cacert: str | None = None
     insecure = False
+    allow_plain_http = False
 
 
 class SendOptions(RequestOptions, ConnectionOptions):
@@ -199,18 +200,19 @@ def connection_options(retry: int = 0) -> list[Option]:
             metavar="N",
             type=COUNT,
             group=group,
-            help=f"retry N times after 429, 502, 503, 504, or a refused or reset connection (default: {retry})",
+            help=f"retry N times while nothing of the answer has arrived: busy or unreachable (default: {retry})",
         ),
         Option("--cacert", metavar="FILE", group=group, help="trust the certificate authorities in this PEM file"),
         Option("--insecure", group=group, help="do not verify the server's certificate"),
+        Option("--allow-plain-http", group=group, help="send credentials over plain http to another machine"),
     ]
 
 
-def make_session(options: ConnectionOptions) -> Session:
-    """Return the session that the options of the connection describe."""
+def make_session(options: ConnectionOptions, keep_connections: bool = False) -> Session:
+    """Return the session that the options of the connection describe; `keep_connections` is for many requests."""
     from ostream.net.session import Session
 
-    return Session(
+    session = Session(
         options.host,
         headers=read_headers(options),
         connect_timeout=options.connect_timeout,
@@ -220,7 +222,9 @@ def make_session(options: ConnectionOptions) -> Session:
         retry=options.retry,
         cacert=options.cacert,
         insecure=options.insecure,
+        allow_plain_http=options.allow_plain_http,
     )
+    return session if keep_connections else session.single_use()
 
 
 def read_headers(options: ConnectionOptions) -> dict[str, str]:

@@ -110,7 +110,7 @@ class Relay:
             if chunk is not None:
                 kind = CHUNK if chunk.keys().isdisjoint(KIND_KEYS) else line_kind(chunk)
                 if kind == ERROR:
-                    failure = response_error(chunk)
+                    failure = self._response.credentials.mask_error(response_error(chunk))
                 elif kind == REQUEST:
                     failure = self._bad_line("the server sent a request", line, lineno + accepted + 1)
                 elif len(line) > 2 * DEEPEST and _is_deep(chunk):

@@ -1,1 +1,1 @@
-"""The rim to the network: addresses, timeouts, sockets, TLS, HTTP; the only rooms that know of them."""
+"""The network: addresses, timeouts, sockets, TLS and HTTP. Only this package knows about them."""

@@ -7,18 +7,21 @@ import sys
 from collections.abc import Mapping
 
 import ostream
-from ostream.errors import OstreamError, RequestError
-from ostream.net.host import check_header, parse_host
+from ostream.errors import OstreamError, RequestError, ResponseError
+from ostream.net.host import check_header, is_header_value, parse_host
 from ostream.net.retry import pause_before
 from ostream.net.timeouts import Timeouts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, TypeVar
 
+    from ostream.net.connections import ConnectionPool
     from ostream.net.http import Response
     from ostream.net.tls import TLSConfig
     from ostream.system.polling import Reader
+
+    S = TypeVar("S", bound="Session")
 
 
 class Session:
@@ -38,10 +41,11 @@ class Session:
         cacert: ostream.types.PathParam | None = None,
         insecure: bool = False,
         verify: ostream.types.VerifyParam = True,
+        allow_plain_http: bool = False,
     ) -> None:
         if not isinstance(host, (str, type(None))):
             raise RequestError(f"host: must be text, not {type(host).__name__}")
-        self.host = parse_host(os.environ.get("OLLAMA_HOST") if host is None else host)
+        self.host = parse_host(os.environ.get("OLLAMA_HOST") if host is None else host, allow_plain_http)
         if timeout is not None:
             limits: Any = timeout
             connect_timeout = getattr(limits, "connect", limits)
@@ -53,6 +57,8 @@ class Session:
         self.insecure = insecure or verify is False
         self.cacert: Any = cacert if isinstance(verify, bool) else verify
         self._tls_config: TLSConfig | None = None
+        self._keep_connections = True
+        self._pool: ConnectionPool | None = None
         if not isinstance(headers, (Mapping, type(None))):
             raise RequestError(f"headers: must be a dict, not {type(headers).__name__}")
         self.headers: dict[str, str] = {name: value for name, value in (headers or {}).items() if value is not None}
@@ -61,15 +67,27 @@ class Session:
         self.key_withheld = False
         key = os.environ.get("OLLAMA_API_KEY", "").strip()
         if any(name.lower() == "authorization" for name in self.headers):
-            if not self.host.keeps_secrets:
+            if not self.host.accepts_credentials:
                 raise RequestError(
-                    f"{self.host.url}: Authorization is not sent over plain http to another machine", advice="use https"
+                    f"{self.host.url}: Authorization is not sent over plain http to another machine",
+                    advice="use https, or --allow-plain-http",
                 )
         elif key:
-            self.key_withheld = not self.host.keeps_secrets
+            self.key_withheld = not self.host.accepts_credentials
             if not self.key_withheld:
+                if not is_header_value(key):
+                    raise RequestError("OLLAMA_API_KEY: contains a control or non-ASCII character")
                 self.headers["Authorization"] = f"Bearer {key}"
-                check_header("Authorization", self.headers["Authorization"])
+
+    def single_use(self: S) -> S:
+        """Keep no connections, as for a program that sends a single request. Return the session."""
+        self._keep_connections = False
+        return self
+
+    def close_connections(self) -> None:
+        """Close the connections that were kept."""
+        if self._pool:
+            self._pool.close()
 
     def post(
         self,
@@ -111,8 +129,23 @@ class Session:
     def post_once(self, path: str, body: bytes, timeouts: Timeouts, reader: Reader | None = None) -> Response:
         """Send one request, without retries. Raises OstreamError and ReaderGone as `net.transport.post` does."""
         from ostream.net import transport
+        from ostream.net.credentials import advice_on_rejection
 
-        return transport.post(self.host, path, body, self.headers, timeouts, self._tls(), reader)
+        if self._pool is None and self._keep_connections:
+            from ostream.net.connections import ConnectionPool
+
+            self._pool = ConnectionPool()
+        try:
+            return transport.post(self.host, path, body, self.headers, timeouts, self._tls(), reader, self._pool)
+        except ResponseError as error:
+            error.advice = advice_on_rejection(error, self.host, self.headers, self.key_withheld) or error.advice
+            raise
+
+    def mask_error(self, error: OstreamError) -> None:
+        """Mask the credentials of this session in the text of an error, which a server may have repeated."""
+        from ostream.net.credentials import Credentials
+
+        Credentials(self.headers).mask_error(error)
 
     def is_server_up(self, timeouts: Timeouts) -> bool:
         """Send GET /api/version; True if there is an answer with a status below 500, whatever it says."""

@@ -1,21 +1,13 @@
-"""A socket that keeps to the timeouts and notices when the reader of our output leaves; and how to get one.
-
-Nothing here blocks but in `wait`: the socket does not, TLS does not, and a thread asks the name server.
-"""
+"""A non-blocking socket that obeys the timeouts and stops when the reader of our output leaves."""
 
 from __future__ import annotations
 
-import errno
 import io
-import os
 import socket
-import threading
-import time
 
-from ostream.errors import ConnectError, OstreamError, reason
+from ostream.errors import OstreamError
 from ostream.net.timeouts import Timeouts
 from ostream.system.polling import READABLE, WRITABLE, wait_ready
-from ostream.system.wakeup import Wakeup
 
 try:
     import ssl
@@ -30,36 +22,43 @@ if TYPE_CHECKING:
 
 BLOCK = 64 << 10
 
+_WOULD_BLOCK = (BlockingIOError,) if ssl is None else (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
 
 class WatchedSocket:
-    """A non-blocking socket that keeps to the timeouts, in the shape http.client wants a socket to have."""
+    """A non-blocking socket that obeys `timeouts` and watches `reader`, with the methods that http.client needs."""
 
     def __init__(self, sock: socket.socket, timeouts: Timeouts, reader: Reader | None) -> None:
         self.sock = sock
+        sock.setblocking(False)
+        self._closed = False
+        self._files = 0
+        self.begin_request(timeouts, reader)
+
+    def begin_request(self, timeouts: Timeouts, reader: Reader | None) -> None:
+        """Use these timeouts and this reader for the next request on the connection."""
         self.timeouts = timeouts
         self.reader = reader
+        self.has_received = False
         self._unsent = b""
         self._has_sent = False
-        self._closed = False
-        self._readers = 0
-        sock.setblocking(False)
+        self._early = b""  # what was received while the request was still being sent
 
     def attempt(self, call: Callable[..., Any], events: int, *arguments: Any) -> Any:
-        """Do what may have to wait for `events`, for as long as the timeouts allow."""
+        """Return what `call` returns; while it would block, wait for `events` as long as the timeouts allow."""
         while True:
-            self.timeouts.left()
+            self.timeouts.total_left()
             try:
+                # Before the other timeouts are looked at: a process that was stopped finds data that has arrived.
                 return call(*arguments)
             except BlockingIOError:
                 wanted = events
-            except OSError as error:
-                if ssl is None or not isinstance(error, (ssl.SSLWantReadError, ssl.SSLWantWriteError)):
-                    raise
+            except _WOULD_BLOCK as error:
                 wanted = READABLE if isinstance(error, ssl.SSLWantReadError) else WRITABLE
             wait_ready(self.sock.fileno(), wanted, self.reader, self.timeouts.left)
 
     def sendall(self, data: bytes) -> None:
-        """Send it, or keep it until the answer is read: a header and a short body go as one."""
+        """Send `data`, or keep it until the response is read: headers and a short body leave in one packet."""
         if len(self._unsent) + len(data) <= BLOCK:
             self._unsent += data
         else:
@@ -73,165 +72,132 @@ class WatchedSocket:
     def _send_all(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            send = self._send_more if self._has_sent else self.sock.send
+            # Once a part was sent, the server may respond before it has read the rest, and never read it.
+            if self._has_sent and self._has_response():
+                return
             try:
-                view = view[self.attempt(send, WRITABLE if self._is_tls else READABLE | WRITABLE, view) :]
+                view = view[self.attempt(self._send, READABLE | WRITABLE, view) :]
             except OstreamError:
                 raise
             except OSError:
-                return  # who refuses a large body may answer and close before it has read it: see what it says
+                return  # the server may reject a large body and close early: read its response
             self._has_sent = True
 
-    @property
-    def _is_tls(self) -> bool:
-        return ssl is not None and isinstance(self.sock, ssl.SSLSocket)
-
-    def _send_more(self, view: memoryview) -> int:
-        """How much was sent. Who answers before it has read all may never read the rest: then it is all the same."""
-        if not self._is_tls:  # there, what comes may be TLS's own
-            try:
-                self.sock.recv(1, socket.MSG_PEEK)
+    def _send(self, view: memoryview) -> int:
+        try:
+            return self.sock.send(view)
+        except _WOULD_BLOCK:
+            if self._has_sent and self._has_response():
                 return len(view)
-            except BlockingIOError:
-                pass
-        return self.sock.send(view)
+            raise BlockingIOError from None
+
+    def _has_response(self) -> bool:
+        """True once a final response has begun or the connection has ended. A 1xx response is not final."""
+        try:
+            while len(self._early) <= BLOCK:
+                block = self.sock.recv(BLOCK)
+                if not block:
+                    return True
+                self._early += block
+        except _WOULD_BLOCK:
+            pass
+        except OSError:
+            return True
+        self._early = _skip_interim(self._early)
+        return not _may_be_interim(self._early)
 
     def recv_into(self, buffer: Any) -> int:
-        """How much came; waits until something has."""
+        """Wait for data and receive it into `buffer`. Return the number of bytes, 0 at the end."""
         if self._unsent:
             self._flush()
-        if not self._is_tls:  # which may have more in it than the socket has
-            wait_ready(self.sock.fileno(), READABLE, self.reader, self.timeouts.left)
-        count: int = self.attempt(self.sock.recv_into, READABLE, buffer)
+        if self._early:
+            count = min(len(buffer), len(self._early))
+            buffer[:count] = self._early[:count]
+            self._early = self._early[count:]
+        else:
+            if not self.is_tls:  # which may have decrypted more than it returned
+                wait_ready(self.sock.fileno(), READABLE, self.reader, self.timeouts.left)
+            count = self.attempt(self.sock.recv_into, READABLE, buffer)
+        self.has_received = self.has_received or count > 0
         return count
 
+    def has_exactly(self, expected: bytes) -> bool:
+        """True if the connection is open and just these bytes are unread. Reads them, and never waits.
+
+        recv() and not a poll: a TLS socket may hold unread session tickets. For the same reason MSG_PEEK is no use.
+        """
+        received = b""
+        try:
+            while len(received) <= len(expected):
+                block = self.sock.recv(BLOCK)
+                if not block:
+                    return False
+                received += block
+        except _WOULD_BLOCK:
+            return received == expected
+        except OSError:
+            pass
+        return False
+
+    @property
+    def is_tls(self) -> bool:
+        """True after the TLS handshake has begun."""
+        return ssl is not None and isinstance(self.sock, ssl.SSLSocket)
+
     def makefile(self, mode: str = "rb", buffering: int = -1) -> io.BufferedReader:
-        self._readers += 1
-        return io.BufferedReader(_Reader(self), BLOCK)
+        """Return a buffered file to read from. As with a plain socket, it keeps the connection open until closed."""
+        self._files += 1
+        return io.BufferedReader(_SocketFile(self), BLOCK)
 
     def release(self) -> None:
-        """A reader has been closed."""
-        self._readers -= 1
+        """Note that a file of `makefile` was closed."""
+        self._files -= 1
         self._close()
 
     def close(self) -> None:
-        # As with a real socket, a file made from it keeps it open.
+        """Close the socket once no file of `makefile` is open."""
         self._closed = True
         self._close()
 
     def _close(self) -> None:
-        if self._closed and not self._readers:
+        if self._closed and not self._files:
             self.sock.close()
 
 
-class _Reader(io.RawIOBase):
-    """Reads from a WatchedSocket; lies under a buffer, so that it is asked only when nothing is there."""
+def _skip_interim(data: bytes) -> bytes:
+    """Drop complete 1xx responses from the beginning of `data`."""
+    while data[:5] == b"HTTP/" and data[8:10] == b" 1" and data[9:12] != b"101":
+        _, end, rest = data.partition(b"\r\n\r\n")
+        if not end:
+            break
+        data = rest
+    return data
 
-    def __init__(self, wire: WatchedSocket) -> None:
-        self._wire = wire
+
+def _may_be_interim(data: bytes) -> bool:
+    """True if `data`, without complete 1xx responses, is empty or may be the beginning of one."""
+    if len(data) < 12:
+        return b"HTTP/".startswith(data[:5])
+    return data[8:10] == b" 1" and data[9:12] != b"101" and len(data) <= BLOCK
+
+
+class _SocketFile(io.RawIOBase):
+    """Reads from a WatchedSocket. It is under a buffer, so it is called only when nothing is buffered."""
+
+    def __init__(self, sock: WatchedSocket) -> None:
+        self._sock = sock
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        wire = self._wire
-        if wire.timeouts.clock == "idle":
-            # Anew for each read: the time that our own reader takes in between is not the server's silence.
-            wire.timeouts.start("idle")
-        return wire.recv_into(buffer)
+        timeouts = self._sock.timeouts
+        if timeouts.running == "idle":
+            # Restart the idle timeout per read: time spent by our consumer is not server idle time.
+            timeouts.start("idle")
+        return self._sock.recv_into(buffer)
 
     def close(self) -> None:
         if not self.closed:
             super().close()
-            self._wire.release()
-
-
-def connect(name: str, port: int, timeouts: Timeouts, reader: Reader | None) -> socket.socket:
-    """A connected socket; each address of the name gets its share of the time that is left."""
-    codes: list[int] = []
-    addresses = _look_up(name, port, timeouts, reader)
-    for index, (family, kind, protocol, _, address) in enumerate(addresses):
-        try:
-            sock = socket.socket(family, kind, protocol)
-        except OSError as error:  # a family that this system has switched off
-            codes.append(error.errno or 0)
-            continue
-        try:
-            code = _connect(sock, address, _share(timeouts, len(addresses) - index), reader)
-        except BaseException:
-            sock.close()
-            raise
-        if not code:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return sock
-        sock.close()
-        codes.append(code)
-    refused = errno.ECONNREFUSED in codes
-    failure = ConnectError(
-        f"{name}:{port}: {', '.join(dict.fromkeys(os.strerror(code).lower() for code in codes))}",
-        advice="is Ollama running ('ollama serve')? OLLAMA_HOST or --host say where"
-        if refused
-        else "check OLLAMA_HOST",
-    )
-    failure.retryable = refused
-    raise failure
-
-
-def _share(timeouts: Timeouts, addresses: int) -> Callable[[], float | None]:
-    """The seconds left for the next of so many addresses; the last may use all there are."""
-    left = timeouts.left()
-    if left is None or addresses == 1:
-        return timeouts.left
-    end = time.monotonic() + left / addresses
-    return lambda: end - time.monotonic()
-
-
-def _connect(sock: socket.socket, address: Any, left_s: Callable[[], float | None], reader: Reader | None) -> int:
-    """0, or the errno of the failure."""
-    sock.setblocking(False)
-    code = sock.connect_ex(address)
-    if code != errno.EINPROGRESS:
-        return code
-    if not wait_ready(sock.fileno(), WRITABLE, reader, left_s):
-        return errno.ETIMEDOUT
-    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    # A reset comes from a connection that stood: the server hung up, whether that is seen now or a moment later.
-    return 0 if code == errno.ECONNRESET else code
-
-
-def _look_up(name: str, port: int, timeouts: Timeouts, reader: Reader | None) -> list[Any]:
-    """The addresses of a name. A name server's silence can be neither timed nor interrupted, so a thread asks."""
-    answer: list[Any] = []
-
-    def ask(flags: int = 0) -> None:
-        try:
-            # As bytes: text would load the codec of international names, and `parse_host` has done its work.
-            answer[:] = socket.getaddrinfo(name.encode(), port, type=socket.SOCK_STREAM, flags=flags)
-        except OSError as error:
-            answer[:] = [error]
-
-    ask(socket.AI_NUMERICHOST)
-    if isinstance(answer[0], Exception):
-        answered = Wakeup()
-
-        def ask_and_wake() -> None:
-            ask()
-            if isinstance(answer[0], Exception):
-                try:  # without a descriptor left to query with, every name is unknown
-                    os.close(os.dup(answered.fileno()))
-                except OSError as error:
-                    answer[:] = [error]
-            answered.wake()
-
-        with answered:
-            try:
-                threading.Thread(target=ask_and_wake, daemon=True).start()
-            except RuntimeError as error:
-                answer[:] = [error]
-            else:
-                wait_ready(answered.fileno(), READABLE, reader, timeouts.left)
-    if isinstance(answer[0], socket.gaierror):
-        raise ConnectError(f"{name}: no such host ({answer[0].args[-1]})", advice="check OLLAMA_HOST")
-    if isinstance(answer[0], Exception):
-        raise ConnectError(f"{name}: can't be looked up: {reason(answer[0]).lower()}", advice="see ulimit -a")
-    return answer
+            self._sock.release()

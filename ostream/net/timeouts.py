@@ -1,12 +1,14 @@
 """The four timeouts of a request.
 
-One of three runs at a time: *connect* (name lookup, every address, TCP, proxy, TLS), *first-byte* (from connected to
-the first byte of the body: a model may take minutes to load) and *idle* (the longest silence after it). *max-time*
-runs over all of it, retries included. A timeout of the socket itself could be none of these: every byte restarts it.
+One of three runs at a time: *connect* (name lookup, all addresses, TCP, proxy and TLS handshake), *first-byte* (from
+connected to the first byte of the body; loading a model can take minutes) and *idle* (the longest gap between bytes
+after that). *max-time* runs over everything, retries included. The socket's own timeout could be none of these, because
+every byte restarts it.
 """
 
 from __future__ import annotations
 
+import math
 import time
 
 from ostream.errors import StreamTimeout
@@ -16,12 +18,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ostream.system.polling import Reader
 
-# The status of an error answer says enough; its text must come within this many seconds.
-REFUSAL_S = 5.0
+# The status of an error response is enough; wait only so many seconds for its text.
+ERROR_BODY_S = 5.0
+
+# How far the request had got, by the timeout that was running.
+_PROGRESS = {
+    "connect": "not connected yet",
+    "first-byte": "connected, but no response yet",
+    "idle": "{:,} bytes of the response received",
+    "retry": "waiting to retry",
+    "error-body": "only the status of the response received",
+}
 
 
 class Timeouts:
-    """The four timeouts of one request, retries included. A limit of None never runs out."""
+    """The timeouts of one request, retries included. Limits are seconds; None means no limit."""
 
     def __init__(
         self,
@@ -30,34 +41,36 @@ class Timeouts:
         idle: float | None = None,
         max_time: float | None = None,
     ) -> None:
-        self._limits = {"connect": connect, "first-byte": first_byte, "idle": idle, "max-time": max_time}
-        self._limits.update({"pause": None, "refusal": REFUSAL_S})
-        self._end = None if max_time is None else time.monotonic() + max_time
+        limits = {"connect": connect, "first-byte": first_byte, "idle": idle, "max-time": max_time}
+        self._limits = {name: None if limit is None else _seconds(limit) for name, limit in limits.items()}
+        self._limits.update({"retry": None, "error-body": ERROR_BODY_S})
+        total = self._limits["max-time"]
+        self._end = None if total is None else time.monotonic() + total
         self.received = 0  # bytes of the body
         self.sent_ns = 0  # when the request was sent, by the monotonic clock
         self.start("connect")
 
-    def start(self, clock: str) -> None:
-        """Stop the clock that runs, and start this one anew."""
-        self.clock = clock
-        limit = self._limits[clock]
+    def start(self, name: str) -> None:
+        """Start this timeout and stop the one that is running."""
+        self.running = name
+        limit = self._limits[name]
         self._deadline = None if limit is None else time.monotonic() + limit
-        if clock == "first-byte":
+        if name == "first-byte":
             self.sent_ns = time.monotonic_ns()
 
     def elapsed_ns(self) -> int:
-        """Time since the request was sent."""
+        """Nanoseconds since the request was sent."""
         return time.monotonic_ns() - self.sent_ns
 
     def expire_in(self, seconds: float) -> None:
-        """The answer is complete: what still comes must come soon."""
+        """Shorten max-time so that it ends in `seconds`: the answer is complete, the rest must arrive soon."""
         end = time.monotonic() + seconds
         if self._end is None or end < self._end:
             self._end, self._limits["max-time"] = end, seconds
 
     def pause(self, seconds: float, reader: Reader | None = None) -> None:
-        """Let time go by, but no more than max-time allows."""
-        self.start("pause")
+        """Sleep for `seconds`. Raises StreamTimeout when max-time ends first, ReaderGone when `reader` leaves."""
+        self.start("retry")
         end = time.monotonic() + seconds
 
         def left_s() -> float:
@@ -68,23 +81,40 @@ class Timeouts:
         wait_ready(None, 0, reader, left_s)
 
     def left(self) -> float | None:
-        """Seconds until the next clock runs out. Raises StreamTimeout when one has."""
-        if self._deadline is None and self._end is None:
-            return None
-        now = time.monotonic()
-        lefts = [(end - now, clock) for end, clock in ((self._deadline, self.clock), (self._end, "max-time")) if end]
-        left, clock = min(lefts)
+        """Return the seconds until the next timeout, None if there is none. Raises StreamTimeout if one has expired."""
+        if self._deadline is None:
+            return self.total_left()
+        left = self._deadline - time.monotonic()
+        total_left = self.total_left()
+        if total_left is not None and total_left < left:
+            return total_left
         if left > 0:
             return left
-        so_far = {
-            "connect": "no connection yet",
-            "first-byte": "connected, but no answer yet",
-            "idle": f"{self.received:,} bytes of the answer had come",
-            "pause": "waiting to try again",
-            "refusal": "the status had come",
-        }[self.clock]
-        raise StreamTimeout(
-            f"{clock} clock ran out after {self._limits[clock]:g} s: {so_far}",
-            clock,
-            advice=f"allow more with --{clock if clock == 'max-time' else clock + '-timeout'}",
+        raise self._expired(self.running)
+
+    def total_left(self) -> float | None:
+        """As `left`, but for max-time alone."""
+        if self._end is None:
+            return None
+        left = self._end - time.monotonic()
+        if left > 0:
+            return left
+        raise self._expired("max-time")
+
+    def _expired(self, name: str) -> StreamTimeout:
+        progress = _PROGRESS[self.running].format(self.received)
+        error = StreamTimeout(
+            f"{name} timeout after {self._limits[name]:g} s: {progress}",
+            name,
+            advice=f"allow more with --{name if name == 'max-time' else name + '-timeout'}",
         )
+        # Nothing of the answer has arrived, and a server stops working for a client that has left.
+        error.retryable = name in ("connect", "first-byte")
+        return error
+
+
+def _seconds(limit: float) -> float:
+    try:
+        return float(limit)
+    except OverflowError:  # an int beyond the range of float
+        return math.inf

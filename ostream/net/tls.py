@@ -27,7 +27,7 @@ class TLSConfig:
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Made once, and used by all threads."""
+        """Return the SSL context, made once and used by all threads."""
         if self._context is None:
             self._context = self._new_context()
         return self._context
@@ -42,7 +42,7 @@ class TLSConfig:
         try:
             context = ssl.create_default_context(cafile=self.cacert)
         except (OSError, ValueError) as error:
-            raise RequestError(f"{self.cacert}: {reason(error)}", advice="--cacert takes a PEM file") from None
+            raise RequestError(f"{self.cacert}: {reason(error)}", advice="--cacert needs a PEM file") from None
         if self.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
@@ -50,10 +50,10 @@ class TLSConfig:
 
 
 def start_tls(wire: WatchedSocket, name: str, port: int, tls_config: TLSConfig) -> None:
-    """TLS over a connected wire, by the timeouts."""
+    """Do the TLS handshake on a connected socket. Raises ConnectError, StreamTimeout or ReaderGone."""
     context = tls_config.context()
     try:
-        wire.sock.getpeername()  # raises if the connection is gone already; ssl would raise too, and leave it open
+        wire.sock.getpeername()  # raises if the connection is lost already; ssl would raise too, and leave it open
         wire.sock = tls = context.wrap_socket(wire.sock, server_hostname=name, do_handshake_on_connect=False)
         wire.attempt(tls.do_handshake, READABLE)
     except OstreamError:
@@ -64,14 +64,13 @@ def start_tls(wire: WatchedSocket, name: str, port: int, tls_config: TLSConfig) 
 
 def _tls_error(error: Exception, where: str) -> ConnectError:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return ConnectError(
-            f"{where}: TLS: {error.verify_message}", advice="--cacert FILE trusts an authority of your own"
-        )
+        return ConnectError(f"{where}: TLS: {error.verify_message}", advice="use --cacert FILE to trust a private CA")
     if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
-        error = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))  # that is what became of it
+        # After a reset, a socket is not connected.
+        error = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
     failure = getattr(error, "reason", None) or reason(error)
     if failure in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):
-        return ConnectError(f"{where}: TLS: the server does not speak it on this port", advice="try http://")
+        return ConnectError(f"{where}: TLS: the server does not use TLS on this port", advice="try http://")
     broken = ConnectError(f"{where}: TLS: {failure}")
     broken.retryable = isinstance(error, ConnectionError)
     return broken

@@ -1,23 +1,23 @@
-"""Error lines and error answers: what the server meant by them, and what an error line may claim."""
+"""Classify lines, and turn error lines and HTTP error bodies into errors with a message and advice."""
 
 from __future__ import annotations
 
 import json
 import re
 
-from ostream.errors import CLAIMABLE_STATUSES, REJECTED, ResponseError
+from ostream.errors import CLAIMABLE_STATUSES, ResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping
 
 
-# How replay begins its 404, which says all there is to say.
+# The beginning of replay's 404, which needs no advice.
 NO_RECORDING = "no recording"
 
 
 def is_error(chunk: Mapping[str, Any]) -> bool:
-    """Is this an error line? An empty `error` on an otherwise normal chunk is not."""
+    """True for an error line. A chunk with an empty `error` is not one."""
     error = chunk.get("error")
     if error in ("", {}, []):
         return not ("message" in chunk or "response" in chunk or "done" in chunk)
@@ -55,18 +55,18 @@ def is_openai_record(line: Mapping[str, Any]) -> bool:
 
 
 def trusted_status(line: Mapping[str, Any]) -> int | None:
-    """The exit status an error line carries, when it is one that an error line may claim."""
+    """Return the exit status in an error line if an error line may claim it, else None."""
     status = line.get("exit_status")
     return status if type(status) is int and status in CLAIMABLE_STATUSES else None
 
 
 def line_status(line: Mapping[str, Any]) -> int:
-    """The exit status an error line stands for."""
-    return trusted_status(line) or REJECTED
+    """Return the exit status that an error line amounts to: the one it claims, or that of the server's error."""
+    return trusted_status(line) or response_error(line).exit_status
 
 
 def response_error(line: Mapping[str, Any]) -> ResponseError:
-    """The error that a server's error object stands for, whatever its shape."""
+    """Build the error for an error object of a server, in any of its known shapes."""
     code = line.get("StatusCode", line.get("status_code"))
     url = line.get("signin_url")
     return ResponseError(
@@ -77,9 +77,9 @@ def response_error(line: Mapping[str, Any]) -> ResponseError:
 
 
 def error_text(error: Any) -> str:
-    """The words in an `error` value: text, an object with a `message`, or either of them as JSON inside text."""
+    """Return the message in an `error` value: text, an object with a `message`, or either of them as JSON in text."""
     if isinstance(error, str) and error.lstrip().startswith("{"):
-        # A runner's answer is sometimes quoted whole, with a remark behind it.
+        # The server may quote the runner's JSON, followed by a remark.
         try:
             quoted = json.JSONDecoder().raw_decode(error.lstrip())[0]
             error = quoted.get("error") or (quoted if "message" in quoted else error)
@@ -88,15 +88,15 @@ def error_text(error: Any) -> str:
     if isinstance(error, dict) and isinstance(error.get("message"), str):
         error = error["message"]
     if isinstance(error, str):
-        return error.strip() or "an error without a message"
+        return error.strip() or "error without a message"
     try:
         return json.dumps(error)
     except RecursionError:
-        return "an error nested too deeply"
+        return "error nested too deeply"
 
 
 def error_from_http_body(status_code: int, body: bytes) -> ResponseError:
-    """The error in the body of an HTTP error answer: Ollama's, a proxy's, or none."""
+    """Build the error for an HTTP error response: its body is Ollama's JSON, a proxy's page or text, or empty."""
     text = body.decode("utf-8", "replace").strip()
     try:
         value = json.loads(text)
@@ -108,8 +108,9 @@ def error_from_http_body(status_code: int, body: bytes) -> ResponseError:
     elif isinstance(value, dict) and value.get("detail") is not None:
         error = ResponseError(error_text(value["detail"]), status_code)
     else:
-        error = ResponseError(_excerpt(text) or "an empty answer", status_code)
-    error.advice = _advice(status_code, error, json_error=isinstance(value, dict) and "error" in value)
+        error = ResponseError(_excerpt(text) or "empty response", status_code)
+    is_ollama = isinstance(value, dict) and "error" in value
+    error.advice = _advice(status_code, error.error, is_ollama, is_empty=not text)
     return error
 
 
@@ -119,23 +120,18 @@ def _excerpt(text: str) -> str:
     return words if len(words) <= 200 else words[:199] + "…"
 
 
-def _advice(status_code: int, error: ResponseError, json_error: bool) -> str:
-    if error.signin_url:
-        return f"sign in at {error.signin_url}"
-    if status_code == 404 and error.error.startswith(NO_RECORDING):
-        return ""
-    if status_code == 404:
-        return (
-            "'ollama list' shows the models there are, 'ollama pull' fetches one"
-            if json_error and "model" in error.error.lower()
-            else ("is this the address of an Ollama server? check OLLAMA_HOST and its path")
-        )
-    if status_code == 403 and not json_error:
-        return "the server refuses this host name; reach it by its address, or set the Host header to localhost"
+def _advice(status_code: int, text: str, is_ollama: bool, is_empty: bool) -> str:
+    """Return what to do about an HTTP error, as far as the response alone shows; `net.credentials` knows more."""
+    if status_code == 404 and not text.startswith(NO_RECORDING):
+        if not is_ollama or "model" not in text.lower():
+            return "check OLLAMA_HOST and its path: is this an Ollama server?"
+        model = re.search(r"'([^'\s]{1,100})'", text)
+        name = model[1] if model else "NAME"
+        return f"run 'ollama list' to see installed models, or 'ollama pull {name}' to download it"
+    if status_code == 403 and is_empty:
+        return "the server rejects this host name: use its address, or set the Host header to localhost"
     if status_code == 407:
-        return "this is a proxy: put its user and password into http_proxy, http://USER:PASSWORD@HOST:PORT"
-    if status_code == 401:
-        return "give the key in OLLAMA_API_KEY, or a header with --header-file"
-    if status_code in (429, 502, 503, 504):
-        return "try again later, or let --retry do it"
+        return "the proxy needs credentials: set http_proxy=http://USER:PASSWORD@HOST:PORT"
+    if status_code == 400 and "context" in text and "exceed" in text:
+        return "raise --option num_ctx=N, or let the server truncate the prompt (leave out --no-truncate)"
     return ""

@@ -20,6 +20,7 @@ from ostream.protocol.error_lines import (
     is_error,
     line_kind,
     line_status,
+    response_error,
     trusted_status,
 )
 from ostream.protocol.ndjson import decode_line, encode_line, is_torn, strict
@@ -201,7 +202,7 @@ class RecordedExchange:
             self.lines.append((encode_line(error), elapsed_ns))
         elif code:
             self.lines.append((encode_line({**error, "StatusCode": code}), elapsed_ns))
-        elif line_status(chunk) < INCOMPLETE:
+        elif line_status(chunk) < INCOMPLETE or line_status(chunk) == response_error(chunk).exit_status:
             self.lines.append((encode_line(error), elapsed_ns))
         else:
             self.ending = TRUNCATED

@@ -14,6 +14,7 @@ import tempfile
 import threading
 
 from ostream.errors import TEMPORARY_HTTP_STATUSES, IncompleteStream, NotNDJSON, OstreamError, RequestError
+from ostream.net.credentials import Credentials
 from ostream.net.host import Host, check_header
 from ostream.net.timeouts import Timeouts
 from ostream.net.tls import TLSConfig
@@ -43,7 +44,7 @@ _NOT_FORWARDED = {
 
 
 class ExchangeLog:
-    """The lines that record one exchange, in the file `spool`.
+    """The lines that record one exchange, in the file `spool`; credentials of the request are masked in its errors.
 
     `failure` is the OSError that a write to `spool` raised: then recording stops, and forwarding continues. `omitted`
     is the reason why the exchange cannot be recorded, or "".
@@ -57,6 +58,7 @@ class ExchangeLog:
         self.answer = AnswerRecorder()
         self.name = f"{handler.command} {handler.path.partition('?')[0]}"
         self._handler = handler
+        self._credentials = Credentials(dict(handler.headers.items()))
         self._timeouts = timeouts
         self._status: int | None = None
         self._truncated = False
@@ -67,6 +69,7 @@ class ExchangeLog:
         self._has_begun = True
         self._status = status
         path, body = self._handler.path.partition("?")[0], decode_body(self._handler.body)
+        content_type = content_type and self._credentials.mask(content_type)
         line = request_line(path, body, status, content_type, self._handler.command)
         if len(line) > LINE_LIMIT:
             self.omit(f"its request is larger than {LINE_LIMIT:,} bytes")
@@ -75,15 +78,19 @@ class ExchangeLog:
     def lines(self, lines: list[bytes]) -> None:
         """Record lines of the response, which have just arrived."""
         elapsed_ns = self._elapsed_ns()
-        self._write(b"".join([self.answer.line(line, elapsed_ns) for line in lines]))
+        self._write(b"".join([self._mask_error(self.answer.line(line, elapsed_ns)) for line in lines]))
 
     def end(self, failure: OstreamError | None) -> None:
         """Record the end of the response; `failure` tells why it is not complete."""
         if not self._has_begun:
             self.begin()
         self._truncated = failure is not None
-        self._write(self.answer.end(self._elapsed_ns(), failure))
+        self._write(self._mask_error(self.answer.end(self._elapsed_ns(), failure)))
         self.has_ended = True
+
+    def _mask_error(self, line: bytes) -> bytes:
+        is_error = (self._status or 0) >= 400 or self.answer.has_failed
+        return self._credentials.mask_bytes(line) if is_error else line
 
     def omit(self, reason: str) -> None:
         """Do not record this exchange."""
@@ -222,7 +229,7 @@ class Proxy:
             log.omit(str(error))
             for _ in blocks:
                 pass
-        if response.is_whole:
+        if response.is_complete:
             self._end(log)
             handler.raw(last)
             if length is None:
@@ -241,7 +248,7 @@ class Proxy:
         """The client's headers that are sent to the server."""
         headers = {}
         for name, value in _end_to_end(handler.headers):
-            if name.lower() == "authorization" and not self.host.keeps_secrets:
+            if name.lower() == "authorization" and not self.host.accepts_credentials:
                 if not self._has_warned:
                     self._on_warning(f"Authorization is not sent over plain http to {self.host.url}; use https")
                 self._has_warned = True

@@ -266,7 +266,7 @@ def broken(exchange: RequestHandler) -> None:
     [
         (send_lines(body_of("chat-stream")), 0, None),  # a server that streams unasked
         (cut, 0, None),  # only done counts, not how a body ended
-        (broken, 3, "the connection broke: "),
+        (broken, 3, "connection lost: "),
         (send_lines(b'{"message":{"content":"a"},'), 3, "the answer was cut"),
         (send_lines(b'{"error":"boom"}\n'), 1, "boom"),
         (send_lines(), 3, "the answer is empty"),

@@ -117,7 +117,7 @@ def test_ctrl_c_ends_the_wait_for_better_times() -> None:
             assert process.stdin and process.stderr and process.stdout
             process.stdin.write(asked("hi"))
             process.stdin.flush()
-            expect(process.stderr, b"batch: an empty answer (status code: 503); try 1 of 3 in 300.0 s\n")
+            expect(process.stderr, b"batch: empty response (status code: 503); try 1 of 3 in 300.0 s\n")
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == -signal.SIGINT
             assert lines_of(process.stdout.read())[0]["exit_status"] == 75
@@ -201,7 +201,7 @@ def test_when_one_must_wait_all_do() -> None:
             assert process.stdin and process.stdout and process.stderr
             process.stdin.write(asked(*map(str, range(6))))
             process.stdin.close()
-            expect(process.stderr, b"batch: an empty answer (status code: 429); try 1 of 3 in 2.0 s\n")
+            expect(process.stderr, b"batch: empty response (status code: 429); try 1 of 3 in 2.0 s\n")
             time.sleep(0.5)  # long enough for the pause to begin; and for the other request to have been sent
             waiting.set()
             assert len(process.stdout.read().splitlines()) == 6

@@ -140,16 +140,16 @@ RECORDED_ERRORS = [
     # recording, the error line
     ("chat-unknown-model", refused("model 'nope' not found", status_code=404)),
     ("generate-opt-bad-temperature", refused('option "temperature" must be of type float32', status_code=500)),
-    ("bad-host", refused("an empty answer", status_code=403)),
+    ("bad-host", refused("empty response", status_code=403)),
     ("notfound", refused("404 page not found", status_code=404)),
-    ("kill-chat", refused("an error was encountered while running the model: unexpected EOF")),
+    ("kill-chat", {**refused("an error was encountered while running the model: unexpected EOF"), "exit_status": 75}),
 ]
 
 
 @pytest.mark.parametrize(("name", "line"), RECORDED_ERRORS)
 def test_a_recorded_error_becomes_an_error_line(send: Send, name: str, line: dict[str, Any]) -> None:
     status, stdout, stderr = send(send_raw(raw_of(name)))
-    assert status == 1
+    assert status == line["exit_status"]
     assert json.loads(stdout.splitlines()[-1]) == line
     assert stderr.startswith(f"send: {line['error']}") and stderr.count("\n") == 1
 
@@ -161,9 +161,9 @@ HTTP = [
         "application/json",
         b'{"error":"busy"}',
         75,
-        "busy (status code: 503); try again later, or let --retry do it",
+        "busy (status code: 503); try again later, or use --retry N",
     ),
-    (429, None, b"", 75, "an empty answer (status code: 429); try again later, or let --retry do it"),
+    (429, None, b"", 75, "empty response (status code: 429); try again later, or use --retry N"),
     (400, "application/json", b'{"error":"no"}', 1, "no (status code: 400)"),
     (200, "text/html", b"<html><title>Login</title>", 1, "Login (status code: 200); this is a web page, not Ollama"),
     (
@@ -280,14 +280,14 @@ def test_a_timeout_names_itself_and_the_bytes_received(send: Send) -> None:
         over.wait(60)
 
     status, stdout, stderr = send(respond, "--idle-timeout=0.1")
-    message = f"idle clock ran out after 0.1 s: {len(A)} bytes of the answer had come"
+    message = f"idle timeout after 0.1 s: {len(A)} bytes of the response received"
     assert (status, stdout[: len(A)]) == (75, A)
     assert json.loads(stdout[len(A) :]) == {"error": message, "exit_status": 75}
     assert stderr == f"send: {message}; allow more with --idle-timeout\n"
     for clock, option in (("first-byte", "--first-byte-timeout"), ("max-time", "--max-time")):
         status, _, stderr = send(lambda exchange: over.wait(60) and None, f"{option}=0.2")
         assert status == 75
-        assert stderr.startswith(f"send: {clock} clock ran out after 0.2 s: ")
+        assert stderr.startswith(f"send: {clock} timeout after 0.2 s: ")
         assert stderr.endswith(f"; allow more with {option}\n")
     over.set()
 
@@ -299,7 +299,7 @@ def test_no_server_is_69() -> None:
         result = call("send", "-m", "m", "--host", f"127.0.0.1:{port}", "hi")
     line = {"error": f"127.0.0.1:{port}: connection refused", "exit_status": 69}
     assert (result.returncode, json.loads(result.stdout)) == (69, line)
-    assert b"is Ollama running ('ollama serve')?" in result.stderr
+    assert b"is Ollama running? Start it with 'ollama serve'" in result.stderr
 
 
 def test_a_server_that_closes_without_a_response_is_3() -> None:

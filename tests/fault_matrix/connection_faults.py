@@ -42,10 +42,10 @@ from tests.server import reset
 
 CONNECTIONS = [
     Fault("connection refused", refused, UNREACHABLE, (), "127.0.0.1:PORT: connection refused"),
-    Fault("full accept queue", lambda: full_queue(connect_timeout=SHORT), TIMED_OUT, (), "connect clock"),
-    Fault("unknown host name", resolved("unknown"), UNREACHABLE, (), "ollama.test: no such host"),
-    Fault("no name server", resolved("nobody"), UNREACHABLE, (), "ollama.test: no such host"),
-    Fault("name server does not reply", resolved("silent", connect_timeout=SHORT), TIMED_OUT, (), "connect clock"),
+    Fault("full accept queue", lambda: full_queue(connect_timeout=SHORT), TIMED_OUT, (), "connect timeout"),
+    Fault("unknown host name", resolved("unknown"), UNREACHABLE, (), "ollama.test: host not found"),
+    Fault("no name server", resolved("nobody"), UNREACHABLE, (), "ollama.test: host not found"),
+    Fault("name server does not reply", resolved("silent", connect_timeout=SHORT), TIMED_OUT, (), "connect timeout"),
     Fault("slow name server", resolved("slow"), COMPLETE, LINES, slow=True),
 ]
 
@@ -79,13 +79,13 @@ TLS = [
         (),
         "PORT: TLS: the server does not",
     ),
-    Fault("http to a TLS server that closes", connected(reject_non_tls), TRUNCATED, (), "PORT: the server hung up"),
+    Fault("http to a TLS server that closes", connected(reject_non_tls), TRUNCATED, (), "PORT: the server closed"),
     Fault(
         "http to a TLS server that sends an alert",
         sends(b"\x15\x03\x01\0\2\2\x46"),
         REJECTED,
         (),
-        "PORT: the answer is not",
+        "PORT: the response is not",
     ),
     Fault("http to a TLS server that answers 400", answers(400, b"say https"), REJECTED, (), "say https", 400),
     Fault(
@@ -93,7 +93,7 @@ TLS = [
         connected(stay_silent, "https", connect_timeout=SHORT),
         TIMED_OUT,
         (),
-        "connect clock",
+        "connect timeout",
     ),
     Fault("closed during the handshake", connected(close, "https"), UNREACHABLE, (), "PORT: TLS: "),
     Fault("reset during the handshake", connected(reset, "https"), UNREACHABLE, (), "PORT: TLS: Connection reset"),
@@ -101,17 +101,17 @@ TLS = [
 ]
 
 REPLIES = [
-    Fault("closed after connect", connected(close), TRUNCATED, (), "PORT: the server hung up"),
-    Fault("reset after connect", connected(reset), TRUNCATED, (), "PORT: the server hung up"),
-    Fault("closed after the request", sends(), TRUNCATED, (), "PORT: the server hung up"),
-    Fault("reset after the request", sends(reset), TRUNCATED, (), "PORT: the server hung up"),
+    Fault("closed after connect", connected(close), TRUNCATED, (), "PORT: the server closed"),
+    Fault("reset after connect", connected(reset), TRUNCATED, (), "PORT: the server closed"),
+    Fault("closed after the request", sends(), TRUNCATED, (), "PORT: the server closed"),
+    Fault("reset after the request", sends(reset), TRUNCATED, (), "PORT: the server closed"),
     Fault("truncated headers", sends(HEAD[:40]), TRUNCATED, (), EMPTY),
-    Fault("binary data", sends(b"\0\xff what?\r\n\r\n"), REJECTED, (), "PORT: the answer is not HTTP"),
-    Fault("another protocol", sends(b"SSH-2.0-OpenSSH_9.6\r\n"), REJECTED, (), "PORT: the answer is not HTTP"),
-    Fault("JSON without HTTP", sends(ANSWER), REJECTED, (), "PORT: the answer is not HTTP"),
-    Fault("endless headers", sends(HEAD, endless(b"X: y\r\n")), REJECTED, (), "PORT: the answer is not HTTP"),
+    Fault("binary data", sends(b"\0\xff what?\r\n\r\n"), REJECTED, (), "PORT: the response is not HTTP"),
+    Fault("another protocol", sends(b"SSH-2.0-OpenSSH_9.6\r\n"), REJECTED, (), "PORT: the response is not HTTP"),
+    Fault("JSON without HTTP", sends(ANSWER), REJECTED, (), "PORT: the response is not HTTP"),
+    Fault("endless headers", sends(HEAD, endless(b"X: y\r\n")), REJECTED, (), "PORT: the response is not HTTP"),
     Fault(
-        "endless header line", sends(HEAD, b"X: ", endless(b"y" * 4096)), REJECTED, (), "PORT: the answer is not HTTP"
+        "endless header line", sends(HEAD, b"X: ", endless(b"y" * 4096)), REJECTED, (), "PORT: the response is not HTTP"
     ),
     Fault("endless status line", sends(b"HTTP/1.1 200 ", endless(b"y" * 4096)), REJECTED, (), "not HTTP"),
     Fault(
@@ -119,7 +119,7 @@ REPLIES = [
         sends(endless(b"HTTP/1.1 100 Continue\r\n\r\n", 0.01), first_byte_timeout=1),
         TIMED_OUT,
         (),
-        "first-byte clock",
+        "first-byte timeout",
     ),
     Fault(
         "103 Early Hints first",
@@ -136,7 +136,7 @@ BODIES = [
     ("detail", b'{"detail":"boom"}', "application/json", "boom"),
     ("HTML", b"<html><title>boom</title><h1>Oh no", "text/html", "boom"),
     ("text", b"boom", "text/plain", "boom"),
-    ("empty", b"", "text/plain", "an empty answer"),
+    ("empty", b"", "text/plain", "empty response"),
     ("10 MB", b"boom " * (2 << 20), "text/plain", "boom"),
 ]
 CODES = [400, 401, 403, 404, 405, 413, 429, 499, 500, 502, 503, 504]
@@ -159,7 +159,7 @@ STATUSES = [
         sends(b"HTTP/1.1 503 X\r\n\r\n", stay_silent),
         BUSY,
         (),
-        "an empty answer",
+        "empty response",
         503,
         slow=True,
     )
@@ -171,12 +171,12 @@ REDIRECTS = [
         redirects(code, other),
         REJECTED,
         (),
-        r"PORT: redirected to http://127.0.0.1:\d+/elsewhere, which is not followed",
+        r"PORT: redirected to http://127.0.0.1:\d+/elsewhere; redirects are not followed",
         code,
     )
     for code in (301, 302, 303, 307, 308)
     for other in (False, True)
-] + [Fault("302 without Location", answers(302, b""), REJECTED, (), "an empty answer", 302)]
+] + [Fault("302 without Location", answers(302, b""), REJECTED, (), "empty response", 302)]
 
 NOT_AN_ANSWER = [
     Fault("web page", answers(200, b"<html><title>Log in", content_type="text/html"), REJECTED, (), "Log in", 200),

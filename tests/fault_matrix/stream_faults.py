@@ -84,27 +84,27 @@ def endings(k: int) -> list[Fault]:
             EARLY,
             partial=A[:HALF].decode(errors="replace"),
         ),
-        Fault(f"reset after {k}", sends(sent, reset), TRUNCATED, lines, "the connection broke: Connection reset"),
+        Fault(f"reset after {k}", sends(sent, reset), TRUNCATED, lines, "connection lost: Connection reset"),
         Fault(
             f"stalled after {k}, idle timeout",
             sends(sent, stay_silent, idle_timeout=SHORT),
             TIMED_OUT,
             lines,
-            "idle clock",
+            "idle timeout",
         ),
         Fault(
             f"stalled after {k}, max-time timeout",
             sends(sent, stay_silent, max_time=MAX_TIME),
             TIMED_OUT,
             lines,
-            "max-time clock",
+            "max-time timeout",
         ),
         Fault(
             f"stalled after {k} and a partial line, idle timeout",
             sends(sent + chunk(torn[:-9]), stay_silent, idle_timeout=SHORT),
             TIMED_OUT,
             lines,
-            "idle clock",
+            "idle timeout",
             partial=torn[:-9].decode(),
         ),
     ]
@@ -115,22 +115,22 @@ ENDINGS = [*endings(1), *endings(3)]
 # A line that takes longer than the idle timeout, with shorter gaps between its bytes.
 SLOWLY = send_bytewise(chunk(B), 6 / len(chunk(B)))
 TIMEOUTS = [
-    Fault("no response", sends(stay_silent, first_byte_timeout=SHORT), TIMED_OUT, (), "first-byte clock"),
-    Fault("headers only", sends(CHUNKED, stay_silent, first_byte_timeout=SHORT), TIMED_OUT, (), "first-byte clock"),
-    Fault("no response, max-time timeout", sends(stay_silent, max_time=SHORT), TIMED_OUT, (), "max-time clock"),
+    Fault("no response", sends(stay_silent, first_byte_timeout=SHORT), TIMED_OUT, (), "first-byte timeout"),
+    Fault("headers only", sends(CHUNKED, stay_silent, first_byte_timeout=SHORT), TIMED_OUT, (), "first-byte timeout"),
+    Fault("no response, max-time timeout", sends(stay_silent, max_time=SHORT), TIMED_OUT, (), "max-time timeout"),
     Fault(
         "headers at one byte per second",
         sends(send_bytewise(HEAD * 9, 1), first_byte_timeout=3),
         TIMED_OUT,
         (),
-        "first-byte clock",
+        "first-byte timeout",
     ),
     Fault(
         "body at one byte per second",
         sends(CHUNKED + chunks(HM, A), send_bytewise(chunk(b" " * 99), 1), idle_timeout=60, max_time=MAX_TIME),
         TIMED_OUT,
         (HM, A),
-        "max-time clock",
+        "max-time timeout",
         flooded=True,
     ),
     Fault(
@@ -173,7 +173,7 @@ ERRORS = [
     *error_rows("error as JSON text in an error", error_line(error='{"error":{"message":"boom"}} and more')),
     *error_rows("error as an array", error_line(error=["boom"])),
     *error_rows("error as a number", error_line(error=500), pattern="500"),
-    *error_rows("empty error", error_line(error=""), pattern="an error without a message"),
+    *error_rows("empty error", error_line(error=""), pattern="error without a message"),
     *error_rows(
         "error with a status code", error_line(StatusCode=429, Status="429", error="boom"), outcome=BUSY, code=429
     ),
@@ -295,14 +295,14 @@ FRAMING = [
         after_two(endless(b"\r\n" * 99, 0.01), max_time=2),
         TIMED_OUT,
         (HM, A),
-        "max-time clock",
+        "max-time timeout",
     ),
     Fault(
         "endless blank HTTP chunks",
         after_two(endless(chunk(b"\n"), 0.01), max_time=2),
         TIMED_OUT,
         (HM, A),
-        "max-time clock",
+        "max-time timeout",
         flooded=True,
     ),
     Fault("endless last HTTP chunks", after_two(endless(LAST)), TRUNCATED, (HM, A), EARLY),

@@ -76,7 +76,7 @@ def test_host(text: str) -> None:
         assert str(error).startswith("host ")
     else:
         assert parse_host(host.url).url == host.url
-        assert host.keeps_secrets in (True, False)
+        assert host.accepts_credentials in (True, False)
 
 
 @given(TEXT | st.sampled_from(["X", "Authorization"]), TEXT | st.text("a \t\r\n\x7fé"))

@@ -405,6 +405,7 @@ def test_no_descriptor_stays_open(use: Callable[[Stream], None]) -> None:
         before = open_descriptors()
         for _ in range(20):
             use(client.chat("m", stream=True))
+        client.close()
         end = time.monotonic() + PATIENCE_S
         while open_descriptors() > before:  # the server's own are closed by its threads
             assert time.monotonic() < end

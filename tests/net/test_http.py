@@ -1,4 +1,4 @@
-"""The body of an answer comes out of its HTTP framing whole, wherever the bytes are cut."""
+"""The body comes out of its HTTP framing complete, wherever the bytes are split."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="no SOCK_SEQPAC
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 RECORDED_CHUNKED = [name for name in NAMES if b"chunked" in raw_of(name).partition(b"\r\n\r\n")[0]]
-# What would wait for more than is there fails after this long instead of hanging.
+# A read that waits for more than has arrived fails after so many seconds.
 PATIENCE_S = 20
 
 
 @contextlib.contextmanager
-def answer() -> Iterator[tuple[socket.socket, Response]]:
-    """A server's end of a connection on which each send is one read at the other end, and the answer read there."""
-    # A stream would let the system join or cut what is sent.
+def response_pair() -> Iterator[tuple[socket.socket, Response]]:
+    """The server's end of a connection, and the response at the other end; each send is one read."""
+    # SOCK_STREAM could join or split what is sent.
     there, here = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     wire = WatchedSocket(here, Timeouts(max_time=PATIENCE_S), None)
     response = Response(wire)  # type: ignore[arg-type]
@@ -42,11 +42,11 @@ def answer() -> Iterator[tuple[socket.socket, Response]]:
 
 
 def read(*pieces: bytes) -> tuple[bytes, Response]:
-    """The body of an answer that comes in these pieces, and how it ended."""
-    with answer() as (server, response):
+    """Return the body of a response that arrives in these pieces, and the response."""
+    with response_pair() as (server, response):
 
         def send() -> None:
-            with contextlib.suppress(ConnectionError):  # a reader that has seen the end stops reading
+            with contextlib.suppress(ConnectionError):  # a client that has seen the end closes the connection
                 for piece in pieces:
                     server.sendall(piece)
             server.close()
@@ -54,7 +54,7 @@ def read(*pieces: bytes) -> tuple[bytes, Response]:
         sender = threading.Thread(target=send)
         if len(pieces) < 3:
             send()
-        else:  # so many may fill the socket before they are read
+        else:  # so many may fill the socket
             sender.start()
         response.begin()
         body = b"".join(response.blocks())
@@ -64,8 +64,8 @@ def read(*pieces: bytes) -> tuple[bytes, Response]:
         return body, response
 
 
-def library_reads(data: bytes) -> bytes:
-    """The body of an answer as http.client reads it."""
+def read_with_http_client(data: bytes) -> bytes:
+    """Return the body as http.client reads it."""
     there, here = socket.socketpair()
     with here, there:
         there.sendall(data)
@@ -81,9 +81,9 @@ def library_reads(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recorded_answer_gives_its_body_whole_and_byte_by_byte(name: str) -> None:
+def test_a_recorded_response_has_the_same_body_at_once_and_byte_by_byte(name: str) -> None:
     raw, body = raw_of(name), body_of(name)
-    assert library_reads(raw) == body
+    assert read_with_http_client(raw) == body
     for pieces in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
         got, response = read(*pieces)
         assert got == body
@@ -91,7 +91,7 @@ def test_a_recorded_answer_gives_its_body_whole_and_byte_by_byte(name: str) -> N
 
 
 @pytest.mark.parametrize("name", sample(RECORDED_CHUNKED, SOME_NAMES))
-def test_a_recorded_answer_cut_at_any_offset_into_two_reads_is_the_same(name: str) -> None:
+def test_a_recorded_response_split_at_any_offset_has_the_same_body(name: str) -> None:
     raw, body = raw_of(name), body_of(name)
     begin = raw.index(b"\r\n\r\n") + 4
     for cut in range(begin, len(raw)):
@@ -99,7 +99,7 @@ def test_a_recorded_answer_cut_at_any_offset_into_two_reads_is_the_same(name: st
 
 
 @pytest.mark.parametrize("name", sample(RECORDED_CHUNKED, SOME_NAMES))
-def test_a_recorded_answer_that_ends_at_any_offset_gives_what_had_come(name: str) -> None:
+def test_a_recorded_response_truncated_at_any_offset_gives_what_arrived(name: str) -> None:
     raw, body = raw_of(name), body_of(name)
     head, framed = raw[: raw.index(b"\r\n\r\n") + 4], raw[raw.index(b"\r\n\r\n") + 4 :]
     inside = b"".join(b"x" if is_body else b"." for is_body in _which_bytes_are_body(framed))
@@ -129,7 +129,7 @@ line_ends = st.sampled_from([b"\r\n", b"\n"])
     end=st.sampled_from([b"0\r\n\r\n", b"0;last\r\nTrailer: x\r\n\r\n", b"000\r\n\r\n", b"0\r\n", b""]),
     cuts=st.lists(st.integers(0, 600), max_size=12),
 )
-def test_any_body_in_any_chunks_cut_anywhere_is_the_same(
+def test_any_body_in_any_http_chunks_split_anywhere_is_the_same(
     chunks: list[tuple[bytes, bytes, bytes, bool]], end: bytes, cuts: list[int]
 ) -> None:
     framed = b"".join(
@@ -161,21 +161,21 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
-def test_damaged_framing_is_told_and_what_came_before_it_is_kept(damage: bytes) -> None:
+def test_invalid_framing_is_a_failure_after_the_body_before_it(damage: bytes) -> None:
     raw = CHUNKED + GOOD + damage
     for pieces in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
         got, response = read(*pieces)
         assert got == b"hello"
-        assert "framing of the answer is damaged" in str(response.failure)
+        assert str(response.failure) == "invalid HTTP framing in the response"
 
 
-# name: what the server sends, the body, a part of it when the server says it would be longer or shorter
+# name: what the server sends, the body
 ENDINGS = {
     "several lines in one HTTP chunk": (CHUNKED + b"6\r\na\nb\nc\n\r\n0\r\n\r\n", b"a\nb\nc\n"),
     "a line over several HTTP chunks": (CHUNKED + b"1\r\na\r\n1\r\nb\r\n1\r\n\n\r\n0\r\n\r\n", b"ab\n"),
     "no terminator": (CHUNKED + GOOD, b"hello"),
-    "what comes after the terminator": (CHUNKED + GOOD + b"0\r\n\r\n5\r\nworld\r\n", b"hello"),
-    "more size than body": (CHUNKED + b"ffffffffffffffff\r\nhello", b"hello"),
+    "data after the terminator": (CHUNKED + GOOD + b"0\r\n\r\n5\r\nworld\r\n", b"hello"),
+    "chunk size too large": (CHUNKED + b"ffffffffffffffff\r\nhello", b"hello"),
     "length": (HEAD + b"Content-Length: 5\r\n\r\nhello", b"hello"),
     "length too long": (HEAD + b"Content-Length: 9\r\n\r\nhello", b"hello"),
     "length too short": (HEAD + b"Content-Length: 2\r\n\r\nhello", b"he"),
@@ -188,23 +188,23 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize(("raw", "body"), ENDINGS.values(), ids=ENDINGS)
-def test_a_body_ends_where_the_server_says_or_where_the_connection_does(raw: bytes, body: bytes) -> None:
+def test_a_body_ends_by_its_framing_or_with_the_connection(raw: bytes, body: bytes) -> None:
     for pieces in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
         got, response = read(*pieces)
         assert got == body
         assert response.failure is None
 
 
-def test_an_answer_without_a_body_by_its_status_is_not_waited_for() -> None:
-    with answer() as (server, response):
+def test_a_status_without_a_body_is_not_waited_for() -> None:
+    with response_pair() as (server, response):
         server.sendall(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n")
         response.begin()
         assert list(response.blocks()) == []
         assert response.failure is None
 
 
-# what one send of the server holds, and the block that a read gives of it
-TOLD = {
+# head, and for each send of the server the block that one read returns
+READS = {
     "chunked": (
         CHUNKED,
         [
@@ -220,9 +220,9 @@ TOLD = {
 }
 
 
-@pytest.mark.parametrize(("head", "steps"), TOLD.values(), ids=TOLD)
-def test_a_read_never_waits_for_more_than_is_there(head: bytes, steps: list[tuple[bytes, bytes | None]]) -> None:
-    with answer() as (server, response):
+@pytest.mark.parametrize(("head", "steps"), READS.values(), ids=READS)
+def test_a_read_never_waits_for_more_than_has_arrived(head: bytes, steps: list[tuple[bytes, bytes | None]]) -> None:
+    with response_pair() as (server, response):
         server.sendall(head)
         response.begin()
         blocks = response.blocks()
@@ -233,7 +233,7 @@ def test_a_read_never_waits_for_more_than_is_there(head: bytes, steps: list[tupl
         assert response.timeouts.received == sum(len(expected or b"") for _, expected in steps)
 
 
-def test_a_long_body_comes_in_blocks_of_bounded_size() -> None:
+def test_a_long_body_arrives_in_blocks_of_bounded_size() -> None:
     data = bytes(range(256)) * 4096
     there, here = socket.socketpair()
     wire = WatchedSocket(here, Timeouts(max_time=PATIENCE_S), None)

@@ -1,9 +1,10 @@
-"""A request is sent again while nothing of an answer has come, and only when that has a chance."""
+"""A request is sent again while nothing of an answer has arrived, and only after a temporary failure."""
 
 from __future__ import annotations
 
 import contextlib
 import email.utils
+import json
 import socket
 import time
 from typing import Any, Callable
@@ -13,8 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ostream import Client, ConnectError, IncompleteStream, OstreamError, ResponseError, StreamTimeout
-from ostream.net.retry import FIRST_PAUSE, LONGEST_PAUSE, backoff
-from ostream.net.retry import asked_pause as asked_pause_of
+from ostream.net.retry import FIRST_PAUSE, LONGEST_PAUSE, backoff, retry_after_s
 from ostream.net.timeouts import Timeouts
 from ostream.recording.http_server import RequestHandler
 from ostream.system.polling import wait_ready
@@ -28,7 +28,7 @@ Respond = Callable[[RequestHandler], None]
 
 @pytest.fixture(name="pauses")
 def _pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses that were made; none of them takes any time."""
+    """The seconds of each pause; no pause takes any time."""
     pauses: list[float] = []
     monkeypatch.setattr(Timeouts, "pause", lambda self, seconds, reader=None: pauses.append(seconds))
     return pauses
@@ -43,46 +43,41 @@ def one_after_the_other(*responses: Respond) -> Respond:
     return respond
 
 
-def status(code: int, *headers: str) -> Respond:
-    return send_raw(http_answer(code, b'{"error":"no"}', *headers))
+def status(code: int, *headers: str, error: str = "no") -> Respond:
+    return send_raw(http_answer(code, json.dumps({"error": error}).encode(), *headers))
 
 
 def reset(exchange: RequestHandler) -> None:
     exchange.reset()
 
 
-def cut_after_a_line(exchange: RequestHandler) -> None:
+def truncate_after_a_line(exchange: RequestHandler) -> None:
     exchange.head(200, "application/x-ndjson")
     exchange.chunk(PART)
     exchange.truncate()
 
 
-# what the server does at first, whether another try has a chance
+# what the server does at first, whether the request is sent again
 FAILURES: dict[str, tuple[Respond, bool]] = {
-    "429": (status(429), True),
-    "502": (status(502), True),
-    "503": (status(503), True),
-    "504": (status(504), True),
+    **{str(code): (status(code), True) for code in (408, 425, 429, 502, 503, 504, 520, 530)},
+    **{str(code): (status(code), False) for code in (400, 401, 404, 500, 519, 531)},
+    "500, crashed runner": (status(500, error="an error was encountered while running the model: EOF"), True),
     "503 without a body": (send_raw(http_answer(503)), True),
     "reset": (reset, True),
-    "hung up": (send_raw(b""), True),
-    "400": (status(400), False),
-    "401": (status(401), False),
-    "404": (status(404), False),
-    "500": (status(500), False),
+    "closed": (send_raw(b""), True),
     "307": (status(307, "Location: http://127.0.0.1:1/"), False),
     "not HTTP": (send_raw(b"garbage\n\n"), False),
-    "cut after a line": (cut_after_a_line, False),
+    "truncated after a line": (truncate_after_a_line, False),
     "error line": (send_lines(b'{"error":"boom"}\n'), False),
     "nothing after the headers": (send_lines(), False),
     "a web page": (send_lines(b"<html>", content_type="text/html"), False),
 }
 
 
-@pytest.mark.parametrize(("failure", "has_a_chance"), FAILURES.values(), ids=FAILURES)
+@pytest.mark.parametrize(("failure", "is_temporary"), FAILURES.values(), ids=FAILURES)
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_request_is_sent_again_when_that_has_a_chance(
-    failure: Respond, has_a_chance: bool, stream: bool, pauses: list[float]
+def test_only_temporary_failures_are_retried(
+    failure: Respond, is_temporary: bool, stream: bool, pauses: list[float]
 ) -> None:
     with serve(one_after_the_other(failure, failure, send_lines(DONE))) as server:
         client = Client(server.url, retry=2)
@@ -90,14 +85,14 @@ def test_a_request_is_sent_again_when_that_has_a_chance(
         def ask() -> Any:
             return list(client.chat("m", stream=True)) if stream else client.chat("m")
 
-        if has_a_chance:
+        if is_temporary:
             assert ask()
         else:
             with pytest.raises(OstreamError):
                 ask()
-        assert len(server.requests) == (3 if has_a_chance else 1)  # type: ignore[attr-defined]
+        assert len(server.requests) == (3 if is_temporary else 1)  # type: ignore[attr-defined]
         assert len({request.body for request in server.requests}) == 1  # type: ignore[attr-defined]
-    assert len(pauses) == (2 if has_a_chance else 0)
+    assert len(pauses) == (2 if is_temporary else 0)
 
 
 def test_the_last_error_is_raised(pauses: list[float]) -> None:
@@ -109,7 +104,7 @@ def test_the_last_error_is_raised(pauses: list[float]) -> None:
     assert len(pauses) == 1
 
 
-def test_a_connection_that_is_refused_is_tried_again(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_connection_is_retried(pauses: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -117,7 +112,7 @@ def test_a_connection_that_is_refused_is_tried_again(pauses: list[float], monkey
             Client(f"127.0.0.1:{port}", retry=3).chat("m")
         assert len(pauses) == 3
 
-        # Somebody begins to listen while we pause.
+        # The server starts during the pause.
         with contextlib.ExitStack() as stack:
             listening: list[int] = []
 
@@ -131,7 +126,7 @@ def test_a_connection_that_is_refused_is_tried_again(pauses: list[float], monkey
 
 
 @pytest.mark.parametrize(("asked", "expected"), [("7", 7.0), (" 12 ", 12.0), ("0", FIRST_PAUSE), ("soon", FIRST_PAUSE)])
-def test_the_server_may_ask_for_a_longer_pause(
+def test_retry_after_lengthens_the_pause(
     asked: str, expected: float, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("random.uniform", lambda low, high: high)
@@ -140,10 +135,10 @@ def test_the_server_may_ask_for_a_longer_pause(
     assert pauses == [expected]
 
 
-def asked_pause(retry_after: str | None) -> float:
+def pause_for(retry_after: str | None) -> float:
     error = ResponseError("busy", 503)
     error.retry_after = retry_after
-    return asked_pause_of(error)
+    return retry_after_s(error)
 
 
 NOW = 1_700_000_000.0
@@ -168,19 +163,17 @@ NOW = 1_700_000_000.0
         ("Wed, 99 Oct 2015 07:28:00 GMT", 0),
     ],
 )
-def test_a_pause_is_asked_for_in_seconds_or_by_a_date(
-    asked: str | None, seconds: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retry_after_is_seconds_or_a_date(asked: str | None, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: NOW)
-    assert asked_pause(asked) == seconds
+    assert pause_for(asked) == seconds
 
 
 @settings(max_examples=200)
 @given(st.text(st.characters(max_codepoint=255), max_size=40))
 @example("Fri, 31 Dec 9999 23:59:59 GMT")
-@example("0\x1f")  # a space to strip(), and none to float()
-def test_whatever_is_asked_for_is_a_pause(asked: str) -> None:
-    assert asked_pause(asked) >= 0
+@example("0\x1f")  # white space for strip(), not for float()
+def test_any_retry_after_is_a_pause(asked: str) -> None:
+    assert pause_for(asked) >= 0
 
 
 @pytest.mark.parametrize("tries", [1, 2, 3, 7, 50, 5000])
@@ -191,7 +184,29 @@ def test_pauses_double_up_to_a_limit_less_a_random_part(tries: int, monkeypatch:
     assert all(full / 2 <= pause <= full for pause in drawn)
 
 
-def test_who_asks_is_told_about_each_new_try(pauses: list[float]) -> None:
+def test_the_advice_knows_what_was_tried(pauses: list[float]) -> None:
+    with serve(status(503)) as server:
+        for retry, advice in ((0, "try again later, or use retry=N"), (2, "gave up after 3 tries")):
+            with pytest.raises(ResponseError) as caught:
+                Client(server.url, retry=retry).chat("m")
+            assert caught.value.advice == advice
+    with serve(status(503, "Retry-After: 3600")) as server:
+        with pytest.raises(ResponseError) as caught:
+            Client(server.url, retry=3).chat("m")
+        assert caught.value.advice == "the server asks to wait 3,600 s (Retry-After)"
+        assert len(server.requests) == 1  # type: ignore[attr-defined]
+
+
+def test_a_timeout_is_retried_until_something_of_the_answer_has_arrived(pauses: list[float]) -> None:
+    def silent(exchange: RequestHandler) -> None:
+        exchange.connection.recv(1)  # returns when the client leaves
+
+    with serve(one_after_the_other(silent, send_lines(DONE))) as server:
+        assert Client(server.url, retry=1, first_byte_timeout=0.2).chat("m").done
+    assert len(pauses) == 1
+
+
+def test_each_retry_is_noted(pauses: list[float]) -> None:
     notes: list[str] = []
     with serve(one_after_the_other(status(503), status(429, "Retry-After: 60"), send_lines(DONE))) as server:
         Client(server.url, retry=2).post("/api/chat", b"{}", note=notes.append).close()
@@ -199,23 +214,23 @@ def test_who_asks_is_told_about_each_new_try(pauses: list[float]) -> None:
     assert notes[1] == "no (status code: 429); try 2 of 2 in 60.0 s"
 
 
-def test_the_clocks_begin_anew_with_each_try() -> None:
-    """What an error answer said counts neither as the first byte nor as a part of the answer."""
+def test_the_timeouts_start_again_with_each_try() -> None:
+    """The text of an error response is neither the first byte nor part of the answer."""
 
     def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson")
         exchange.chunk(PART)
-        exchange.connection.recv(1)  # silent until the client leaves
+        exchange.connection.recv(1)  # returns when the client leaves
 
     with serve(one_after_the_other(status(503), respond)) as server, pytest.raises(StreamTimeout) as caught:
         Client(server.url, retry=1, first_byte_timeout=30, idle_timeout=0.1).chat("m")
     assert caught.value.timeout == "idle"
-    assert f": {len(PART)} bytes of the answer had come" in str(caught.value)
+    assert f": {len(PART)} bytes of the response received" in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["", "secret"])
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_reset_that_is_seen_while_connecting_is_the_same_as_one_a_moment_later(
+def test_a_reset_is_the_same_while_connecting_and_a_moment_later(
     scheme: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def wait_too_long(*arguments: Any) -> bool:
@@ -227,7 +242,7 @@ def test_a_reset_that_is_seen_while_connecting_is_the_same_as_one_a_moment_later
     ends = []
     for seen_late in (False, True):
         if seen_late:
-            monkeypatch.setattr("ostream.net.socket.wait_ready", wait_too_long)
+            monkeypatch.setattr("ostream.net.connect.wait_ready", wait_too_long)
         with tcp(tear_down) as port, pytest.raises(OstreamError) as caught:
             Client(f"{scheme}://127.0.0.1:{port}").chat("m")
         ends.append((type(caught.value), str(caught.value).replace(str(port), "PORT"), caught.value.retryable))

@@ -1,21 +1,24 @@
-"""A socket that keeps to the timeouts, and how to get one."""
+"""A WatchedSocket sends and receives within the timeouts, and stops sending when the final response arrives."""
 
 from __future__ import annotations
 
 import os
 import socket
 import threading
-from typing import Any, Iterator
+from typing import Iterator
 
 import pytest
 
-from ostream.errors import UNAVAILABLE, ConnectError, StreamTimeout
-from ostream.net.socket import BLOCK, WatchedSocket, connect
+from ostream.errors import StreamTimeout
+from ostream.net.socket import BLOCK, WatchedSocket
 from ostream.net.timeouts import Timeouts
 from ostream.system.polling import ReaderGone
-from tests.server import resolve, tcp
 
-LARGE = os.urandom(1 << 20) * 4  # more than a socket holds
+LARGE = os.urandom(1 << 20) * 4  # more than a socket buffers
+FIRST = b"x" * (BLOCK + 1)  # too long to be kept, short enough to be buffered
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+RESPONSE = b"HTTP/1.1 413 Too Large\r\n\r\n"
 
 
 @pytest.fixture(name="pair")
@@ -25,193 +28,109 @@ def _pair() -> Iterator[tuple[socket.socket, WatchedSocket]]:
         yield there, WatchedSocket(here, Timeouts(max_time=20), None)
 
 
-def test_more_than_the_socket_holds_is_sent_as_the_other_end_takes_it(
+@pytest.mark.parametrize("early", [b"", CONTINUE, HINTS + CONTINUE, CONTINUE[:9], HINTS[:30]])
+def test_a_large_body_is_sent_completely_whatever_interim_responses_arrive(
+    early: bytes, pair: tuple[socket.socket, WatchedSocket]
+) -> None:
+    there, sock = pair
+    received = bytearray()
+
+    def receive() -> None:
+        while len(received) < len(FIRST + LARGE):
+            received.extend(there.recv(1 << 16))
+
+    sock.sendall(FIRST)
+    there.sendall(early)
+    receiver = threading.Thread(target=receive)
+    receiver.start()
+    sock.sendall(LARGE)
+    receiver.join()
+    assert received == FIRST + LARGE
+    there.sendall((HINTS + CONTINUE if early[:10] == HINTS[:10] else CONTINUE)[len(early) :] + RESPONSE)
+    there.close()
+    assert sock.makefile().read().endswith(RESPONSE)
+
+
+@pytest.mark.parametrize("delay_s", [0, 0.1])
+@pytest.mark.parametrize(
+    "response",
+    [RESPONSE, CONTINUE + RESPONSE, b"HTTP/1.1 101 Switch\r\n\r\n", b"SSH-2.0-x\r\n", b"HTTP/1.1 199 " * 9999],
+)
+def test_sending_stops_when_a_final_response_arrives(
+    response: bytes, delay_s: float, pair: tuple[socket.socket, WatchedSocket]
+) -> None:
+    there, sock = pair
+    sock.sendall(FIRST)
+    threading.Timer(delay_s, there.sendall, (response,)).start()
+    sock.sendall(LARGE)  # the other end reads nothing
+    assert sock.makefile().read1(9) in response
+
+
+def test_an_end_while_sending_is_found_by_the_read_that_follows(pair: tuple[socket.socket, WatchedSocket]) -> None:
+    there, sock = pair
+    sock.sendall(FIRST)
+    there.sendall(RESPONSE)
+    there.close()
+    sock.sendall(LARGE)
+    assert sock.makefile().read() == RESPONSE
+
+
+def test_headers_and_a_short_body_leave_together_when_the_response_is_read(
     pair: tuple[socket.socket, WatchedSocket],
 ) -> None:
-    there, wire = pair
-    taken = bytearray()
-
-    def take() -> None:
-        while len(taken) < len(LARGE):
-            taken.extend(there.recv(1 << 16))
-
-    taker = threading.Thread(target=take)
-    taker.start()
-    wire.sendall(LARGE)
-    taker.join()
-    assert taken == LARGE
-
-
-def test_what_is_short_goes_as_one_when_the_answer_is_read(pair: tuple[socket.socket, WatchedSocket]) -> None:
-    there, wire = pair
+    there, sock = pair
     there.setblocking(False)
-    wire.sendall(b"header ")
-    wire.sendall(b"body")
+    sock.sendall(b"header ")
+    sock.sendall(b"body")
     with pytest.raises(BlockingIOError):
         there.recv(1)
-    there.sendall(b"answer")
-    assert wire.makefile().read1(100) == b"answer"
+    there.sendall(b"response")
+    assert sock.makefile().read1(100) == b"response"
     assert there.recv(100) == b"header body"
-
-
-def test_who_has_answered_is_sent_no_more(pair: tuple[socket.socket, WatchedSocket]) -> None:
-    there, wire = pair
-    wire.sendall(b"x" * BLOCK + b"x")  # goes as it is
-    there.sendall(b"no")
-    wire.sendall(LARGE)
-    assert wire.makefile().read1(100) == b"no"
-    assert there.recv(len(LARGE), socket.MSG_WAITALL | socket.MSG_DONTWAIT) == b"x" * BLOCK + b"x"
-
-
-def test_what_is_long_is_not_kept(pair: tuple[socket.socket, WatchedSocket]) -> None:
-    there, wire = pair
-    wire.sendall(b"header ")
-    wire.sendall(b"x" * BLOCK)
+    sock.sendall(b"header ")
+    sock.sendall(b"x" * BLOCK)
     assert there.recv(7) == b"header "
 
 
-def test_what_the_other_end_does_not_take_is_not_waited_for(pair: tuple[socket.socket, WatchedSocket]) -> None:
-    _, wire = pair
-    wire.timeouts = Timeouts(connect=0.1)
+def test_sending_obeys_the_timeouts(pair: tuple[socket.socket, WatchedSocket]) -> None:
+    _, sock = pair
+    sock.begin_request(Timeouts(connect=0.1), None)
     with pytest.raises(StreamTimeout):
-        wire.sendall(LARGE)
+        sock.sendall(LARGE)
 
 
-def test_who_hangs_up_while_we_send_may_have_answered_before(pair: tuple[socket.socket, WatchedSocket]) -> None:
-    there, wire = pair
-    there.sendall(b"too large")
-    there.close()
-    wire.sendall(LARGE)
-    assert wire.makefile().read() == b"too large"
+def test_data_that_arrived_while_the_process_was_stopped_comes_before_the_timeout(
+    pair: tuple[socket.socket, WatchedSocket],
+) -> None:
+    there, sock = pair
+    there.sendall(b"data")
+    sock.begin_request(Timeouts(first_byte=1e-9), None)
+    sock.timeouts.start("first-byte")
+    assert sock.makefile().read1(100) == b"data"
+    with pytest.raises(StreamTimeout):
+        sock.makefile().read1(100)
 
 
-def test_a_read_watches_the_reader_of_our_output(pair: tuple[socket.socket, WatchedSocket]) -> None:
-    _, wire = pair
+def test_a_read_ends_when_the_reader_of_our_output_leaves(pair: tuple[socket.socket, WatchedSocket]) -> None:
+    _, sock = pair
     reader, writer = os.pipe()
-    wire.reader = writer
+    sock.reader = writer
     threading.Timer(0.05, os.close, (reader,)).start()
     try:
         with pytest.raises(ReaderGone):
-            wire.makefile().read1(1)
+            sock.makefile().read1(1)
     finally:
         os.close(writer)
 
 
-def test_the_socket_stays_open_until_it_and_its_readers_are_closed(pair: tuple[socket.socket, WatchedSocket]) -> None:
-    _, wire = pair
-    first, second = wire.makefile(), wire.makefile()
+def test_the_socket_stays_open_until_it_and_its_files_are_closed(pair: tuple[socket.socket, WatchedSocket]) -> None:
+    _, sock = pair
+    first, second = sock.makefile(), sock.makefile()
     assert first.readable()
-    wire.close()
+    sock.close()
     first.raw.close()
     first.raw.close()
     first.close()
-    assert wire.sock.fileno() >= 0
+    assert sock.sock.fileno() >= 0
     second.close()
-    assert wire.sock.fileno() == -1
-
-
-def look_up(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, int]) -> None:
-    """A name stands for these families and ports of this machine."""
-    found = [(family, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for family, port in addresses]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-
-
-@pytest.fixture(name="closed_port")
-def _closed_port() -> Iterator[int]:
-    """A port on which nobody listens, and nobody else will."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
-
-
-NO_SUCH_FAMILY = 9999
-
-
-def test_the_next_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
-    with tcp(lambda connection: connection.sendall(b"here")) as port:
-        look_up(monkeypatch, (NO_SUCH_FAMILY, port), (socket.AF_INET, closed_port), (socket.AF_INET, port))
-        with connect("ollama.test", 80, Timeouts(), None) as sock:
-            sock.setblocking(True)
-            assert sock.recv(9) == b"here"
-            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-
-
-def test_refused_says_so_and_may_be_tried_again(closed_port: int) -> None:
-    with pytest.raises(ConnectError) as caught:
-        connect("127.0.0.1", closed_port, Timeouts(), None)
-    assert str(caught.value) == f"127.0.0.1:{closed_port}: connection refused"
-    assert "is Ollama running" in caught.value.advice
-    assert caught.value.retryable
-    assert caught.value.exit_status == UNAVAILABLE
-
-
-def test_what_each_address_said_is_told_once(monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:
-    look_up(monkeypatch, (NO_SUCH_FAMILY, 1), (socket.AF_INET, closed_port), (socket.AF_INET, closed_port))
-    with pytest.raises(ConnectError, match=r"not supported by protocol, connection refused$"):
-        connect("ollama.test", 80, Timeouts(), None)
-
-
-def test_an_address_that_cannot_be_reached_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    look_up(monkeypatch, (NO_SUCH_FAMILY, 1))
-    with pytest.raises(ConnectError) as caught:
-        connect("ollama.test", 80, Timeouts(), None)
-    assert not caught.value.retryable
-    assert caught.value.advice == "check OLLAMA_HOST"
-
-
-def test_an_address_that_no_connection_can_have_is_told() -> None:
-    with pytest.raises(ConnectError, match=r"^255\.255\.255\.255:9: ") as caught:
-        connect("255.255.255.255", 9, Timeouts(connect=10), None)
-    assert not caught.value.retryable
-
-
-@pytest.mark.parametrize("name", ["ollama..test", "x" * 300])
-def test_a_name_that_cannot_be_one_is_no_host(name: str) -> None:
-    with pytest.raises(ConnectError, match=r"no such host \(.+\)") as caught:
-        connect(name, 80, Timeouts(connect=10), None)
-    assert not caught.value.retryable
-
-
-def test_a_name_that_the_name_server_does_not_know_is_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    def getaddrinfo(*_: Any, **__: Any) -> Any:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    with pytest.raises(ConnectError) as caught:
-        connect("ollama.test", 80, Timeouts(), None)
-    assert str(caught.value) == "ollama.test: no such host (Name or service not known)"
-    assert caught.value.exit_status == UNAVAILABLE
-
-
-def test_a_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve(monkeypatch, ollama_test="localhost")
-    with tcp(lambda connection: connection.sendall(b"here")) as port, connect(
-        "ollama.test", port, Timeouts(), None
-    ) as sock:
-        sock.setblocking(True)
-        assert sock.recv(9) == b"here"
-
-
-def test_while_connecting_the_reader_of_our_output_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, answered = threading.Event(), threading.Event()
-
-    def getaddrinfo(*_: Any, flags: int = 0, **__: Any) -> Any:
-        if not flags & socket.AI_NUMERICHOST:
-            asked.set()
-            answered.wait()
-        raise socket.gaierror("no")
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    reader, writer = os.pipe()
-
-    def leave() -> None:
-        asked.wait()
-        os.close(reader)
-
-    threading.Thread(target=leave).start()
-    try:
-        with pytest.raises(ReaderGone):
-            connect("ollama.test", 80, Timeouts(), writer)
-    finally:
-        answered.set()
-        os.close(writer)
+    assert sock.sock.fileno() == -1

@@ -1,4 +1,4 @@
-"""The four timeouts: each runs out on its own, whatever dribbles in, and says how far the answer had come."""
+"""Each of the four timeouts expires by itself, whatever trickles in, and its message says how far the request got."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 LINE = b'{"message":{"content":"hi"},"done":false}\n'
 DONE = b'{"message":{"content":""},"done":true}\n'
 SHORT_S = 0.25
-# max-time also covers what must have happened before; the others begin after it.
+# max-time also covers what must happen first.
 SHORT_MAX_TIME_S = 1.0
-# A clock that did not run out would let the dribble end, and the answer with it.
-DRIBBLE_S, DRIBBLE_BYTES = 0.02, 150
+# If a timeout did not expire, the trickle would end, and the response with it.
+TRICKLE_S, TRICKLE_BYTES = 0.02, 150
 
 
 def http_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def dribble(connection: socket.socket, data: bytes) -> None:
+def trickle(connection: socket.socket, data: bytes) -> None:
     for byte in data:
         connection.sendall(bytes([byte]))
-        time.sleep(DRIBBLE_S)
+        time.sleep(TRICKLE_S)
 
 
 def until_the_client_leaves(connection: socket.socket) -> None:
@@ -47,71 +47,81 @@ def until_the_client_leaves(connection: socket.socket) -> None:
 
 
 def after_request(*steps: bytes | Callable[[socket.socket], None]) -> Callable[[socket.socket], None]:
-    """Read the request, then send each step or do it, then be silent."""
+    """Read the request, send or do each step, and then be silent."""
     return talk(*steps, until_the_client_leaves)
 
 
-def dribbled(data: bytes) -> Callable[[socket.socket], None]:
-    return lambda connection: dribble(connection, data)
+def trickled(data: bytes) -> Callable[[socket.socket], None]:
+    return lambda connection: trickle(connection, data)
 
 
-ENDLESS = b" " * DRIBBLE_BYTES
+SPACES = b" " * TRICKLE_BYTES
 ANSWER = HEAD + http_chunk(LINE) + http_chunk(DONE)
 
 BUSY = http_answer(503, b"", "Retry-After: 600")
 
-# what happens: the clock, the server, words of the message, how it is reached
-REAL = {
-    "nothing but a connection": ("first-byte", until_the_client_leaves, "connected, but no answer yet", "http"),
-    "nothing after the request": ("first-byte", after_request(), "connected, but no answer yet", "http"),
-    "nothing after the headers": ("first-byte", after_request(HEAD), "connected, but no answer yet", "http"),
+# what happens: the timeout, the server, end of the message, how it is reached
+EXPIRED = {
+    "nothing but a connection": ("first-byte", until_the_client_leaves, "connected, but no response yet", "http"),
+    "nothing after the request": ("first-byte", after_request(), "connected, but no response yet", "http"),
+    "nothing after the headers": ("first-byte", after_request(HEAD), "connected, but no response yet", "http"),
     "headers dribble": (
         "first-byte",
-        after_request(dribbled(HEAD[:-2] + b"X-Filler: " + ENDLESS), ANSWER[len(HEAD) - 2 :]),
-        "connected, but no answer yet",
+        after_request(trickled(HEAD[:-2] + b"X-Filler: " + SPACES), ANSWER[len(HEAD) - 2 :]),
+        "connected, but no response yet",
         "http",
     ),
-    "the first size line dribbles": (
+    "the first size line trickles": (
         "first-byte",
-        after_request(HEAD, dribbled(b"2a;" + ENDLESS), b"\r\n", LINE),
-        "connected, but no answer yet",
+        after_request(HEAD, trickled(b"2a;" + SPACES), b"\r\n", LINE),
+        "connected, but no response yet",
         "http",
     ),
-    "nothing after a line": ("idle", after_request(HEAD, http_chunk(LINE)), "42 bytes of the answer had come", "http"),
+    "nothing after a line": (
+        "idle",
+        after_request(HEAD, http_chunk(LINE)),
+        "42 bytes of the response received",
+        "http",
+    ),
     "nothing after half a line": (
         "idle",
         after_request(HEAD, b"2a\r\n" + LINE[:7]),
-        "7 bytes of the answer had come",
+        "7 bytes of the response received",
         "http",
     ),
-    "no answer at all": ("max-time", after_request(), "connected, but no answer yet", "http"),
-    "the body dribbles": (
+    "no answer at all": ("max-time", after_request(), "connected, but no response yet", "http"),
+    "the body trickles": (
         "max-time",
-        after_request(HEAD + http_chunk(LINE), dribbled(b"".join(http_chunk(b" ") for _ in range(DRIBBLE_BYTES)))),
+        after_request(HEAD + http_chunk(LINE), trickled(b"".join(http_chunk(b" ") for _ in range(TRICKLE_BYTES)))),
         "of the answer had come",
         "http",
     ),
-    "an error's body dribbles": (
+    "an error's body trickles": (
         "max-time",
-        after_request(b"HTTP/1.1 503 Busy\r\nRetry-After: 600\r\n\r\n", dribbled(ENDLESS)),
-        "waiting to try again",
+        after_request(b"HTTP/1.1 503 Busy\r\nRetry-After: 600\r\n\r\n", trickled(SPACES)),
+        "waiting to retry",
         "http",
     ),
-    "always busy": ("max-time", after_request(BUSY), "waiting to try again", "http"),
-    "TLS that never answers": ("connect", until_the_client_leaves, "no connection yet", "https"),
-    "TLS that dribbles": ("connect", dribbled(b"\x16\x03\x03\x40\x00" + b"\x02" * 200), "no connection yet", "https"),
-    "a proxy that never answers": ("connect", until_the_client_leaves, "no connection yet", "proxy"),
-    "a proxy that dribbles": ("connect", dribbled(b"HTTP/1.1 200 OK\r\nX: " + ENDLESS), "no connection yet", "proxy"),
-    "max-time while there is no connection": ("max-time", until_the_client_leaves, "no connection yet", "https"),
+    "always busy": ("max-time", after_request(BUSY), "waiting to retry", "http"),
+    "TLS that never answers": ("connect", until_the_client_leaves, "not connected yet", "https"),
+    "TLS that trickles": ("connect", trickled(b"\x16\x03\x03\x40\x00" + b"\x02" * 200), "not connected yet", "https"),
+    "a proxy that never answers": ("connect", until_the_client_leaves, "not connected yet", "proxy"),
+    "a proxy that trickles": (
+        "connect",
+        trickled(b"HTTP/1.1 200 OK\r\nX: " + SPACES),
+        "not connected yet",
+        "proxy",
+    ),
+    "max-time while there is no connection": ("max-time", until_the_client_leaves, "not connected yet", "https"),
 }
 
 
-@pytest.mark.parametrize(("clock", "handle", "words", "way"), sample(REAL.values(), 3), ids=REAL)
-def test_a_clock_runs_out_on_its_own_and_says_how_far_the_answer_had_come(
-    clock: str, handle: Callable[[socket.socket], None], words: str, way: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "handle", "words", "way"), sample(EXPIRED.values(), 3), ids=EXPIRED)
+def test_a_timeout_expires_by_itself_and_says_how_far_the_request_got(
+    name: str, handle: Callable[[socket.socket], None], words: str, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seconds = SHORT_MAX_TIME_S if clock == "max-time" else SHORT_S
-    argument = "max_time" if clock == "max-time" else clock.replace("-", "_") + "_timeout"
+    seconds = SHORT_MAX_TIME_S if name == "max-time" else SHORT_S
+    argument = "max_time" if name == "max-time" else name.replace("-", "_") + "_timeout"
     limits: dict[str, Any] = {"connect_timeout": None, argument: seconds}
     with tcp(handle) as port:
         host = f"{way}://127.0.0.1:{port}"
@@ -119,30 +129,29 @@ def test_a_clock_runs_out_on_its_own_and_says_how_far_the_answer_had_come(
             monkeypatch.setenv("https_proxy", f"127.0.0.1:{port}")
             host = "https://ollama.test"
         with pytest.raises(StreamTimeout) as caught:
-            list(Client(host, retry=9, **limits).chat("m", stream=True))
-    assert caught.value.timeout == clock
-    assert str(caught.value).startswith(f"{clock} clock ran out after {seconds:g} s: ")
+            list(Client(host, retry=9 * (name == "max-time"), **limits).chat("m", stream=True))
+    assert caught.value.timeout == name
+    assert str(caught.value).startswith(f"{name} timeout after {seconds:g} s: ")
     assert str(caught.value).endswith(words)
-    assert (
-        caught.value.advice == f"allow more with {clock.replace('-', '_')}{'' if clock == 'max-time' else '_timeout'}="
-    )
+    assert caught.value.advice == f"allow more with {name.replace('-', '_')}{'' if name == 'max-time' else '_timeout'}="
     assert caught.value.exit_status == TEMPORARY
     assert isinstance(caught.value, TimeoutError)
-    assert pickle.loads(pickle.dumps(caught.value)).timeout == clock
+    assert pickle.loads(pickle.dumps(caught.value)).timeout == name
+    assert caught.value.retryable is (name in ("connect", "first-byte"))
 
 
-def test_one_timeout_sets_three_clocks() -> None:
-    for clock, handle, scheme in (
+def test_one_timeout_sets_three() -> None:
+    for name, handle, scheme in (
         ("connect", until_the_client_leaves, "https"),
         ("first-byte", after_request(), "http"),
         ("idle", after_request(HEAD + http_chunk(LINE)), "http"),
     ):
         with tcp(handle) as port, pytest.raises(StreamTimeout) as caught:
             Client(f"{scheme}://127.0.0.1:{port}", timeout=SHORT_S, connect_timeout=None).chat("m")
-        assert caught.value.timeout == clock
+        assert caught.value.timeout == name
 
 
-def test_a_name_server_that_is_silent_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_connect_timeout_covers_a_silent_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = threading.Event()
 
     def getaddrinfo(*arguments: Any, flags: int = 0, **options: Any) -> Any:
@@ -159,7 +168,7 @@ def test_a_name_server_that_is_silent_is_not_waited_for(monkeypatch: pytest.Monk
     assert caught.value.timeout == "connect"
 
 
-def test_an_address_that_swallows_everything_is_not_waited_for() -> None:
+def test_the_connect_timeout_covers_an_address_that_does_not_reply() -> None:
     with black_hole() as port, pytest.raises(StreamTimeout) as caught:
         Client(f"127.0.0.1:{port}", connect_timeout=SHORT_S, first_byte_timeout=10).chat("m")
     assert caught.value.timeout == "connect"
@@ -180,7 +189,7 @@ def test_each_address_of_a_name_gets_its_share_of_the_time(monkeypatch: pytest.M
 
 
 class Time:
-    """A clock that goes only when it is told to."""
+    """Replaces the time module: time passes only when `now` is set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -193,8 +202,8 @@ class Time:
 
 
 @contextlib.contextmanager
-def answer(monkeypatch: pytest.MonkeyPatch, **limits: float) -> Iterator[tuple[socket.socket, Response, Time]]:
-    """A server's end of a connection, the answer, and the time; the headers have been read."""
+def response_pair(monkeypatch: pytest.MonkeyPatch, **limits: float) -> Iterator[tuple[socket.socket, Response, Time]]:
+    """The server's end of a connection, the response with its headers read, and the time."""
     moment = Time()
     monkeypatch.setattr("ostream.net.timeouts.time", moment)
     here, there = socket.socketpair()
@@ -208,8 +217,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, **limits: float) -> Iterator[tuple[s
         yield there, response, moment
 
 
-def test_bytes_restart_the_idle_clock_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    with answer(monkeypatch, first_byte=10, idle=10, max_time=1000) as (server, response, moment):
+def test_bytes_restart_the_idle_timeout_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    with response_pair(monkeypatch, first_byte=10, idle=10, max_time=1000) as (server, response, moment):
         blocks = response.blocks()
         for _ in range(50):
             server.sendall(http_chunk(b"x"))
@@ -218,8 +227,8 @@ def test_bytes_restart_the_idle_clock_and_no_other(monkeypatch: pytest.MonkeyPat
         assert moment.now > 1400
 
 
-def test_max_time_is_restarted_by_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    with answer(monkeypatch, idle=10, max_time=20) as (server, response, moment):
+def test_nothing_restarts_max_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with response_pair(monkeypatch, idle=10, max_time=20) as (server, response, moment):
         blocks = response.blocks()
         for _ in range(3):
             server.sendall(http_chunk(b"x"))
@@ -230,8 +239,8 @@ def test_max_time_is_restarted_by_nothing(monkeypatch: pytest.MonkeyPatch) -> No
         assert response.failure.timeout == "max-time"
 
 
-def test_the_time_that_our_own_reader_takes_is_not_the_silence_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    with answer(monkeypatch, idle=10) as (server, response, moment):
+def test_time_spent_by_the_consumer_is_not_server_idle_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    with response_pair(monkeypatch, idle=10) as (server, response, moment):
         blocks = response.blocks()
         server.sendall(http_chunk(b"first"))
         assert next(blocks) == b"first"
@@ -240,9 +249,9 @@ def test_the_time_that_our_own_reader_takes_is_not_the_silence_of_the_server(mon
         assert next(blocks) == b"second"
 
 
-def test_what_comes_after_a_complete_answer_must_come_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expire_in_shortens_max_time_and_never_extends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for limits in ({}, {"max_time": 1000.0}, {"max_time": 0.5}):
-        with answer(monkeypatch, **limits) as (server, response, moment):
+        with response_pair(monkeypatch, **limits) as (server, response, moment):
             blocks = response.blocks()
             server.sendall(http_chunk(b"done"))
             assert next(blocks) == b"done"
@@ -257,15 +266,15 @@ def test_what_comes_after_a_complete_answer_must_come_soon(monkeypatch: pytest.M
             assert f"after {min(limits.get('max_time', 1), 1):g} s: 8 bytes" in str(failure)
 
 
-def test_a_clock_without_a_limit_never_runs_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    with answer(monkeypatch) as (server, response, moment):
+def test_without_a_limit_nothing_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    with response_pair(monkeypatch) as (server, response, moment):
         blocks = response.blocks()
         server.sendall(http_chunk(b"x"))
         moment.now += 1e9
         assert next(blocks) == b"x"
 
 
-def test_a_pause_ends_when_its_time_is_over_or_the_reader_left() -> None:
+def test_a_pause_ends_with_its_time_or_with_the_reader() -> None:
     timeouts = Timeouts(connect=0.001)
     timeouts.pause(0.05)
     reader, writer = os.pipe()
@@ -277,7 +286,15 @@ def test_a_pause_ends_when_its_time_is_over_or_the_reader_left() -> None:
         os.close(writer)
 
 
-def test_a_pause_is_inside_max_time() -> None:
+@pytest.mark.parametrize("limit", [10**400, float("inf")])
+def test_a_limit_beyond_any_number_of_seconds_is_no_limit(limit: float) -> None:
+    timeouts = Timeouts(limit, limit, limit, limit)
+    for name in ("connect", "first-byte", "idle"):
+        timeouts.start(name)
+        assert timeouts.left() == float("inf")
+
+
+def test_max_time_ends_a_pause() -> None:
     with pytest.raises(StreamTimeout) as caught:
         Timeouts(max_time=0.05).pause(float("inf"))
     assert caught.value.timeout == "max-time"

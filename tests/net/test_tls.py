@@ -97,12 +97,12 @@ def test_a_command_ends_with_the_status_of_no_connection_and_says_loudly_what_it
 def test_tls_to_a_port_without_it_is_told() -> None:
     with serve(send_lines(DONE)) as server, pytest.raises(ConnectError) as caught:
         Client(server.url.replace("http:", "https:")).chat("m")
-    assert "TLS: the server does not speak it on this port" in str(caught.value)
+    assert "TLS: the server does not use TLS on this port" in str(caught.value)
     assert caught.value.advice == "try http://"
 
 
 def test_no_tls_to_a_port_that_wants_it_is_told(pems: dict[str, Path]) -> None:
-    either = pytest.raises((ResponseError, IncompleteStream), match=r"not HTTP|hung up")
+    either = pytest.raises((ResponseError, IncompleteStream), match=r"not HTTP|closed")
     with tcp(Answers(DONE, tls=server_context(pems["good"]))) as port, either:
         Client(f"http://127.0.0.1:{port}").chat("m")
 
@@ -132,7 +132,7 @@ def test_a_server_that_refuses_a_large_body_unread_is_no_broken_tls(pems: dict[s
             secured.sendall(http_answer(413, b'{"error":"too large"}'))
 
     # Closing with unread input resets the connection, which may overtake the answer.
-    either = pytest.raises((ResponseError, IncompleteStream), match=r"too large|hung up")
+    either = pytest.raises((ResponseError, IncompleteStream), match=r"too large|closed")
     with tcp(refuse) as port, either:
         Client(f"https://localhost:{port}", cacert=str(pems["good"])).generate("m", "x" * (32 << 20))
 

@@ -1,4 +1,4 @@
-"""Whatever a server says or does not say, what comes out is an answer or an error of ours."""
+"""Whatever a server sends, the result is an answer or an OstreamError that names what arrived."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from ostream import (
     OstreamError,
     ResponseError,
 )
-from ostream.net.transport import REFUSAL_LIMIT
+from ostream.net.host import parse_host
+from ostream.net.timeouts import Timeouts
+from ostream.net.tls import TLSConfig
+from ostream.net.transport import ERROR_BODY_LIMIT, request
 from ostream.recording.http_server import RequestHandler
 from tests.server import NAMES, Answers, body_of, http_answer, raw_of, send_lines, send_raw, serve, tcp
 
@@ -33,22 +36,28 @@ def reset(exchange: RequestHandler) -> None:
     exchange.reset()
 
 
-# what the server sends: class of the error, its status code, words of its message, words of its advice
+# what the server sends: class of the error, its status code, parts of its message and of its advice
 ANSWERS: dict[str, tuple[bytes, type[OstreamError], int | None, str, str]] = {
-    "no answer": (b"", IncompleteStream, None, "the server hung up without an answer", ""),
-    "garbage": (b"\x00\xff\x15garbage\n\n", ResponseError, -1, "the answer is not HTTP: ", "what listens"),
-    "garbage without end": (b"x" * 100_000, ResponseError, -1, "the answer is not HTTP: ", "what listens"),
+    "no answer": (b"", IncompleteStream, None, "the server closed the connection without a response", ""),
+    "garbage": (b"\x00\xff\x15garbage\n\n", ResponseError, -1, "the response is not HTTP: ", "check the port"),
+    "endless garbage": (b"x" * 100_000, ResponseError, -1, "the response is not HTTP: ", "check the port"),
     "a TLS alert": (b"\x15\x03\x01\x00\x02\x02\x16", ResponseError, -1, "not HTTP", "https://"),
     "an empty line": (b"\r\n", ResponseError, -1, "not HTTP", ""),
-    "a status that is none": (b"HTTP/1.1 xyz OK\r\n\r\n", ResponseError, -1, "not HTTP", ""),
+    "an invalid status": (b"HTTP/1.1 xyz OK\r\n\r\n", ResponseError, -1, "not HTTP", ""),
     "another protocol": (b"HTTP/9.9 200 OK\r\n\r\n", ResponseError, -1, "not HTTP", ""),
-    "a header without end": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, ResponseError, -1, "not HTTP", ""),
-    "headers without end": (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200, ResponseError, -1, "not HTTP", ""),
+    "an endless header": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000, ResponseError, -1, "not HTTP", ""),
+    "endless headers": (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200, ResponseError, -1, "not HTTP", ""),
     "half a status line": (b"HTTP/1.1", ResponseError, -1, "not HTTP", ""),
     "headers and no body": (b"HTTP/1.1 200 OK\r\n\r\n", IncompleteStream, None, "ended early", ""),
     "no content": (b"HTTP/1.1 204 No Content\r\n\r\n", IncompleteStream, None, "ended early", ""),
-    "early hints and nothing more": (b"HTTP/1.1 103 Early Hints\r\n\r\n", IncompleteStream, None, "hung up", ""),
-    "JSON error": (http_answer(404, b'{"error":"no such model"}'), ResponseError, 404, "no such model", "ollama pull"),
+    "early hints and nothing more": (b"HTTP/1.1 103 Early Hints\r\n\r\n", IncompleteStream, None, "closed", ""),
+    "JSON error": (
+        http_answer(404, b'{"error":"no such model"}'),
+        ResponseError,
+        404,
+        "no such model",
+        "'ollama pull NAME'",
+    ),
     "error in JSON in JSON": (
         http_answer(400, json.dumps({"error": '{"error":{"code":400,"message":"too long"}}'}).encode()),
         *(ResponseError, 400, "too long", ""),
@@ -57,18 +66,23 @@ ANSWERS: dict[str, tuple[bytes, type[OstreamError], int | None, str, str]] = {
     "detail": (http_answer(401, b'{"detail":"Not authenticated"}'), ResponseError, 401, "Not auth", "OLLAMA_API_KEY"),
     "sign in": (
         http_answer(401, b'{"error":"unauthorized","signin_url":"https://ollama.test/x"}'),
-        *(ResponseError, 401, "unauthorized", "sign in at https://ollama.test/x"),
+        *(
+            ResponseError,
+            401,
+            "unauthorized",
+            "run 'ollama signin' where the server runs, or open https://ollama.test/x",
+        ),
     ),
     "JSON that is no object": (http_answer(500, b"[1]"), ResponseError, 500, "[1]", ""),
-    "HTML error": (http_answer(502, HTML, content_type="text/html"), ResponseError, 502, "Sign in", "retry="),
+    "HTML error": (http_answer(502, HTML, content_type="text/html"), ResponseError, 502, "Sign in", "retry=N"),
     "text error": (http_answer(404, b"404 page not found"), ResponseError, 404, "404 page not found", "OLLAMA_HOST"),
-    "empty error": (http_answer(403), ResponseError, 403, "an empty answer", "Host"),
+    "empty error": (http_answer(403), ResponseError, 403, "empty response", "Host"),
     "error of ten megabytes": (http_answer(500, b"word " * (2 << 20)), ResponseError, 500, "word word", ""),
-    "error that is cut": (
+    "truncated error": (
         b'HTTP/1.1 500 X\r\nContent-Length: 99\r\n\r\n{"error":"bo',
         *(ResponseError, 500, '{"error":"bo', ""),
     ),
-    "error in damaged framing": (
+    "error in invalid framing": (
         b"HTTP/1.1 500 X\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nboom\r\nx\r\n",
         *(ResponseError, 500, "boom", ""),
     ),
@@ -79,16 +93,16 @@ ANSWERS: dict[str, tuple[bytes, type[OstreamError], int | None, str, str]] = {
     ),
     "compressed": (
         http_answer(200, b"\x1f\x8b", "Content-Encoding: gzip"),
-        *(ResponseError, 200, "the answer is compressed (gzip), unasked", ""),
+        *(ResponseError, 200, "the server sent an unrequested Content-Encoding: gzip", ""),
     ),
-    "redirected to nowhere": (http_answer(304), ResponseError, 304, "an empty answer", ""),
+    "redirected to nowhere": (http_answer(304), ResponseError, 304, "empty response", ""),
     "server-sent events": (http_answer(200, b"data: {}\n\n"), NotNDJSON, None, "server-sent events", ""),
     "error with 200": (http_answer(200, b'{"error":"boom"}\n'), ResponseError, -1, "boom", ""),
 }
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
-def test_what_is_not_an_answer_is_an_error_that_says_what_it_is(
+def test_a_response_that_is_no_answer_is_an_error_that_describes_it(
     answer: tuple[bytes, type[OstreamError], int | None, str, str],
 ) -> None:
     raw, kind, status_code, words, advice = answer
@@ -101,20 +115,11 @@ def test_what_is_not_an_answer_is_an_error_that_says_what_it_is(
     assert getattr(caught.value, "status_code", None) == status_code
 
 
-@pytest.mark.parametrize("code", [429, 502, 503, 504, 408, 500, 400, 404])
-def test_busy_is_for_later_and_every_other_refusal_is_for_good(code: int) -> None:
-    with serve(send_raw(http_answer(code, b'{"error":"no"}'))) as server, pytest.raises(ResponseError) as caught:
-        Client(server.url).chat("m")
-    busy = code in (429, 502, 503, 504)
-    assert caught.value.exit_status == (75 if busy else 1)
-    assert caught.value.retryable is busy
-
-
-def test_only_as_much_of_an_error_is_read_as_is_needed() -> None:
+def test_only_the_beginning_of_an_error_is_read() -> None:
     def respond(exchange: RequestHandler) -> None:
         exchange.head(500, "text/plain")
         block = b"x" * 65_536
-        for _ in range(REFUSAL_LIMIT // len(block) + 1):
+        for _ in range(ERROR_BODY_LIMIT // len(block) + 1):
             exchange.chunk(block)
         exchange.connection.recv(1)  # returns when the client has left
 
@@ -124,9 +129,12 @@ def test_only_as_much_of_an_error_is_read_as_is_needed() -> None:
 
 @pytest.mark.parametrize(
     ("respond", "words"),
-    [(reset, "the server hung up without an answer"), (send_raw(b""), "the server hung up without an answer")],
+    [
+        (reset, "the server closed the connection without a response"),
+        (send_raw(b""), "the server closed the connection without a response"),
+    ],
 )
-def test_an_end_before_the_first_byte_may_be_tried_again(respond: Callable[[RequestHandler], None], words: str) -> None:
+def test_an_end_before_the_first_byte_may_be_retried(respond: Callable[[RequestHandler], None], words: str) -> None:
     with serve(respond) as server, pytest.raises(IncompleteStream, match=words) as caught:
         Client(server.url).chat("m")
     assert caught.value.retryable
@@ -148,11 +156,11 @@ def test_a_reset_inside_the_answer_is_an_incomplete_stream() -> None:
         has_read.set()
         assert list(blocks) == []
     assert isinstance(response.failure, IncompleteStream)
-    assert "the connection broke: " in str(response.failure)
+    assert "connection lost: " in str(response.failure)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_told_and_never_followed(status: int) -> None:
+def test_a_redirect_is_an_error_and_never_followed(status: int) -> None:
     with serve(send_lines(DONE)) as elsewhere:
         location = f"{elsewhere.url}/api/chat"
         with serve(send_raw(http_answer(status, b"moved", f"Location: {location}"))) as server:
@@ -160,14 +168,14 @@ def test_a_redirect_is_told_and_never_followed(status: int) -> None:
                 Client(server.url, headers={"Authorization": "Bearer secret"}, retry=3).chat("m")
             assert len(server.requests) == 1  # type: ignore[attr-defined]
         assert elsewhere.requests == []  # type: ignore[attr-defined]
-    assert f"redirected to {location}, which is not followed" in str(caught.value)
+    assert f"redirected to {location}; redirects are not followed" in str(caught.value)
     assert caught.value.status_code == status
     assert "OLLAMA_HOST" in caught.value.advice
 
 
-def test_a_refusal_that_comes_before_the_body_was_read_is_heard() -> None:
+def test_a_rejection_that_arrives_before_the_body_was_read_is_reported() -> None:
     def refuse(connection: socket.socket) -> None:
-        connection.recv(100)  # not even the headers: closing resets the connection
+        connection.recv(100)  # not even all headers: closing resets the connection
         connection.sendall(http_answer(413, b'{"error":"too large"}'))
 
     with tcp(refuse) as port, pytest.raises(ResponseError, match="too large") as caught:
@@ -175,13 +183,13 @@ def test_a_refusal_that_comes_before_the_body_was_read_is_heard() -> None:
     assert caught.value.status_code == 413
 
 
-def test_a_page_without_a_type_is_an_answer_if_it_reads_as_one() -> None:
+def test_an_answer_needs_no_content_type() -> None:
     for raw in (b"HTTP/1.1 200 OK\r\n\r\n" + DONE, http_answer(200, DONE, "Content-Encoding: Identity")):
         with serve(send_raw(raw)) as server:
             assert Client(server.url).chat("m").message.content == "hi"
 
 
-def test_the_request_is_a_post_that_says_who_asks_and_takes_no_compression() -> None:
+def test_the_headers_of_a_request() -> None:
     answers = Answers(http_answer(200, DONE))
     with tcp(answers) as port:
         Client(f"http://127.0.0.1:{port}/base/", headers={"content-type": "x/y", "Host": "localhost"}).chat("m")
@@ -191,14 +199,13 @@ def test_the_request_is_a_post_that_says_who_asks_and_takes_no_compression() -> 
     assert headers == {
         "accept": "application/x-ndjson, application/json",
         "accept-encoding": "identity",
-        "connection": "close",
         "content-length": str(len(body)),
         "content-type": "x/y",
         "host": "localhost",
     }
 
 
-def test_an_answer_over_ipv6_comes_all_the_same() -> None:
+def test_an_answer_over_ipv6() -> None:
     try:
         listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
     except OSError:
@@ -211,7 +218,7 @@ def test_an_answer_over_ipv6_comes_all_the_same() -> None:
 
 @pytest.fixture(name="ask", scope="module")
 def _ask() -> Iterator[Callable[[bytes], Any]]:
-    """Ask a server that answers with exactly these bytes."""
+    """Send a request to a server that responds with exactly these bytes."""
     answers = Answers(b"")
     with tcp(answers) as port:
         client = Client(f"127.0.0.1:{port}", max_time=60)
@@ -226,7 +233,7 @@ def _ask() -> Iterator[Callable[[bytes], Any]]:
 @settings(deadline=None, max_examples=100)
 @given(raw=st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"HTTP/1.1 200 OK\r\n\r\n" + tail))
 @example(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\xb2\r\nx")
-def test_any_bytes_are_an_answer_or_an_error_of_ours(ask: Callable[[bytes], Any], raw: bytes) -> None:
+def test_any_bytes_are_an_answer_or_an_ostream_error(ask: Callable[[bytes], Any], raw: bytes) -> None:
     try:
         assert isinstance(ask(raw), Chunk)
     except OstreamError:
@@ -235,7 +242,7 @@ def test_any_bytes_are_an_answer_or_an_error_of_ours(ask: Callable[[bytes], Any]
 
 @settings(deadline=None, max_examples=150)
 @given(name=st.sampled_from(NAMES), data=st.data())
-def test_a_damaged_recording_is_an_answer_or_an_error_of_ours(
+def test_a_damaged_recording_is_an_answer_or_an_ostream_error(
     ask: Callable[[bytes], Any], name: str, data: st.DataObject
 ) -> None:
     raw = raw_of(name)
@@ -249,7 +256,7 @@ def test_a_damaged_recording_is_an_answer_or_an_error_of_ours(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recorded_answer_is_its_chunks_or_its_error(name: str) -> None:
+def test_a_recorded_response_is_its_chunks_or_its_error(name: str) -> None:
     status = int(raw_of(name).split()[1])
     lines = body_of(name).splitlines()
     with serve(send_raw(raw_of(name))) as server:
@@ -265,3 +272,42 @@ def test_a_recorded_answer_is_its_chunks_or_its_error(name: str) -> None:
             assert not isinstance(caught.value, ConnectError)
     good = [json.loads(line) for line in lines if status == 200 and b'{"error"' not in line]
     assert chunks == good
+
+
+ENDS = [
+    # headers, body, whether the framing is complete
+    (["Content-Length: 4"], b"a\nb\n", True),
+    (["Content-Length: 5"], b"a\nb\n", False),
+    (["Content-Length: 0"], b"", True),
+    ([], b"a\nb\n", True),
+    (["Transfer-Encoding: chunked"], b"4\r\na\nb\n\r\n0\r\n\r\n", True),
+    (["Transfer-Encoding: chunked"], b"4\r\na\nb\n\r\n", False),
+    (["Transfer-Encoding: chunked"], b"4\r\na\nb", False),
+    (["Transfer-Encoding: chunked"], b"what?\r\n", False),
+    (["Transfer-Encoding: chunked"], b"", False),
+]
+
+
+@pytest.mark.parametrize(("headers", "body", "is_complete"), ENDS)
+def test_a_response_knows_whether_its_framing_was_complete(headers: list[str], body: bytes, is_complete: bool) -> None:
+    head = "\r\n".join(["HTTP/1.1 404 X", *headers, "", ""]).encode()
+    with tcp(Answers(head + body)) as port:
+        host = parse_host(f"127.0.0.1:{port}")
+        response = request(host, "GET", "/x", None, {}, Timeouts(), TLSConfig())
+        for _ in response.blocks():
+            assert not response.is_complete
+        response.close()
+    assert (response.status, response.is_complete) == (404, is_complete)
+
+
+@pytest.mark.parametrize(("method", "body"), [("GET", None), ("DELETE", b"{}"), ("HEAD", None), ("POST", b"")])
+def test_any_method_can_be_sent(method: str, body: bytes | None) -> None:
+    server = Answers(http_answer(200, b"" if method == "HEAD" else b"{}"))
+    with tcp(server) as port:
+        host = parse_host(f"127.0.0.1:{port}/base")
+        response = request(host, method, "/x?y", body, {"X-Mine": "1"}, Timeouts(), TLSConfig())
+        response.close()
+    ((first, headers, sent),) = server.requests
+    assert (first, sent) == (f"{method} /base/x?y HTTP/1.1", body or b"")
+    assert headers["x-mine"] == "1"
+    assert "authorization" not in headers

@@ -1,4 +1,4 @@
-"""Error lines and error answers: what is one, what it says, and what it may claim."""
+"""Error lines and HTTP errors: which lines are errors, their text, advice and exit status."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ostream.protocol.ndjson import decode_line
 from tests.server import body_of
 
 LINES = [
-    # line, is it an error line
+    # line, whether it is an error line
     ({"error": "boom"}, True),
     ({"error": {"message": "x", "code": 400}}, True),
     ({"error": ["x"]}, True),
@@ -48,7 +48,7 @@ LINES = [
 
 
 @pytest.mark.parametrize(("line", "expected"), LINES)
-def test_only_an_error_that_says_something_makes_an_error_line(line: dict[str, Any], expected: bool) -> None:
+def test_an_empty_error_on_a_chunk_is_not_an_error_line(line: dict[str, Any], expected: bool) -> None:
     assert is_error(line) is expected
 
 
@@ -83,7 +83,7 @@ STATUSES = [(status, status) for status in sorted(CLAIMABLE_STATUSES)] + [
 
 
 @pytest.mark.parametrize(("claimed", "trusted"), STATUSES)
-def test_an_exit_status_is_trusted_only_if_it_is_an_integer_an_error_line_may_claim(
+def test_an_exit_status_is_trusted_only_if_it_is_an_integer_that_may_be_claimed(
     claimed: Any, trusted: int | None
 ) -> None:
     line = {"error": "x", "exit_status": claimed}
@@ -92,26 +92,26 @@ def test_an_exit_status_is_trusted_only_if_it_is_an_integer_an_error_line_may_cl
     assert line_status(line) == (trusted or 1)
 
 
-def test_an_error_line_without_a_status_is_a_refusal() -> None:
-    assert trusted_status({"error": "x"}) is None
-    assert line_status({"error": "x"}) == 1
+def test_an_error_line_without_a_status_has_that_of_the_error() -> None:
+    assert [line_status(line) for line in ({"error": "x"}, {"error": "x", "StatusCode": 429})] == [1, 75]
+    assert line_status({"error": "an error was encountered while running the model: EOF"}) == 75
 
 
 TEXTS = [
-    # the value of `error`, its words
+    # the value of `error`, its text
     ("boom", "boom"),
     ("  boom\n", "boom"),
-    ("", "an error without a message"),
-    (" \n", "an error without a message"),
+    ("", "error without a message"),
+    (" \n", "error without a message"),
     ({"message": "x", "code": 400}, "x"),
-    ({"message": ""}, "an error without a message"),
+    ({"message": ""}, "error without a message"),
     ({"message": 4}, '{"message": 4}'),
     ({"code": 400}, '{"code": 400}'),
     (["x", 1], '["x", 1]'),
     (False, "false"),
     (12, "12"),
     (None, "null"),
-    # a runner's own answer, quoted whole
+    # a runner's own response, quoted
     ('{"error":{"code":400,"message":"too long","type":"exceed_context_size_error"}}', "too long"),
     ('{"error":{"message":"no memory"}}\nllama runner: out of memory', "no memory"),
     (' {"error":"inner"}', "inner"),
@@ -131,12 +131,12 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("error", "text"), TEXTS, ids=[repr(error)[:30] for error, _ in TEXTS])
-def test_the_words_of_an_error_are_found_in_every_shape(error: Any, text: str) -> None:
+def test_the_text_of_an_error_is_found_in_every_shape(error: Any, text: str) -> None:
     assert error_text(error) == text
 
 
 OBJECTS = [
-    # an error object, its words, status code, sign-in address
+    # an error object, its text, status code, sign-in address
     ({"error": "boom"}, "boom", -1, ""),
     ({"StatusCode": 429, "Status": "429 Too Many Requests", "error": "slow"}, "slow", 429, ""),
     ({"error": "gone", "status_code": 404, "exit_status": 1}, "gone", 404, ""),
@@ -153,33 +153,56 @@ def test_an_error_object_becomes_a_response_error(line: dict[str, Any], text: st
     assert (error.error, error.status_code, error.signin_url) == (text, code, url)
 
 
-PULL = "'ollama list' shows the models there are"
-ADDRESS = "is this the address of an Ollama server?"
-KEY = "OLLAMA_API_KEY"
-LATER = "try again later"
+PULL = "run 'ollama list' to see installed models, or 'ollama pull nope' to download it"
+ADDRESS = "check OLLAMA_HOST and its path"
+CONTEXT = "raise --option num_ctx=N"
 PAGE = b"<!DOCTYPE html><html><head><TITLE lang=en>\n Bad\n  Gateway </TITLE></head><body>...</body></html>"
 
 ANSWERS = [
-    # HTTP status, body, the words, the beginning of the advice, exit status
+    # HTTP status, body, text, beginning of the advice, exit status
     (404, body_of("chat-unknown-model"), "model 'nope' not found", PULL, 1),
     (404, body_of("notfound"), "404 page not found", ADDRESS, 1),
     (404, b'{"error":"no recording is left"}', "no recording is left", "", 1),
     (500, body_of("broken-missing-blob"), (decode_line(body_of("broken-missing-blob")) or {})["error"], "", 1),
     (400, b'{"error":"\\u003cb\\u003e"}', "<b>", "", 1),
     (400, b'{"error":{"message":"x","code":7}}', "x", "", 1),
-    (401, b'{"error":"unauthorized","signin_url":"https://x/y"}', "unauthorized", "sign in at https://x/y", 1),
-    (401, b'{"error":"unauthorized"}', "unauthorized", "give the key in " + KEY, 1),
-    (401, b'{"detail":"Not authenticated"}', "Not authenticated", "give the key in " + KEY, 1),
+    (
+        400,
+        b'{"error":"the request exceeds the available context size"}',
+        "the request exceeds the available context size",
+        CONTEXT,
+        1,
+    ),
+    (
+        500,
+        b'{"error":"an error was encountered while running the model: EOF"}',
+        "an error was encountered while running the model: EOF",
+        "",
+        75,
+    ),
+    (400, b'{"error":"error parsing tool call"}', "error parsing tool call", "", 1),
+    (500, b'{"error":"error parsing tool call: x"}', "error parsing tool call: x", "", 75),
+    (
+        500,
+        b'{"error":"timed out waiting for llama runner to start"}',
+        "timed out waiting for llama runner to start",
+        "",
+        75,
+    ),
+    (524, b"", "empty response", "", 75),
+    (401, b'{"error":"unauthorized","signin_url":"https://x/y"}', "unauthorized", "", 1),
+    (401, b'{"error":"unauthorized"}', "unauthorized", "", 1),
+    (401, b'{"detail":"Not authenticated"}', "Not authenticated", "", 1),
     (422, b'{"detail":[{"loc":["body"]}]}', '[{"loc": ["body"]}]', "", 1),
-    (407, b"", "an empty answer", "this is a proxy", 1),
-    (403, b"", "an empty answer", "the server refuses this host name", 1),
+    (407, b"", "empty response", "the proxy needs credentials", 1),
+    (403, b"", "empty response", "the server rejects this host name", 1),
     (403, b'{"error":"ollama cloud is disabled"}', "ollama cloud is disabled", "", 1),
-    (500, b"", "an empty answer", "", 1),
-    (500, b" \n", "an empty answer", "", 1),
-    (502, PAGE, "Bad Gateway", LATER, 75),
-    (503, b'{"error":"server busy, please try again.  maximum"}', "server busy, please try again.  maximum", LATER, 75),
-    (429, b"slow\xff down", "slow\ufffd down", LATER, 75),
-    (504, b"<title", "<title", LATER, 75),
+    (500, b"", "empty response", "", 1),
+    (500, b" \n", "empty response", "", 1),
+    (502, PAGE, "Bad Gateway", "", 75),
+    (503, b'{"error":"server busy, please try again.  maximum"}', "server busy, please try again.  maximum", "", 75),
+    (429, b"slow\xff down", "slow\ufffd down", "", 75),
+    (504, b"<title", "<title", "", 75),
     (500, b"[1]", "[1]", "", 1),
     (500, b'"x"', '"x"', "", 1),
     (500, b"{}", "{}", "", 1),
@@ -195,7 +218,7 @@ ANSWERS = [
 @pytest.mark.parametrize(
     ("status", "body", "text", "advice", "exit_status"), ANSWERS, ids=[f"{row[0]}-{row[1][:20]!r}" for row in ANSWERS]
 )
-def test_an_error_answer_says_what_the_server_meant_and_what_to_do(
+def test_an_http_error_has_text_advice_and_exit_status(
     status: int, body: bytes, text: str, advice: str, exit_status: int
 ) -> None:
     error = error_from_http_body(status, body)
@@ -206,8 +229,8 @@ def test_an_error_answer_says_what_the_server_meant_and_what_to_do(
     assert error.error == text
 
 
-def test_a_page_made_to_be_slow_to_read_is_not() -> None:
-    # Looked through from every "<title", this would take seconds.
+def test_a_page_with_many_titles_is_read_in_linear_time() -> None:
+    # Searched from every "<title", this would take seconds.
     before = time.process_time()
     assert error_from_http_body(502, b"<title" * 100_000).error.startswith("<title<title")
     assert time.process_time() - before < 0.5

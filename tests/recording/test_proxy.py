@@ -289,7 +289,7 @@ def test_what_is_not_http_is_a_502() -> None:
     with tcp(Answers(b"SSH-2.0\r\n")) as port, asking(f"127.0.0.1:{port}", post()) as (client, recorded):
         received = read_to(client, b"}")
     assert received.startswith(b"HTTP/1.1 502 ")
-    assert b"the answer is not HTTP" in received
+    assert b"the response is not HTTP" in received
     assert recorded.exchanges[0][0]["status"] == 502
 
 

@@ -1,0 +1,141 @@
+"""Look up a host name and connect to one of its addresses.
+
+All waiting happens in `polling`: the sockets do not block, and a thread does the name lookup.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+import time
+
+from ostream.errors import ConnectError, reason
+from ostream.system.polling import READABLE, WRITABLE, wait_ready
+from ostream.system.wakeup import Wakeup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+    from ostream.net.timeouts import Timeouts
+    from ostream.system.polling import Reader
+
+# Probe a silent peer after 60 s and then every 15 s; four probes without a reply end the connection, where the system
+# has these options. TCP_KEEPALIVE is the name of TCP_KEEPIDLE on macOS.
+_KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
+_IN_PROGRESS = (errno.EINPROGRESS, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS))
+_NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
+
+
+def connect(name: str, port: int, timeouts: Timeouts, reader: Reader | None) -> socket.socket:
+    """Return a socket connected to this host and port, by whichever address accepts first.
+
+    Each address gets its share of the time that is left. Raises ConnectError, StreamTimeout or ReaderGone.
+    """
+    codes: list[int] = []
+    addresses = _look_up(name, port, timeouts, reader)
+    for index, (family, kind, protocol, _, address) in enumerate(addresses):
+        try:
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:
+            if error.errno in _NO_DESCRIPTORS:
+                raise _no_descriptors(f"{name}:{port}", error) from None
+            codes.append(error.errno or 0)  # an address family that this system has switched off
+            continue
+        try:
+            code = _connect(sock, address, _share(timeouts, len(addresses) - index), reader)
+        except BaseException:
+            sock.close()
+            raise
+        if not code:
+            _set_options(sock)
+            return sock
+        sock.close()
+        codes.append(code)
+    refused = errno.ECONNREFUSED in codes
+    failure = ConnectError(
+        f"{name}:{port}: {', '.join(dict.fromkeys(os.strerror(code).lower() for code in codes))}",
+        advice="is Ollama running? Start it with 'ollama serve', or set OLLAMA_HOST or --host"
+        if refused
+        else "check OLLAMA_HOST",
+    )
+    failure.retryable = refused
+    raise failure
+
+
+def _no_descriptors(where: str, error: OSError) -> ConnectError:
+    failure = ConnectError(f"{where}: {reason(error).lower()}", advice="raise the limit with 'ulimit -n'")
+    failure.errno = error.errno
+    return failure
+
+
+def _set_options(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEP_ALIVE:
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def _share(timeouts: Timeouts, addresses: int) -> Callable[[], float | None]:
+    """Return the seconds left for the next of so many addresses; the last may use all there are."""
+    left = timeouts.left()
+    if left is None or addresses == 1:
+        return timeouts.left
+    end = time.monotonic() + left / addresses
+    return lambda: end - time.monotonic()
+
+
+def _connect(sock: socket.socket, address: Any, left_s: Callable[[], float | None], reader: Reader | None) -> int:
+    """Connect and return 0, or the errno of the failure."""
+    sock.setblocking(False)
+    code = sock.connect_ex(address)
+    if code not in _IN_PROGRESS:
+        return code
+    if not wait_ready(sock.fileno(), WRITABLE, reader, left_s):
+        return errno.ETIMEDOUT
+    code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    # A reset means that the connection was made and then closed by the server; reading from it reports that.
+    return 0 if code == errno.ECONNRESET else code
+
+
+def _look_up(name: str, port: int, timeouts: Timeouts, reader: Reader | None) -> list[Any]:
+    """Return the addresses of a name. getaddrinfo can be neither timed nor interrupted, so a thread calls it."""
+    result: list[Any] = []
+
+    def look_up(flags: int = 0) -> None:
+        try:
+            # As bytes: text would load the codec of international names, which `parse_host` has already applied.
+            result[:] = socket.getaddrinfo(name.encode(), port, type=socket.SOCK_STREAM, flags=flags)
+        except OSError as error:
+            result[:] = [error]
+
+    look_up(socket.AI_NUMERICHOST)
+    if isinstance(result[0], Exception):
+        try:
+            finished = Wakeup()
+        except OSError as error:
+            raise _no_descriptors(name, error) from None
+
+        def look_up_and_wake() -> None:
+            look_up()
+            if isinstance(result[0], Exception):
+                try:  # without a descriptor for the query, every name is reported as unknown
+                    socket.socket().close()
+                except OSError as error:
+                    result[:] = [error]
+            finished.wake()
+
+        with finished:
+            try:
+                threading.Thread(target=look_up_and_wake, daemon=True).start()
+            except RuntimeError as error:
+                raise ConnectError(f"{name}: {error}", advice="raise the limit with 'ulimit -u'") from None
+            wait_ready(finished.fileno(), READABLE, reader, timeouts.left)
+    if isinstance(result[0], socket.gaierror):
+        raise ConnectError(f"{name}: host not found ({result[0].args[-1]})", advice="check OLLAMA_HOST")
+    if isinstance(result[0], OSError):
+        raise _no_descriptors(name, result[0])
+    return result

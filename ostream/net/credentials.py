@@ -1,0 +1,70 @@
+"""Mask the credentials of a request where a server repeats them, and advise on what to do if they are rejected."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Mapping, TypeVar
+
+    from ostream.errors import OstreamError, ResponseError
+    from ostream.net.host import Host
+
+    Error = TypeVar("Error", bound=OstreamError)
+
+# A shorter key is masked only after Bearer or Basic: people use words such as `ollama`.
+UNAMBIGUOUS_LENGTH = 12
+MASK = "***"
+_NAMES = ("auth", "key", "token", "secret", "cookie", "password")
+
+
+class Credentials:
+    """The credentials among the headers of a request: the value of each header that is named like one."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        values = [value for name, value in headers.items() if any(part in name.lower() for part in _NAMES)]
+        # Of "Bearer KEY" the last word is the secret. The longest first: one may contain another.
+        self._secrets = sorted({value.split()[-1] for value in values if value.strip()}, key=len, reverse=True)
+
+    def mask(self, text: str) -> str:
+        """Return `text` with the credentials replaced by ***."""
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, MASK) if len(secret) >= UNAMBIGUOUS_LENGTH else _mask_short(secret, text)
+        return text
+
+    def mask_bytes(self, data: bytes) -> bytes:
+        """As `mask`, for bytes."""
+        return self.mask(data.decode("latin-1")).encode("latin-1") if self._secrets else data
+
+    def mask_error(self, error: Error) -> Error:
+        """Mask the text and the advice of an error and return it. Chunks in its `partial` are left as they are."""
+        error.error = self.mask(error.error)
+        error.args = tuple(self.mask(value) if isinstance(value, str) else value for value in error.args)
+        error.advice = self.mask(error.advice)
+        if hasattr(error, "signin_url"):
+            error.signin_url = self.mask(error.signin_url)
+        return error
+
+
+def advice_on_rejection(error: ResponseError, host: Host, headers: Mapping[str, str], key_withheld: bool) -> str:
+    """Return what to do about a 401 or 403 response, "" for any other and where the error's own advice is right.
+
+    `headers` are those of the request; `key_withheld` is true if there is a key that was not sent to this host.
+    """
+    if error.signin_url:
+        return f"run 'ollama signin' where the server runs, or open {error.signin_url}"
+    if error.status_code not in (401, 403) or error.advice or "cloud is disabled" in error.error:
+        return ""
+    if error.status_code == 401 and host.is_loopback and error.error == "unauthorized":
+        return "for a cloud model, run 'ollama signin'"
+    if key_withheld:
+        return "OLLAMA_API_KEY was not sent over plain http; use https"
+    if any(name.lower() == "authorization" for name in headers):
+        return "the server rejected the key that was sent; check it"
+    return "set OLLAMA_API_KEY, or send the key with --header-file"
+
+
+def _mask_short(secret: str, text: str) -> str:
+    import re
+
+    return re.sub(rf"\b(Bearer|Basic)(\s+){re.escape(secret)}(?!\w)", rf"\1\2{MASK}", text, flags=re.IGNORECASE)
