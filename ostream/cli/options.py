@@ -208,11 +208,11 @@ def connection_options(retry: int = 0) -> list[Option]:
     ]
 
 
-def make_session(options: ConnectionOptions, keep_connections: bool = False) -> Session:
-    """Return the session that the options of the connection describe; `keep_connections` is for many requests."""
+def make_session(options: ConnectionOptions) -> Session:
+    """Return the session that the options of the connection describe."""
     from ostream.net.session import Session
 
-    session = Session(
+    return Session(
         options.host,
         headers=read_headers(options),
         connect_timeout=options.connect_timeout,
@@ -224,7 +224,6 @@ def make_session(options: ConnectionOptions, keep_connections: bool = False) -> 
         insecure=options.insecure,
         allow_plain_http=options.allow_plain_http,
     )
-    return session if keep_connections else session.single_use()
 
 
 def read_headers(options: ConnectionOptions) -> dict[str, str]:

@@ -123,7 +123,7 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
     if options.resume and output is None:
         raise RequestError("--resume: needs the file of the answers", advice="add -o FILE")
     files = list(options.files) or ["-"]
-    client = make_session(options, keep_connections=True)
+    client = make_session(options)
     settings = _settings(options)
     report_unusual(client, diagnostics)
     progress = Progress(diagnostics, every=options.progress, shared=output is None and is_pipe(1))

@@ -128,7 +128,7 @@ def run(diagnostics: Diagnostics, options: SendOptions) -> int:
     tool_directory = _open_tools(options, diagnostics)
     path, body = build_request(diagnostics, options, conversation, tool_directory)
     encode_body(body)  # reports what can't be encoded before anything is sent
-    session = make_session(options)
+    session = make_session(options).single_use()
     report_unusual(session, diagnostics)
     out = Output(1, "standard output", options.raw_terminal)
     if options.dry_run:
