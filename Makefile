@@ -78,6 +78,12 @@ install: uninstall ## install into $(DESTDIR)$(PREFIX) (default PREFIX: /usr/loc
 	@$(PYTHON) -m ostream --completion bash > "$$INTO/share/bash-completion/completions/ostream"
 	@$(PYTHON) -m ostream --completion zsh > "$$INTO/share/zsh/site-functions/_ostream"
 	@$(PYTHON) -m ostream --completion fish > "$$INTO/share/fish/vendor_completions.d/ostream.fish"
+ifneq ($(LINKS),no)
+	@for name in $(COMMANDS); do \
+		ln -sf ostream "$$INTO/share/bash-completion/completions/$$name" && \
+		ln -sf ostream.fish "$$INTO/share/fish/vendor_completions.d/$$name.fish" || exit; \
+	done
+endif
 	@echo "installed ostream, its manual (man ostream-send) and completion in $$INTO"
 ifneq ($(LINKS),no)
 	@$(PYTHON) "$$INTO/bin/ostream" --install "$$INTO/bin" $(if $(DESTDIR),> /dev/null) || \
@@ -90,6 +96,9 @@ uninstall: ## remove what make install installed
 	@for name in $(COMMANDS); do \
 		if [ "$$(readlink "$$INTO/bin/$$name")" = ostream ]; then rm "$$INTO/bin/$$name"; fi; \
 		rm -f "$$INTO/share/man/man1/ostream-$$name.1"; \
+		for link in "$$INTO/share/bash-completion/completions/$$name" "$$INTO/share/fish/vendor_completions.d/$$name.fish"; do \
+			case $$(readlink "$$link") in ostream | ostream.fish) rm "$$link" ;; esac; \
+		done; \
 	done
 	@if [ "$$(readlink "$$INTO/bin/ostream")" = ../lib/ostream/bin/ostream ]; then rm "$$INTO/bin/ostream"; fi
 	@rm -rf "$$INTO/lib/ostream"

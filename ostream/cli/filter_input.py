@@ -156,7 +156,8 @@ class FilterInput:
         self._lineno, self._skipping = 0, False
         self.diagnostics.trace(f"reading {self._name}")
         if name == "-" and os.isatty(0):
-            self.diagnostics.note("reading NDJSON from the terminal; end it with Ctrl-D, or put 'send ... |' before it")
+            send = f"{self.diagnostics.prefix}send ... |"
+            self.diagnostics.note(f"reading NDJSON from the terminal; end it with Ctrl-D, or put '{send}' before it")
         reader_fd = pollable_or_none(1)
         fd = open_input(name, reader_fd)
         try:
@@ -264,7 +265,10 @@ class FilterInput:
     def _early_end(self) -> IncompleteStream:
         chunk = self._last_chunk
         if not {"message", "response", "done"} & chunk.keys() and {"messages", "prompt", "body"} & chunk.keys():
-            return IncompleteStream(f"{self._name}: contains requests, not responses", advice="send them with 'batch'")
+            return IncompleteStream(
+                f"{self._name}: contains requests, not responses",
+                advice=f"send them with '{self.diagnostics.prefix}batch'",
+            )
         return IncompleteStream(
             f'{self._name}: the stream ended early (no "done": true)', advice="the partial answer was written"
         )
@@ -275,7 +279,9 @@ class FilterInput:
             advice = "read it with 'render', or continue it with 'send -c'"
             return IncompleteStream(f"{where}: contains a conversation, not a response", advice=advice)
         if self._has_requests and not self._skipping:
-            return IncompleteStream(f"{where}: contains requests, not responses", advice="send them with 'batch'")
+            return IncompleteStream(
+                f"{where}: contains requests, not responses", advice=f"send them with '{self.diagnostics.prefix}batch'"
+            )
         return IncompleteStream(f"{where}: no response", advice="did the command before it fail?")
 
 

@@ -42,7 +42,7 @@ def script(shell: str, commands: Mapping[str, tuple[str, str]]) -> str:
     path = os.path.join(os.path.dirname(__file__), f"completion.{shell}")
     # The loader reads from a directory and from a zip.
     text: str = __spec__.loader.get_data(path).decode()  # type: ignore[union-attr]
-    return text.replace(" in COMMANDS", f" in {' '.join(commands)}")
+    return text.replace("COMMANDS", " ".join(commands))
 
 
 def complete(words: list[str], commands: Mapping[str, tuple[str, str]], options: Mapping[str, str]) -> list[str]:

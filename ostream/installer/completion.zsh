@@ -1,11 +1,13 @@
-#compdef ostream
+#compdef ostream COMMANDS
 # zsh completion of ostream; in ~/.zshrc: eval "$(ostream --completion zsh)"
 #
 # Only `ostream` itself is run to complete a word. The other commands are completed only where they are links to it,
 # because another program may have the same name.
 _ostream() {
     local -a before lines all all_shown open open_shown
-    local line word
+    local line word program=${commands[${words[1]:t}]}
+    [[ $words[1] == */* ]] && program=${(Q)words[1]}
+    [[ $program -ef ${commands[ostream]} ]] || { _default; return }
     before=("${(@Q)words[2,CURRENT-1]}")
     [[ ${words[1]:t} == ostream ]] || before=("${words[1]:t}" "${before[@]}")
     lines=("${(@f)$(command ostream --complete "${before[@]}" "${(Q)PREFIX}" 2> /dev/null)}")

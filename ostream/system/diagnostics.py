@@ -32,6 +32,11 @@ class Diagnostics:
         self.text_downstream = False  # a filter downstream may be writing text
         self._counts: dict[str, int] = {}
 
+    @property
+    def prefix(self) -> str:
+        """What comes before the name of a command, "ostream " or nothing, in advice to run another command."""
+        return self.program[: -len(self.command)]
+
     def error(self, error: OstreamError, kind: str = "") -> None:
         """Report an error with its advice. Of errors with the same `kind`, the first SAME_KIND are printed."""
         self._report(_text(error), kind)

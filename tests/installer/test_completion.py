@@ -97,10 +97,10 @@ def test_candidates(words: list[str], expected: list[str]) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_of_the_help_is_a_candidate_with_its_description(command: str) -> None:
-    text = " ".join(call(command, "--help").stdout.decode().split())
+    text = "".join(call(command, "--help").stdout.decode().split())
     lines = dict(line.split("\t") for line in complete(command, "-"))
     assert {"-h", "--help", "-q", "--verbose"} <= set(lines)
-    assert all(name in text and what and " ".join(what.split()) in text for name, what in lines.items())
+    assert all(name in text and meaning and "".join(meaning.split()) in text for name, meaning in lines.items())
 
 
 def tags(*names: object) -> bytes:

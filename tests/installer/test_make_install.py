@@ -80,9 +80,9 @@ def test_the_bytecode_has_the_final_paths(tree: Path) -> None:
 
 def test_manual_and_completion_are_in_the_usual_directories(tree: Path) -> None:
     shells = {
-        "bash-completion/completions/ostream",
         "zsh/site-functions/_ostream",
-        "fish/vendor_completions.d/ostream.fish",
+        *(f"bash-completion/completions/{name}" for name in ("ostream", *COMMANDS)),
+        *(f"fish/vendor_completions.d/{name}.fish" for name in ("ostream", *COMMANDS)),
     }
     pages = {"man/man1/ostream.1", "man/man7/ostream.7", *(f"man/man1/ostream-{name}.1" for name in COMMANDS)}
     assert files(tree / "share") == shells | pages

@@ -136,8 +136,9 @@ def test_a_filter_that_reads_from_a_terminal_says_so(options: list[str], note: b
     stdout, stderr = process.communicate(timeout=60)
     os.close(slave)
     os.close(master)
-    said = b"extract-content: reading NDJSON from the terminal; end it with Ctrl-D, or put 'send ... |' before it\n"
-    assert (process.returncode, stdout, stderr) == (0, b"a\n", said if note else b"")
+    assert (process.returncode, stdout) == (0, b"a\n")
+    advice = b"end it with Ctrl-D, or put 'python3 -m ostream send ... |' before it\n"
+    assert stderr == (b"extract-content: reading NDJSON from the terminal; " + advice if note else b"")
 
 
 def test_verbose_says_what_is_sent_and_what_comes() -> None:
