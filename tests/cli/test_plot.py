@@ -1,4 +1,4 @@
-"""Bars of text."""
+"""Bar charts as text."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def test_the_longest_bar_fills_the_width_and_the_others_are_to_scale() -> None:
     assert len(shown.splitlines()[0]) == 24
 
 
-def test_something_is_not_nothing() -> None:
+def test_a_small_value_has_a_visible_bar() -> None:
     assert bars([("a", 1e9, "x"), ("b", 1.0, "y")], 40).splitlines()[1] == "b y ▏"
 
 
-def test_nothing_is_drawn_of_nothing() -> None:
+def test_no_rows_and_zero_have_no_bar() -> None:
     assert bars([], 80) == ""
     assert bars([("a", 0.0, "0")], 80) == "a 0\n"
 

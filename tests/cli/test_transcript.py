@@ -1,12 +1,10 @@
-"""A stream as a person wants to read it."""
+"""The text that render prints for chunks and messages."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ostream.cli.transcript import Transcript, footer
 from ostream.protocol.ndjson import decode_line, split_lines
@@ -33,7 +31,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize(("name", "headings", "page"), PAGES)
-def test_a_response_is_set_in_sections(name: str, headings: bool, page: str) -> None:
+def test_a_response_has_sections(name: str, headings: bool, page: str) -> None:
     assert shown(name, headings) == page
 
 
@@ -52,23 +50,6 @@ def test_messages_are_shown_with_their_roles() -> None:
     )
 
 
-TEXT = st.text("a\n", min_size=1, max_size=4)
-CHUNK = st.fixed_dictionaries({"message": st.fixed_dictionaries({}, optional={"thinking": TEXT, "content": TEXT})})
-
-
-@given(st.lists(st.lists(CHUNK, min_size=1, max_size=4), max_size=3), st.booleans())
-def test_all_text_is_shown_in_order_and_every_response_ends_its_line(responses: list[Any], headings: bool) -> None:
-    page = Transcript(headings)
-    text = ""
-    for chunks in responses:
-        said = "".join(chunk["message"].get(key, "") for chunk in chunks for key in ("thinking", "content"))
-        parts = [part for chunk in chunks for part in page.chunk(chunk)] + page.end()
-        text += "".join(text for text, _ in parts)
-        assert not said or text.endswith("\n")
-        letters = "".join(text for text, _ in parts if text not in ("Thinking:\n\n", "Answer:\n\n"))
-        assert letters.count("a") == said.count("a")
-
-
 FOOTERS = [
     ({"eval_count": 24, "eval_rate": 171.97, "time_to_first_token": 80_000_000, "done_reason": "stop"},
      "24 tokens, 172.0 tokens/s, first token after 80ms"),
@@ -78,7 +59,7 @@ FOOTERS = [
 
 
 @pytest.mark.parametrize(("known", "line"), FOOTERS)
-def test_the_footer_says_what_is_known(known: dict[str, Any], line: str) -> None:
+def test_the_footer_has_the_numbers_that_are_known(known: dict[str, Any], line: str) -> None:
     fields = ("eval_count", "eval_rate", "time_to_first_token", "done_reason")
     assert footer({**dict.fromkeys(fields), **known}) == line
     assert Transcript(headings=False).footer(line) == [(f"\n{line}\n", True)]

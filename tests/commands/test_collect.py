@@ -1,4 +1,4 @@
-"""collect: one object for each response, as `stream: false` would have given it."""
+"""collect: one object per response, as `"stream": false` would have returned it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def collect(stream: bytes) -> list[Any]:
 
 
 def comparable(response: dict[str, Any]) -> dict[str, Any]:
-    """What two runs of the same prompt have in common."""
+    """The parts that two runs of the same prompt have in common."""
     volatile = ("created_at", "id")
     common = {key: "..." if key in volatile or key.endswith("_duration") else value for key, value in response.items()}
     for tool_call in response.get("message", {}).get("tool_calls", ()):
@@ -35,7 +35,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("streamed", "whole"), PAIRS)
-def test_a_stream_becomes_what_the_server_gives_without_one(streamed: str, whole: str) -> None:
+def test_a_stream_is_folded_into_the_object_of_stream_false(streamed: str, whole: str) -> None:
     collected = collect(body_of(streamed))[0]
     expected = json.loads(body_of(whole))
     assert comparable(collected) == comparable(expected)
@@ -44,7 +44,7 @@ def test_a_stream_becomes_what_the_server_gives_without_one(streamed: str, whole
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if b'"done":true' in body_of(name)])
-def test_collecting_twice_changes_nothing(name: str) -> None:
+def test_collect_of_collected_objects_changes_nothing(name: str) -> None:
     once = call("collect", stdin=body_of(name))
     assert once.returncode == 0
     assert call("collect", stdin=once.stdout).stdout == once.stdout
@@ -52,7 +52,7 @@ def test_collecting_twice_changes_nothing(name: str) -> None:
         assert call(command, stdin=once.stdout).stdout == call(command, stdin=body_of(name)).stdout
 
 
-def test_logprobs_are_joined() -> None:
+def test_logprobs_are_concatenated() -> None:
     chunks = [json.loads(line) for line in body_of("chat-logprobs").splitlines()]
     (response,) = collect(body_of("chat-logprobs"))
     assert response["logprobs"] == [entry for chunk in chunks for entry in chunk.get("logprobs", ())]
@@ -80,14 +80,23 @@ STREAMS = [
 
 
 @pytest.mark.parametrize(("stream", "objects"), STREAMS)
-def test_cut_responses_and_failures_are_objects_too(stream: bytes, objects: list[Any]) -> None:
+def test_truncated_responses_and_failures_are_objects_too(stream: bytes, objects: list[Any]) -> None:
     direct = call("collect", stdin=stream)
     assert [json.loads(line) for line in direct.stdout.splitlines()] == objects
     after = call("extract-content", stdin=direct.stdout)
     assert (after.returncode, after.stderr) == (direct.returncode, b"")
 
 
-def test_w_writes_the_objects_and_passes_the_chunks(tmp_path: Path) -> None:
+def test_w_writes_the_objects_and_passes_the_chunks_on(tmp_path: Path) -> None:
     result = call("collect", "-w", tmp_path / "file", stdin=A + B)
     assert (result.returncode, result.stdout) == (0, A + B)
     assert json.loads((tmp_path / "file").read_bytes()) == WHOLE
+
+
+def test_think_tags_become_thinking() -> None:
+    stream = b'{"response":"<think>a</th"}\n{"response":"ink>b","done":true}\n{"response":"<think>c"}\n'
+    result = call("collect", "--think-tags", stdin=stream)
+    objects = [json.loads(line) for line in result.stdout.splitlines()]
+    assert objects[0] == {"response": "b", "thinking": "a", "done": True}
+    assert objects[1] == {"response": "", "thinking": "c"}
+    assert result.returncode == 3

@@ -1,24 +1,19 @@
-"""render: what a person wants to read, in a pipe and on a terminal."""
+"""render: the text it prints, in a pipe and on a terminal."""
 
 from __future__ import annotations
 
 import json
 import os
-import pty
 import re
 import signal
 import sys
 import termios
-import tty
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ostream.cli.transcript import Transcript
-from ostream.system.output import Output
 from tests.process import Terminal, call, end_of, expect, sh, start
 from tests.server import body_of
 
@@ -60,7 +55,7 @@ def unified(shown: str) -> str:
 
 
 @pytest.mark.parametrize(("lines", "options", "piped", "shown"), PAGES)
-def test_thinking_is_set_apart(lines: bytes, options: list[str], piped: str, shown: str) -> None:
+def test_thinking_answer_and_calls_are_in_sections(lines: bytes, options: list[str], piped: str, shown: str) -> None:
     result = call("render", *options, stdin=lines)
     assert result.stdout.decode() == piped
     terminal = Terminal("render", *options)
@@ -70,13 +65,13 @@ def test_thinking_is_set_apart(lines: bytes, options: list[str], piped: str, sho
         assert Terminal("render", *options, env=env).communicate(lines)[0] == piped
 
 
-def test_a_failure_ends_the_line_and_the_numbers() -> None:
+def test_a_failure_ends_the_line_and_starts_the_numbers_again() -> None:
     result = call("render", "--stats", stdin=chunk("a") + b'{"error":"x","exit_status":1}\n' + NUMBERS)
     assert (result.returncode, result.stderr) == (1, b"")
     assert result.stdout.decode() == "a\n\na\n\n2 tokens, 2.0 tokens/s, first token after 5ms\n"
 
 
-def test_w_passes_the_stream_and_shows_the_page_where_it_is_told(tmp_path: Path) -> None:
+def test_w_passes_the_stream_on_and_writes_the_text_to_the_file(tmp_path: Path) -> None:
     result = call("render", "-w", tmp_path / "page", stdin=THOUGHT)
     assert (result.returncode, result.stdout) == (0, THOUGHT)
     assert (tmp_path / "page").read_text() == PAGES[0][2]
@@ -99,7 +94,7 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 
 
 @pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}])
-def test_nothing_that_was_sent_steers_the_terminal(env: dict[str, str]) -> None:
+def test_no_text_of_a_server_controls_the_terminal(env: dict[str, str]) -> None:
     shown = unified(Terminal("render", "--stats", env=env).communicate(EVERYWHERE)[0])
     assert not STEERING.search(shown.replace(DIM, "").replace(BRIGHT, ""))
     assert shown.count("a^[[31m^G^M<9B>1m<U+202E>b") == 8
@@ -108,57 +103,7 @@ def test_nothing_that_was_sent_steers_the_terminal(env: dict[str, str]) -> None:
     assert EVIL.encode() in call("render", stdin=EVERYWHERE).stdout
 
 
-ANY = st.text(st.characters() | st.sampled_from("\x1b[2J\x07\x9b\r\n"), max_size=9)
-VALUE = st.recursive(
-    ANY | st.none() | st.integers(), lambda inner: st.dictionaries(ANY, inner, max_size=2), max_leaves=4
-)
-LINE = st.fixed_dictionaries(
-    {},
-    optional={
-        "message": st.fixed_dictionaries(
-            {},
-            optional={
-                "content": VALUE,
-                "thinking": VALUE,
-                "tool_calls": st.lists(
-                    st.fixed_dictionaries({"function": st.fixed_dictionaries({"name": VALUE, "arguments": VALUE})}),
-                    max_size=2,
-                ),
-            },
-        ),
-        "response": VALUE,
-        "role": VALUE,
-        "tool_name": VALUE,
-        "content": VALUE,
-    },
-)
-
-
-@settings(deadline=None, max_examples=200)
-@given(st.lists(LINE, max_size=4))
-def test_whatever_is_said_only_our_own_sequences_reach_the_terminal(lines: list[dict[str, Any]]) -> None:
-    screen, fd = pty.openpty()
-    tty.setraw(fd)
-    out = Output(fd, "terminal")
-    out.styled = True
-    page = Transcript(headings=False)
-    shown = b""
-    try:
-        for line in lines:
-            out.write_spans(page.message(line) if "role" in line else page.chunk(line))
-            out.write_bytes(b"\x04")  # so that there is something to read
-            while not shown.endswith(b"\x04"):
-                shown += os.read(screen, 1 << 16)
-            shown = shown[:-1]
-    finally:
-        os.close(fd)
-        os.close(screen)
-    text = shown.decode().replace(DIM, "").replace(BRIGHT, "")
-    assert not STEERING.search(text)
-    assert shown.count(DIM.encode()) == shown.count(BRIGHT.encode())
-
-
-def test_arguments_nested_to_the_limit_of_what_can_be_read_can_be_shown() -> None:
+def test_deeply_nested_arguments_are_shown() -> None:
     for depth in range(100, sys.getrecursionlimit() + 100):
         arguments = f'{{"x": {"[" * depth}{"]" * depth}}}'
         function = {"name": "f", "arguments": arguments}
@@ -166,7 +111,7 @@ def test_arguments_nested_to_the_limit_of_what_can_be_read_can_be_shown() -> Non
         assert text == f"f {arguments}\n"
 
 
-def test_a_fragment_is_shown_before_the_next_is_sent() -> None:
+def test_a_fragment_is_written_before_the_next_arrives() -> None:
     with start("render") as process:
         assert process.stdin
         for line, text in (
@@ -180,8 +125,29 @@ def test_a_fragment_is_shown_before_the_next_is_sent() -> None:
         assert process.communicate(chunk(done=True), timeout=60) == (b"\n", b"")
 
 
+NOTES = [
+    # options, stream, text, note
+    (["--think-tags"], chunk("<think>Hm") + chunk("</think>a", done=True), "Thinking:\n\nHm\n\nAnswer:\n\na\n", ""),
+    (["--think-tags"], chunk("<think>Hm") + b'{"error":"x","exit_status":1}\n', "Thinking:\n\nHm\n", ""),
+    (["--think-tags"], chunk("<thi") + b'{"error":"x","exit_status":1}\n', "<thi\n", ""),
+    ([], chunk("<think>Hm</think>") + chunk("a", done=True), "<think>Hm</think>a\n", "the answer contains </think>; "),
+    ([], chunk(thinking="Hm", done=True), "Thinking:\n\nHm\n", "the answer has only thinking\n"),
+    ([], chunk(" ", done=True), " \n", "the answer is empty\n"),
+    ([], chunk(done=True, images=["aGk="]), "", ""),
+    ([], chunk("\ud83d") + chunk("\ude00") + chunk(done=True), "\ufffd\ufffd\n", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "stream", "text", "note"), NOTES)
+def test_think_tags_and_notes(options: list[str], stream: bytes, text: str, note: str) -> None:
+    result = call("render", *options, stdin=stream)
+    assert result.stdout.decode() == text
+    assert result.stderr.decode().startswith(note and f"render: {note}")
+    assert result.returncode == stream.count(b'"error"')
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_it_leaves_the_terminal_as_it_was(number: signal.Signals) -> None:
+def test_a_signal_leaves_the_terminal_unchanged(number: signal.Signals) -> None:
     terminal = Terminal("render")
     before = termios.tcgetattr(terminal.slave)
     assert terminal.process.stdin
@@ -196,6 +162,6 @@ def test_killed_it_leaves_the_terminal_as_it_was(number: signal.Signals) -> None
     os.close(terminal.screen)
 
 
-def test_recordings_can_be_rendered_in_a_pipe() -> None:
+def test_a_reader_that_leaves_is_no_error() -> None:
     result = sh("render | head -1", stdin=body_of("chat-think-true"))
     assert (result.stdout, result.stderr) == (b"Thinking:\n", b"")

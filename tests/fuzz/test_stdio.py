@@ -1,4 +1,4 @@
-"""Any text is encoded, any block written whole, any message one line, and the worst status wins in any order."""
+"""Any text can be written and read back, any message is one line, and the worst status does not depend on order."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ ANY = st.text(st.characters() | st.characters(categories=["Cs"]))
 
 
 @given(st.lists(ANY, max_size=4), st.lists(LINES, max_size=4))
-def test_what_is_written_is_read(texts: list[str], lines: list[bytes]) -> None:
-    here, there = os.pipe()
-    out = Output(there, "pipe")
+def test_written_text_and_lines_are_read_back(texts: list[str], lines: list[bytes]) -> None:
+    reader, writer = os.pipe()
+    out = Output(writer, "pipe")
     out.write_text(*texts)
     for data in lines:
         out.write_lines(data)
-    os.close(there)
-    read = b"".join(read_blocks(here, "pipe"))
-    os.close(here)
+    os.close(writer)
+    read = b"".join(read_blocks(reader, "pipe"))
+    os.close(reader)
     assert read == b"".join([*map(encode_text, texts), *lines])
 
 
 @given(ANY, ANY, st.binary())
-def test_a_message(text: str, advice: str, partial: Any) -> None:
+def test_a_message_and_an_error_line_are_one_line(text: str, advice: str, partial: Any) -> None:
     error = OstreamError(text, advice=advice)
     error.partial = partial
     line = encode_text(one_line(f"{error}; {error.advice}")).decode()
@@ -42,9 +42,9 @@ def test_a_message(text: str, advice: str, partial: Any) -> None:
 
 @given(st.lists(st.sampled_from([status.code for status in STATUSES]), min_size=2), TEXT)
 def test_the_worst_status_wins_in_any_order(statuses: list[int], _: str) -> None:
-    there = back = statuses[0]
+    forward = backward = statuses[0]
     for status in statuses:
-        there = worst(there, status)
+        forward = worst(forward, status)
     for status in reversed(statuses):
-        back = worst(back, status)
-    assert there == back in statuses
+        backward = worst(backward, status)
+    assert forward == backward in statuses

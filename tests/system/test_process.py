@@ -28,7 +28,7 @@ STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 
 
 TEXTS = [
-    # command and options, what a terminal shows of it
+    # command and options, text on a terminal
     (["extract-content"], SHOWN),
     (["extract-thinking"], SHOWN),
     (["extract-content", "-n"], SHOWN),
@@ -38,29 +38,23 @@ TEXTS = [
 
 
 @pytest.mark.parametrize(("argv", "shown"), TEXTS)
-def test_a_terminal_shows_what_could_steer_it_and_a_pipe_gets_every_byte(argv: list[str], shown: str) -> None:
+def test_a_terminal_shows_control_characters_and_a_pipe_gets_every_byte(argv: list[str], shown: str) -> None:
     terminal = Terminal(*argv)
     assert terminal.communicate(CHUNK) == (shown, "", "")
     assert terminal.process.returncode == 0
     assert call(*argv, stdin=CHUNK).stdout.decode() == EVIL + ("\0" if "-0" in argv else "")
 
 
-def test_half_a_character_does_not_let_the_rest_through() -> None:
+def test_a_lone_surrogate_does_not_let_escape_codes_through() -> None:
     stream = b'{"response":"\\ud83d\\u001b[31m","done":true}\n'
     assert Terminal("extract-content").communicate(stream)[0] == "<U+D83D>^[[31m\n"
-
-
-def test_what_stats_shows_is_made_visible_too() -> None:
-    stream = json.dumps({"model": EVIL.strip(), "done": True}).encode()
-    shown = Terminal("stats").communicate(stream)[0]
-    assert not STEERING.search(shown) and "^[[31m" in shown
 
 
 NDJSON = [["collect"], ["stats", "--json"], *([name, "-w", "/dev/null"] for name in FILTERS)]
 
 
 @pytest.mark.parametrize("argv", NDJSON)
-def test_ndjson_on_a_terminal_has_the_same_values(argv: list[str]) -> None:
+def test_ndjson_on_a_terminal_decodes_to_the_same_values(argv: list[str]) -> None:
     shown = Terminal(*argv).communicate(CHUNK)[0]
     assert not STEERING.search(shown)
     assert json.loads(shown) == json.loads(call(*argv, stdin=CHUNK).stdout)
@@ -68,7 +62,7 @@ def test_ndjson_on_a_terminal_has_the_same_values(argv: list[str]) -> None:
 
 
 @pytest.mark.parametrize("raw", [False, True])
-def test_send_on_a_terminal(raw: bool) -> None:
+def test_send_escapes_control_characters_on_a_terminal(raw: bool) -> None:
     with serve(send_lines(CHUNK)) as server:
         options = ["--raw-terminal"] if raw else []
         shown = Terminal("send", "-m", "m", "hi", *options, env={"OLLAMA_HOST": server.url}).communicate()[0]
@@ -77,13 +71,13 @@ def test_send_on_a_terminal(raw: bool) -> None:
     assert not raw or shown == CHUNK.decode()
 
 
-def test_a_file_of_w_can_be_a_terminal_of_its_own() -> None:
+def test_the_file_of_w_can_be_a_terminal() -> None:
     terminal = Terminal("extract-content", "-w", "/dev/stderr", on="stderr")
     assert terminal.communicate(CHUNK) == (SHOWN, CHUNK.decode(), "")
 
 
 MIXED = [
-    # command and options, stream, what a terminal shows that is both stdout and stderr
+    # command and options, stream, text on a terminal that is both stdout and stderr
     (["extract-content"], b'{"response":"a"}\n', "a\nextract-content: {CUT}\n"),
     (["extract-content", "-n"], b'{"response":"a"}\n', "a\nextract-content: {CUT}\n"),
     (["extract-content", "-n"], b'{"response":"a","done":true}\n{"error":"b"}\n', "a\nextract-content: {TWO}\n"),
@@ -98,7 +92,7 @@ CUT = 'standard input: the stream ended early (no "done": true); the partial ans
 
 
 @pytest.mark.parametrize(("argv", "stream", "shown"), MIXED)
-def test_on_one_terminal_a_message_stands_behind_the_text_on_a_line_of_its_own(
+def test_on_one_terminal_a_message_follows_the_text_on_a_line_of_its_own(
     argv: list[str], stream: bytes, shown: str
 ) -> None:
     for words, text in (("{CUT}", CUT), ("{TWO}", "standard input:2: b")):
@@ -107,7 +101,7 @@ def test_on_one_terminal_a_message_stands_behind_the_text_on_a_line_of_its_own(
 
 
 @pytest.mark.parametrize("on", ["stderr", "stdout"])
-def test_messages_are_one_visible_line_wherever_they_go(on: str) -> None:
+def test_messages_are_one_visible_line_on_a_terminal_and_in_a_pipe(on: str) -> None:
     stream = json.dumps({"error": f"two\n lines {EVIL}"}).encode()
     shown, _, piped = Terminal("extract-content", on=on).communicate(stream)
     message = "extract-content: standard input:1: two lines a^[[31m^G ^?<9B>1m<U+202E> b\n"
@@ -129,7 +123,7 @@ def test_a_prompt_from_a_terminal_is_asked_for_and_read_to_its_end() -> None:
 
 
 @pytest.mark.parametrize(("options", "note"), [([], True), (["-q"], False), (["/dev/stdin"], False)])
-def test_a_filter_that_reads_from_a_terminal_says_so(options: list[str], note: bool) -> None:
+def test_a_filter_that_reads_from_a_terminal_notes_it(options: list[str], note: bool) -> None:
     master, slave = pty.openpty()
     process = start("extract-content", *options, stdin=slave)
     os.write(master, b'{"message":{"content":"a"},"done":true}\n\x04')
@@ -141,7 +135,7 @@ def test_a_filter_that_reads_from_a_terminal_says_so(options: list[str], note: b
     assert stderr == (b"extract-content: reading NDJSON from the terminal; " + advice if note else b"")
 
 
-def test_verbose_says_what_is_sent_and_what_comes() -> None:
+def test_verbose_reports_the_request_and_the_response() -> None:
     with serve(send_lines(CHUNK)) as server:
         result = call("send", "-v", "-m", "m", "hi", env={"OLLAMA_HOST": server.url})
     assert result.stderr.decode() == (f"send: POST {server.url}/api/chat, 71 bytes\nsend: 200 application/x-ndjson\n")
@@ -154,7 +148,7 @@ def pipe() -> Any:
         yield read_end, write_end
 
 
-def test_a_full_pipe_that_does_not_block_is_waited_for(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
+def test_writing_to_a_full_non_blocking_pipe_waits(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
     read_end, write_end = pipe
     os.set_blocking(write_end.fileno(), False)
     data = os.urandom(1 << 20)
@@ -167,19 +161,19 @@ def test_a_full_pipe_that_does_not_block_is_waited_for(pipe: tuple[IO[bytes], IO
     assert b"".join(received) == data
 
 
-def test_an_empty_pipe_that_does_not_block_is_waited_for(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
+def test_reading_from_an_empty_non_blocking_pipe_waits(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
     read_end, write_end = pipe
     os.set_blocking(read_end.fileno(), False)
     for block in read_blocks(read_end.fileno(), "pipe") if write_end.write(b"0") else ():
         number = int(block)
         if number == 20:
             break
-        # The next block comes only after the pipe was found empty.
+        # The next block is written only after the pipe was found empty.
         threading.Timer(0.01, write_end.write, [b"%d" % (number + 1)]).start()
     assert number == 20
 
 
-def test_descriptors_that_fail_say_so(tmp_path: Path, pipe: tuple[IO[bytes], IO[bytes]]) -> None:
+def test_failing_descriptors_raise_errors_with_their_name(tmp_path: Path, pipe: tuple[IO[bytes], IO[bytes]]) -> None:
     read_end, _ = pipe
     with pytest.raises(OutputError, match=r"\Apipe: Bad file descriptor\Z"):
         Output(read_end.fileno(), "pipe").write_text("a")
@@ -195,7 +189,7 @@ def test_descriptors_that_fail_say_so(tmp_path: Path, pipe: tuple[IO[bytes], IO[
         open_output(str(tmp_path / "f"), ["missing", str(tmp_path / "f")])
 
 
-def test_nobody_reads_the_messages(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
+def test_a_closed_stderr_does_not_change_the_status(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
     read_end, write_end = pipe
     read_end.close()
     with start("stats", "missing", stderr=write_end) as process:
@@ -204,10 +198,10 @@ def test_nobody_reads_the_messages(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
 
 
 def test_a_message_is_one_line_of_limited_length_with_its_indentation(capfd: pytest.CaptureFixture[str]) -> None:
-    messages = Diagnostics("send")
-    messages.write("x" * 10_000)
-    messages.write("\ud800 is no character")
-    messages.write('  File "a.py"')
+    diagnostics = Diagnostics("send")
+    diagnostics.write("x" * 10_000)
+    diagnostics.write("\ud800 is no character")
+    diagnostics.write('  File "a.py"')
     long, *others = capfd.readouterr().err.splitlines()
     assert (len(long), long[-1]) == (len("send: ") + 1000, "…")
     assert others == ["send: <U+D800> is no character", 'send:   File "a.py"']
@@ -233,16 +227,16 @@ def test_messages_of_one_kind_are_printed_five_times_then_counted(capfd: pytest.
 
 
 @pytest.mark.parametrize(("mid_line", "begin"), [(True, "\n"), (False, "")])
-def test_a_message_in_the_middle_of_a_line_of_the_terminal_begins_a_new_one(mid_line: bool, begin: str) -> None:
+def test_a_message_begins_a_new_line_if_the_terminal_shows_an_unfinished_one(mid_line: bool, begin: str) -> None:
     # Only send knows: the text of the filter behind it stands there, its line not ended.
-    messages = Diagnostics("send")
-    messages.mid_line = mid_line
+    diagnostics = Diagnostics("send")
+    diagnostics.mid_line = mid_line
     primary, secondary = os.openpty()
     kept = os.dup(2)
     os.dup2(secondary, 2)
     try:
-        messages.write("cut")
-        messages.write("again")
+        diagnostics.write("cut")
+        diagnostics.write("again")
         shown = b""
         while not shown.endswith(b"again\r\n"):
             shown += os.read(primary, 100)
