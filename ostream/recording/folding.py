@@ -57,9 +57,7 @@ def _fold_lines(exchange: RecordedExchange) -> RecordedExchange:
     response = Accumulator()
     try:
         for line, _ in exchange.lines:
-            chunk = decode_line(line)
-            if chunk is None:
-                continue
+            chunk = decode_line(line) or {}
             if is_error(chunk):
                 code = response_error(chunk).status_code
                 status = code if 400 <= code <= 599 else 500

@@ -27,6 +27,8 @@ MATCHES = ("request", "path", "model")
 
 # A mismatch is compared with at most this many recordings, and this many differences of each.
 _COMPARED, _DIFFERENCES = 1000, 50
+# Values nested more deeply are compared as text, to avoid a RecursionError.
+_DEPTH = 50
 # Characters of a value shown in an explanation.
 _SHOWN = 60
 _ABSENT = object()
@@ -187,24 +189,28 @@ def _body_keys(method: str, path: str, body: Any, streams: bool) -> list[Hashabl
 
 def _canonical(body: Any) -> bytes:
     try:
-        return canonical_body(body) if isinstance(body, dict) else json.dumps(body).encode()
-    except (RequestError, RecursionError):
-        return b"null"  # nested too deeply: like a body that is not JSON
+        if isinstance(body, dict):
+            return canonical_body(body)
+    except RequestError:
+        pass  # nested too deeply: compared as it is
+    return json.dumps(body).encode()
 
 
-def differences(recorded: Any, requested: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+def differences(recorded: Any, requested: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any, Any]]:
     """Yield each difference between two JSON values: its path, as in `messages[0].content`, and both values."""
+    if depth == _DEPTH and recorded is not _ABSENT and requested is not _ABSENT:
+        recorded, requested = json.dumps(recorded), json.dumps(requested)
     if isinstance(recorded, dict) and isinstance(requested, dict):
         for key in [*recorded, *(key for key in requested if key not in recorded)]:
             where = f"{path}.{key}" if path else str(key)
-            yield from differences(recorded.get(key, _ABSENT), requested.get(key, _ABSENT), where)
+            yield from differences(recorded.get(key, _ABSENT), requested.get(key, _ABSENT), where, depth + 1)
         if list(recorded) != list(requested) and recorded.keys() == requested.keys():
             yield f"{path} (order of its keys)", list(recorded), list(requested)
     elif isinstance(recorded, list) and isinstance(requested, list):
         for index in range(max(len(recorded), len(requested))):
             left = recorded[index] if index < len(recorded) else _ABSENT
             right = requested[index] if index < len(requested) else _ABSENT
-            yield from differences(left, right, f"{path}[{index}]")
+            yield from differences(left, right, f"{path}[{index}]", depth + 1)
     elif recorded != requested:
         yield path or "body", recorded, requested
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 BODY_LIMIT = LINE_LIMIT
 # Larger bodies wait until the server has room for them.
 LARGE_BODY = 1 << 20
+# Bytes read of a request that was refused, so that its client can receive the response.
+DRAIN_LIMIT = 4 << 20
 # Ollama sends JSON responses above this size in HTTP chunks.
 CHUNKED_ABOVE = 2048
 
@@ -126,9 +128,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             body += self._read(size)
             if self.rfile.readline(3).strip():
                 raise _Refused(400, "an HTTP chunk is longer than its size")
-        for _ in range(100):  # the trailer, which is not used
-            if not self.rfile.readline(1 << 16).strip():
-                break
+        while self.rfile.readline(1 << 16).strip():
+            pass  # the trailer, which is not used
         return bytes(body)
 
     def _refuse(self, refused: _Refused) -> None:
@@ -140,9 +141,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(1)
-            for _ in range(64):
-                if not self.connection.recv(1 << 16):
-                    break
+            left = DRAIN_LIMIT
+            while left > 0:
+                left -= len(self.connection.recv(1 << 16)) or left
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Answer what is not HTTP, or has another method, as the base class does, and report it."""

@@ -14,6 +14,7 @@ from typing import Iterator
 
 import pytest
 
+from ostream.recording.http_server import Server, free_port
 from tests.process import WRAPPERS, call, environment, expect, run, sh, start
 from tests.server import body_of, send_lines, serve
 
@@ -50,6 +51,16 @@ def test_the_command_inherits_open_descriptors(wrapper: list[str], tmp_path: Pat
         result = sh(f'python3 -m ostream {" ".join(wrapper)} -- sh -c "$SCRIPT" 9> out', env=env, cwd=tmp_path)
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
     assert (tmp_path / "out").read_bytes() == b"%d\n" % CHAT.count(b"\n")
+
+
+def test_the_port_can_be_chosen(wrapper: list[str]) -> None:
+    port = free_port()
+    command = ["--port", str(port), "--", "sh", "-c", f'[ "$OLLAMA_HOST" = http://127.0.0.1:{port} ]']
+    assert call(*wrapper, *command).returncode == 0
+    with Server(str, port):
+        result = call(wrapper[0], "--port", str(port), *wrapper[1:], "--", "true")
+    message = f"{wrapper[0]}: port {port}: Address already in use; choose another --port\n"
+    assert (result.returncode, result.stderr.decode()) == (2, message)
 
 
 def test_a_wrapper_exits_like_its_command(wrapper: list[str]) -> None:

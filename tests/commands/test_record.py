@@ -300,8 +300,9 @@ def test_a_file_that_is_not_a_recording_is_not_changed(option: str, content: byt
     assert (tmp_path / "r").read_bytes() == content
 
 
-def test_a_file_that_was_removed_is_reported(url: str, tmp_path: Path) -> None:
-    result = sh("record r -- sh -c 'rm r; send -m m hi'", cwd=tmp_path, env={"OLLAMA_HOST": url})
+@pytest.mark.parametrize("option", ["", "--once"])
+def test_a_file_that_was_removed_is_reported(option: str, url: str, tmp_path: Path) -> None:
+    result = sh(f"{PYTHON} record {option} r -- sh -c 'rm r; send -m m hi'", cwd=tmp_path, env={"OLLAMA_HOST": url})
     assert (result.returncode, result.stdout) == (1, A + B)
     assert result.stderr == b"record: r: was removed; nothing more is recorded\n"
 

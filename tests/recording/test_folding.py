@@ -118,7 +118,7 @@ EVENTS = events(
     openai_chunk({"role": "assistant", "content": "Hel"}),
     openai_chunk({"content": "lo", "tool_calls": [CALL]}),
     openai_chunk({"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]}),
-    openai_chunk({}, finish_reason="stop"),
+    openai_chunk({"content": None}, finish_reason="stop"),
     {"id": "c1", "choices": [], "usage": {"total_tokens": 3}},
 )
 MESSAGE = {

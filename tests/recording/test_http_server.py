@@ -17,7 +17,7 @@ import pytest
 
 from ostream.errors import RequestError
 from ostream.recording.http_server import RequestHandler, Server, free_port
-from ostream.recording.request_handler import BODY_LIMIT, CHUNKED_ABOVE, LARGE_BODY
+from ostream.recording.request_handler import BODY_LIMIT, CHUNKED_ABOVE, DRAIN_LIMIT, LARGE_BODY
 from tests.process import ROOT
 from tests.server import send_raw, serve
 
@@ -117,6 +117,12 @@ def test_a_request_of_a_web_page_is_refused_before_its_body_is_read(command: str
         received = exchange_bytes(server.url, "\r\n".join(head).encode())
     assert received == REFUSED
     assert reports[0].startswith(f"refused {command} /api/tags: ")
+
+
+def test_a_client_that_is_still_sending_receives_the_refusal() -> None:
+    with serve(stream) as server:
+        head = f"POST / HTTP/1.1\r\nOrigin: null\r\nContent-Length: {DRAIN_LIMIT}\r\n\r\n".encode()
+        assert exchange_bytes(server.url, head, b"x" * (DRAIN_LIMIT - (1 << 16))) == REFUSED
 
 
 def test_refusals_are_reported_up_to_a_limit() -> None:

@@ -22,6 +22,11 @@ def any_body(path: str = "/api/chat", model: str | None = None) -> RecordedExcha
     return unlabelled
 
 
+def nested(depth: int) -> Any:
+    """A body that can be encoded, but is nested too deeply for the canonical form."""
+    return json.loads('{"a":' * depth + "{}" + "}" * depth)
+
+
 A, B = {"model": "m", "prompt": "a"}, {"model": "m", "prompt": "b"}
 C = {"model": "n", "prompt": "a"}
 FINDS: list[tuple[str, list[RecordedExchange], list[tuple[Any, int | None]]]] = [
@@ -37,6 +42,11 @@ FINDS: list[tuple[str, list[RecordedExchange], list[tuple[Any, int | None]]]] = 
     ("request", [any_body(), exchange(A), any_body()], [(A, 1), (B, 0), (None, 2), (A, None)]),
     # bodies that are not objects, or not JSON
     ("request", [exchange([1]), exchange(None), exchange({})], [([1], 0), (None, 1), ({}, 2), ("x", None)]),
+    (
+        "request",
+        [exchange(nested(900)), exchange(nested(901))],
+        [(nested(901), 1), (nested(900), 0), (nested(902), None)],
+    ),
     ("path", [exchange(A), exchange(B), any_body()], [(B, 1), (C, 0), (C, 2), (C, None)]),
     ("model", [exchange(A), exchange(C), exchange(A)], [({**C, "prompt": "z"}, 1), (B, 0), (B, 2), (C, None)]),
     ("model", [any_body(model="m"), exchange(C)], [(B, 0), (B, None), (C, 1)]),
@@ -75,6 +85,7 @@ EXPLAINED: list[tuple[list[RecordedExchange], tuple[str, str, Any], str]] = [
     ([exchange(A)], ("POST", "/api/chat", {**A, "n": [1, {"k": 2}]}), 'n: recorded nothing, requested [1, {"k": 2}]'),
     ([exchange({**A, "n": [1]})], ("POST", "/api/chat", A), "n: recorded [1], requested nothing"),
     ([exchange(A)], ("POST", "/api/chat", None), 'body: recorded {"model": "m", "prompt": "a"}, requested null'),
+    ([exchange({"prompt": "a"})], ("POST", "/api/chat", {"prompt": "ab"}), 'recorded "a", requested "ab"'),
     ([exchange(A), exchange(A)], ("GET", "/x", {}), "no recording of GET /x; recorded: POST /api/chat"),
     (
         [exchange({}, f"/{n}") for n in range(7)],
@@ -82,6 +93,7 @@ EXPLAINED: list[tuple[list[RecordedExchange], tuple[str, str, Any], str]] = [
         "recorded: POST /0, POST /1, POST /2, POST /3, POST /4,",
     ),
     ([], ("GET", "/x", {}), "no recording of GET /x; recorded: nothing"),
+    ([exchange(nested(900))], ("POST", "/api/chat", nested(901)), ".a.a.a: recorded "),
     (
         [exchange(A)],
         ("POST", "/api/chat", "used"),
