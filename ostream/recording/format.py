@@ -28,7 +28,7 @@ from ostream.protocol.request import CHAT, GENERATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterable
+    from typing import Any, Iterable
 
 NDJSON = "application/x-ndjson"
 JSON = "application/json; charset=utf-8"
@@ -84,15 +84,11 @@ def decode_body(body: bytes) -> Any:
 
 
 class AnswerRecorder:
-    """Turn the lines of a response, as they arrive, into the lines of a recording.
+    """Turn the lines of a response, as they arrive, into the lines of a recording."""
 
-    `mask` is applied to error lines, which may quote the key that the client sent.
-    """
-
-    def __init__(self, mask: Callable[[bytes], bytes] = bytes) -> None:
+    def __init__(self) -> None:
         self.is_done = False  # the last line was a `"done": true` or an error
         self.has_failed = False  # an error line, or a line that is not NDJSON, was recorded
-        self._mask = mask
         self._text: bytearray | None = None
 
     def line(self, line: bytes, elapsed_ns: int) -> bytes:
@@ -108,7 +104,6 @@ class AnswerRecorder:
                 failed = is_error(chunk)
                 self.has_failed |= failed
                 self.is_done = chunk.get("done") is True or failed
-                line = self._mask(line) if failed else line
                 return stamp(line if line.endswith(b"\n") else line + b"\n", elapsed_ns)
             self._text = bytearray()
             self.has_failed = True
@@ -120,7 +115,7 @@ class AnswerRecorder:
         if failure is None and self._text is None:
             return b""
         failure = failure or OstreamError("what follows is not NDJSON")
-        failure.partial = None if self._text is None else self._mask(bytes(self._text))
+        failure.partial = None if self._text is None else bytes(self._text)
         return stamp(encode_line(failure.error_line()), elapsed_ns)
 
 

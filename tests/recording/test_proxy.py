@@ -246,6 +246,20 @@ def test_authorization_is_not_forwarded_in_clear_text(
     )
 
 
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(401, b'{"error":"bad key: %b"}'), (403, b"<html>%b</html>"), (200, b'{"message":{}}\n{"error":"key %b"}')],
+)
+def test_a_key_that_an_error_repeats_is_masked_in_the_recording(status: int, body: bytes) -> None:
+    key = "a-secret-of-the-client"
+    answer = http_answer(status, body % key.encode(), content_type=f"text/{key}")
+    _, received, recorded = forwarded(answer, f"Authorization: Bearer {key}")
+    assert key.encode() in received
+    text = json.dumps(recorded.exchanges)
+    assert key not in text
+    assert text.count("***") == 2
+
+
 def test_the_warning_about_authorization_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve(monkeypatch, ollama_test="127.0.0.1")
     with tcp(Answers(http_answer(200, b"{}"))) as port, proxying(f"http://ollama.test:{port}") as (server, recorded):
