@@ -141,16 +141,24 @@ class Server(http.server.ThreadingHTTPServer):
                     continue
                 with self._changed:
                     self._connections.add(connection)
-                self.process_request(connection, address)
+                try:
+                    self.process_request(connection, address)
+                except RuntimeError:  # no thread can be started
+                    self._report_limit("serving one connection at a time; the limit of threads is reached")
+                    self.process_request_thread(connection, address)
 
     def _wait_for_room(self) -> None:
         """Wait until a connection ends, or for a second: other parts of the process use descriptors too."""
-        if not self._limit_reported:
-            self._limit_reported = True
-            self._report(f"serving {len(self._connections)} connections at a time; raise 'ulimit -n' for more")
+        self._report_limit(f"serving {len(self._connections)} connections at a time; raise 'ulimit -n' for more")
         with self._changed:
             count = len(self._connections)
             self._changed.wait_for(lambda: len(self._connections) < count or self._stopping.is_set, timeout=1)
+
+    def _report_limit(self, text: str) -> None:
+        """Report the first limit that is reached."""
+        if not self._limit_reported:
+            self._limit_reported = True
+            self._report(text)
 
     def close_request(self, request: Any) -> None:
         super().close_request(request)

@@ -158,12 +158,14 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """
         with Wakeup() as finished, Wakeup() as left:
             thread = threading.Thread(target=self._watch, args=(finished, left), daemon=True)
-            thread.start()
+            with contextlib.suppress(RuntimeError):  # no thread can be started: the next write notices
+                thread.start()
             try:
                 yield left
             finally:
                 finished.wake()
-                thread.join()
+                if thread.ident:
+                    thread.join()
 
     def _watch(self, finished: Wakeup, left: Wakeup) -> None:
         """Set `left` when the client leaves; return when `finished` is set."""

@@ -405,6 +405,21 @@ with Server(respond, report=lambda text: print(text, flush=True)) as server:
     assert float(cpu_s) < 1.5
 
 
+def test_without_more_threads_connections_are_served_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def respond(exchange: RequestHandler) -> None:
+        with exchange.watched():
+            echo(exchange)
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    reports: list[str] = []
+    with Server(respond, report=reports.append) as server, monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        assert [exchange_bytes(server.url, post())[-4:] for _ in range(3)] == [b"2:{}"] * 3
+    assert reports == ["serving one connection at a time; the limit of threads is reached"]
+
+
 def test_accept_waits_when_the_process_is_out_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     failures = [OSError(errno.EMFILE, "x"), OSError(errno.ECONNABORTED, "x")]
 
