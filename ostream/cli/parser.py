@@ -220,7 +220,7 @@ class Parser:
             import difflib
 
             suggestion = "".join(difflib.get_close_matches(name, self._by_name, 1, 0.7))
-        raise RequestError(f"{name}: unknown option" + (f"; did you mean {suggestion}?" if suggestion else ""))
+        raise RequestError(f"{name}: unknown option" + (f" (did you mean {suggestion}?)" if suggestion else ""))
 
     def _answer(self, given: list[tuple[Option, str | None]], program: str) -> NoReturn:
         if any(option.dest == "help" for option, _ in given):
