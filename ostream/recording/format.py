@@ -120,7 +120,7 @@ class AnswerRecorder:
 
 
 def _reads_back(chunk: dict[str, Any]) -> bool:
-    """True if `parse` would read this line of a server as part of a response, not as a line with a meaning of ours."""
+    """True if `parse` reads this line of a server as part of a response, and not as a line written by ostream."""
     if is_error(chunk):
         return trusted_status(chunk) is None
     return line_kind(chunk) == CHUNK

@@ -235,7 +235,7 @@ def _common(left: str, right: str) -> int:
 
 
 def _excerpts(left: Any, right: Any) -> tuple[str, str]:
-    """Both values as JSON, each cut to the part around their first difference."""
+    """Both values as JSON, each shortened to the part around their first difference."""
     texts = ["nothing" if value is _ABSENT else json.dumps(value, ensure_ascii=False) for value in (left, right)]
     begin = max(_common(*texts) - _SHOWN // 3, 0)
     begin = begin if max(map(len, texts)) > _SHOWN else 0

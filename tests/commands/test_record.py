@@ -111,7 +111,7 @@ def truncate(*parts: bytes) -> Callable[[RequestHandler], None]:
     return respond
 
 
-def cut_inside_a_chunk(exchange: RequestHandler) -> None:
+def truncate_inside_a_chunk(exchange: RequestHandler) -> None:
     exchange.head(200, "application/x-ndjson")
     exchange.raw(b"ff\r\n" + A + B[:20])
     exchange.truncate()
@@ -130,7 +130,7 @@ def reset(exchange: RequestHandler) -> None:
 
 
 # There the message of send contains an errno, or the number of bytes received.
-OTHER_TEXT = {"cut inside an HTTP chunk", "a reset"}
+OTHER_TEXT = {"truncated inside an HTTP chunk", "a reset"}
 # (Lines after the one at which the client leaves are sent together with it, or the recording may lack them.)
 FAILURES: dict[str, tuple[Callable[[RequestHandler], Any], int, list[dict[str, Any]]]] = {
     # what the server does: the status of send, the lines recorded after the request
@@ -146,9 +146,13 @@ FAILURES: dict[str, tuple[Callable[[RequestHandler], Any], int, list[dict[str, A
         1,
         [{"done": False}, {"partial": '{"error":"boom","exit_status":75}\n', "exit_status": 1}],
     ),
-    "cut inside a line": (truncate(A, B[:20]), 3, [{"done": False}, {"partial": B[:20].decode(), "exit_status": 3}]),
-    "cut inside an HTTP chunk": (cut_inside_a_chunk, 3, [{"done": False}, {"partial": B[:20].decode()}]),
-    "cut after an HTTP chunk": (
+    "truncated inside a line": (
+        truncate(A, B[:20]),
+        3,
+        [{"done": False}, {"partial": B[:20].decode(), "exit_status": 3}],
+    ),
+    "truncated inside an HTTP chunk": (truncate_inside_a_chunk, 3, [{"done": False}, {"partial": B[:20].decode()}]),
+    "truncated after an HTTP chunk": (
         truncate(A),
         3,
         [{"done": False}, {"error": "the server closed the connection", "exit_status": 3}],

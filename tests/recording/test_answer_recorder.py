@@ -24,7 +24,7 @@ from ostream.recording.format import (
 )
 from tests.server import NAMES, body_of
 
-CUT = IncompleteStream("cut")
+TRUNCATION = IncompleteStream("truncated")
 RECORDED: list[tuple[str, bytes, OstreamError | None, bytes]] = [
     # a name, the body of the response, the failure that ended it, the lines recorded
     ("nothing", b"", None, b""),
@@ -33,8 +33,13 @@ RECORDED: list[tuple[str, bytes, OstreamError | None, bytes]] = [
     ("stamped already", b'{"elapsed":1}', None, b'{"elapsed":1}\n'),
     ("an error line", b'{"error":"boom"}\n', None, b'{"error":"boom","elapsed":7}\n'),
     ("blank lines", b'\n{"a":1}\r\n \n', None, b'{"a":1,"elapsed":7}\n'),
-    ("a truncated response", b'{"a":1}\n', CUT, b'{"a":1,"elapsed":7}\n{"error":"cut","exit_status":3,"elapsed":7}\n'),
-    ("a truncated line", b'{"a', CUT, b'{"error":"cut","partial":"{\\"a","exit_status":3,"elapsed":7}\n'),
+    (
+        "a truncated response",
+        b'{"a":1}\n',
+        TRUNCATION,
+        b'{"a":1,"elapsed":7}\n{"error":"truncated","exit_status":3,"elapsed":7}\n',
+    ),
+    ("a truncated line", b'{"a', TRUNCATION, b'{"error":"truncated","partial":"{\\"a","exit_status":3,"elapsed":7}\n'),
 ]
 REST = b'{"error":"what follows is not NDJSON","partial":%b,"exit_status":1,"elapsed":7}\n'
 TEXTS = [

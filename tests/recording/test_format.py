@@ -129,9 +129,9 @@ FAILURES = [
     (ResponseError("busy", 503), (503, JSON, [b'{"error":"busy"}\n'], False), (200, [LATE_BUSY], False)),
     (ResponseError("boom"), (200, NDJSON, [b'{"error":"boom"}\n'], False), (200, [b'{"error":"boom"}\n'], False)),
     (ResponseError("odd", 200), (200, NDJSON, [b'{"error":"odd"}\n'], False), (200, [b'{"error":"odd"}\n'], False)),
-    (IncompleteStream("cut"), (200, NDJSON, [], True), (200, [], True)),
-    (IncompleteStream("cut", b'{"mess'), (200, NDJSON, [b'{"mess'], True), (200, [b'{"mess'], True)),
-    (IncompleteStream("cut", b'{"a\xf0\x9f'), (200, NDJSON, [b'{"a\xef\xbf\xbd'], True), None),
+    (IncompleteStream("truncated"), (200, NDJSON, [], True), (200, [], True)),
+    (IncompleteStream("truncated", b'{"mess'), (200, NDJSON, [b'{"mess'], True), (200, [b'{"mess'], True)),
+    (IncompleteStream("truncated", b'{"a\xf0\x9f'), (200, NDJSON, [b'{"a\xef\xbf\xbd'], True), None),
     (StreamTimeout("slow", "idle"), (200, NDJSON, [], True), (200, [], True)),
     (ConnectError("refused"), (200, NDJSON, [], True), (200, [], True)),
 ]
@@ -152,7 +152,7 @@ def test_an_error_line_of_send_is_converted_to_what_the_server_did(error: Any, a
 
 
 def test_a_partial_line_with_a_lone_surrogate_is_replaced() -> None:
-    (exchange,) = read(rb'{"error":"cut","partial":"{\ud83d","exit_status":3}')
+    (exchange,) = read(rb'{"error":"truncated","partial":"{\ud83d","exit_status":3}')
     assert exchange.lines == [(b"{?", 0)]
 
 
@@ -163,7 +163,7 @@ def test_a_response_truncated_by_a_limit_is_complete() -> None:
 
 
 def test_a_truncated_response_ends_its_exchange() -> None:
-    truncated, complete = read(CHAT, IncompleteStream("cut", b'{"mess').error_line(), CHAT, CHAT_END)
+    truncated, complete = read(CHAT, IncompleteStream("truncated", b'{"mess').error_line(), CHAT, CHAT_END)
     assert truncated.ending == TRUNCATED
     assert len(complete.lines) == 2
 

@@ -163,7 +163,7 @@ def test_concurrent_exchanges_are_recorded_one_after_the_other() -> None:
         exchange.head(200, "application/x-ndjson")
         for _ in range(3):
             together.wait(60)
-            exchange.chunk(b'{"who":%b,"text":"%b"}\n' % (exchange.body, filler))
+            exchange.chunk(b'{"client":%b,"text":"%b"}\n' % (exchange.body, filler))
         exchange.end()
 
     def ask(server: Server, number: int) -> None:
@@ -178,7 +178,7 @@ def test_concurrent_exchanges_are_recorded_one_after_the_other() -> None:
             client.join()
     assert len(recorded.exchanges) == 4
     for request, *lines in recorded.exchanges:
-        assert [line["who"] for line in lines] == [request["request"]["body"]] * 3
+        assert [line["client"] for line in lines] == [request["request"]["body"]] * 3
 
 
 def test_an_exchange_is_recorded_before_its_client_can_know_that_it_is_complete() -> None:
