@@ -44,9 +44,9 @@ _STAMP = re.compile(rb',?"elapsed":(\d{1,19})\}\s*\Z')
 
 
 def stamp(line: bytes, elapsed_ns: int) -> bytes:
-    """Return `line` with `elapsed` as its last key; a line that already ends with it is returned unchanged."""
+    """Return `line` with `elapsed` as its last key; of a server's own key of that name the value is then not used."""
     body = line.rstrip()
-    if not body.endswith(b"}") or _STAMP.search(body):
+    if not body.endswith(b"}"):
         return line
     comma = b"" if body[:-1].rstrip().endswith(b"{") else b","
     return b'%b%b"elapsed":%d}\n' % (body[:-1], comma, elapsed_ns)

@@ -54,6 +54,9 @@ def not_ndjson(lineno: int, what: str, partial: str) -> dict[str, Any]:
 
 
 DEEP = b'{"response":"","done":true,"x":%b%b}\n' % (b"[" * 900, b"]" * 900)
+OWN_KEYS = (
+    b'{"request":{},"role":"x","custom_id":1,"id":2,"body_sha256":"","row_sha256":"","elapsed":9,"exit_status":3,'
+)
 HUGE = b'{"response":"' + bytes(65 << 20)
 ANSWERS: dict[str, tuple[list[bytes], bytes | None, dict[str, Any] | None]] = {
     # the HTTP chunks of a body; what send writes of it; the error line after that, if any
@@ -95,7 +98,7 @@ ANSWERS: dict[str, tuple[list[bytes], bytes | None, dict[str, Any] | None]] = {
     ),
     "an error whose key is escaped": ([A, b'{"\\u0065rror":"boom","done":false}\n'], A, refused("boom")),
     "a request": ([b'{"request":{}}\n', B], b"", not_ndjson(1, "the server sent a request", '{"request":{}}\n')),
-    "a role or request in a chunk": ([B.replace(b"{", b'{"request":{},"role":"x","custom_id":1,', 1)], None, None),
+    "keys of the line format in a chunk": ([B.replace(b"{", OWN_KEYS, 1)], None, None),
     "nested too deeply": ([DEEP], b"", not_ndjson(1, "not usable: nested too deeply", DEEP.decode())),
     "a last line that is no chunk": (
         [A, b'{"detail":"Internal Server Error"}\n'],
