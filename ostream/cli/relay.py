@@ -85,21 +85,23 @@ class Relay:
                 arrived()
             self._recent += [line[:KEPT_BYTES] for line in lines[-REPEATED_TOKENS:] if line.strip()]
             del self._recent[:-REPEATED_TOKENS]
-            if answer is None and self._has_text and are_ordinary(lines):
+            block = b"".join(lines)
+            if answer is None and self._has_text and are_ordinary(block):
                 self._open = True
-                self._write(lines)
+                self._write(lines, block)
             else:
                 self._decode(lines, lineno)
             lineno += len(lines)
         self._check_end(body)
 
-    def _write(self, lines: list[bytes]) -> None:
+    def _write(self, lines: list[bytes], block: bytes) -> None:
+        """Write `lines`, which are those of `block`."""
         if self._stamped:
             from ostream.recording.format import stamp
 
             elapsed_ns = self._response.timeouts.elapsed_ns()
-            lines = [stamp(line, elapsed_ns) for line in lines]
-        self._out.write_lines(b"".join(lines))
+            block = b"".join([stamp(line, elapsed_ns) for line in lines])
+        self._out.write_lines(block)
 
     def _decode(self, lines: list[bytes], lineno: int) -> None:
         """Write lines up to the first that is an error, or damaged; `lineno` is the number of lines before them."""
@@ -126,7 +128,7 @@ class Relay:
         if ready and not ready[-1].endswith(b"\n"):
             ready[-1] += b"\n"
         if ready:
-            self._write(ready)
+            self._write(ready, b"".join(ready))
         if failure:
             raise failure
 

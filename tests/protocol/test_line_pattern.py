@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.protocol.error_lines import CHUNK, line_kind
-from ostream.protocol.line_pattern import FEWEST_LINES, are_ordinary
+from ostream.protocol.line_pattern import LARGEST_BLOCK, are_ordinary
 from ostream.protocol.ndjson import decode_line
 from tests.server import body_of
 
@@ -22,13 +22,18 @@ ORDINARY = [line.encode() for line in (CHAT, THINK, GENERATE, GENERATE.replace('
 
 
 def is_ordinary(line: bytes) -> bool:
-    return are_ordinary([ORDINARY[0]] * (FEWEST_LINES - 1) + [line])
+    return are_ordinary(ORDINARY[0] * 20 + line)
 
 
-def test_the_lines_of_a_server_match_and_few_lines_are_decoded() -> None:
+def test_the_lines_of_a_server_match_unless_they_are_few_or_long() -> None:
     recorded = [line + b"\n" for name in ("chat-stream", "generate-stream") for line in body_of(name).splitlines()[:-1]]
-    assert are_ordinary(ORDINARY * 4 + recorded)
-    assert not are_ordinary(ORDINARY)
+    assert are_ordinary(b"".join([*ORDINARY * 4, *recorded]))
+    assert not are_ordinary(ORDINARY[0])
+    # The time and the memory of the matcher grow with the escapes and the lines.
+    escapes = ORDINARY[0].replace(b"\\n", b"\\n" * (LARGEST_BLOCK // 2 - 100))
+    assert are_ordinary(escapes)
+    assert not is_ordinary(escapes)
+    assert not are_ordinary(escapes[:-3] + b"\n")
 
 
 @pytest.mark.parametrize(
@@ -50,6 +55,7 @@ def test_the_lines_of_a_server_match_and_few_lines_are_decoded() -> None:
 )
 def test_a_line_with_anything_else_does_not_match(line: bytes) -> None:
     assert not is_ordinary(line)
+    assert not are_ordinary(line + ORDINARY[0] * 20)
 
 
 @st.composite
