@@ -310,7 +310,6 @@ FRAMING = [
 
 ERROR_AFTER_DONE = error_line(error="late")
 AFTER_DONE = [
-    Fault("done: true twice", streams(*LINES, DONE), COMPLETE, (*LINES, DONE)),
     Fault("second complete answer", streams(*LINES, *LINES), COMPLETE, (*LINES, *LINES)),
     Fault("second answer, truncated", streams(*LINES, A), TRUNCATED_AFTER_DONE, (*LINES, A), EARLY),
     Fault("error line", streams(*LINES, ERROR_AFTER_DONE), REJECTED_AFTER_DONE, LINES, "late"),
