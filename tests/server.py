@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import shutil
 import socket
 import struct
@@ -39,7 +40,8 @@ def serve(respond: Callable[[RequestHandler], None]) -> Iterator[Server]:
     """Run a server that calls `respond` for each request. `.url` is its address, `.requests` the requests so far."""
 
     def keep(exchange: RequestHandler) -> None:
-        server.requests.append(exchange)  # type: ignore[attr-defined]
+        # A copy: one handler serves all requests of a kept connection.
+        server.requests.append(copy.copy(exchange))  # type: ignore[attr-defined]
         respond(exchange)
 
     with Server(keep) as server:

@@ -1,12 +1,16 @@
-"""The answers of a batch in their file: which requests it has answered, and lines added so that no crash loses one."""
+"""Where answers are written: standard output, or a file that survives crashes and that a later run continues.
+
+The file is locked itself, not by a second file, so that no other name of it admits a second writer.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
+import threading
 
-from ostream.batch.jobs import entry_of
+from ostream.batch.answer_lines import begins_as_answer, parse_answer, with_id
 from ostream.batch.resume_index import ResumeIndex
 from ostream.errors import NotNDJSON, OutputError, RequestError, reason
 from ostream.protocol.ndjson import LINE_LIMIT, decode_line, is_torn, split_lines
@@ -16,57 +20,218 @@ from ostream.system.output import Output, given_descriptor, is_input
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator
+    from typing import Callable, Iterator, Mapping
+
+_RESUME = "--resume continues"
 
 
 class StdoutSink:
-    """AnswerFile on standard output."""
+    """Answers on standard output. `index` has the ids of this run alone."""
 
     name = "standard output"
-    known: ResumeIndex | None = None  # nobody asks there what has been answered
     dropped = 0
+    model = ""
 
     def __init__(self, output: Output) -> None:
+        self.index = ResumeIndex()
         self._output = output
         self._regular = stat.S_ISREG(os.fstat(output.fd).st_mode)
 
     def write(self, line: bytes) -> None:
+        """Write a line."""
         self._output.write_lines(line)
 
     def sync(self) -> None:
+        """Make durable what was written, where that is possible."""
         if self._regular:
             _sync(self._output.fd, self.name)
 
 
 class AnswerFile:
-    """AnswerFile in a file of their own, which nobody else writes meanwhile. `known` are those that are there.
+    """The file of `-o FILE`, locked.
 
-    `dropped` is how many lines were not answers: failures, to be tried again, and what a crash left.
+    `index` has the ids that it answers and those that failed; `dropped` counts the lines taken out, which are failures
+    to be tried again and what a crash left; `model` is the model of its first answer.
     """
 
-    def __init__(self, path: str, fd: int, known: ResumeIndex, dropped: int) -> None:
+    def __init__(self, path: str, real: str, fd: int, dry_run: bool = False) -> None:
         self.name = path
-        self.known: ResumeIndex | None = known
-        self.dropped = dropped
+        self.index = ResumeIndex()
+        self.dropped = 0
+        self.model = ""
+        self.moved = 0  # answers that are now in FILE.replaced
+        self._real = real
         self._fd = fd
-        self._end = os.lseek(fd, 0, os.SEEK_END)
+        self._dry_run = dry_run
+        self._end = self._loaded_end = 0
         self._dirty = False
+        self._lock = threading.Lock()
 
     def write(self, line: bytes) -> None:
-        """Add a line, whole or not at all."""
-        try:
-            write_all(self._fd, line)
-        except OSError as error:
-            os.ftruncate(self._fd, self._end)
-            raise OutputError(f"{self.name}: {reason(error)}", advice="--resume goes on") from None
-        self._end += len(line)
-        self._dirty = True
+        """Append a line, completely or not at all. Raises OutputError."""
+        with self._lock:
+            try:
+                write_all(self._fd, line)
+            except OSError as error:
+                os.ftruncate(self._fd, self._end)
+                raise OutputError(f"{self.name}: {reason(error)}", advice=_RESUME) from None
+            self._end += len(line)
+            self._dirty = True
 
     def sync(self) -> None:
-        """Make durable what was added. (Not necessary to outlive a kill, but a crash of the machine.)"""
-        if self._dirty:
-            self._dirty = False
-            _sync(self._fd, self.name)
+        """Make durable what was appended (needed for a crash of the machine, not for a kill).
+
+        Raises OutputError, also when another file, or none, is at the path by now.
+        """
+        with self._lock:
+            try:
+                at_path = os.stat(self._real)
+            except OSError:
+                raise OutputError(f"{self.name}: was removed while answers were written to it") from None
+            if not os.path.samestat(os.fstat(self._fd), at_path):
+                raise OutputError(f"{self.name}: was replaced by another file while answers were written to it")
+            if self._dirty:
+                self._dirty = False
+                _sync(self._fd, self.name)
+
+    def load(self, on_read: Callable[[int, int], None]) -> None:
+        """Read and repair the file. Raises RequestError, before anything is changed, if batch did not write it.
+
+        `on_read` is called with the bytes read so far and the size.
+        """
+        kept = bytearray()  # for each line, whether it stays
+        position = last_kept_end = 0
+        known = torn = line = b""
+        is_ours = False
+        size = os.fstat(self._fd).st_size
+        for lineno, line in enumerate(self._lines(lambda done: on_read(done, size)), 1):
+            try:
+                key, sha256 = parse_answer(line)
+            except ValueError as error:
+                if not (isinstance(error, NotNDJSON) and is_torn(line)) or not (is_ours or begins_as_answer(line, b"")):
+                    advice = "-o names the file of answers; choose another name"
+                    raise RequestError(f"{self.name}:{lineno}: {error}", advice=advice) from None
+                torn = line
+                break
+            is_kept = bool(sha256) and self.index.load(key or b"", sha256)
+            if not sha256 and key is not None:
+                self.index.load_failure(key)
+            is_ours = is_ours or key is not None
+            known = known or (line if sha256 else b"")
+            if is_kept and not self.model:
+                self.model = _model_of(line)
+            kept.append(is_kept)
+            position += len(line)
+            if is_kept:
+                last_kept_end = position
+        self.dropped = kept.count(0)
+        self._loaded_end = size
+        if self._dry_run:
+            return
+        if torn and not begins_as_answer(torn, known):
+            self._set_aside(f"{self._real}.torn", iter([torn + b"\n"]))
+        self._drop(kept, last_kept_end, torn)
+        if last_kept_end and not torn and kept[-1] and not line.endswith(b"\n"):
+            self._append_newline()
+        self._end = self._loaded_end = os.lseek(self._fd, 0, os.SEEK_END)
+
+    def _drop(self, kept: bytearray, last_kept_end: int, torn: bytes) -> None:
+        if b"\0" not in kept.rstrip(b"\0"):
+            # Nothing but the end goes, so the rest need not be copied.
+            if torn or self.dropped:
+                os.ftruncate(self._fd, last_kept_end)
+            return
+        self._replace(line for is_kept, line in zip(kept, self._lines()) if is_kept)
+
+    def _replace(self, lines: Iterator[bytes]) -> None:
+        try:
+            new = replace(self._real, lines, keep_open=True)
+        except OutputError as error:
+            size = os.fstat(self._fd).st_size
+            raise OutputError(
+                f"{error}: removing lines from this file needs {size:,} bytes of free space for its copy"
+            ) from None
+        os.dup2(new, self._fd, inheritable=False)
+        os.close(new)
+
+    def rewrite(self, obsolete: Mapping[bytes, object], renumbered: Mapping[bytes, int]) -> None:
+        """Move the answers to `obsolete` ids to FILE.replaced and give others a new id.
+
+        Only answers that were there at the beginning are meant. The moved ones are durable in FILE.replaced before they
+        leave FILE. Raises OutputError.
+        """
+        if self._dry_run:
+            return
+        with self._lock:
+            if obsolete:
+                self._set_aside(f"{self._real}.replaced", self._answers(obsolete))
+            self._replace(self._rewritten(obsolete, renumbered))
+            self._end = os.lseek(self._fd, 0, os.SEEK_END)
+
+    def _answers(self, ids: Mapping[bytes, object]) -> Iterator[bytes]:
+        for is_loaded, line in self._loaded_lines():
+            if is_loaded and parse_answer(line)[0] in ids:
+                self.moved += 1
+                yield line
+
+    def _rewritten(self, obsolete: Mapping[bytes, object], renumbered: Mapping[bytes, int]) -> Iterator[bytes]:
+        for is_loaded, line in self._loaded_lines():
+            key = parse_answer(line)[0] if is_loaded else None
+            if key in renumbered:
+                yield with_id(line, renumbered[key])  # type: ignore[index]
+            elif key not in obsolete:
+                yield line
+
+    def _loaded_lines(self) -> Iterator[tuple[bool, bytes]]:
+        position = 0
+        for line in self._lines():
+            yield position < self._loaded_end, line
+            position += len(line)
+
+    def positions(self, begin: int) -> Iterator[tuple[int, str]]:
+        """Yield the answers of earlier runs whose ids are integers from `begin`: the id and the request's hash."""
+        with self._lock:
+            for is_loaded, line in self._loaded_lines():
+                key, sha256 = parse_answer(line) if is_loaded else (None, "")
+                if key and key.isdigit() and int(key) >= begin:
+                    yield int(key), sha256
+
+    def _set_aside(self, path: str, lines: Iterator[bytes]) -> None:
+        """Append lines that are not there yet to another file, durably."""
+        try:
+            with locked(path, os.O_RDWR | os.O_CREAT | os.O_APPEND) as fd:
+                there = {hash(line) for line in _lines_of(fd, path)}
+                for line in lines:
+                    if hash(line) not in there:
+                        write_all(fd, line)
+                os.fsync(fd)
+            sync_folder(path)
+        except OSError as error:
+            raise OutputError(f"{path}: {reason(error)}") from None
+
+    def _append_newline(self) -> None:
+        try:
+            write_all(self._fd, b"\n")
+        except OSError as error:
+            raise OutputError(f"{self.name}: {reason(error)}") from None
+
+    def _lines(self, on_read: Callable[[int], None] = lambda done: None) -> Iterator[bytes]:
+        return _lines_of(self._fd, self.name, on_read)
+
+
+def _lines_of(fd: int, path: str, on_read: Callable[[int], None] = lambda done: None) -> Iterator[bytes]:
+    os.lseek(fd, 0, os.SEEK_SET)
+    done = 0
+    # An answer of the largest size has our keys added to it.
+    for lines in split_lines(read_blocks(fd, path), 2 * LINE_LIMIT):
+        done += sum(map(len, lines))
+        on_read(done)
+        yield from lines
+
+
+def _model_of(line: bytes) -> str:
+    answer = decode_line(line) or {}
+    return str(answer.get("model", ""))
 
 
 def _sync(fd: int, name: str) -> None:
@@ -78,119 +243,50 @@ def _sync(fd: int, name: str) -> None:
 
 @contextlib.contextmanager
 def open_answers(
-    path: str, resume: bool, inputs: list[str], each: Callable[[dict[str, Any]], None] | None = None
+    path: str,
+    resume: bool,
+    inputs: list[str],
+    on_read: Callable[[int, int], None] = lambda done, size: None,
+    dry_run: bool = False,
 ) -> Iterator[AnswerFile]:
-    """The file of `-o FILE`, made if it isn't there, repaired and freed of failures; `each` is given its answers.
+    """Open, lock, read and repair the file of `-o FILE`; it is created if missing, and synced at the end.
 
-    Raises RequestError when another run has it, when it is no file of ours, or holds something without `resume`.
+    With `dry_run` it is only read. `on_read` is called with the bytes read so far and the size.
+
+    Raises RequestError for a file that another run is writing, that batch did not write, that is also an input, or that
+    is not empty without `resume`; InputError for what is no regular file; OutputError.
     """
     if path == "-" or given_descriptor(path) is not None:
-        raise _not_a_file(path)
+        raise RequestError(f"{path}: not a regular file", advice="without -o, answers go to standard output")
     real = os.path.realpath(path)
-    lock = f"{real}.lock"
     with contextlib.ExitStack() as stack:
+        if dry_run:
+            fd = os.open(real if os.path.exists(real) else os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
+            _check_may_write(fd, path, resume, inputs)
+            answers = AnswerFile(path, real, fd, dry_run=True)
+            answers.load(on_read)
+            yield answers
+            return
         try:
-            held = stack.enter_context(locked(lock, os.O_RDWR | os.O_CREAT, wait=False))
+            fd = stack.enter_context(locked(real, os.O_RDWR | os.O_CREAT | os.O_APPEND, wait=False))
         except BlockingIOError:
-            raise RequestError(f"{path}: another run is writing it", advice="one file, one run") from None
+            raise RequestError(
+                f"{path}: another run is writing it", advice="wait for it, or write to another file"
+            ) from None
         except FileNotFoundError as error:
             raise OutputError(f"{path}: {reason(error)}") from None
-        if os.fstat(held).st_size:
-            raise RequestError(f"{lock}: is no lock of ours; it holds something", advice="write to another file")
-        # Whoever waited for the lock sees that the file has gone, and makes it anew.
-        stack.callback(_unlink, lock)
-        fd = _open(real, path)
-        stack.callback(os.close, fd)
-        if is_input(fd, inputs):
-            raise RequestError(f"{path}: is also an input; write to another file")
-        if os.fstat(fd).st_size and not resume:
-            raise RequestError(f"{path}: is there already, and not empty", advice="--resume goes on with it")
+        _check_may_write(fd, path, resume, inputs)
+        sync_folder(real)
         remove_unfinished(real)
-        known, kept = _load(fd, path, each)
-        dropped = kept.count(0)
-        if dropped:
-            replace(real, _kept_lines(fd, kept))
-            new = os.open(real, _FLAGS)
-            os.dup2(new, fd, inheritable=False)
-            os.close(new)
-        answers = AnswerFile(path, fd, known, dropped)
+        answers = AnswerFile(path, real, fd)
+        answers.load(on_read)
         yield answers
         answers.sync()
 
 
-_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-
-
-def _open(real: str, path: str) -> int:
-    try:
-        fd = os.open(real, _FLAGS, 0o666)
-    except OSError as error:
-        raise OutputError(f"{path}: {reason(error)}") from None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise _not_a_file(path)
-    sync_folder(real)
-    return fd
-
-
-def _not_a_file(path: str) -> RequestError:
-    return RequestError(f"{path}: not a regular file", advice="without -o, the answers go to standard output")
-
-
-def _unlink(lock: str) -> None:
-    with contextlib.suppress(FileNotFoundError):  # somebody took it for a leftover
-        os.unlink(lock)
-
-
-def _lines(fd: int, path: str) -> Iterator[bytes]:
-    os.lseek(fd, 0, os.SEEK_SET)
-    for lines in split_lines(read_blocks(fd, path), 2 * LINE_LIMIT):
-        yield from lines
-
-
-def _load(fd: int, path: str, each: Callable[[dict[str, Any]], None] | None) -> tuple[ResumeIndex, bytearray]:
-    """What is answered, and for each line a 1 if it is to be kept; the last line is repaired if it was torn."""
-    known, kept = ResumeIndex(), bytearray()
-    position = 0
-    for lineno, line in enumerate(_lines(fd, path), 1):
-        try:
-            answer = _decode(line)
-            entry = entry_of(answer) if answer else None
-            new = entry is not None and known.add(*entry)
-        except NotNDJSON as error:
-            if not is_torn(line):
-                raise RequestError(f"{path}:{lineno}: {error}", advice="name the file that batch wrote") from None
-            os.ftruncate(fd, position)
-            break
-        except ValueError as error:
-            raise RequestError(f"{path}:{lineno}: {error}", advice="name the file that batch wrote") from None
-        kept.append(new)
-        if new and answer and each:
-            each(answer)
-        position += len(line)
-        if not line.endswith(b"\n"):
-            _end_line(fd, path)
-    return known, kept
-
-
-def _decode(line: bytes) -> dict[str, Any] | None:
-    """The answer on a line. A machine that crashed may leave a hole, which reads as NULs: that is none."""
-    try:
-        return decode_line(line)
-    except NotNDJSON:
-        if b"\0" in line:
-            return None
-        raise
-
-
-def _end_line(fd: int, path: str) -> None:
-    try:
-        write_all(fd, b"\n")
-    except OSError as error:
-        raise OutputError(f"{path}: {reason(error)}") from None
-
-
-def _kept_lines(fd: int, kept: bytearray) -> Iterator[bytes]:
-    for keep, line in zip(kept, _lines(fd, "")):
-        if keep:
-            yield line
+def _check_may_write(fd: int, path: str, resume: bool, inputs: list[str]) -> None:
+    if is_input(fd, inputs):
+        raise RequestError(f"{path}: is also an input", advice="write to another file")
+    if os.fstat(fd).st_size and not resume:
+        raise RequestError(f"{path}: already exists", advice="use --resume to continue it")

@@ -1,34 +1,33 @@
-"""A batch on paper: lines that ask to requests, answers to lines that tell them by their id.
+"""Jobs: the requests of a batch, built from rows of the input and from the defaults of the command line.
 
-A request is a body of Ollama's own (`messages` or `prompt`), a JSON string or a line of text, which is a prompt, or a
-record of OpenAI's batch files. Its `id`, or `custom_id`, or else the number of its line, comes back with the answer.
+A row is a request body of Ollama's (`messages` or `prompt`), a JSON string or a line of text (a prompt), a request
+line as `send --dry-run` prints it, or a record of an OpenAI batch file. Its `id` (or `custom_id`) comes back with the
+answer; a row without one has its position in the input as id, counted from 0.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 
-from ostream.errors import IncompleteStream, NotNDJSON, OstreamError, RequestError, ResponseError
-from ostream.protocol.accumulator import Accumulator
-from ostream.protocol.error_lines import is_error, response_error
-from ostream.protocol.ndjson import decode_line, encode_line, is_torn, strict
-from ostream.protocol.openai import counts
+from ostream.errors import OstreamError, RequestError
+from ostream.protocol.canonical import canonical_body
 from ostream.protocol.request import CHAT, GENERATE, encode_body, override, with_system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Mapping
+    from typing import Any, Mapping, Sequence
 
-# What a record of OpenAI's may ask for: a path, never a host.
+# What a request line or a record of an OpenAI batch file may address: a path, never a host.
 PATHS = ("/v1/chat/completions", "/v1/completions", CHAT, GENERATE)
-# Of an answer that is not whole, so much goes into its error line.
-PARTIAL_LIMIT = 1 << 20
 
 
-class Settings:
-    """What is said once for all requests; `model` wins over that of a body, `default_model` is for those without."""
+class RequestDefaults:
+    """Fields that the command line gives to all requests.
+
+    `model`, `system` and `fields` override a row's own, as do `chat_fields` and `generate_fields` for the endpoint;
+    `default_model` is for rows that name none. `stream` is what requests to Ollama's own API ask for.
+    """
 
     def __init__(
         self,
@@ -37,238 +36,210 @@ class Settings:
         generate: bool = False,
         system: str | None = None,
         fields: Mapping[str, Any] | None = None,
+        stream: bool = False,
+        chat_fields: Mapping[str, Any] | None = None,
+        generate_fields: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.default_model = default_model
         self.generate = generate
         self.system = system
-        self.fields = {name: value for name, value in (fields or {}).items() if value is not None}
+        self.fields = _given(fields)
+        self.stream = stream
+        self.endpoint_fields = {CHAT: _given(chat_fields), GENERATE: _given(generate_fields)}
+
+    def body(self, prompt: str, images: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the body for a prompt, for the endpoint that was chosen."""
+        media = {"images": list(images)} if images else {}
+        if self.generate:
+            return {"prompt": prompt, **media}
+        return {"messages": [{"role": "user", "content": prompt, **media}]}
+
+
+def _given(fields: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (fields or {}).items() if value is not None}
 
 
 class Job:
-    """One request: what to send where, and by which id its answer is told; or `failure`, why it can't be sent."""
+    """One request and the id of its answer; or `failure`, the reason why it can't be sent.
 
-    def __init__(self, id: Any = None) -> None:
-        self.id = id  # None: of no request, but of an input
-        self.openai = False  # asked, and so answered, in that format
+    `number` is the row's position in the input, `where` its file and line for messages. A job without an id stands for
+    an input that can't be read.
+    """
+
+    __slots__ = (
+        *("id", "number", "where", "openai", "path", "body", "body_sha256", "row_sha256", "row_columns"),
+        *("overridden", "failure"),
+    )
+
+    def __init__(self, number: int | None = None, where: str = "") -> None:
+        self.id: Any = number
+        self.number = number
+        self.where = where
+        self.openai = False  # a record of an OpenAI batch file, answered in that format
         self.path = ""
-        self.body = b""
+        self.body: dict[str, Any] = {}
         self.body_sha256 = ""
+        self.row_sha256 = ""  # of the cells that a prompt was made of
+        self.row_columns: list[str] = []
+        self.overridden: tuple[str, ...] = ()  # fields of the row that an option replaced
         self.failure: OstreamError | None = None
 
     @property
     def key(self) -> bytes:
-        """The id as bytes: 1 and "1" are two ids."""
+        """The id in a form that keeps 1 and "1" apart."""
         return key_of(self.id)
+
+    def encode(self) -> bytes:
+        """Return the bytes to send."""
+        return encode_body(self.body)
+
+    def tag(self) -> dict[str, Any]:
+        """Return the last keys of the answer's line."""
+        tag: dict[str, Any] = {} if self.id is None else {"id": self.id}
+        if self.body_sha256:
+            tag["body_sha256"] = self.body_sha256
+        if self.row_sha256:
+            tag["row_sha256"], tag["row_columns"] = self.row_sha256, self.row_columns
+        return tag
+
+    def dump(self) -> bytes:
+        """Return the job as a line, for `load`. The job must have no failure."""
+        return json.dumps([getattr(self, name) for name in self.__slots__[:-1]]).encode() + b"\n"
+
+    @classmethod
+    def load(cls, line: bytes) -> Job:
+        """Return the job that `dump` wrote."""
+        job = cls()
+        for name, value in zip(cls.__slots__, json.loads(line)):
+            setattr(job, name, value)
+        return job
 
 
 def key_of(id: Any) -> bytes:
+    """Return an id as bytes: 1 and "1" are two ids."""
     return json.dumps(id).encode()
 
 
-def job_of(line: bytes, number: int, settings: Settings, as_text: bool = False) -> Job | None:
-    """The request on a line of the input, or None for a blank one; `number` is its id if it names none.
-
-    `as_text`: the line is a prompt as it is. What is wrong with it is the `failure` of the job.
-    """
-    job = Job(number)
-    if not line.strip():
-        return None
-    try:
-        request = _text(line) if as_text else _value(line)
-        if isinstance(request, str):
-            _ask(job, _prompt(request, settings), settings)
-        elif "custom_id" in request or "url" in request:
-            _ask_openai(job, request, settings)
-        else:
-            job.id = _id(request.pop("id", None), number)
-            _ask(job, request, settings)
-    except OstreamError as error:
-        job.failure = error
-    return job
+def is_request_line(line: dict[str, Any] | str) -> bool:
+    """True for the request line of a chat or generate request; recordings also have those of other requests."""
+    request = line.get("request") if isinstance(line, dict) else None
+    return isinstance(request, dict) and request.get("method", "POST") == "POST" and request.get("path") in PATHS
 
 
-def _text(line: bytes) -> str:
-    """A line of a text file; what its editor puts around it, a byte order mark or CRLF, is no text."""
-    return re.sub("^\ufeff|\r?\n$", "", line.decode("utf-8", "replace"))
+def set_request(job: Job, request: dict[str, Any] | str, defaults: RequestDefaults) -> None:
+    """Make the value of a row the job's request. Raises RequestError for what is none."""
+    if isinstance(request, str):
+        _set_body(job, defaults.body(request), defaults)
+    elif is_request_line(request):
+        _set_request_line(job, request, defaults)
+    elif "custom_id" in request or "url" in request:
+        _set_openai_record(job, request, defaults)
+    else:
+        set_id(job, request.pop("id", None))
+        _set_body(job, request, defaults)
 
 
-def _value(line: bytes) -> dict[str, Any] | str:
-    text = line.decode("utf-8", "replace").lstrip("\ufeff").strip()
-    if text.startswith('"'):
-        try:
-            value: str = strict.decode(text)
-            return value
-        except ValueError:
-            pass  # decode_line says what is wrong
-    try:
-        return decode_line(line) or {}
-    except NotNDJSON as error:
-        if not text.startswith(("{", '"')):  # a request that is damaged is no prompt
-            error.advice = "with --lines, each line is a prompt as it is"
-        raise
+def set_prompt(job: Job, prompt: str, images: Sequence[str], defaults: RequestDefaults) -> None:
+    """Make a prompt, with base64 images, the job's request."""
+    _set_body(job, defaults.body(prompt, images), defaults)
 
 
-def _id(id: Any, number: int) -> Any:
+def set_id(job: Job, id: Any) -> None:
+    """Give the job the id of its row, if the row has one. Raises RequestError for what can't be an id."""
     if id is None:
-        return number
+        return
     if isinstance(id, bool) or not isinstance(id, (str, int)):
-        raise RequestError("id: must be a string or a whole number")
-    return id
+        raise RequestError("id: must be a string or an integer")
+    job.id = id
 
 
-def _prompt(text: str, settings: Settings) -> dict[str, Any]:
-    return {"prompt": text} if settings.generate else {"messages": [{"role": "user", "content": text}]}
-
-
-def _ask(job: Job, body: dict[str, Any], settings: Settings, path: str | None = None) -> None:
-    """Make this body what the job sends: with what the settings say, and not streaming."""
+def _set_body(job: Job, body: dict[str, Any], defaults: RequestDefaults, path: str | None = None) -> None:
     if path is None:
         if "messages" not in body and "prompt" not in body:
-            raise RequestError("neither messages nor a prompt in it")
+            raise _no_prompt(body)
         path = CHAT if "messages" in body else GENERATE
-    model = settings.model or body.get("model") or settings.default_model
+    model = defaults.model or body.get("model") or defaults.default_model
     if not model:
-        raise RequestError("no model", advice="name one in the body, with -m or with OLLAMA_MODEL")
-    ours: dict[str, Any] = {"model": model, **settings.fields}
+        raise RequestError("no model given", advice='use -m NAME, set OLLAMA_MODEL, or add "model" to each request')
+    overrides: dict[str, Any] = {"model": model, **defaults.fields}
     if path not in (CHAT, GENERATE):
-        if settings.fields or settings.system is not None:
-            raise RequestError(f"{path}: of the request's options, only -m is for this path")
+        if defaults.fields or defaults.system is not None:
+            raise RequestError(f"{path}: of the request's options, only -m applies to this path")
         if "stream" in body:
-            ours["stream"] = False
+            overrides["stream"] = False
     else:
-        ours["stream"] = False
-        if settings.system is not None:
-            ours.update(_system(body, settings.system, path))
-    job.path, job.body = path, encode_body(override(body, ours))
-    job.body_sha256 = hashlib.sha256(job.body).hexdigest()
+        overrides.update(defaults.endpoint_fields[path])
+        overrides["stream"] = defaults.stream
+        if defaults.system is not None:
+            overrides.update(_system(job, body, defaults.system, path))
+    _check_images(body)
+    job.overridden += tuple(
+        name for name in overrides if name not in ("stream", "options", "messages") and _differs(name, body, overrides)
+    )
+    job.path, job.body = path, override(body, overrides)
+    job.body_sha256 = hashlib.sha256(canonical_body(job.body)).hexdigest()
 
 
-def _system(body: dict[str, Any], system: str, path: str) -> dict[str, Any]:
+def _differs(name: str, body: dict[str, Any], overrides: dict[str, Any]) -> bool:
+    return body.get(name) is not None and body[name] != overrides[name]
+
+
+def _no_prompt(body: dict[str, Any]) -> RequestError:
+    texts = [name for name in body if name.isidentifier() and isinstance(body[name], str)]
+    found = f" (it has {', '.join(list(body)[:8])})" if body else ""
+    return RequestError(
+        f'a request needs "messages" or "prompt"{found}',
+        advice=f"if .{texts[0]} is the prompt: jq -c '{{prompt: .{texts[0]}}}' FILE" if texts else "",
+    )
+
+
+def _system(job: Job, body: dict[str, Any], system: str, path: str) -> dict[str, Any]:
     if path == GENERATE:
         return {"system": system}
     messages = body.get("messages")
     if not isinstance(messages, list):
         raise RequestError("messages: must be an array")
-    return {"messages": with_system(messages, system)}
+    new = with_system(messages, system)
+    if len(new) == len(messages) and new[0] != messages[0]:
+        job.overridden += ("system",)
+    return {"messages": new}
 
 
-def _ask_openai(job: Job, record: dict[str, Any], settings: Settings) -> None:
-    job.openai = True
-    job.id = _id(record.get("custom_id"), job.id)
-    method, url, body = record.get("method"), record.get("url"), record.get("body")
-    if method != "POST":
-        raise RequestError(f"method {_shown(method)}: must be POST")
-    if url not in PATHS:
-        raise RequestError(f"url {_shown(url)}: must be one of {', '.join(PATHS)}, without a scheme or a host")
+def _check_images(body: dict[str, Any]) -> None:
+    """Refuse what a server can't take, rather than send each such row in vain."""
+    messages = body.get("messages")
+    for holder in [body, *(messages if isinstance(messages, list) else ())]:
+        images = holder.get("images") if isinstance(holder, dict) else None
+        for image in images if isinstance(images, list) else ():
+            if isinstance(image, str) and image[:8].lower().startswith(("data:", "http:", "https:")):
+                raise RequestError(
+                    "images: must be base64, not a URL",
+                    advice="download the image; of a data: URL, send what follows the comma",
+                )
+
+
+def _set_request_line(job: Job, line: dict[str, Any], defaults: RequestDefaults) -> None:
+    request = line["request"]
+    set_id(job, line.get("id"))
+    body = request.get("body")
     if not isinstance(body, dict):
         raise RequestError("body: must be an object")
-    _ask(job, body, settings, url)
+    _set_body(job, body, defaults, request["path"])
 
 
-def _shown(value: Any) -> str:
+def _set_openai_record(job: Job, record: dict[str, Any], defaults: RequestDefaults) -> None:
+    job.openai = True
+    set_id(job, record.get("custom_id"))
+    method, url, body = record.get("method"), record.get("url"), record.get("body")
+    if method != "POST":
+        raise RequestError(f"method {_excerpt(method)}: must be POST")
+    if url not in PATHS:
+        raise RequestError(f"url {_excerpt(url)}: must be one of {', '.join(PATHS)}, without scheme and host")
+    if not isinstance(body, dict):
+        raise RequestError("body: must be an object")
+    _set_body(job, body, defaults, url)
+
+
+def _excerpt(value: Any) -> str:
     return json.dumps(value)[:200]
-
-
-def answer_of(path: str, data: bytes) -> dict[str, Any]:
-    """The whole answer in a body; chunks, as a server may send that streams all the same, are folded.
-
-    Raises ResponseError for an error in it, and IncompleteStream, with what came as `partial`, for one that is not
-    whole.
-    """
-    answer = _fold(data)
-    if is_error(answer):
-        raise response_error(answer)
-    if path in (CHAT, GENERATE):
-        whole, missing = answer.get("done") is True, "done: true"
-    else:
-        whole, missing = isinstance(answer.get("choices"), list), "choices"
-    if not whole:
-        raise _with_partial(
-            IncompleteStream(f"the answer is without {missing}" if answer else "the answer is empty"), data
-        )
-    return answer
-
-
-def _with_partial(error: OstreamError, data: bytes) -> OstreamError:
-    error.partial = data[:PARTIAL_LIMIT] or None
-    return error
-
-
-def _fold(data: bytes) -> dict[str, Any]:
-    try:
-        chunks = [decode_line(line) for line in data.split(b"\n")]
-    except NotNDJSON as error:
-        try:
-            chunks = [decode_line(data)]  # one object on several lines
-        except NotNDJSON:
-            cut = is_torn(error.line)
-            failure = IncompleteStream("the answer was cut") if cut else ResponseError(f"the answer: {error}")
-            raise _with_partial(failure, data) from None
-    present = [chunk for chunk in chunks if chunk is not None]
-    if len(present) == 1:
-        return present[0]
-    whole = Accumulator()
-    for chunk in present:
-        if is_error(chunk):
-            return chunk
-        if not whole.done:
-            whole.add(chunk)
-    return whole.response if present else {}
-
-
-def answer_line(job: Job, answer: dict[str, Any], data: bytes, status_code: int = 200, request_id: str = "") -> bytes:
-    """The line of an answer: the server's object as it came, with `id` and `body_sha256` as its last keys; for a record
-    of OpenAI's, their response record."""
-    if job.openai:
-        response = {"status_code": status_code, "request_id": request_id, "body": answer}
-        return _openai_line(job, response, None)
-    tag = {"id": job.id, "body_sha256": job.body_sha256}
-    body = data.strip()
-    if b"\n" in body or not body.startswith(b"{") or "id" in answer or "body_sha256" in answer:
-        return encode_line({**answer, **tag})
-    return body[:-1].rstrip() + b"," + encode_line(tag)[1:]
-
-
-def failure_line(job: Job, error: OstreamError) -> bytes:
-    """The error line of a request that failed, with its id."""
-    line = error.error_line()
-    if job.openai:
-        code = line.get("status_code")
-        response = None
-        if code is not None:
-            response = {"status_code": code, "request_id": "", "body": {"error": {"message": error.error}}}
-        said = {"code": str(code or line["exit_status"]), "message": error.error}
-        more = {name: line[name] for name in ("partial", "exit_status") if name in line}
-        return _openai_line(job, response, said, **more)
-    if job.id is not None:
-        line["id"] = job.id
-    if job.body_sha256:
-        line["body_sha256"] = job.body_sha256
-    return encode_line(line)
-
-
-def _openai_line(job: Job, response: dict[str, Any] | None, error: dict[str, Any] | None, **more: Any) -> bytes:
-    # Theirs is a name of the request within the batch; so is ours, and the same in every run.
-    name = hashlib.sha256(job.key + job.body_sha256.encode()).hexdigest()[:24]
-    record = {"id": f"batch_req_{name}", "custom_id": job.id, "response": response, "error": error, **more}
-    if job.body_sha256:
-        record["body_sha256"] = job.body_sha256
-    return encode_line(record)
-
-
-def entry_of(line: dict[str, Any]) -> tuple[bytes, str] | None:
-    """The key and the body's hash of an answer that was written; None for a failure. Raises ValueError for what batch
-    never wrote."""
-    if is_error(line):
-        return None
-    id = line.get("custom_id", line.get("id"))
-    sha256 = line.get("body_sha256")
-    if id is None or not isinstance(sha256, str) or len(sha256) != 64 or sha256.strip("0123456789abcdef"):
-        raise ValueError("not an answer that batch wrote")
-    return key_of(id), sha256
-
-
-def measurable(answer: dict[str, Any]) -> dict[str, Any]:
-    """The counts of an answer where Ollama's own API has them."""
-    return counts(answer) or answer

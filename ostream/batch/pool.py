@@ -1,12 +1,11 @@
-"""Threads that take jobs, do them and hand over what came of each, in any order or in that of the jobs.
+"""A pool of threads that take jobs, process them and write the results, in any order or in that of the jobs.
 
-A job is taken when a thread is free for it, so the jobs are read no faster than they are done.
+A job is taken when a thread is free for it, so the input is read no faster than it is processed.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 
 from ostream.errors import OstreamError
 
@@ -14,92 +13,129 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, Iterator
 
-    from ostream.net.timeouts import Timeouts
-
-# How often the main thread looks after what must not wait for the next answer.
+# Seconds between two calls of `tick`.
 TICK_S = 0.5
-# How soon a pause ends that nobody needs any more.
-PAUSE_S = 0.25
-# A pause that is longer by less is none that anybody has to be told of.
-NEWS_S = 1.0
-# With the order kept, so many jobs for each thread may be begun before the oldest is done.
+# With the order kept, so many jobs for each thread may be started before the oldest is done.
 WINDOW = 4
 
 
 class Pool:
-    """`do` is called in any of `threads` threads, `hand_over` with its results in one at a time.
+    """Calls `process` for each job in one of `threads` threads, and `write` with one result at a time.
 
-    After `stop()` no job is begun, and `run` ends when those that were are done.
+    A result of None is not written. `on_fewer` is called once with the number of threads and the reason, if the system
+    does not give as many threads or as much memory as needed.
     """
 
     def __init__(
         self,
         jobs: Iterator[Any],
-        do: Callable[[Any], Any],
-        hand_over: Callable[[Any], None],
+        process: Callable[[Any], Any],
+        write: Callable[[Any], None],
         threads: int,
         in_order: bool = False,
+        on_fewer: Callable[[int, str], None] = lambda threads, why: None,
     ) -> None:
         self.stopping = False
         self._jobs = jobs
-        self._do = do
-        self._hand_over = hand_over
+        self._process = process
+        self._write = write
         self._threads = threads
         self._window = WINDOW * threads if in_order else None
+        self._on_fewer = on_fewer
         self._input = threading.Lock()
         self._output = threading.Lock()
         self._state = threading.Condition()
         self._ended = threading.Event()
         self._alive = threads
         self._running = 0
-        self._begun = 0
-        self._handed_over = 0
-        self._waiting: dict[int, Any] = {}  # results whose turn has not come, with the order kept
+        self._started = 0
+        self._written = 0
+        self._waiting: dict[int, Any] = {}  # results that wait for an older one, with the order kept
+        self._returned: list[tuple[int, Any]] = []  # jobs of threads that were out of memory
         self._input_failure: OstreamError | None = None
         self._failure: BaseException | None = None
 
     def run(self, tick: Callable[[], None]) -> None:
-        """Do all jobs; `tick` is called twice a second meanwhile, in this thread, where signals are handled.
+        """Process all jobs. `tick` is called twice a second in this thread, which also handles signals.
 
-        An error of the jobs themselves is raised when those that run are done, any other one at once.
+        An error of the jobs' iterator is raised when the running jobs are done, any other error at once.
         """
-        for _ in range(self._threads):
-            threading.Thread(target=self._work, daemon=True).start()
+        for started in range(self._threads):
+            try:
+                threading.Thread(target=self._work, daemon=True).start()
+            except (RuntimeError, MemoryError):
+                self._run_with(started)
+                break
         while not self._ended.wait(TICK_S) and not self._has_stopped():
             tick()
         if self._failure or self._input_failure:
             raise self._failure or self._input_failure  # type: ignore[misc]
 
     def stop(self) -> None:
-        """Begin no more jobs. May be called by a signal handler: no lock is taken."""
+        """Start no more jobs; `run` returns when the running ones are done. Takes no lock, for signal handlers."""
         self.stopping = True
 
     @property
     def running(self) -> int:
+        """The number of jobs being processed."""
         return self._running
+
+    def _run_with(self, started: int) -> None:
+        """Go on with the threads there are; this thread works itself if there is no other."""
+        self._on_fewer(max(started, 1), "no more threads can be started")
+        with self._state:
+            self._alive -= self._threads - max(started, 1)
+            if not self._alive:
+                self._ended.set()
+        if not started:
+            self._work()
 
     def _has_stopped(self) -> bool:
         with self._state:
             return self.stopping and not self._running
 
     def _work(self) -> None:
+        is_counted = True
         try:
             for number, job in iter(self._take, None):
-                self._finish(number, self._do(job))
+                try:
+                    result = self._process(job)
+                except MemoryError:
+                    if not self._is_returned(number, job):
+                        raise
+                    is_counted = False
+                    return
+                self._finish(number, result)
         except BaseException as error:
             self._failure = self._failure or error
             self._ended.set()
         finally:
             with self._state:
-                self._alive -= 1
+                self._alive -= is_counted
                 if not self._alive:
                     self._ended.set()
 
+    def _is_returned(self, number: int, job: Any) -> bool:
+        """Leave a job to the other threads, if there are any. This thread ends, so that less memory is needed."""
+        with self._state:
+            others = self._alive - 1
+            if not others:
+                return False
+            self._alive = others
+            self._returned.append((number, job))
+            self._running -= 1
+        self._on_fewer(others, "out of memory")
+        return True
+
     def _take(self) -> tuple[int, Any] | None:
-        """The next job and its number; None when there is none to be begun."""
+        """Return the next job and its number; None when there is none to start."""
         with self._input:
             if self.stopping:
                 return None
+            with self._state:
+                if self._returned:
+                    self._running += 1
+                    return self._returned.pop()
             try:
                 job = next(self._jobs, None)
             except OstreamError as error:
@@ -112,18 +148,18 @@ class Pool:
                 if job is None or self.stopping:
                     return None
                 self._running += 1
-                self._begun += 1
-                return self._begun - 1, job
+                self._started += 1
+                return self._started - 1, job
 
     def _is_window_full(self) -> bool:
-        return self._window is not None and self._begun - self._handed_over >= self._window
+        return self._window is not None and self._started - self._written >= self._window
 
     def _finish(self, number: int, result: Any) -> None:
         with self._output:
             if self._failure:
-                return  # the run is ending: nobody begins what may not come to its end
+                return  # the run is ending, and a line might not be written completely
             try:
-                self._give(number, result)
+                self._write_or_keep(number, result)
             except BaseException as error:
                 self._failure = error
                 raise
@@ -132,38 +168,14 @@ class Pool:
             if self._window is not None:
                 self._state.notify()
 
-    def _give(self, number: int, result: Any) -> None:
-        """Hand over a result, or all whose turn has come."""
+    def _write_or_keep(self, number: int, result: Any) -> None:
         if self._window is None:
-            self._hand_over(result)
+            if result is not None:
+                self._write(result)
             return
         self._waiting[number] = result
-        while self._handed_over in self._waiting:
-            self._hand_over(self._waiting.pop(self._handed_over))
-            self._handed_over += 1
-
-
-class SharedBackoff:
-    """A pause that all keep when one is told to try again later."""
-
-    def __init__(self, reader_fd: int | None) -> None:
-        self.over = False
-        self._reader_fd = reader_fd
-        self._lock = threading.Lock()
-        self._until = 0.0
-
-    def extend(self, seconds: float) -> bool:
-        """SharedBackoff all for so long from now. Is that news, or did they have to wait that long anyway?"""
-        now = time.monotonic()
-        with self._lock:
-            is_news = now >= self._until or now + seconds > self._until + NEWS_S
-            self._until = max(self._until, now + seconds)
-        return is_news
-
-    def wait(self, timeouts: Timeouts) -> None:
-        """Wait until nobody is held any more, as long as these timeouts allow."""
-        while not self.over:
-            left = self._until - time.monotonic()
-            if left <= 0:
-                return
-            timeouts.pause(min(left, PAUSE_S), self._reader_fd)
+        while self._written in self._waiting:
+            result = self._waiting.pop(self._written)
+            if result is not None:
+                self._write(result)
+            self._written += 1

@@ -1,12 +1,13 @@
-"""How far a batch has come: one line that is written over on a terminal, or a line now and then; and its sum."""
+"""Show how far a batch is: one line that is rewritten on a terminal, or a line now and then; and totals at the end."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 
-from ostream.errors import OutputError
+from ostream.errors import OstreamError, OutputError
 from ostream.protocol.metrics import Metrics
 from ostream.protocol.summary import Summary
 from ostream.system.output import Output
@@ -14,150 +15,199 @@ from ostream.system.polling import ReaderGone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator, Mapping
+    from typing import Any, Callable, Iterator, Mapping
 
-    from ostream.errors import OstreamError
     from ostream.system.diagnostics import Diagnostics
 
 
-# Seconds between plain lines on a terminal.
-EVERY_S = 10.0
+# Seconds between two lines on a terminal that others may write to, and elsewhere.
+SHARED_S, PLAIN_S = 10.0, 60.0
+# Reading a file is shown if it takes longer than this many seconds.
+SLOW_S = 1.0
+# Kinds of failures that the last line names.
+_NAMED = 3
 
 
 class Progress:
-    """What has been done of `total` (None: nobody knows). `every`: seconds between plain lines, None for the one line
-    of a terminal. `shared`: another program may write to that terminal, so no line there can be written over."""
+    """Counts what was done of `total` rows (None: unknown) and shows it.
+
+    `every` is the number of seconds between lines; None: one line that is rewritten on a terminal, elsewhere a line a
+    minute. `shared`: another program may write to the terminal, so nothing is rewritten. `totals`: print totals at the
+    end even after a short run that no terminal shows.
+    """
 
     def __init__(
-        self, diagnostics: Diagnostics, total: int | None = None, every: float | None = None, shared: bool = False
+        self, diagnostics: Diagnostics, every: float | None = None, shared: bool = False, totals: bool = True
     ) -> None:
-        self.total = total
-        self.summary = Summary(percentiles=False)
+        self.total: int | None = None
+        self.running: Callable[[], int] = lambda: 0
+        self.failures = 0
         self._diagnostics = diagnostics
-        self._every = every
         self._stderr = Output(2, "standard error")
-        self._terminal = self._stderr.styled and every is None and not diagnostics.quiet
-        if self._terminal and shared:
-            self._terminal, self._every = False, EVERY_S
+        self._every = every
+        self._rewrites = self._stderr.styled and every is None and not diagnostics.quiet and not shared
+        if every is None and not self._rewrites and not diagnostics.quiet:
+            self._every = SHARED_S if self._stderr.styled else PLAIN_S
+        self._has_totals = totals or every is not None or self._stderr.styled
         self._shown = 0  # columns
         self._lock = threading.Lock()
-        self._begin = self._last = time.monotonic()
-        # Two counts, for two threads may count at once.
+        self._begin: float | None = None  # of the first request
+        self._started = self._last = time.monotonic()
+        self._summary = Summary(percentiles=False)
+        self._kinds: dict[str, int] = {}
+        self._examples: dict[str, str] = {}
         self._skipped = 0
-        self._asked = 0  # answered or failed in this run
-        self._tokens: float = 0  # of this run
+        self._complete = 0
+        self._tokens = 0.0
 
     @property
     def is_shown(self) -> bool:
-        return self._terminal or self._every is not None
+        """False if neither lines nor totals are shown."""
+        return self._rewrites or self._every is not None
 
-    @property
-    def failures(self) -> int:
-        return sum(self.summary.failures.values())
-
-    @property
-    def done(self) -> int:
-        """Lines of the input that are answered, now or before, or have failed, or ask nothing."""
-        return self._skipped + self._asked
-
-    def known(self, answer: Mapping[str, Any]) -> None:
-        """An answer that was there before."""
-        self.summary.add(_measured(answer), complete=True)
+    def begin(self) -> None:
+        """Note that a request is sent; the first one starts the clock for rates."""
+        if self._begin is None:
+            self._begin = time.monotonic()
 
     def skip(self) -> None:
-        """A request that has been answered before, or a blank line."""
+        """Count a row that is not sent: answered before, or blank."""
         self._skipped += 1
 
     def add(self, answer: Mapping[str, Any]) -> None:
-        self._asked += 1
+        """Count an answer."""
+        self._complete += 1
         if self.is_shown:
-            measured = _measured(answer)
-            self.summary.add(measured, complete=True)
+            metrics = Metrics()
+            metrics.add(answer)
+            measured = metrics.as_dict()
+            self._summary.add(measured, complete=True)
             self._tokens += measured["eval_count"] or 0
 
-    def fail(self, error: OstreamError, where: str = "") -> None:
-        """A failure, which is also said; `where` stands in front of it."""
-        self.summary.fail(error.exit_status)
-        self._asked += 1
-        advice = f"; {error.advice}" if error.advice else ""
-        self._say(f"{where}{error}{advice}")
+    def fail(self, error: OstreamError, text: str) -> None:
+        """Count a failure with this message."""
+        self.failures += 1
+        kind = without_numbers(text)
+        self._examples.setdefault(kind, text)
+        self._kinds[kind] = self._kinds.get(kind, 0) + 1
+
+    def print_failure(self, error: OstreamError, prefix: str) -> None:
+        """Print a failure; of one kind only the first few."""
+        with self.cleared():
+            self._diagnostics.error(OstreamError(f"{prefix}{error}", advice=error.advice), str(error))
 
     def note(self, text: str) -> None:
+        """Print a note above the line."""
         if not self._diagnostics.quiet:
-            self._say(text)
+            with self.cleared():
+                self._diagnostics.write(text)
 
     def trace(self, text: str) -> None:
+        """Print a trace above the line, with -v."""
         if self._diagnostics.verbose:
-            self._say(text)
+            with self.cleared():
+                self._diagnostics.write(text)
 
-    def _say(self, text: str) -> None:
-        with self.cleared():
-            self._diagnostics.write(text)
+    def reading(self, name: str, done: int, size: int) -> None:
+        """Show how much of a file has been read, if that takes a while."""
+        now = time.monotonic()
+        if self._rewrites and now - self._started > SLOW_S and now - self._last > SLOW_S / 4:
+            self._last = now
+            with self._lock:
+                self._rewrite(f"reading {name}: {100 * done // max(size, 1)}%")
 
     def tick(self) -> None:
+        """Show the current state, if it is time to."""
         now = time.monotonic()
         with self._lock:
-            if self._terminal:
-                line = self._line(now)[: self._stderr.width() - 1]
-                self._write(f"\r{line:<{self._shown}}")
-                self._shown = len(line)
+            if self._rewrites:
+                self._rewrite(self._line(now))
             elif self._every is not None and now - self._last >= self._every:
                 self._last = now
                 self._diagnostics.write(self._line(now))
 
     @contextlib.contextmanager
     def cleared(self) -> Iterator[None]:
-        """The line is off the terminal, and stays off meanwhile."""
+        """Take the line off the terminal, and keep it off for the duration of the block."""
         with self._lock:
-            self._clear()
+            if self._shown:
+                self._write(f"\r{'':<{self._shown}}\r")
+                self._shown = 0
             yield
 
     def end(self) -> None:
-        """Say the sum, where progress was shown."""
-        if self.is_shown:
-            self._diagnostics.write(self._sum())
+        """Print the totals, where progress is shown and anything was sent."""
+        with self.cleared():
+            self._diagnostics.finish()
+            if self._begin is None or not self.is_shown:
+                return
+            if self._has_totals or self._elapsed(time.monotonic()) >= PLAIN_S:
+                self._diagnostics.write(self._totals())
 
-    def _clear(self) -> None:
-        if self._shown:
-            self._write(f"\r{'':<{self._shown}}\r")
-            self._shown = 0
+    def _rewrite(self, text: str) -> None:
+        line = text[: self._stderr.width() - 1]
+        self._write(f"\r{line:<{self._shown}}")
+        self._shown = len(line)
 
     def _write(self, text: str) -> None:
         try:
             self._stderr.write_bytes(text.encode())
         except (OutputError, ReaderGone):
-            pass  # there is nobody left to tell
+            pass  # the terminal is gone
+
+    def _elapsed(self, now: float) -> float:
+        return max(now - (now if self._begin is None else self._begin), 0.001)
 
     def _line(self, now: float) -> str:
-        seconds = max(now - self._begin, 1e-9)
-        parts = [f"{self.done:,}" + (f"/{self.total:,}" if self.total is not None else "")]
-        parts.append(f"{self.failures:,} failed")
-        parts.append(f"{self._tokens / seconds:.1f} tokens/s")
-        if self.total is not None and self._asked:
-            parts.append(f"{show_time(seconds / self._asked * max(self.total - self.done, 0))} left")
+        elapsed = self._elapsed(now)
+        sent = self._complete + self.failures
+        done = self._skipped + sent
+        parts = [f"{done:,}" + (f"/{self.total:,}" if self.total is not None else "")]
+        if self.failures:
+            parts.append(f"{self.failures:,} failed")
+        parts.append(f"{self.running():,} running")
+        if self._begin is not None:
+            parts += [self._rates(elapsed), f"{show_time(elapsed)} elapsed"]
+            if self.total is not None and sent:
+                parts.append(f"{show_time(elapsed / sent * max(self.total - done, 0))} left")
         return ", ".join(parts)
 
-    def _sum(self) -> str:
-        known = self.summary.as_dict()
-        failures = ", ".join(f"{count:,} {kind}" for kind, count in known["failures"].items()) or "none"
-        rate = f"; eval rate: {known['eval_rate']:.2f} tokens/s" if "eval_rate" in known else ""
-        return (
-            f"complete: {known['complete']:,}; failures: {failures}; eval count: {known.get('eval_count', 0):,} "
-            f"token(s){rate}; in {show_time(time.monotonic() - self._begin)}"
-        )
+    def _rates(self, elapsed: float) -> str:
+        """Throughput over all requests that run at a time."""
+        return f"{self._complete / elapsed:.1f} answers/s, {self._tokens / elapsed:.1f} tokens/s"
 
+    def _totals(self) -> str:
+        elapsed = self._elapsed(time.monotonic())
+        parts = [f"complete: {self._complete:,}", f"failures: {self._failures()}"]
+        if self._skipped:
+            parts.append(f"not sent: {self._skipped:,}")
+        if self._complete:
+            parts += [f"eval count: {self._tokens:,.0f} token(s)", f"throughput: {self._rates(elapsed)}"]
+        rate = self._summary.as_dict().get("eval_rate")
+        if rate is not None:
+            parts.append(f"single stream: {rate:.1f} tokens/s")
+        return "; ".join(parts) + f"; in {show_time(elapsed)}"
 
-def _measured(answer: Mapping[str, Any]) -> dict[str, Any]:
-    metrics = Metrics()
-    metrics.add(answer)
-    return metrics.as_dict()
+    def _failures(self) -> str:
+        """Failures by message, the most frequent first."""
+        if not self.failures:
+            return "none"
+        ordered = sorted(self._kinds.items(), key=lambda item: -item[1])
+        named = [f"{count:,} {self._examples[kind]}" for kind, count in ordered[:_NAMED]]
+        others = sum(count for _, count in ordered[_NAMED:])
+        return f"{self.failures:,} ({', '.join([*named, *([f'{others:,} others'] if others else [])])})"
 
 
 def show_time(seconds: float) -> str:
-    """A time for a person: 12s, 4m05s, 2h03m."""
+    """Return a time for a person: 12s, 4m05s, 2h03m."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+
+
+def without_numbers(text: str) -> str:
+    """Return a text whose numbers are replaced, to compare messages."""
+    return re.sub(r"\d+", "N", text)

@@ -1,206 +1,221 @@
-"""The work of batch: requests read, sent and answered, and what came of it all."""
+"""Run a batch: send what is planned, write what comes of it, and stop when there is a reason to."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 
-from ostream.batch.jobs import Job, answer_line, answer_of, failure_line, job_of, measurable
-from ostream.batch.pool import Pool, SharedBackoff
-from ostream.errors import OK, IncompleteStream, InputError, NotNDJSON, OstreamError, RequestError, ResponseError, worst
+from ostream.batch.backoff import SharedBackoff
+from ostream.batch.pool import Pool
+from ostream.batch.sender import Sender
+from ostream.errors import OK, ConnectError, OstreamError, ResponseError, StreamTimeout, worst
 from ostream.net.timeouts import Timeouts
-from ostream.protocol.ndjson import LINE_LIMIT, split_lines
-from ostream.system.diagnostics import Diagnostics
-from ostream.system.input import input_name, open_input, read_blocks
-from ostream.system.polling import pollable_or_none
+from ostream.system.polling import wait_ready
 from ostream.system.process import exit_by_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator, Tuple, Union
+    from typing import Iterator
 
-    from ostream.batch.answer_file import AnswerFile, StdoutSink
-    from ostream.batch.jobs import Settings
+    from ostream.batch.failures import FailureReport
+    from ostream.batch.jobs import Job
+    from ostream.batch.plan import AnswerSink, Plan
     from ostream.batch.progress import Progress
-    from ostream.net.http import Response
+    from ostream.batch.sender import Result, SendPolicy
     from ostream.net.session import Session
 
-    AnswerSink = Union[AnswerFile, StdoutSink]
-    # The line of a job, and the answer on it or the failure.
-    Result = Tuple[Job, bytes, Union[dict[str, Any], OstreamError]]
+# A probe of the server must be answered within this many seconds.
+_PROBE_S = 10.0
+# Descriptors that one request may need at a time: a socket, and a pair to end a name lookup.
+_DESCRIPTORS_PER_JOB = 3
+# Descriptors for everything else: files, replacement of a file, the resolver.
+_OTHER_DESCRIPTORS = 8
+# The options that override a field of the rows.
+_OPTION_OF = {"model": "-m", "system": "-s", "format": "-f"}
+
+
+class RunLimits:
+    """How many requests run at a time, whether answers keep the input's order, and when the run stops.
+
+    `stall_timeout`: seconds without a byte of any answer (0: no limit).
+    """
+
+    def __init__(
+        self, jobs: int = 4, in_order: bool = False, max_failures: int | None = None, stall_timeout: float = 1800
+    ) -> None:
+        self.jobs = jobs
+        self.in_order = in_order
+        self.max_failures = max_failures
+        self.stall_timeout = stall_timeout
 
 
 class BatchRunner:
-    """The requests of the files, sent, and what came of them."""
+    """One run of a batch.
+
+    `reader_fd` is watched: ReaderGone is raised when the reader of stdout leaves. `interrupted` is the number of the
+    signal that ended the run early, or 0.
+    """
 
     def __init__(
         self,
-        client: Session,
-        settings: Settings,
-        answers: AnswerSink,
+        session: Session,
+        sink: AnswerSink,
         progress: Progress,
-        files: list[str],
-        *,
-        jobs: int,
-        keep_order: bool,
-        as_text: bool,
-        max_failures: int | None,
-        to_file: bool,
+        failures: FailureReport,
+        policy: SendPolicy,
+        limits: RunLimits,
+        reader_fd: int | None = None,
     ) -> None:
-        self.interrupted = False
-        self._client = client
-        self._settings = settings
-        self._answers = answers
+        self.interrupted = 0
+        self._sink = sink
         self._progress = progress
-        self._files = files
-        self._as_text = as_text
-        self._max_failures = max_failures
+        self._limits = limits
+        self._reader_fd = reader_fd
+        self._on_terminal = reader_fd is not None and os.isatty(1)
         self._status = OK
-        self._seen = False  # there was a request
-        # With a file of their own nobody reads the answers meanwhile.
-        self._reader_fd = None if to_file else pollable_or_none(1)
-        self._on_terminal = self._reader_fd is not None and os.isatty(1)
-        self._backoff = SharedBackoff(self._reader_fd)
-        self._pool = Pool(self._jobs(), self._send, self._write, jobs, keep_order)
+        self._overridden: set[str] = set()
+        self._is_stop_reported = False
+        self._failures = failures
+        jobs = self._affordable_jobs(limits.jobs)
+        self._backoff = SharedBackoff(
+            jobs, policy.patience, lambda: session.is_server_up(Timeouts(_PROBE_S, _PROBE_S, _PROBE_S, 2 * _PROBE_S))
+        )
+        self._sender = Sender(session, self._backoff, policy, self._note_pause, progress.trace, reader_fd)
+        self._jobs = jobs
+        self._pause_noted = 0.0
 
-    def run(self, diagnostics: Diagnostics) -> int:
-        said = False
-
-        def tick() -> None:
-            nonlocal said
-            if self.interrupted and not said:
-                said = True
-                self._progress.note(f"finishing {self._pool.running} requests that run; once more: stop now")
-            self._answers.sync()
-            self._progress.tick()
-
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-            signal.signal(signal.SIGINT, self._interrupt)
-        if "-" in self._files and os.isatty(0):
-            diagnostics.note("reading requests from the terminal; end them with Ctrl-D")
-        self._pool.run(tick)
-        if not self._seen and not self.interrupted and self._status == OK:
-            raise IncompleteStream(f"{', '.join(map(input_name, self._files))}: no request in it")
+    def run(self, plan: Plan) -> int:
+        """Send all jobs of the plan and return the exit status. Raises OstreamError and ReaderGone."""
+        self._pool = Pool(
+            self._begun(plan.jobs()),
+            self._sender.process,
+            self._write,
+            self._jobs,
+            self._limits.in_order,
+            lambda jobs, why: self._progress.note(f"{why}; {jobs:,} requests at a time"),
+        )
+        self._progress.running = lambda: self._pool.running
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._interrupt)
+        self._pool.run(self._tick)
+        self._report_stop()
         return self._status
+
+    def _begun(self, jobs: Iterator[Job]) -> Iterator[Job]:
+        for job in jobs:
+            for name in job.overridden:
+                if name not in self._overridden:
+                    self._overridden.add(name)
+                    option = _OPTION_OF.get(name, f"--{name.replace('_', '-')}")
+                    self._progress.note(f"{option} replaces the {name} that rows name themselves ({job.where})")
+            if not job.failure:
+                self._progress.begin()
+                self._sender.last_activity = time.monotonic()
+            yield job
+
+    def _tick(self) -> None:
+        if self._reader_fd is not None:
+            wait_ready(None, 0, self._reader_fd, lambda: 0)
+        self._sink.sync()
+        self._report_stop()
+        self._progress.tick()
+        waiting = self._backoff.report()
+        if waiting and not self._pool.stopping:
+            self._progress.note(waiting)
+        if self._backoff.failure:
+            self._pool.stop()
+        stall = self._limits.stall_timeout
+        if stall and self._backoff.running and time.monotonic() - self._sender.last_activity > stall:
+            raise StreamTimeout(
+                f"no byte was received on any connection for {stall:,.0f} s",
+                "stall",
+                advice="is the server stuck? (--stall-timeout)",
+            )
+
+    def _report_stop(self) -> None:
+        """Say once why the run ends early."""
+        if self._is_stop_reported:
+            return
+        if self.interrupted:
+            self._is_stop_reported = True
+            if self._pool.running:
+                self._progress.note(f"finishing {self._pool.running} running requests; interrupt again to stop at once")
+        elif self._backoff.failure:
+            self._is_stop_reported = True
+            self._failures.drop_held()
+            failure = self._backoff.failure
+            self._status = worst(self._status, failure.exit_status)
+            self._progress.print_failure(OstreamError(f"{failure}", advice=self._how_to_resume()), "stopped: ")
+
+    def _how_to_resume(self) -> str:
+        return "run it again later with --resume" if self._sink.name != "standard output" else ""
 
     def _interrupt(self, number: int, _frame: object) -> None:
         signal.signal(number, exit_by_signal)
-        self.interrupted = True
+        self.interrupted = number
         self._stop()
 
     def _stop(self) -> None:
-        """Begin nothing more, nor wait for better times."""
+        """Start nothing more, and end all waits for the server."""
         self._pool.stop()
-        self._client.retry = 0
-        self._backoff.over = True
+        self._backoff.stop()
 
-    def _jobs(self) -> Iterator[Job]:
-        """What there is to be done; an input that can't be read is a job that has failed."""
-        number = 0
-        for name in self._files:
-            try:
-                for lineno, line in enumerate(self._lines(name), 1):
-                    where = f"{input_name(name)}:{lineno}"
-                    job = job_of(line, number, self._settings, self._as_text)
-                    number += 1
-                    if job is None:
-                        self._progress.skip()
-                        continue
-                    self._seen = True
-                    if self._as_text and number == 1 and line.lstrip().startswith(b'{"'):
-                        self._progress.note(f"{where}: is JSON, and sent as text; without --lines it is a request")
-                    if job.failure:
-                        job.failure = RequestError(f"{where}: {job.failure}", advice=job.failure.advice)
-                        yield job
-                    elif self._is_new(job, where):
-                        yield job
-                    else:
-                        self._progress.skip()
-            except (InputError, NotNDJSON) as error:
-                job = Job()
-                job.failure = error
-                yield job
+    def _note_pause(self, text: str) -> None:
+        """Note a retry, unless another request has just noted its own."""
+        now = time.monotonic()
+        is_news, self._pause_noted = now - self._pause_noted > 1, now
+        (self._progress.note if is_news else self._progress.trace)(text)
 
-    def _lines(self, name: str) -> Iterator[bytes]:
-        fd = open_input(name)
+    def _affordable_jobs(self, jobs: int) -> int:
+        """Return how many requests the limit of open files allows at a time."""
         try:
-            for lines in split_lines(read_blocks(fd, input_name(name), self._reader_fd)):
-                yield from lines
-        except NotNDJSON as error:
-            raise NotNDJSON(f"{input_name(name)}: {error}", error.line) from None
-        finally:
-            if fd:
-                os.close(fd)
+            import resource
 
-    def _is_new(self, job: Job, where: str) -> bool:
-        known = self._answers.known
-        if known is None:
-            return True
-        try:
-            return known.add(job.key, job.body_sha256)
-        except ValueError:
-            raise RequestError(
-                f"{where}: id {job.key.decode()}: asked before with another body, here or in {self._answers.name}; "
-                "nothing behind this line is asked",
-                advice="the id is the line's number: add new prompts at the end, or write to a new file"
-                if self._as_text
-                else "give each request an id of its own, and the same input and options when you resume",
-            ) from None
-
-    def _send(self, job: Job) -> Result:
-        """Send a request; its line, and the answer or the failure."""
-        try:
-            if job.failure:
-                raise job.failure
-            self._backoff.wait(Timeouts())
-            self._progress.trace(f"id {job.key.decode()}: POST {job.path}, {len(job.body):,} bytes")
-            response = self._client.post(job.path, job.body, reader=self._reader_fd, hold=self._wait)
-            try:
-                data, answer = _answer(job, response)
-                request_id = response.getheader("X-Request-Id", "")
-                return job, answer_line(job, answer, data, response.status, request_id), measurable(answer)
-            finally:
-                response.close()
-        except OstreamError as error:
-            self._client.mask_error(error)
-            return job, failure_line(job, error), error
-
-    def _wait(self, seconds: float, timeouts: Timeouts, text: str) -> None:
-        """Let all wait before a request is sent again. That is said once; what befell the others, to who asks."""
-        say = self._progress.note if self._backoff.extend(seconds) else self._progress.trace
-        say(text)
-        self._backoff.wait(timeouts)
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            used = len(os.listdir("/dev/fd"))
+        except (ImportError, OSError):
+            return jobs
+        affordable = max(1, (limit - used - _OTHER_DESCRIPTORS) // _DESCRIPTORS_PER_JOB)
+        if limit == resource.RLIM_INFINITY or affordable >= jobs:
+            return jobs
+        self._progress.note(f"only {limit:,} files may be open (ulimit -n); {affordable:,} requests at a time")
+        return affordable
 
     def _write(self, result: Result) -> None:
         job, line, answer = result
         if self._on_terminal:
             with self._progress.cleared():
-                self._answers.write(line)
+                self._sink.write(line)
         else:
-            self._answers.write(line)
+            self._sink.write(line)
         if not isinstance(answer, OstreamError):
             self._progress.add(answer)
+            self._failures.succeeded()
             return
         self._status = worst(self._status, answer.exit_status)
-        self._progress.fail(answer, "" if job.failure else f"id {job.key.decode()}: ")
-        if self._max_failures and self._progress.failures >= self._max_failures and not self._pool.stopping:
-            self._progress.note(f"{self._max_failures} failures: no more requests are sent")
+        if self._pool.stopping and self._backoff.failure:
+            self._progress.fail(answer, str(answer))
+            return
+        why = self._failures.add(job, answer)
+        if why is None and not job.failure and not self._backoff.had_success and _is_wrong_server(answer):
+            self._failures.drop_held()
+            why = OstreamError(str(answer), advice=answer.advice)
+        if self._pool.stopping:
+            return
+        if why:
+            self._progress.print_failure(why, "stopped: ")
+            self._stop()
+        elif self._limits.max_failures and self._progress.failures >= self._limits.max_failures:
+            self._progress.note(f"stopped after {self._limits.max_failures:,} failures (--max-failures)")
             self._stop()
 
 
-def _answer(job: Job, response: Response) -> tuple[bytes, dict[str, Any]]:
-    """The body of an answer, and the whole answer in it; how a body ended counts only when it is not whole."""
-    blocks: list[bytes] = []
-    size = 0
-    for block in response.blocks():
-        blocks.append(block)
-        size += len(block)
-        if size > LINE_LIMIT:
-            raise ResponseError(f"an answer of more than {LINE_LIMIT:,} bytes", response.status)
-    data = b"".join(blocks)
-    try:
-        return data, answer_of(job.path, data)
-    except IncompleteStream as error:
-        failure = response.failure or error
-        failure.partial = error.partial
-        raise failure from None
+def _is_wrong_server(error: OstreamError) -> bool:
+    """True for a failure that every request to this address will have: no connection, or not an Ollama server."""
+    if isinstance(error, ResponseError) and error.status_code != -1:
+        return 300 <= error.status_code < 400 or (
+            error.status_code in (404, 405) and "model" not in error.error.lower()
+        )
+    return isinstance(error, ConnectError)

@@ -24,7 +24,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
 
-    from ostream.net.session import Session
     from ostream.protocol.accumulator import Accumulator
     from ostream.storage.conversation import Conversation
     from ostream.tools.directory import ToolDirectory
@@ -132,7 +131,7 @@ def run(diagnostics: Diagnostics, options: SendOptions) -> int:
     report_unusual(session, diagnostics)
     out = Output(1, "standard output", options.raw_terminal)
     if options.dry_run:
-        out.write_lines(encode_line(_request_line(session, path, body)))
+        out.write_lines(encode_line(session.request_line(path, body)))
         return OK
     report_unread: Callable[[], None] = lambda: None  # noqa: E731
     if options.words and not uses_of_stdin(options):
@@ -209,8 +208,3 @@ def _save_context(path: str, model: str, answer: Accumulator, diagnostics: Diagn
         write_context(path, model, context)
     else:
         diagnostics.note(f"{path}: not changed; the answer has no context")
-
-
-def _request_line(session: Session, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    masked = dict.fromkeys(session.headers, "***")
-    return {"request": {"url": session.host.url + path, "path": path, "headers": masked, "body": body}}

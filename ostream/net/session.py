@@ -96,12 +96,11 @@ class Session:
         *,
         reader: Reader | None = None,
         note: Callable[[str], None] = lambda text: None,
-        hold: Callable[[float, Timeouts, str], None] | None = None,
     ) -> Response:
         """Send one request, with the retries of this client, and return its response before the body is read.
 
-        `reader` ends the wait with ReaderGone. `note` is called with a message before each retry; `hold` replaces the
-        pause before it. Raises the errors of `ostream.net.transport.post`. Not public: programs call `chat`.
+        `reader` ends the wait with ReaderGone. `note` is called with a message before each retry. Raises the errors of
+        `ostream.net.transport.post`. Not public: programs call `chat`.
         """
         timeouts = self.new_timeouts()
         tries = 0
@@ -116,11 +115,8 @@ class Session:
                 text = f"{error}; try {tries} of {self.retry} in {pause:.1f} s"
             if "logging" in sys.modules:  # a program that does not use it need not load it
                 sys.modules["logging"].getLogger("ostream").info("%s", text)
-            if hold is None:
-                note(text)
-                timeouts.pause(pause, reader)
-            else:
-                hold(pause, timeouts, text)
+            note(text)
+            timeouts.pause(pause, reader)
 
     def new_timeouts(self) -> Timeouts:
         """Return the timeouts of one request, the retries included; its total time begins now."""
@@ -140,6 +136,11 @@ class Session:
         except ResponseError as error:
             error.advice = advice_on_rejection(error, self.host, self.headers, self.key_withheld) or error.advice
             raise
+
+    def request_line(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the request line that a dry run prints; the values of headers are masked."""
+        masked = dict.fromkeys(self.headers, "***")
+        return {"request": {"url": self.host.url + path, "path": path, "headers": masked, "body": body}}
 
     def mask_error(self, error: OstreamError) -> None:
         """Mask the credentials of this session in the text of an error, which a server may have repeated."""

@@ -27,6 +27,7 @@ _PROGRESS = {
     "first-byte": "connected, but no response yet",
     "idle": "{:,} bytes of the response received",
     "retry": "waiting to retry",
+    "decode": "decoding the response",
     "error-body": "only the status of the response received",
 }
 
@@ -43,7 +44,7 @@ class Timeouts:
     ) -> None:
         limits = {"connect": connect, "first-byte": first_byte, "idle": idle, "max-time": max_time}
         self._limits = {name: None if limit is None else _seconds(limit) for name, limit in limits.items()}
-        self._limits.update({"retry": None, "error-body": ERROR_BODY_S})
+        self._limits.update({"retry": None, "decode": None, "error-body": ERROR_BODY_S})
         total = self._limits["max-time"]
         self._end = None if total is None else time.monotonic() + total
         self.received = 0  # bytes of the body

@@ -121,11 +121,12 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def replace(path: str, blocks: Iterable[bytes]) -> None:
+def replace(path: str, blocks: Iterable[bytes], keep_open: bool = False) -> int:
     """Replace the content of a file, or create it, in one durable step: a reader sees the old content or the new.
 
-    Follows symbolic links and keeps the mode. Raises OutputError; the old content is then unchanged. Signals that would
-    end the process are delayed until the temporary file is gone.
+    Follows symbolic links and keeps the mode. With `keep_open`, return a descriptor of the new file to read and append,
+    locked as by `locked`; otherwise -1. Raises OutputError; the old content is then unchanged. Signals that would end
+    the process are delayed until the temporary file is gone.
     """
     path = os.path.realpath(path)
     try:
@@ -140,6 +141,7 @@ def replace(path: str, blocks: Iterable[bytes]) -> None:
                     if signal.sigpending() & delayed:
                         raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
                 os.fsync(fd)
+                kept = os.dup(fd) if keep_open else -1
                 os.rename(new, path)
             except BaseException:
                 os.unlink(new)
@@ -147,6 +149,7 @@ def replace(path: str, blocks: Iterable[bytes]) -> None:
             finally:
                 os.close(fd)
         sync_folder(path)
+        return kept
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: {reason(error)}") from None
 
@@ -173,7 +176,7 @@ def _create_temporary(path: str, mode: int) -> tuple[int, str]:
     """Create a file beside `path`, locked so that `remove_unfinished` of another process leaves it alone."""
     while True:
         new = f"{path}.{os.urandom(4).hex()}.new"
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        fd = os.open(new, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with contextlib.suppress(OSError):  # without locks nothing is removed either
             fcntl.flock(fd, fcntl.LOCK_EX)
         if os.fstat(fd).st_nlink:

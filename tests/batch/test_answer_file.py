@@ -1,7 +1,8 @@
-"""The file of the answers: what is in it, what is repaired, and that nobody else has it."""
+"""The file of answers: what is in it, what is repaired, and that nothing else is written or lost."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -10,9 +11,20 @@ from typing import Any
 
 import pytest
 
+from ostream.batch import answer_file
 from ostream.batch.answer_file import StdoutSink, open_answers
-from ostream.batch.resume_index import BUCKETS, ENTRY, ResumeIndex
-from ostream.errors import OstreamError, OutputError, RequestError
+from ostream.batch.resume_index import (
+    BUCKETS,
+    CHANGED,
+    CONFLICT,
+    ENTRY,
+    FAILED_BEFORE,
+    NEW,
+    REPEATED,
+    SAME,
+    ResumeIndex,
+)
+from ostream.errors import InputError, OstreamError, OutputError, RequestError
 from ostream.system.files import locked
 from ostream.system.output import Output
 from tests.process import small_files
@@ -30,78 +42,79 @@ def failure(id: Any) -> bytes:
     return b'{"error":"boom","exit_status":1,"id":%b}\n' % json.dumps(id).encode()
 
 
-def test_an_id_is_new_once() -> None:
-    known = ResumeIndex()
-    assert known.add(b'"a"', sha("1"))
-    assert known.add(b'"b"', sha("1"))
-    assert not known.add(b'"a"', sha("1"))
-    with pytest.raises(ValueError, match="another body"):
-        known.add(b'"a"', sha("2"))
-    assert known.count == 2
+def test_index_tells_what_is_known_of_a_row() -> None:
+    index = ResumeIndex()
+    assert index.load(b'"a"', sha("1"))
+    assert not index.load(b'"a"', sha("2"))
+    index.load_failure(b'"f"')
+    index.load_failure(b'"a"')
+    index.load_failure(b'"g"')
+    assert index.load(b'"g"', sha("1"))
+    assert (index.answered, index.failed, index.unseen) == (2, 1, 2)
+    assert index.look_up(b'"a"', sha("1"), 0) == (SAME, 0)
+    assert index.look_up(b'"a"', sha("1"), 7) == (REPEATED, 0)
+    assert index.look_up(b'"a"', sha("2"), 8) == (CONFLICT, 0)
+    assert index.look_up(b'"g"', sha("2"), 3) == (CHANGED, 0)
+    assert index.look_up(b'"f"', sha("2"), 4) == (FAILED_BEFORE, 0)
+    assert index.look_up(b'"n"', sha("1"), 5) == (NEW, 0)
+    assert index.look_up(b'"n"', sha("2"), 6) == (CONFLICT, 5)
+    assert index.unseen == 0
 
 
-def test_many_ids_are_told_apart_and_take_16_bytes_each() -> None:
-    known = ResumeIndex()
+def test_many_ids_take_20_bytes_each() -> None:
+    index = ResumeIndex()
     count = 300_000
     body = sha("")
-    assert all(known.add(b"%d" % number, body) for number in range(count))
-    assert not any(known.add(b"%d" % number, body) for number in range(0, count, 7))
-    assert known.count == count
-    sizes = [len(bucket) for bucket in known._buckets]
+    assert all(index.load(b"%d" % number, body) for number in range(count))
+    assert not any(index.load(b"%d" % number, body) for number in range(0, count, 7))
+    sizes = [len(bucket) for bucket in index._buckets]
     assert sum(sizes) == ENTRY * count
-    # No bucket is so much larger than the others that looking into it would be slow.
+    # No bucket is so much larger than the others that searching it would be slow.
     assert max(sizes) < 4 * ENTRY * count / BUCKETS
 
 
-def test_a_hash_is_not_found_across_two_entries() -> None:
-    """Bytes that look like an id but stand elsewhere are none."""
-    known = ResumeIndex()
+def test_hash_is_not_found_across_two_entries() -> None:
+    index = ResumeIndex()
     key = b'"a"'
     digest = hashlib.sha256(key).digest()
     bucket = int.from_bytes(digest[:2], "big") % BUCKETS
-    known._buckets[bucket] = bytes(4) + digest[2:10] + bytes(4)
-    assert known.add(key, sha(""))
-    assert not known.add(key, sha(""))
-    known._buckets[bucket] = bytes(4) + digest[2:10] + bytes(4) + digest[2:10] + bytes.fromhex(sha("x")[:16])
-    assert not known.add(key, sha("x"))
+    index._buckets[bucket] = bytearray(4) + digest[2:10] + bytes(8)
+    assert index.load(key, sha(""))
+    assert not index.load(key, sha(""))
 
 
 A, B, C = answer("a"), answer("b"), answer(3)
-# before, after, ids that are known, how many lines were dropped
-FILES: dict[str, tuple[bytes, bytes, list[str], int]] = {
+RECORD = b'{"id":"batch_req_1","custom_id":"a","error":null,"body_sha256":"%b"}\n' % sha("").encode()
+# before, after, answered ids, lines that were dropped
+FILES: dict[str, tuple[bytes, bytes, list[bytes], int]] = {
     "empty": (b"", b"", [], 0),
-    "whole": (A + B + C, A + B + C, ["a", "b", "3"], 0),
-    "no last newline": (A + B[:-1], A + B, ["a", "b"], 0),
-    "only a line without a newline": (A[:-1], A, ["a"], 0),
-    **{f"torn after {n}": (A + B[:n], A, ["a"], 0) for n in (1, 2, 30, len(B) - 2)},
-    "torn from the start": (b'{"done', b"", [], 0),
-    "failures": (failure("x") + A + failure("y") + B, A + B, ["a", "b"], 2),
-    "a failure and a torn line": (A + failure("x") + B[:9], A, ["a"], 1),
-    "a failure without a newline": (A + failure("x")[:-1], A, ["a"], 1),
-    "a failure of an input": (b'{"error":"x: No such file","exit_status":2}\n' + A, A, ["a"], 1),
-    "twice the same": (A + B + A, A + B, ["a", "b"], 1),
-    "blank lines": (A + b"\n" + B, A + B, ["a", "b"], 1),
-    "a hole that a crash left": (A + bytes(20) + B + C, A + C, ["a", "3"], 1),
-    "a hole at the end": (A + bytes(4096), A, ["a"], 1),
-    "a record of OpenAI's": (
-        b'{"id":"batch_req_1","custom_id":"a","error":null,"body_sha256":"%b"}\n' % sha("").encode(),
-        b'{"id":"batch_req_1","custom_id":"a","error":null,"body_sha256":"%b"}\n' % sha("").encode(),
-        ["a"],
-        0,
-    ),
+    "complete": (A + B + C, A + B + C, [b'"a"', b'"b"', b"3"], 0),
+    "no last newline": (A + B[:-1], A + B, [b'"a"', b'"b"'], 0),
+    "one line without a newline": (A[:-1], A, [b'"a"'], 0),
+    **{f"torn after {n}": (A + B[:n], A, [b'"a"'], 0) for n in (1, 2, 30, len(B) - 2)},
+    "torn from the start": (b'{"model":"m","created_at":"2', b"", [], 0),
+    "failures": (failure("x") + A + failure("y") + B, A + B, [b'"a"', b'"b"'], 2),
+    "failures at the end": (A + failure("x") + failure("y"), A, [b'"a"'], 2),
+    "a failure and a torn line": (A + failure("x") + B[:9], A, [b'"a"'], 1),
+    "a failure without a newline": (A + failure("x")[:-1], A, [b'"a"'], 1),
+    "a failure of an input": (b'{"error":"x: No such file","exit_status":2}\n' + A, A, [b'"a"'], 1),
+    "twice the same": (A + B + A, A + B, [b'"a"', b'"b"'], 1),
+    "blank lines": (A + b"\n" + B, A + B, [b'"a"', b'"b"'], 1),
+    "a hole that a crash left": (A + bytes(20) + B + C, A + C, [b'"a"', b"3"], 1),
+    "a hole at the end": (A + bytes(4096), A, [b'"a"'], 1),
+    "a record of OpenAI's": (RECORD, RECORD, [b'"a"'], 0),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_is_read_and_repaired(name: str, tmp_path: Path) -> None:
+def test_file_is_read_and_repaired(name: str, tmp_path: Path) -> None:
     before, after, ids, dropped = FILES[name]
     path = tmp_path / "answers"
     path.write_bytes(before)
-    seen: list[str] = []
-    with open_answers(str(path), True, [], lambda line: seen.append(str(line.get("custom_id", line["id"])))) as answers:
+    with open_answers(str(path), True, []) as answers:
         assert path.read_bytes() == after
-        assert answers.known
-        assert (seen, answers.known.count, answers.dropped) == (ids, len(ids), dropped)
+        assert (answers.index.answered, answers.dropped) == (len(ids), dropped)
+        assert all(answers.index.look_up(id, sha(""), 0)[0] == SAME for id in ids)
         answers.write(answer("new"))
         answers.sync()
         answers.sync()
@@ -109,46 +122,69 @@ def test_a_file_is_read_and_repaired(name: str, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["answers"]
 
 
-NOT_OURS = {
-    "text": b"hello\n",
-    "a request": b'{"id":"a","prompt":"hi"}\n',
-    "a request without a newline": b'{"id":"a","prompt":"hi"}',
-    "a document": b'{\n "a": 1\n}\n',
-    "an array": b"[]",
-    "something behind the answers": A + b"hello",
-    "one id, two bodies": A + answer("a", "other"),
-}
-
-
-@pytest.mark.parametrize("name", NOT_OURS)
-def test_a_file_that_batch_did_not_write_is_left_as_it_is(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", FILES)
+def test_dry_run_changes_nothing(name: str, tmp_path: Path) -> None:
+    before, _, ids, _ = FILES[name]
     path = tmp_path / "answers"
-    path.write_bytes(NOT_OURS[name])
-    with pytest.raises(RequestError, match=rf"answers:{NOT_OURS[name].startswith(A) + 1}: "), open_answers(
-        str(path), True, []
-    ):
-        pass
-    assert path.read_bytes() == NOT_OURS[name]
+    path.write_bytes(before)
+    with locked(str(path), os.O_RDWR), open_answers(str(path), True, [], dry_run=True) as answers:
+        assert answers.index.answered == len(ids)
+        answers.rewrite({b'"a"': True}, {})
+    assert path.read_bytes() == before
+    with open_answers(str(tmp_path / "none"), False, [], dry_run=True) as answers:
+        assert answers.index.answered == 0
     assert os.listdir(tmp_path) == ["answers"]
 
 
-def test_a_file_is_made(tmp_path: Path) -> None:
-    for resume in (False, True):
-        with open_answers(str(tmp_path / str(resume)), resume, []) as answers:
-            answers.write(A)
-        assert (tmp_path / str(resume)).read_bytes() == A
+def test_foreign_tail_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "answers"
+    for tail in (b"{{ mustache }}", b'{"id":"z","prompt":"half'):
+        path.write_bytes(A + tail)
+        with open_answers(str(path), True, []):
+            pass
+        assert path.read_bytes() == A
+    assert (tmp_path / "answers.torn").read_bytes() == b'{{ mustache }}\n{"id":"z","prompt":"half\n'
 
 
-def test_answers_that_are_there_are_not_lost_by_mistake(tmp_path: Path) -> None:
+FOREIGN = {
+    "text": b"hello\n",
+    "a template": b"{{ mustache }}",
+    "a request": b'{"id":"a","prompt":"hi"}\n',
+    "a request without a newline": b'{"id":"a","prompt":"hi"}',
+    "a torn request": b'{"model":"m","messages":[{"role"',
+    "a document": b'{\n "a": 1\n}\n',
+    "an array": b"[]",
+    "a log of errors": b'{"error":"disk","time":"now"}\n',
+    "something after the answers": A + b"hello",
+    "a deeply nested id": b'{"id":' + b"[" * 980 + b"]" * 980 + b',"body_sha256":"' + b"0" * 64 + b'"}\n',
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_file_that_batch_did_not_write_is_refused_unchanged(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "answers"
+    path.write_bytes(FOREIGN[name])
+    with pytest.raises(RequestError, match=rf"answers:{FOREIGN[name].startswith(A) + 1}: "), open_answers(
+        str(path), True, []
+    ):
+        pass
+    assert path.read_bytes() == FOREIGN[name]
+    assert os.listdir(tmp_path) == ["answers"]
+
+
+def test_existing_answers_need_resume(tmp_path: Path) -> None:
     path = tmp_path / "answers"
     path.write_bytes(A)
-    with pytest.raises(RequestError, match="not empty") as caught, open_answers(str(path), False, []):
-        pass
-    assert "--resume" in caught.value.advice
+    for dry_run in (False, True):
+        with pytest.raises(RequestError, match="already exists") as caught, open_answers(
+            str(path), False, [], dry_run=dry_run
+        ):
+            pass
+        assert "--resume" in caught.value.advice
     assert path.read_bytes() == A
 
 
-def test_the_file_of_the_answers_is_no_input(tmp_path: Path) -> None:
+def test_file_of_answers_is_no_input(tmp_path: Path) -> None:
     path = tmp_path / "answers"
     path.write_bytes(b"")
     with pytest.raises(RequestError, match="also an input"), open_answers(str(path), True, ["-", str(path)]):
@@ -157,54 +193,89 @@ def test_the_file_of_the_answers_is_no_input(tmp_path: Path) -> None:
 
 CANNOT: dict[str, tuple[str, type[OstreamError], str]] = {
     "no such folder": ("none/answers", OutputError, "none/answers: No such file"),
-    "a folder": ("folder", OutputError, "folder: Is a directory"),
-    "a FIFO": ("fifo", RequestError, "fifo: not a regular file"),
-    "a file beside its lock": ("Cargo", RequestError, "Cargo.lock: is no lock of ours; it holds something"),
+    "a folder": ("folder", InputError, "folder: Is a directory"),
+    "a FIFO": ("fifo", InputError, "fifo: not a regular file"),
 }
 
 
 @pytest.mark.parametrize("name", CANNOT)
-def test_a_file_that_cannot_be_one(name: str, tmp_path: Path) -> None:
-    path, kind, words = CANNOT[name]
+def test_only_a_regular_file_holds_answers(name: str, tmp_path: Path) -> None:
+    path, kind, text = CANNOT[name]
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "Cargo.lock").write_text("mine")
-    with pytest.raises(kind, match=words), open_answers(f"{tmp_path}/{path}", True, []):
+    with pytest.raises(kind, match=text), open_answers(f"{tmp_path}/{path}", True, []):
         pass
-    assert sorted(os.listdir(tmp_path)) == ["Cargo.lock", "fifo", "folder"]
+    assert sorted(os.listdir(tmp_path)) == ["fifo", "folder"]
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
-def test_standard_output_is_no_file_of_its_own(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_output_is_no_file_of_answers(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RequestError, match=f"{name}: not a regular file") as caught, open_answers(name, True, []):
         pass
-    assert caught.value.advice == "without -o, the answers go to standard output"
+    assert caught.value.advice == "without -o, answers go to standard output"
     assert os.listdir(tmp_path) == []
 
 
-def test_a_second_run_is_kept_out(tmp_path: Path) -> None:
-    path = str(tmp_path / "answers")
+def test_second_writer_is_refused_under_any_name(tmp_path: Path) -> None:
+    path = tmp_path / "answers"
+    path.write_bytes(failure("x") + A)
     (tmp_path / "link").symlink_to("answers")
-    with open_answers(path, True, []):
-        for name in (path, str(tmp_path / "link")):
-            with pytest.raises(RequestError, match=f"{name}: another run is writing it"), open_answers(name, True, []):
+    with open_answers(str(path), True, []):  # the file was replaced, to drop a failure: the lock goes with it
+        os.link(path, tmp_path / "hard link")
+        for name in ("answers", "link", "hard link"):
+            with pytest.raises(RequestError, match=f"{name}: another run is writing it"), open_answers(
+                f"{tmp_path}/{name}", True, []
+            ):
                 pass
-        assert os.path.exists(f"{path}.lock")
-    with locked(f"{path}.lock", os.O_RDWR | os.O_CREAT), pytest.raises(RequestError), open_answers(path, True, []):
+    with open_answers(str(path), True, []):
         pass
-    with open_answers(path, True, []):  # a lock file that a killed run left is none
-        os.unlink(f"{path}.lock")  # and who takes one that is held for that breaks nothing
 
 
-def test_what_a_killed_compaction_left_goes_away(tmp_path: Path) -> None:
+def test_what_a_killed_replacement_left_is_removed(tmp_path: Path) -> None:
     (tmp_path / "answers").write_bytes(A)
     (tmp_path / "answers.0a1b2c3d.new").write_bytes(A)
     with open_answers(str(tmp_path / "answers"), True, []):
-        assert sorted(os.listdir(tmp_path)) == ["answers", "answers.lock"]
+        assert os.listdir(tmp_path) == ["answers"]
 
 
-def test_an_answer_that_does_not_fit_is_not_added_at_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("replaced", [False, True])
+def test_file_that_is_removed_or_replaced_is_an_error(replaced: bool, tmp_path: Path) -> None:
+    path = tmp_path / "answers"
+    with pytest.raises(OutputError, match="was replaced" if replaced else "was removed"), open_answers(
+        str(path), True, []
+    ) as answers:
+        path.unlink()
+        if replaced:
+            path.write_bytes(b"")
+        answers.sync()
+
+
+def test_rewriting_moves_and_renumbers_earlier_answers_only(tmp_path: Path) -> None:
+    path = tmp_path / "answers"
+    path.write_bytes(answer(0) + answer(1) + answer(2) + answer("x"))
+    with open_answers(str(path), True, []) as answers:
+        answers.write(answer(1, "new"))
+        assert list(answers.positions(1)) == [(1, sha("")), (2, sha(""))]
+        answers.rewrite({b"1": True, b'"x"': True}, {b"2": 1, b"0": 7})
+        assert (tmp_path / "answers.replaced").read_bytes() == answer(1) + answer("x")
+        assert answers.moved == 2
+        assert path.read_bytes() == answer(7) + answer(1) + answer(1, "new")
+        answers.write(answer(9))
+    assert path.read_bytes().endswith(answer(9))
+
+
+def test_answer_is_set_aside_once(tmp_path: Path) -> None:
+    """As after a kill between the copy to FILE.replaced and its removal from FILE."""
+    path = tmp_path / "answers"
+    (tmp_path / "answers.replaced").write_bytes(A)
+    path.write_bytes(A + B)
+    with open_answers(str(path), True, []) as answers:
+        answers.rewrite({b'"a"': True, b'"b"': True}, {})
+    assert (tmp_path / "answers.replaced").read_bytes() == A + B
+
+
+def test_answer_that_does_not_fit_is_not_added_at_all(tmp_path: Path) -> None:
     with small_files(300):
         path = tmp_path / "answers"
         with pytest.raises(OutputError, match="answers: File too large"), open_answers(str(path), True, []) as answers:
@@ -216,7 +287,7 @@ def test_an_answer_that_does_not_fit_is_not_added_at_all(tmp_path: Path) -> None
         assert path.read_bytes() == A + A
 
 
-def test_a_newline_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
+def test_newline_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
     with small_files(300):
         path = tmp_path / "answers"
         line = b'{"x":"%b",' % (b"x" * (300 - len(A) - 6)) + A[1:-1]
@@ -227,27 +298,44 @@ def test_a_newline_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
         assert path.read_bytes() == line
 
 
-def test_standard_output_is_made_durable_where_that_means_something(tmp_path: Path) -> None:
+def test_copy_that_does_not_fit_names_the_space_it_needs(tmp_path: Path) -> None:
+    path = tmp_path / "answers"
+    path.write_bytes(failure("x") + A * 4)
+    size = path.stat().st_size
+    with small_files(50), pytest.raises(
+        OutputError, match=f"File too large: removing lines from this file needs {size}"
+    ), open_answers(str(path), True, []):
+        pass
+    assert os.listdir(tmp_path) == ["answers"]
+    path.write_bytes(A + b'{"foreign":' * 9)
+    with small_files(50), pytest.raises(OutputError, match=r"answers\.torn: File too large"), open_answers(
+        str(path), True, []
+    ):
+        pass
+    assert path.read_bytes().startswith(A + b'{"foreign":')
+
+
+def test_standard_output_is_synced_where_that_means_something(tmp_path: Path) -> None:
     with open(tmp_path / "out", "wb") as file:
-        lines = StdoutSink(Output(file.fileno(), "out"))
-        lines.write(A)
-        lines.sync()
+        sink = StdoutSink(Output(file.fileno(), "out"))
+        sink.write(A)
+        sink.sync()
     assert (tmp_path / "out").read_bytes() == A
     reader, writer = os.pipe()
-    lines = StdoutSink(Output(writer, "out"))
-    lines.write(A)
-    lines.sync()
+    sink = StdoutSink(Output(writer, "out"))
+    sink.write(A)
+    sink.sync()
     assert os.read(reader, 1000) == A
     for fd in (reader, writer):
         os.close(fd)
 
 
-def test_a_disk_that_fails_to_keep_what_it_took_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_that_fails_to_sync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fsync(fd: int) -> None:
-        raise OSError(5, os.strerror(5))
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with pytest.raises(OutputError, match="answers: Input/output error"), open_answers(
         str(tmp_path / "answers"), True, []
     ) as answers:
         answers.write(A)
-        monkeypatch.setattr(os, "fsync", fsync)  # no such disk is at hand
+        monkeypatch.setattr(answer_file.os, "fsync", fsync)

@@ -1,4 +1,4 @@
-"""Threads that do jobs: how many at a time, in which order, and how they stop."""
+"""The pool of threads: how many jobs at a time, in which order, and how it stops."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any, Iterator
 
 import pytest
 
-from ostream.batch.pool import NEWS_S, WINDOW, Pool, SharedBackoff
-from ostream.errors import RequestError, StreamTimeout
-from ostream.net.timeouts import Timeouts
+from ostream.batch.pool import WINDOW, Pool
+from ostream.errors import RequestError
 from ostream.system.polling import ReaderGone
 
 
@@ -20,43 +19,43 @@ def nothing() -> None:
 
 @pytest.mark.parametrize("in_order", [False, True])
 @pytest.mark.parametrize("threads", [1, 3, 50])
-def test_every_job_is_done_once(threads: int, in_order: bool) -> None:
+def test_every_job_is_processed_once(threads: int, in_order: bool) -> None:
     done: list[int] = []
     Pool(iter(range(500)), lambda job: job * 2, done.append, threads, in_order).run(nothing)
     assert (done if in_order else sorted(done)) == list(range(0, 1000, 2))
 
 
 @pytest.mark.parametrize("in_order", [False, True])
-def test_no_job_no_work(in_order: bool) -> None:
+def test_without_jobs_nothing_is_processed(in_order: bool) -> None:
     Pool(iter(()), pytest.fail, pytest.fail, 4, in_order).run(nothing)
 
 
-def test_so_many_at_a_time() -> None:
-    """All threads are at work at once: each waits for the others."""
+def test_all_threads_work_at_the_same_time() -> None:
+    """Each waits for the others."""
     together = threading.Barrier(5)
     Pool(iter(range(20)), lambda job: together.wait(30), lambda result: None, 5).run(nothing)
 
 
-def test_jobs_are_read_as_they_are_needed() -> None:
+def test_jobs_are_read_when_a_thread_is_free() -> None:
     read: list[int] = []
-    handed_over: list[int] = []
+    written: list[int] = []
 
     def jobs() -> Iterator[int]:
         for number in range(100):
             read.append(number)
-            assert number - len(handed_over) <= 3  # each thread has one, or waits for one
+            assert number - len(written) <= 3  # each thread has one, or waits for one
             yield number
 
-    Pool(jobs(), lambda job: job, handed_over.append, 3).run(nothing)
+    Pool(jobs(), lambda job: job, written.append, 3).run(nothing)
     assert len(read) == 100
 
 
-def test_with_the_order_kept_only_so_many_wait_for_the_oldest() -> None:
+def test_with_the_order_kept_results_wait_in_a_window() -> None:
     """The first job ends when all that may be begun before it are done."""
     begun: list[int] = []
     full = threading.Event()
 
-    def do(job: int) -> int:
+    def process(job: int) -> int:
         begun.append(job)
         if len(begun) == WINDOW * 2:
             full.set()
@@ -67,39 +66,39 @@ def test_with_the_order_kept_only_so_many_wait_for_the_oldest() -> None:
         return job
 
     done: list[int] = []
-    Pool(iter(range(20)), do, done.append, 2, in_order=True).run(nothing)
+    Pool(iter(range(20)), process, done.append, 2, in_order=True).run(nothing)
     assert done == list(range(20))
 
 
-def test_results_are_handed_over_one_at_a_time() -> None:
-    at_work: list[int] = []
+def test_results_are_written_one_at_a_time() -> None:
+    writing: list[int] = []
 
-    def hand_over(result: int) -> None:
-        at_work.append(result)
+    def write(result: int) -> None:
+        writing.append(result)
         time.sleep(0.001)
-        assert at_work == [result]
-        at_work.clear()
+        assert writing == [result]
+        writing.clear()
 
-    Pool(iter(range(50)), lambda job: job, hand_over, 10).run(nothing)
+    Pool(iter(range(50)), lambda job: job, write, 10).run(nothing)
 
 
 @pytest.mark.parametrize("in_order", [False, True])
-def test_after_a_stop_what_runs_is_finished_and_nothing_begun(in_order: bool) -> None:
+def test_stop_finishes_running_jobs_and_starts_none(in_order: bool) -> None:
     done: list[int] = []
     both = threading.Barrier(2)
 
-    def do(job: int) -> int:
+    def process(job: int) -> int:
         both.wait(30)
         pool.stop()
         return job
 
-    pool = Pool(iter(range(100)), do, done.append, 2, in_order)
+    pool = Pool(iter(range(100)), process, done.append, 2, in_order)
     pool.run(nothing)
     assert sorted(done) == [0, 1]
     assert pool.running == 0
 
 
-def test_a_stop_does_not_wait_for_the_input() -> None:
+def test_stop_does_not_wait_for_input() -> None:
     never = threading.Event()
 
     def jobs() -> Iterator[int]:
@@ -117,13 +116,13 @@ def test_a_stop_does_not_wait_for_the_input() -> None:
     never.set()
 
 
-def test_a_stop_ends_the_wait_for_the_oldest() -> None:
+def test_stop_ends_the_wait_for_the_window() -> None:
     """The window is full, its oldest job runs, and a thread waits to begin the next."""
     begun: list[int] = []
     done: list[int] = []
     go = threading.Event()
 
-    def do(job: int) -> int:
+    def process(job: int) -> int:
         begun.append(job)
         if job == 0:
             assert go.wait(30)
@@ -134,14 +133,14 @@ def test_a_stop_ends_the_wait_for_the_oldest() -> None:
             pool.stop()
             go.set()
 
-    pool = Pool(iter(range(100)), do, done.append, 2, in_order=True)
+    pool = Pool(iter(range(100)), process, done.append, 2, in_order=True)
     pool.run(tick)
     assert done == list(range(WINDOW * 2))
 
 
 @pytest.mark.parametrize("error", [ReaderGone(), ZeroDivisionError(), RequestError("no")])
-@pytest.mark.parametrize("where", ["do", "hand over"])
-def test_an_error_of_the_work_ends_it_at_once(where: str, error: Exception) -> None:
+@pytest.mark.parametrize("where", ["process", "write"])
+def test_error_in_processing_or_writing_ends_the_run_at_once(where: str, error: Exception) -> None:
     never = threading.Event()
 
     def fail(job: int) -> int:
@@ -154,33 +153,33 @@ def test_an_error_of_the_work_ends_it_at_once(where: str, error: Exception) -> N
     def same(job: int) -> int:
         return job
 
-    do, hand_over = (fail, lambda result: None) if where == "do" else (same, fail)
+    process, write = (fail, lambda result: None) if where == "process" else (same, fail)
     with pytest.raises(type(error)):
-        Pool(iter(range(100)), do, hand_over, 4).run(nothing)
+        Pool(iter(range(100)), process, write, 4).run(nothing)
     never.set()
 
 
-def test_after_an_error_nothing_more_is_handed_over() -> None:
-    handed_over: list[int] = []
+def test_after_an_error_nothing_is_written() -> None:
+    written: list[int] = []
     all_done = threading.Barrier(4)
 
-    def do(job: int) -> int:
+    def process(job: int) -> int:
         all_done.wait(30)
         return job
 
-    def hand_over(result: int) -> None:
-        handed_over.append(result)
+    def write(result: int) -> None:
+        written.append(result)
         raise ZeroDivisionError
 
-    pool = Pool(iter(range(4)), do, hand_over, 4)
+    pool = Pool(iter(range(4)), process, write, 4)
     with pytest.raises(ZeroDivisionError):
         pool.run(nothing)
     while pool._alive:
         time.sleep(0.01)
-    assert len(handed_over) == 1
+    assert len(written) == 1
 
 
-def test_an_error_of_the_jobs_ends_it_when_what_runs_is_done() -> None:
+def test_error_of_the_input_is_raised_when_running_jobs_are_done() -> None:
     done: list[int] = []
     asked = threading.Event()
 
@@ -189,16 +188,16 @@ def test_an_error_of_the_jobs_ends_it_when_what_runs_is_done() -> None:
         asked.set()
         raise RequestError("no")
 
-    def do(job: int) -> int:
+    def process(job: int) -> int:
         assert asked.wait(30)
         return job
 
     with pytest.raises(RequestError, match="no"):
-        Pool(jobs(), do, done.append, 2).run(nothing)
+        Pool(jobs(), process, done.append, 2).run(nothing)
     assert done == [1]
 
 
-def test_a_bug_in_the_jobs_is_raised() -> None:
+def test_bug_in_the_input_is_raised() -> None:
     def jobs() -> Iterator[int]:
         yield 1
         raise ZeroDivisionError
@@ -207,7 +206,7 @@ def test_a_bug_in_the_jobs_is_raised() -> None:
         Pool(jobs(), lambda job: job, lambda result: None, 2).run(nothing)
 
 
-def test_somebody_looks_after_the_rest_meanwhile() -> None:
+def test_tick_is_called_in_the_main_thread() -> None:
     ticks: list[Any] = []
     enough = threading.Event()
 
@@ -219,61 +218,79 @@ def test_somebody_looks_after_the_rest_meanwhile() -> None:
     assert ticks[0] is threading.main_thread()
 
 
-def test_one_who_must_wait_holds_all() -> None:
-    hold = SharedBackoff(None)
-    begin = time.monotonic()
-    hold.wait(Timeouts())  # nobody has been told to wait
-    hold.extend(0.6)
-    hold.extend(0.1)  # the longer pause counts
-    hold.wait(Timeouts())
-    assert time.monotonic() - begin >= 0.6
+@pytest.mark.parametrize("in_order", [False, True])
+def test_job_without_a_result_is_not_written(in_order: bool) -> None:
+    written: list[int] = []
+    Pool(iter(range(20)), lambda job: job if job % 2 else None, written.append, 3, in_order).run(nothing)
+    assert sorted(written) == list(range(1, 20, 2))
 
 
-def test_that_all_wait_is_news_once() -> None:
-    hold = SharedBackoff(None)
-    assert hold.extend(60)
-    assert not hold.extend(60)
-    assert not hold.extend(0.1)
-    assert hold.extend(60 + 2 * NEWS_S)
-    assert not hold.extend(60)
+@pytest.mark.parametrize(("startable", "expected"), [(3, 3), (0, 1)])
+def test_fewer_threads_do_all_the_work(startable: int, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+    notes: list[tuple[int, str]] = []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == startable:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    written: list[int] = []
+    Pool(
+        *(iter(range(50)), lambda job: job, written.append, 8),
+        on_fewer=lambda threads, why: notes.append((threads, why)),
+    ).run(nothing)
+    assert sorted(written) == list(range(50))
+    assert notes == [(expected, "no more threads can be started")]
 
 
-def test_of_all_who_fail_at_once_one_brings_news() -> None:
-    hold = SharedBackoff(None)
-    together = threading.Barrier(16)
-    news: list[bool] = []
+def test_threads_that_finish_before_the_last_start_fails_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
 
-    def fail() -> None:
-        together.wait(30)
-        news.append(hold.extend(60))
+    def failing(thread: threading.Thread) -> None:
+        if pool._started:
+            while pool._alive == 2:
+                time.sleep(0.01)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+        while not pool._started:
+            time.sleep(0.01)
 
-    threads = [threading.Thread(target=fail) for _ in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert sum(news) == 1
-
-
-def test_that_they_wait_again_is_news_again() -> None:
-    hold = SharedBackoff(None)
-    hold.extend(0.01)
-    hold.wait(Timeouts())
-    assert hold.extend(0.01)
+    monkeypatch.setattr(threading.Thread, "start", failing)
+    pool = Pool(iter([1]), lambda job: job, lambda result: None, 2)
+    pool.run(nothing)
+    assert not pool._alive
 
 
-def test_a_hold_keeps_to_the_clocks() -> None:
-    hold = SharedBackoff(None)
-    hold.extend(600)
-    with pytest.raises(StreamTimeout, match="max-time"):
-        hold.wait(Timeouts(max_time=0.1))
+@pytest.mark.parametrize("in_order", [False, True])
+def test_out_of_memory_means_fewer_jobs_and_none_lost(in_order: bool) -> None:
+    notes: list[tuple[int, str]] = []
+    written: list[int] = []
+    together = threading.Barrier(4)
+    failed: list[int] = []
+
+    def process(job: int) -> int:
+        if job < 4:
+            if job not in failed:
+                together.wait(30)
+            if job < 3 and job not in failed:
+                failed.append(job)
+                raise MemoryError
+            while len(notes) < 3:
+                time.sleep(0.01)
+        return job
+
+    Pool(iter(range(20)), process, written.append, 4, in_order, lambda *note: notes.append(note)).run(nothing)
+    assert sorted(written) == list(range(20))
+    assert sorted(notes) == [(1, "out of memory"), (2, "out of memory"), (3, "out of memory")]
 
 
-def test_a_hold_ends_when_nobody_needs_it() -> None:
-    hold = SharedBackoff(None)
-    hold.extend(600)
-    thread = threading.Thread(target=hold.wait, args=(Timeouts(),))
-    thread.start()
-    hold.over = True
-    thread.join(30)
-    assert not thread.is_alive()
+def test_out_of_memory_in_the_last_thread_ends_the_run() -> None:
+    def process(job: int) -> int:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        Pool(iter(range(3)), process, lambda result: None, 2).run(nothing)

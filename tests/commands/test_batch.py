@@ -1,4 +1,4 @@
-"""batch: requests in, answers out."""
+"""batch: what is sent and what is written, without a file of answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, Callable
 
 import pytest
 
-from ostream.batch import runner as work
+from ostream.batch import inputs, sender
+from ostream.protocol.canonical import canonical_body
 from ostream.recording.http_server import RequestHandler
 from tests.process import call, run, sh, start
 from tests.server import body_of, send_lines, serve
@@ -19,7 +20,7 @@ JSON = "application/json; charset=utf-8"
 
 
 def reply(exchange: RequestHandler) -> None:
-    """Answer with what was asked; `fail` asks for a failure, and others for something odd."""
+    """Answer with the prompt itself; the prompts "failN" and "cut" ask for HTTP status N and for an early end."""
     body = json.loads(exchange.body)
     prompt = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
     if prompt.startswith("fail"):
@@ -44,12 +45,13 @@ def asked(*requests: Any) -> bytes:
     return b"".join(json.dumps(request).encode() + b"\n" for request in requests)
 
 
-def test_each_request_is_answered_by_its_id() -> None:
+def test_answer_has_the_id_and_hash_of_its_request() -> None:
     stdin = asked("one", {"id": "b", "prompt": "two"}, {"messages": [{"role": "user", "content": "three"}]})
     with serve(reply) as server:
         done = call("batch", "-m", "m", "--host", server.url, stdin=stdin + b'\n"four"')
         bodies = {json.loads(exchange.body)["model"]: exchange.body for exchange in server.requests}  # type: ignore[attr-defined]
-        hashes = {hashlib.sha256(exchange.body).hexdigest() for exchange in server.requests}  # type: ignore[attr-defined]
+        forms = [canonical_body(json.loads(exchange.body)) for exchange in server.requests]  # type: ignore[attr-defined]
+        hashes = {hashlib.sha256(form).hexdigest() for form in forms}
         assert all(json.loads(exchange.body)["stream"] is False for exchange in server.requests)  # type: ignore[attr-defined]
     assert (done.returncode, done.stderr) == (0, b"")
     answers = {line["id"]: line for line in lines_of(done.stdout)}
@@ -61,20 +63,30 @@ def test_each_request_is_answered_by_its_id() -> None:
     assert b',"eval_duration":2000000,"id":' in done.stdout
 
 
-def test_options_of_the_request_are_those_of_send(tmp_path: Path) -> None:
+def test_request_options_are_those_of_send(tmp_path: Path) -> None:
     (tmp_path / "system").write_text("S\n")
-    options = ["-s", f"@{tmp_path}/system", "--option", "seed=1", "-f", "json", "--think=low", "--keep-alive", "0"]
+    options = [
+        "-s",
+        f"@{tmp_path}/system",
+        "--option",
+        "seed=1",
+        "-f",
+        '{"type":"object"}',
+        "--think=low",
+        "--keep-alive",
+        "0",
+    ]
     with serve(reply) as server:
         env = {"OLLAMA_HOST": server.url, "OLLAMA_MODEL": "e"}
-        assert call("batch", *options, stdin=b'"hi"\n', env=env).returncode == 0
+        assert call("batch", *options, stdin=b'"{}"\n', env=env).returncode == 0
         assert call("batch", "-g", "--lines", "--header", "X-Mine: 1", stdin=b"hi\n", env=env).returncode == 0
         first, second = server.requests  # type: ignore[attr-defined]
     assert json.loads(first.body) == {
-        "messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "hi"}],
+        "messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "{}"}],
         "model": "e",
         "stream": False,
         "think": "low",
-        "format": "json",
+        "format": {"type": "object"},
         "options": {"seed": 1},
         "keep_alive": 0,
     }
@@ -82,7 +94,7 @@ def test_options_of_the_request_are_those_of_send(tmp_path: Path) -> None:
     assert json.loads(second.body) == {"prompt": "hi", "model": "e", "stream": False}
 
 
-def test_a_failure_is_an_error_line_with_its_id_and_the_others_go_on() -> None:
+def test_failure_is_an_error_line_and_the_other_requests_continue() -> None:
     stdin = asked("one", {"id": "x", "prompt": "fail"}, "cut") + b"what?\n" + asked("two")
     with serve(reply) as server:
         done = call("batch", "-k", "-m", "m", "--host", server.url, stdin=stdin)
@@ -102,8 +114,8 @@ def test_a_failure_is_an_error_line_with_its_id_and_the_others_go_on() -> None:
     first, *others = done.stderr.decode().splitlines()
     assert first.startswith('batch: id "x": no such thing (status code: 404); ')
     assert others == [
-        "batch: id 2: the answer is without done: true",
-        "batch: standard input:4: not JSON: Expecting value at column 1; with --lines, each line is a prompt as it is",
+        'batch: id 2: the answer has no "done": true',
+        "batch: standard input:4: not JSON: Expecting value at column 1; with --lines, each line is a prompt",
     ]
 
 
@@ -118,23 +130,25 @@ def test_a_failure_is_an_error_line_with_its_id_and_the_others_go_on() -> None:
         (["cut", "fail500"], 1),
     ],
 )
-def test_the_status_is_the_worst_and_filters_find_it_too(prompts: list[str], status: int) -> None:
+def test_status_is_the_most_severe_and_filters_exit_with_it(prompts: list[str], status: int) -> None:
     with serve(reply) as server:
-        done = sh("batch -q -m m --retry 0 | stats", stdin=asked(*prompts), env={"OLLAMA_HOST": server.url})
-        alone = call("batch", "-m", "m", "--retry", "0", "--host", server.url, stdin=asked(*prompts))
+        done = sh(
+            "batch -q -m m --retry 0 --patience 0 | stats", stdin=asked(*prompts), env={"OLLAMA_HOST": server.url}
+        )
+        alone = call("batch", "-m", "m", "--retry", "0", "--patience", "0", "--host", server.url, stdin=asked(*prompts))
     assert (done.returncode, alone.returncode) == (status, status)
     # Who finds a failure prints it; the filter behind does not again.
     assert done.stderr.count(b"\n") == len([prompt for prompt in prompts if prompt != "hi"])
 
 
-def test_answers_keep_their_ids_in_the_filters() -> None:
+def test_filters_keep_the_ids_of_answers() -> None:
     with serve(reply) as server:
         script = "batch -k -m m | extract-content --json"
         done = sh(script, stdin=asked({"id": "a", "prompt": "A"}, "B"), env={"OLLAMA_HOST": server.url})
     assert done.stdout == b'{"id":"a","content":"A"}\n{"id":1,"content":"B"}\n'
 
 
-def test_records_of_openai_are_answered_as_records() -> None:
+def test_openai_records_are_answered_with_records() -> None:
     def record(id: str, url: str, **body: Any) -> dict[str, Any]:
         return {"custom_id": id, "method": "POST", "url": url, "body": {"model": "m", **body}}
 
@@ -160,7 +174,7 @@ def test_records_of_openai_are_answered_as_records() -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 4, 32])
-def test_so_many_requests_are_under_way_at_once(jobs: int) -> None:
+def test_jobs_is_the_number_of_requests_at_a_time(jobs: int) -> None:
     """No answer comes before that many are asked for, and never are there more."""
     together = threading.Barrier(jobs)
     running: list[int] = []
@@ -179,7 +193,7 @@ def test_so_many_requests_are_under_way_at_once(jobs: int) -> None:
 
 
 @pytest.mark.parametrize("in_order", [False, True])
-def test_answers_come_as_they_are_done_or_with_k_in_order(in_order: bool) -> None:
+def test_answers_are_written_when_complete_or_with_k_in_order(in_order: bool) -> None:
     """The first answer comes when the others are done."""
     others = threading.Semaphore(0)
 
@@ -198,7 +212,7 @@ def test_answers_come_as_they_are_done_or_with_k_in_order(in_order: bool) -> Non
     assert order == list(range(8)) if in_order else order.index(0) >= 6
 
 
-def test_an_answer_is_written_when_it_is_there_and_the_input_read_as_it_is_needed() -> None:
+def test_answer_is_written_at_once_and_input_is_read_when_needed() -> None:
     with serve(reply) as server:
         process = start("batch", "-m", "m", "--host", server.url)
         with process:
@@ -211,7 +225,7 @@ def test_an_answer_is_written_when_it_is_there_and_the_input_read_as_it_is_neede
             assert process.wait(30) == 0
 
 
-def test_several_inputs_count_their_lines_on(tmp_path: Path) -> None:
+def test_positions_continue_over_several_inputs(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"one\ntwo")
     (tmp_path / "b").write_bytes(b"three\n")
     with serve(reply) as server:
@@ -226,26 +240,26 @@ def test_several_inputs_count_their_lines_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stdin", [b"", b"\n\n"])
-def test_no_request_is_no_success(stdin: bytes) -> None:
+def test_input_without_a_request_is_a_failure(stdin: bytes) -> None:
     done = call("batch", "-m", "m", stdin=stdin)
     assert done.returncode == 3
     assert lines_of(done.stdout) == [{"error": "standard input: no request in it", "exit_status": 3}]
 
 
-def test_a_line_without_an_end_in_sight_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    split = work.split_lines
-    monkeypatch.setattr(work, "split_lines", lambda blocks: split(blocks, 100))
+def test_line_beyond_the_limit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    split = inputs.split_lines
+    monkeypatch.setattr(inputs, "split_lines", lambda blocks: split(blocks, 100))
     with serve(reply) as server:
         done = call("batch", "-k", "-m", "m", "--host", server.url, stdin=asked("hi", "x" * 200, "ho"))
     assert [line.get("id") for line in lines_of(done.stdout)] == [0, None]
     assert (done.returncode, done.stderr) == (2, b"batch: standard input: a line of more than 100 bytes\n")
 
 
-def test_an_answer_without_an_end_in_sight_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "LINE_LIMIT", 1000)
+def test_answer_beyond_the_limit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "LINE_LIMIT", 1000)
     with serve(reply) as server:
         done = call("batch", "-km", "m", "--host", server.url, stdin=asked("x" * 1000, "hi"))
-    assert [line.get("error") for line in lines_of(done.stdout)] == ["an answer of more than 1,000 bytes", None]
+    assert [line.get("error") for line in lines_of(done.stdout)] == ["the answer is longer than 1,000 bytes", None]
     assert done.returncode == 1
 
 
@@ -267,13 +281,15 @@ def broken(exchange: RequestHandler) -> None:
         (send_lines(body_of("chat-stream")), 0, None),  # a server that streams unasked
         (cut, 0, None),  # only done counts, not how a body ended
         (broken, 3, "connection lost: "),
-        (send_lines(b'{"message":{"content":"a"},'), 3, "the answer was cut"),
+        (send_lines(b'{"message":{"content":"a"},'), 3, "the answer is truncated"),
         (send_lines(b'{"error":"boom"}\n'), 1, "boom"),
         (send_lines(), 3, "the answer is empty"),
         (send_lines(b"<html>", content_type="text/html"), 1, "<html>"),
     ],
 )
-def test_only_a_whole_answer_is_one(respond: Callable[[RequestHandler], None], status: int, words: str | None) -> None:
+def test_only_a_complete_answer_is_a_success(
+    respond: Callable[[RequestHandler], None], status: int, words: str | None
+) -> None:
     with serve(respond) as server:
         done = call("batch", "-m", "m", "--host", server.url, stdin=b'"hi"\n')
     (line,) = lines_of(done.stdout)
@@ -286,12 +302,12 @@ WRONG = [
     (
         ["-o", "temperature=0"],
         (
-            "-o temperature=0: names the file of the answers; "
-            "a model option is --option temperature=0, a file of that name ./temperature=0"
+            "-o temperature=0: -o is the output file; "
+            "model options are --option temperature=0; a file of that name is ./temperature=0"
         ),
     ),
     (["-m", ""], "--model: is empty; give a model name, or leave it out to use $OLLAMA_MODEL"),
-    (["--resume"], "--resume: needs the file of the answers; add -o FILE"),
+    (["--resume"], "--resume: needs a file of answers; add -o FILE"),
     (["-j", "0"], "-j/--jobs: must be a whole number from 1 to 1,000, not '0'; see 'batch --help'"),
     (["-j", "1001"], "-j/--jobs: must be a whole number from 1 to 1,000, not '1001'; see 'batch --help'"),
     (["--think=much"], "--think=much: invalid level; choose from true, false, low, medium, high, max"),
@@ -299,26 +315,26 @@ WRONG = [
 ]
 
 
-def test_lines_that_are_json_and_json_that_is_lines_are_told() -> None:
+def test_text_and_json_that_are_mixed_up_are_reported() -> None:
     with serve(reply) as server:
         done = call("batch", "-m", "m", "--lines", "--host", server.url, stdin=asked({"prompt": "a"}, {"prompt": "b"}))
-        note = "batch: standard input:1: is JSON, and sent as text; without --lines it is a request\n"
+        note = "batch: standard input:1: is JSON, sent as text; without --lines it is a request\n"
         assert (done.returncode, done.stderr.decode()) == (0, note)
         done = call("batch", "-m", "m", "--host", server.url, stdin=b"a text\n")
-    assert (done.returncode, done.stderr.decode().endswith("; with --lines, each line is a prompt as it is\n")) == (
+    assert (done.returncode, done.stderr.decode().endswith("; with --lines, each line is a prompt\n")) == (
         2,
         True,
     )
 
 
-def test_a_damaged_request_is_not_called_a_prompt() -> None:
+def test_damaged_request_is_not_taken_for_a_prompt() -> None:
     done = call("batch", "-m", "m", "--host", "127.0.0.1:1", stdin=b'{"prompt":"a\n')
     assert done.returncode == 2
     assert b"not JSON" in done.stderr and b"--lines" not in done.stderr
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
-def test_wrong_usage(arguments: list[str], message: str) -> None:
+def test_wrong_usage_is_status_2_with_advice(arguments: list[str], message: str) -> None:
     done = call("batch", *arguments)
     assert (done.returncode, done.stderr.decode()) == (2, f"batch: {message}\n")
     assert len(lines_of(done.stdout)) == 1

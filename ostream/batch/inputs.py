@@ -1,0 +1,292 @@
+"""The rows of a batch's input, as jobs: NDJSON, lines of text, CSV, recordings, or files as prompts."""
+
+from __future__ import annotations
+
+import codecs
+import os
+
+from ostream.batch.jobs import Job, is_request_line, set_id, set_prompt, set_request
+from ostream.batch.table import Table
+from ostream.batch.template import PromptTemplate
+from ostream.errors import InputError, NotNDJSON, OstreamError, RequestError
+from ostream.protocol.canonical import row_sha256
+from ostream.protocol.ndjson import decode_line, split_lines, strict
+from ostream.protocol.request import encode_image, is_media
+from ostream.system.input import input_name, open_input, read_blocks, read_input
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable, Iterator
+
+    from ostream.batch.jobs import RequestDefaults
+
+NDJSON, LINES, CSV, FILES = "ndjson", "lines", "csv", "files"
+FILE_FIELDS = ("text", "name")
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class InputFormat:
+    """How the input is read: its `kind`, and for CSV and files the options that go with them."""
+
+    def __init__(
+        self,
+        kind: str = NDJSON,
+        prompt: str | None = None,
+        id_column: str | None = None,
+        delimiter: str | None = None,
+        encoding: str | None = None,
+    ) -> None:
+        if prompt is not None and kind not in (CSV, FILES):
+            raise RequestError("--prompt: needs --csv or --files")
+        for option, value in (("--id", id_column), ("--delimiter", delimiter), ("--encoding", encoding)):
+            if value is not None and kind != CSV:
+                raise RequestError(f"{option}: needs --csv")
+        if encoding is not None:
+            try:
+                codecs.lookup(encoding)
+            except LookupError:
+                raise RequestError(
+                    f"--encoding {encoding}: unknown", advice="for example utf-8, latin-1, cp1252"
+                ) from None
+        if delimiter is not None:
+            delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+            if len(delimiter) != 1:
+                raise RequestError("--delimiter: must be one character, or tab")
+        self.kind = kind
+        self.prompt = prompt
+        self.id_column = id_column
+        self.delimiter = delimiter
+        self.encoding = encoding
+        if kind == FILES:
+            self.template = PromptTemplate("{text}" if prompt is None else prompt, FILE_FIELDS)
+
+    @property
+    def has_positions(self) -> bool:
+        """True if the ids of all rows are their positions."""
+        return self.kind == LINES or (self.kind == CSV and self.id_column is None)
+
+
+class RequestReader:
+    """Reads the jobs of the input files, in order.
+
+    `skipped` counts the lines of recordings that are no requests. `reader_fd`, if any, is watched while waiting for
+    input: ReaderGone is raised when its reader leaves.
+    """
+
+    def __init__(
+        self,
+        files: list[str],
+        form: InputFormat,
+        defaults: RequestDefaults,
+        note: Callable[[str], None],
+        reader_fd: int | None = None,
+    ) -> None:
+        self.skipped = 0
+        self.starts: list[tuple[int, str]] = []  # for each file, the position of its first row, and its name
+        self.files = files
+        self._form = form
+        self._defaults = defaults
+        self._note = note
+        self._reader_fd = reader_fd
+        self._number = 0
+
+    def jobs(self) -> Iterator[Job | None]:
+        """Yield a job for each row, None for each line that is none; an input that can't be read is a failed job."""
+        read = {NDJSON: self._ndjson, LINES: self._text_lines, CSV: self._csv, FILES: self._file}[self._form.kind]
+        for name in self.files:
+            self.starts.append((self._number, name))
+            try:
+                yield from read(name)
+            except (InputError, NotNDJSON) as error:
+                job = Job()
+                job.failure = error
+                yield job
+
+    @property
+    def rows(self) -> int:
+        """The number of rows so far."""
+        return self._number
+
+    def where(self, name: str, row: int) -> str:
+        """Return the place of a row of a file, for messages: its line, or for CSV its row number."""
+        if self._form.kind == CSV:
+            return f"{input_name(name)}, row {row + 1}"
+        return input_name(name) if self._form.kind == FILES else f"{input_name(name)}:{row + 1}"
+
+    def _next(self, name: str, lineno: int) -> Job:
+        job = Job(self._number, f"{input_name(name)}:{lineno}" if lineno else input_name(name))
+        self._number += 1
+        return job
+
+    def _fill(self, job: Job, fill: Callable[[], None]) -> Job:
+        """Let `fill` make the job's request; what is wrong with it becomes the job's failure."""
+        try:
+            fill()
+        except OstreamError as error:
+            text = str(error)
+            prefix = "" if text.startswith(f"{job.where}: ") else f"{job.where}: "
+            job.failure = RequestError(f"{prefix}{text}", advice=error.advice)
+        return job
+
+    def _blocks(self, name: str) -> Iterator[bytes]:
+        fd = open_input(name, self._reader_fd)
+        try:
+            first = True
+            for block in read_blocks(fd, input_name(name), self._reader_fd):
+                if first and block.startswith(_UTF16_MARKS) and self._form.encoding is None:
+                    advice = f"iconv -f UTF-16 -t UTF-8 {name} | batch ..."
+                    raise InputError(
+                        f"{input_name(name)}: is UTF-16 (it begins with its byte order mark)", advice=advice
+                    )
+                first = False
+                yield block
+        finally:
+            if fd:
+                os.close(fd)
+
+    def _lines(self, name: str) -> Iterator[tuple[int, bytes]]:
+        lineno = 0
+        try:
+            for lines in split_lines(self._blocks(name)):
+                for line in lines:
+                    lineno += 1
+                    yield lineno, line
+        except NotNDJSON as error:
+            raise NotNDJSON(f"{input_name(name)}: {error}", error.line) from None
+
+    def _text_lines(self, name: str) -> Iterator[Job | None]:
+        for lineno, line in self._lines(name):
+            job = self._next(name, lineno)
+            if line.isspace():
+                yield None
+                continue
+            if job.number == 0 and line.lstrip().startswith(b'{"'):
+                self._note(f"{job.where}: is JSON, sent as text; without --lines it is a request")
+            yield self._fill(job, lambda: set_prompt(job, _text_of(line), (), self._defaults))  # noqa: B023
+
+    def _ndjson(self, name: str) -> Iterator[Job | None]:
+        is_recording: bool | None = None
+        for lineno, line in self._lines(name):
+            job = self._next(name, lineno)
+            if line.isspace():
+                yield None
+                continue
+            try:
+                request = _value(line, name)
+            except OstreamError as error:
+                if is_recording:
+                    self.skipped += 1
+                    yield None
+                    continue
+                job.failure = RequestError(f"{job.where}: {error}", advice=error.advice)
+                yield job
+                continue
+            has_request = isinstance(request, dict) and isinstance(request.get("request"), dict)
+            if is_recording is None:
+                is_recording = has_request
+            if is_recording and not is_request_line(request):
+                self.skipped += 1
+                yield None
+            else:
+                yield self._fill(job, lambda: set_request(job, request, self._defaults))  # noqa: B023
+
+    def _file(self, name: str) -> Iterator[Job]:
+        job = self._next(name, 0)
+        set_id(job, name)
+        yield self._fill(job, lambda: self._set_file(job, name))
+
+    def _set_file(self, job: Job, name: str) -> None:
+        data = read_input(name)
+        uses_text = "text" in self._form.template.fields
+        if is_media(data) and b"\0" in data:  # a text may begin as a picture does
+            if uses_text:
+                raise RequestError("is an image or sound, and has no {text}", advice="leave {text} out of --prompt")
+            set_prompt(job, self._form.template.render({"name": name}), [encode_image(data)], self._defaults)
+            return
+        if not uses_text:
+            raise RequestError("is text, which the prompt leaves out", advice="add {text} to --prompt")
+        text = _decoded(data)
+        set_prompt(job, self._form.template.render({"text": text, "name": name}), (), self._defaults)
+
+    def _csv(self, name: str) -> Iterator[Job]:
+        table = Table(
+            self._blocks(name), input_name(name), self._form.delimiter, self._form.encoding or "utf-8", self._note
+        )
+        template = self._template(name, table.columns)
+        used = template.fields
+        for lineno, cells in table.rows():
+            job = self._next(name, lineno)
+            yield self._fill(job, lambda: self._set_row(job, table.row(cells), template, used))  # noqa: B023
+
+    def _set_row(self, job: Job, row: dict[str, str], template: PromptTemplate, used: list[str]) -> None:
+        if self._form.id_column is not None:
+            id = row[self._form.id_column]
+            if not id:
+                raise RequestError(f"the id column, {self._form.id_column}, is empty")
+            set_id(job, id)
+        job.row_sha256, job.row_columns = row_sha256(row, used), used
+        set_prompt(job, template.render(row), (), self._defaults)
+
+    def _template(self, name: str, columns: list[str]) -> PromptTemplate:
+        """Return the prompt for a table with these columns. Raises RequestError when they do not fit together."""
+        where = input_name(name)
+        known = ", ".join(columns)
+        if self._form.prompt is None:
+            raise RequestError(
+                "--csv: needs a prompt", advice=f"--prompt 'Summarise: {{{columns[0]}}}'; columns: {known}"
+            )
+        template = PromptTemplate(self._form.prompt, columns)
+        if not template.fields:
+            raise RequestError("--prompt: uses no column", advice=f"write {{NAME}}; columns: {known}")
+        id_column = self._form.id_column
+        if id_column is not None and id_column not in columns:
+            raise RequestError(f"--id {id_column}: no such column in {where}", advice=f"columns: {known}")
+        for column in [*template.fields, *([] if id_column is None else [id_column])]:
+            if columns.count(column) > 1:
+                raise RequestError(f"{where}: has several columns {column}", advice="rename them")
+        return template
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start + 1}",
+            advice="convert it: iconv -f CP1252 -t UTF-8 FILE",
+        ) from None
+
+
+def _text_of(line: bytes) -> str:
+    """Return a line of a text file without its end and byte order mark."""
+    text = _decoded(line)
+    return text[: -2 if text.endswith("\r\n") else -1 if text.endswith("\n") else len(text)]
+
+
+def _value(line: bytes, name: str) -> dict[str, Any] | str:
+    text = _decoded(line).strip()
+    if text.startswith('"'):
+        try:
+            value: str = strict.decode(text)
+            return value
+        except ValueError:
+            pass  # decode_line reports what is wrong
+    try:
+        return decode_line(line) or {}
+    except NotNDJSON as error:
+        error.advice = _advice(text, name)
+        raise
+
+
+def _advice(text: str, name: str) -> str:
+    """Return what to do about a line that is not one JSON object, by its looks."""
+    file = "FILE" if name == "-" else name
+    if text.startswith("["):
+        return f"an array becomes lines with: jq -c '.[]' {file}"
+    if text in ("{", "}") or (text.startswith('{"') and text.endswith(("{", "[", ","))):
+        return f"put each object on one line: jq -c . {file}"
+    if text.startswith(("{", '"')):
+        return ""  # a damaged request is not a prompt
+    if text.count(",") >= 1 or "\t" in text or ";" in text:
+        return "a table is read with --csv --prompt '...{COLUMN}...', lines of text with --lines"
+    return "with --lines, each line is a prompt"

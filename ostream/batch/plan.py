@@ -1,0 +1,254 @@
+"""Which requests of the input are sent, and in which order, given what a file of answers has already."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from bisect import bisect_right
+
+from ostream.batch.jobs import Job, key_of
+from ostream.batch.positions import PositionMatcher
+from ostream.batch.resume_index import CHANGED, CONFLICT, FAILED_BEFORE, NEW, REPEATED, SAME
+from ostream.errors import OK, USAGE, OstreamError, RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO, Callable, Iterator, Sequence, Union
+
+    from ostream.batch.answer_file import AnswerFile, StdoutSink
+    from ostream.batch.inputs import RequestReader
+
+    AnswerSink = Union[AnswerFile, StdoutSink]
+
+# Jobs that wait for their turn are in memory up to this size, then in a temporary file.
+_SPOOL_BYTES = 16 << 20
+# Changed requests that are named; the others are counted.
+_NAMED = 5
+
+
+class Plan:
+    """Yields the jobs to send: new ones as the input is read, then those that failed before or are to be sent again.
+
+    An answered request that has changed keeps its answer; with `resend` its old answer moves to FILE.replaced and it
+    is sent again. With `has_positions` the rows' ids are their positions, and an answer follows its request. `report`
+    is called with two rows that have one id and different requests; no line is written about them to a file.
+    """
+
+    def __init__(
+        self,
+        reader: RequestReader,
+        sink: AnswerSink,
+        resend: bool,
+        has_positions: bool,
+        on_skip: Callable[[], None],
+        report: Callable[[Job, OstreamError], object],
+    ) -> None:
+        self.status = OK
+        self.requests = 0  # rows that are requests, sent or not
+        self.answered = 0
+        self.repeated = 0
+        self.failed_before = 0
+        self._changed: list[Job] = []  # the first few
+        self._changed_count = 0
+        self._gone = 0
+        self._reader = reader
+        self._sink = sink
+        self._resend = resend
+        self._has_positions = has_positions
+        self._on_skip = on_skip
+        self._report = report
+        self._later = _Spool()
+        self._matcher: PositionMatcher | None = None
+        self._is_matching = False
+        self._unanswered: set[int] = set()
+        self._obsolete: dict[bytes, bool] = {}
+        self._keeps: set[int] = set()  # changed rows that keep their answer
+
+    @property
+    def files(self) -> Sequence[str]:
+        """The names of the input files."""
+        return self._reader.files
+
+    def jobs(self) -> Iterator[Job]:
+        """Yield what is to be sent, and the failures of rows that can't be. Raises OutputError."""
+        with contextlib.closing(self._later):
+            for job in self._reader.jobs():
+                if job is None:
+                    self._on_skip()
+                    continue
+                self.requests += job.id is not None
+                if job.failure or self._is_due_now(job):
+                    yield job
+            yield from self._jobs_for_later()
+
+    def _jobs_for_later(self) -> Iterator[Job]:
+        if self._is_matching:
+            self._settle_positions()
+        else:
+            self._gone = self._sink.index.unseen
+            if self._obsolete:
+                self._rewrite(self._obsolete, {})
+        for job in self._later:
+            if job.number in self._keeps:
+                self._on_skip()
+            else:
+                yield job
+
+    def _is_due_now(self, job: Job) -> bool:
+        """Decide about a row. Rows to be sent later are put aside."""
+        if self._is_matching:
+            self._match(job)
+            return False
+        number = job.number or 0
+        state, earlier = self._sink.index.look_up(job.key, job.body_sha256, number)
+        if self._has_positions and (state == CHANGED or (state in (NEW, FAILED_BEFORE) and self._is_elsewhere(job))):
+            # Rows were edited or moved: from here on, answers are matched by request.
+            self._matcher = self._matcher or PositionMatcher(self._positions(number))
+            self._matcher.forget_before(number)
+            self._is_matching = True
+            self._match(job)
+            return False
+        if state == NEW:
+            return True
+        if state == FAILED_BEFORE:
+            self.failed_before += 1
+            self._later.add(job)
+            return False
+        if state == CONFLICT:
+            return self._is_conflict_reported(job, earlier)
+        if state == SAME:
+            self.answered += 1
+        elif state == REPEATED:
+            self.repeated += 1
+        else:
+            self._add_changed(job)
+            if self._resend:
+                self._obsolete[job.key] = True
+                self._later.add(job)
+                return False
+        self._on_skip()
+        return False
+
+    def _is_conflict_reported(self, job: Job, earlier: int) -> bool:
+        """A second request for an id. On standard output it gets an error line, so that later stages know."""
+        job.failure = RequestError(
+            f"{job.where}: id {job.key.decode()} has another request at {self._where(earlier)}",
+            advice="give each request an id of its own",
+        )
+        if self._sink.name == "standard output":
+            return True
+        self.status = USAGE
+        self._on_skip()
+        self._report(job, job.failure)
+        return False
+
+    def _where(self, number: int) -> str:
+        """Return the file and line of an earlier row."""
+        starts = self._reader.starts
+        begin, name = starts[max(0, bisect_right(starts, (number, "\U0010ffff")) - 1)]
+        return self._reader.where(name, number - begin)
+
+    def _add_changed(self, job: Job) -> None:
+        self._changed_count += 1
+        if len(self._changed) < _NAMED:
+            self._changed.append(job)
+        if not self._resend:
+            self.status = USAGE
+
+    def _positions(self, begin: int) -> Iterator[tuple[int, str]]:
+        return self._sink.positions(begin)  # type: ignore[union-attr]
+
+    def _is_elsewhere(self, job: Job) -> bool:
+        """True if a row without an answer has one at another position."""
+        if not self._sink.index.unseen:
+            return False
+        self._matcher = self._matcher or PositionMatcher(self._positions(job.number or 0))
+        return self._matcher.has(job.body_sha256)
+
+    def _match(self, job: Job) -> None:
+        assert self._matcher and job.number is not None
+        if self._matcher.claim(job.number, job.body_sha256):
+            self.answered += 1
+            self._on_skip()
+        else:
+            self._unanswered.add(job.number)
+            self._later.add(job)
+
+    def _settle_positions(self) -> None:
+        assert self._matcher
+        moved, changed, gone = self._matcher.settle(self._unanswered)
+        rows = set(changed.values())
+        if rows:
+            for job in self._later:
+                if job.number in rows:
+                    self._add_changed(job)
+        self._gone = len(gone)
+        # What has no row must not have the id of another row's answer.
+        obsolete = [position for position in gone if position < self._reader.rows]
+        if self._resend:
+            obsolete += changed
+        else:
+            self._keeps = rows
+            moved.update({position: row for position, row in changed.items() if position != row})
+        if obsolete or moved:
+            self._rewrite(dict.fromkeys(map(key_of, obsolete), True), {key_of(old): new for old, new in moved.items()})
+
+    def _rewrite(self, obsolete: dict[bytes, bool], renumbered: dict[bytes, int]) -> None:
+        self._sink.rewrite(obsolete, renumbered)  # type: ignore[union-attr]
+
+    def problems(self) -> Iterator[OstreamError]:
+        """Yield what kept requests from being sent that should have been looked at."""
+        if self._changed_count and not self._resend:
+            yield RequestError(self._changed_text(), advice="--changed=resend sends them again")
+
+    def notes(self) -> Iterator[str]:
+        """Yield what else is worth knowing about the input."""
+        name = self._sink.name
+        if self._changed_count and self._resend:
+            yield f"{self._changed_text()}; earlier answers are in {name}.replaced"
+        if self._gone:
+            moved = getattr(self._sink, "moved", 0) - (self._changed_count if self._resend else 0)
+            end = f"; {moved:,} of them moved to {name}.replaced" if moved > 0 else ""
+            yield f"{name}: {self._gone:,} answers belong to no request of this input{end}"
+        if self.repeated:
+            yield f"{self.repeated:,} rows repeat an earlier id and request, and were sent once"
+        if self._reader.skipped:
+            yield f"{self._reader.skipped:,} lines are not requests, as in a recording, and were skipped"
+
+    def _changed_text(self) -> str:
+        ids = ", ".join(job.key.decode() for job in self._changed)
+        more = f" and {self._changed_count - _NAMED:,} more" if self._changed_count > _NAMED else ""
+        what = "request changed since it was" if self._changed_count == 1 else "requests changed since they were"
+        return f"{self._changed_count:,} {what} answered (id {ids}{more}){self._cause()}"
+
+    def _cause(self) -> str:
+        """Return why requests changed, if it was not the rows themselves."""
+        model = self._changed[0].body.get("model") if self._changed else None
+        if self._sink.model and model != self._sink.model:
+            return f": the model was {self._sink.model}, and is {model} now"
+        if self._changed_count > 1 and not self.answered:
+            return ": all of them, so an option such as -m, -s, --option, -f or --prompt changed"
+        return ""
+
+
+class _Spool:
+    """Jobs for later, in a temporary file if they are large."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+
+    def add(self, job: Job) -> None:
+        if self._file is None:
+            self._file = tempfile.SpooledTemporaryFile(_SPOOL_BYTES)  # noqa: SIM115
+        self._file.seek(0, os.SEEK_END)
+        self._file.write(job.dump())
+
+    def __iter__(self) -> Iterator[Job]:
+        if self._file is not None:
+            self._file.seek(0)
+            yield from map(Job.load, self._file)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()

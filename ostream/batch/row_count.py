@@ -1,0 +1,55 @@
+"""Count the rows of input files in advance, for the progress."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import stat
+
+from ostream.batch.inputs import CSV, FILES
+from ostream.system.input import BLOCK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from io import FileIO
+
+    from ostream.batch.inputs import InputFormat
+
+
+def count_rows(files: list[str], form: InputFormat) -> int | None:
+    """Return the number of rows in these files, if all are regular files at their beginning."""
+    if form.kind == FILES:
+        return len(files)
+    total = 0
+    for name in files:
+        try:
+            # Not even opened: the writer of a FIFO would lose its reader.
+            if not stat.S_ISREG(os.stat(0 if name == "-" else name).st_mode):
+                return None
+            with open(os.dup(0) if name == "-" else name, "rb", buffering=0) as file:
+                if file.tell():
+                    return None
+                total += _count_rows(file, form) if form.kind == CSV else _count_lines(file)
+                file.seek(0)
+        except (OSError, ValueError, csv.Error):
+            return None
+    return total
+
+
+def _count_lines(file: FileIO) -> int:
+    total = 0
+    block = b"\n"
+    for block in iter(lambda: file.read(32 * BLOCK), b""):
+        total += block.count(b"\n")
+    return total + (not block.endswith(b"\n"))
+
+
+def _count_rows(file: FileIO, form: InputFormat) -> int:
+    """Return the number of rows of a CSV file after its header; quoted cells may have several lines."""
+    text = io.TextIOWrapper(io.BufferedReader(file), form.encoding or "utf-8", errors="replace", newline="")
+    try:
+        rows = sum(map(bool, csv.reader(text)))
+    finally:
+        text.detach().detach()
+    return max(0, rows - 1)

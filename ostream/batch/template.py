@@ -1,0 +1,64 @@
+"""Prompt templates: text with fields in braces, such as `Label this review: {text}`."""
+
+from __future__ import annotations
+
+from ostream.errors import RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Mapping, Sequence
+
+
+class PromptTemplate:
+    """A text whose `{NAME}` are replaced by values, once: braces inside a value have no meaning.
+
+    `names` are the fields there are, in their order. A literal brace is doubled. Raises RequestError for any other
+    brace.
+    """
+
+    def __init__(self, text: str, names: Sequence[str]) -> None:
+        self._parts: list[tuple[str, str | None]] = []  # literal text, and the field after it
+        literal = ""
+        position = 0
+        while position < len(text):
+            char = text[position]
+            if char not in "{}":
+                literal += char
+                position += 1
+            elif text.startswith(char * 2, position):
+                literal += char
+                position += 2
+            else:
+                name = _name_at(text, position, names)
+                self._parts.append((literal, name))
+                literal = ""
+                position += len(name) + 2
+        self._parts.append((literal, None))
+
+    @property
+    def fields(self) -> list[str]:
+        """The fields that the text uses, each once."""
+        return list(dict.fromkeys(name for _, name in self._parts if name is not None))
+
+    def render(self, values: Mapping[str, str]) -> str:
+        """Return the text with these values."""
+        return "".join(literal + ("" if name is None else values[name]) for literal, name in self._parts)
+
+
+def _name_at(text: str, position: int, names: Sequence[str]) -> str:
+    """Return the name of the field that begins at this brace. Names may contain braces themselves."""
+    for name in sorted(names, key=len, reverse=True):
+        if text.startswith(f"{{{name}}}", position):
+            return name
+    end = text.find("}", position)
+    found = text[position + 1 : end] if text[position] == "{" and end > 0 else None
+    known = ", ".join(names)
+    if found is not None and found.replace(" ", "").replace("_", "").isalnum():
+        raise RequestError(f"--prompt: there is no {{{found}}}", advice=f"available: {known}")
+    brace = text[position]
+    raise RequestError(
+        f"--prompt: {brace} at character {position + 1} begins no field"
+        if brace == "{"
+        else f"--prompt: single }} at character {position + 1}",
+        advice=f"write {brace * 2} for a literal {brace}; fields: {known}",
+    )
