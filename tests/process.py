@@ -22,6 +22,7 @@ from typing import IO, Any, Iterator
 from unittest import mock
 
 from ostream.__main__ import COMMANDS, main
+from ostream.system.pipe_reader import unlock_input
 
 ROOT = Path(__file__).parent.parent
 BIN = ROOT / "bin"
@@ -120,7 +121,10 @@ def call(
     variables = environment(**({"TERM": "xterm"} if terminal else {}), **(env or {}))
     try:
         with mock.patch.dict(os.environ, variables, clear=True), _descriptors(stdin, terminal) as outputs:
-            status = main(argv)
+            try:
+                status = main(argv)
+            finally:
+                unlock_input()  # or the pipe would keep its reader
         return subprocess.CompletedProcess(argv, status, *outputs)
     finally:
         for number, handler in handlers.items():

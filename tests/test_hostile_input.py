@@ -126,12 +126,9 @@ def test_w_must_not_name_the_file_of_standard_output(tmp_path: Path) -> None:
     assert b"out: is also standard output" in stderr
 
 
-@pytest.mark.parametrize(
-    ("header", "status"), [("Transfer-Encoding: chunked", 411), ("Content-Length: 1073741825", 413)]
-)
-def test_replay_rejects_a_request_body_it_cannot_read(header: str, status: int) -> None:
+def test_replay_rejects_a_request_body_over_the_limit() -> None:
     with serve(send_raw(b"")) as server:
         port = int(server.url.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(f"POST /api/chat HTTP/1.1\r\nHost: localhost\r\n{header}\r\n\r\n".encode())
-            assert connection.recv(100).startswith(f"HTTP/1.1 {status} ".encode())
+            connection.sendall(b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1073741825\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
