@@ -113,7 +113,8 @@ class Recordings:
             return [("path", method, path)]
         keys: list[Hashable] = [("any", method, path)]
         if self._match == "model":
-            keys.append(("model", method, path, body.get("model") if isinstance(body, dict) else None))
+            model = body.get("model") if isinstance(body, dict) else None
+            keys.append(("model", method, path, model if isinstance(model, str) else None))
         return keys
 
     def _next(self, keys: list[Hashable]) -> tuple[int, Hashable] | None:

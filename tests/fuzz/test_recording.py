@@ -11,7 +11,7 @@ from ostream.errors import NotNDJSON
 from ostream.protocol.ndjson import split_lines
 from ostream.recording.folding import converted
 from ostream.recording.format import parse, request_line, stamp, unstamp
-from ostream.recording.matching import Recordings
+from ostream.recording.matching import MATCHES, Recordings
 from tests.fuzz.given import LINES, OBJECT, TEXT
 
 
@@ -28,12 +28,13 @@ def test_a_recording(data: bytes, body: dict[str, Any]) -> None:
         assert "\n" not in exchange.content_type and "\r" not in exchange.content_type
         assert isinstance(exchange.path, str)
         assert all(isinstance(line, bytes) and elapsed_ns >= 0 for line, elapsed_ns in exchange.lines)
-    recordings = Recordings(exchanges)
-    assert recordings.model is None or isinstance(recordings.model, str)
-    for path in {"/api/chat", "/api/generate", *(exchange.path for exchange in exchanges)}:
-        found = recordings.find("POST", path, body)
-        assert found is None or found.exchange.path == path
-        assert found or recordings.explain("POST", path, body).startswith("no recording")
+    for match in MATCHES:
+        recordings = Recordings(exchanges, match)
+        assert recordings.model is None or isinstance(recordings.model, str)
+        for path in {"/api/chat", "/api/generate", *(exchange.path for exchange in exchanges)}:
+            found = recordings.find("POST", path, body)
+            assert found is None or found.exchange.path == path
+            assert found or recordings.explain("POST", path, body).startswith("no recording")
     for exchange in exchanges:
         for stream in (True, False):
             response = converted(exchange, {"stream": stream})

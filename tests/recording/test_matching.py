@@ -49,7 +49,7 @@ FINDS: list[tuple[str, list[RecordedExchange], list[tuple[Any, int | None]]]] = 
     ),
     ("path", [exchange(A), exchange(B), any_body()], [(B, 1), (C, 0), (C, 2), (C, None)]),
     ("model", [exchange(A), exchange(C), exchange(A)], [({**C, "prompt": "z"}, 1), (B, 0), (B, 2), (C, None)]),
-    ("model", [any_body(model="m"), exchange(C)], [(B, 0), (B, None), (C, 1)]),
+    ("model", [any_body(model="m"), exchange(C)], [(B, 0), (B, None), (C, 1), ({"model": [1]}, None)]),
     ("repeat request", [exchange(A), exchange(A), any_body()], [(A, 0), (A, 1), (A, 2), (A, 1), (A, 1), (B, 2)]),
     ("repeat path", [exchange(A), exchange(B)], [(C, 0), (C, 1), (C, 1), (A, 0)]),
     ("request", [], [(A, None)]),
