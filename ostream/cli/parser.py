@@ -257,14 +257,15 @@ class Parser:
                 group = groups[option.group] = parser.add_argument_group(option.group)
             help = option.help.replace("%", "%%")
             if option.metavar:
-                group.add_argument(*option.names, metavar=option.metavar, help=help)
+                nargs = None if option.optional_value is None else "?"
+                group.add_argument(*option.names, metavar=option.metavar, nargs=nargs, help=help)
             else:
                 group.add_argument(*option.names, action="store_true", help=help)
         text = parser.format_help()
         for option in self.options:
             if option.optional_value is not None:
-                written = f"{option.names[-1]} {option.metavar}"
-                text = text.replace(f"{written}  ", f"{option.names[-1]}[={option.metavar}]")
+                name = option.names[-1]
+                text = text.replace(f"{name} [{option.metavar}]", f"{name}[={option.metavar}]")
         return text
 
 
