@@ -1,4 +1,4 @@
-"""The Spark job of the examples is run by a real Spark, in local mode: `make spark`, for Spark is large."""
+"""The Spark example, run by Spark in local mode. Only `make spark` runs it: Spark is a large download."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.server import serve
 COUNT = 1000
 
 
-def test_a_job_answers_each_request_once(tmp_path: Path) -> None:
+def test_job_answers_each_request_once(tmp_path: Path) -> None:
     lines = [json.dumps({"id": f"r{number}", "prompt": str(number)}) + "\n" for number in range(COUNT)]
     (tmp_path / "requests.ndjson").write_text("".join(lines))
     job = [sys.executable, ROOT / "examples" / "spark.py", "requests.ndjson", "answers"]
     with serve(reply) as server:
-        # Spark asks for names of the machine that a test may not have.
+        # Without SPARK_LOCAL_IP, Spark looks up the name of the machine.
         env = environment(
             OLLAMA_HOST=server.url, OLLAMA_MODEL="m", SPARK_LOCAL_IP="127.0.0.1", PYSPARK_PYTHON=sys.executable
         )

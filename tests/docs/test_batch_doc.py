@@ -1,4 +1,4 @@
-"""The recipes of docs/batch.md are run: in the end each of a thousand requests is answered once."""
+"""The recipes of docs/batch.md answer each of a thousand requests once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Iterator
 
 import pytest
 
-from tests.commands.test_batch import reply
+from ostream.recording.request_handler import RequestHandler
+from tests.commands.test_batch import JSON, reply
 from tests.process import ROOT, sh
 from tests.server import Answers, http_answer, serve, tcp
 
@@ -37,18 +38,22 @@ def assert_all_answered(folder: Path) -> None:
     assert all(line["id"] == "r" + line["response"] for line in lines)
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if "batch " in block])
-def test_a_recipe_answers_each_request_once(block: str, tmp_path: Path) -> None:
+RECIPES = [block for block in BLOCKS if re.search(r"batch .*requests\.ndjson|shard", block, re.DOTALL)]
+
+
+@pytest.mark.parametrize("block", [block for block in RECIPES if "dry-run" not in block and "for model" not in block])
+def test_recipe_answers_each_request_once(block: str, tmp_path: Path) -> None:
     if "parallel" in block and not shutil.which("parallel"):
         pytest.skip("needs GNU parallel")
     with serve(reply) as server:
-        done = sh(f"set -e\n{block}", cwd=tmp_path, env={"OLLAMA_HOST": server.url}, timeout=300)
-        assert (done.returncode, done.stderr) == (0, b"")
+        script = re.sub(r"http://gpu\d:11434", server.url, block)
+        done = sh(f"set -e\n{script}", cwd=tmp_path, env={"OLLAMA_HOST": server.url}, timeout=300)
+        assert done.returncode == 0, done.stderr
         assert_all_answered(tmp_path)
         assert len(server.requests) == COUNT  # type: ignore[attr-defined]
 
 
-def test_requests_are_made_as_shown(tmp_path: Path) -> None:
+def test_jq_makes_the_requests_that_are_shown(tmp_path: Path) -> None:
     (block,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
     commands = [line[2:] for line in block.splitlines() if line.startswith("$ ")]
     done = sh("\n".join(commands), cwd=tmp_path)
@@ -56,44 +61,58 @@ def test_requests_are_made_as_shown(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout.decode()) == (0, shown)
 
 
-def test_the_answers_can_be_filtered(tmp_path: Path) -> None:
-    first, second = BLOCKS[:2]
+def recipe(text: str) -> str:
+    (block,) = [block for block in BLOCKS if text in block]
+    return block
+
+
+def test_table_gets_a_column_of_labels(tmp_path: Path) -> None:
+    def respond(exchange: RequestHandler) -> None:
+        answer = {"message": {"content": '{"label":"praise"}'}, "done": True}
+        exchange.send_body(200, JSON, json.dumps(answer).encode())
+
+    (tmp_path / "reviews.csv").write_text('nr,text\n1,"Good,\nreally"\n2,Fine\n')
+    with serve(respond) as server:
+        done = sh(recipe("--csv"), cwd=tmp_path, env={"OLLAMA_HOST": server.url})
+    assert done.returncode == 0, done.stderr
+    table = 'nr,text,label,error\n1,"Good,\nreally",praise,\n2,Fine,praise,\n'
+    assert (tmp_path / "labelled.csv").read_text() == table
+
+
+def test_failures_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "requests.ndjson").write_text('{"id":"a","prompt":"hi"}\n{"id":"b","prompt":"fail400"}\n')
     with serve(reply) as server:
-        done = sh(f"set -e\n{first}{second}", cwd=tmp_path, env={"OLLAMA_HOST": server.url}, timeout=300)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.startswith(b"responses:                1000\ncomplete:                 1000\n")
-    texts = [json.loads(line) for line in (tmp_path / "texts.ndjson").read_bytes().splitlines()]
-    assert {line["id"]: line["content"] for line in texts} == {f"r{number}": str(number) for number in range(COUNT)}
+        sh(BLOCKS[0], cwd=tmp_path, env={"OLLAMA_HOST": server.url})
+    assert sh(recipe("select(.error)"), cwd=tmp_path).stdout == b"b\tno such thing\n"
 
 
-def test_a_changed_prompt_is_asked_again_as_shown(tmp_path: Path) -> None:
-    (command,) = re.findall(r"`(jq -c 'select\(.id != 2\)'[^`]*)`", PAGE)
-    batch = "batch -m qwen3 --lines -o answers.ndjson --resume prompts"
-    script = f"printf '%s\\n' a b c > prompts; {batch}; {command}; printf '%s\\n' a b changed > prompts; {batch}"
+def test_two_models_are_compared_side_by_side(tmp_path: Path) -> None:
+    (tmp_path / "requests.ndjson").write_text('{"id":"a","prompt":"hi"}\n{"id":"b","prompt":"ho"}\n')
     with serve(reply) as server:
-        done = sh(f"set -e\n{script}", cwd=tmp_path, env={"OLLAMA_HOST": server.url})
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert [json.loads(each.body)["messages"][0]["content"] for each in server.requests][-1] == "changed"  # type: ignore[attr-defined]
-        assert len(server.requests) == 4  # type: ignore[attr-defined]
+        done = sh(recipe("for model"), cwd=tmp_path, env={"OLLAMA_HOST": server.url})
+    assert done.stdout.startswith(b"a\thi\thi\nb\tho\tho\nresponses: "), done.stderr
 
 
-def test_what_parallel_left_undone_it_goes_on_with(tmp_path: Path) -> None:
-    """A worker that failed is started again, and sends only what has no answer."""
+def test_dry_run_shows_the_first_request(tmp_path: Path) -> None:
+    done = sh(recipe("--dry-run"), cwd=tmp_path)
+    assert json.loads(done.stdout)["request"]["body"] == {"prompt": "0", "model": "qwen3", "stream": False}
+
+
+def test_parallel_continues_what_failed(tmp_path: Path) -> None:
     if not shutil.which("parallel"):
         pytest.skip("needs GNU parallel")
-    (recipe,) = [block for block in BLOCKS if "--resume-failed" in block]
     with serve(reply) as server:
-        broken = recipe.replace("-m qwen3", "-m qwen3 --host 127.0.0.1:1 --retry 0 --max-failures 1")
-        sh(broken, cwd=tmp_path, env={"OLLAMA_HOST": server.url}, timeout=300)
+        script = recipe("--resume-failed")
+        sh(script, cwd=tmp_path, env={"OLLAMA_HOST": "127.0.0.1:1"}, timeout=300)
         assert len(server.requests) == 0  # type: ignore[attr-defined]
-        assert sh(recipe, cwd=tmp_path, env={"OLLAMA_HOST": server.url}, timeout=300).returncode == 0
+        assert sh(script, cwd=tmp_path, env={"OLLAMA_HOST": server.url}, timeout=300).returncode == 0
         assert_all_answered(tmp_path)
         assert len(server.requests) == COUNT  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
 def nginx(folder: Path, *ports: int) -> Iterator[str]:
-    """The page's nginx, in front of servers on these ports; gives its address."""
+    """Run the page's nginx with servers on these ports; yields its address."""
     program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
     if not program:
         pytest.skip("needs nginx")
@@ -103,7 +122,7 @@ def nginx(folder: Path, *ports: int) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    # Where it is not root it may write nowhere else.
+    # Without root it may write nowhere else.
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
     config = config.replace("127.0.0.1:8080", address).replace("http {", f"http {{\n{paths}")
@@ -121,9 +140,9 @@ def nginx(folder: Path, *ports: int) -> Iterator[str]:
             process.terminate()
 
 
-def test_behind_a_load_balancer_a_server_may_die(tmp_path: Path) -> None:
+def test_server_after_a_load_balancer_may_die(tmp_path: Path) -> None:
     class Dying(Answers):
-        """Answers fifty requests; whatever is asked then, it hangs up."""
+        """Answers fifty requests, then closes each connection."""
 
         def __call__(self, connection: socket.socket) -> None:
             if len(self.requests) < 50:
@@ -133,7 +152,7 @@ def test_behind_a_load_balancer_a_server_may_die(tmp_path: Path) -> None:
 
         hung_up = 0
 
-    dying = Dying(http_answer(200, b'{"response":"from the one that dies","done":true}', "Connection: close"))
+    dying = Dying(http_answer(200, b'{"response":"from the first server","done":true}', "Connection: close"))
     (tmp_path / "requests.ndjson").write_text(
         "".join(json.dumps({"id": f"r{number}", "prompt": str(number)}) + "\n" for number in range(300))
     )

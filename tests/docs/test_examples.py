@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 from tests.process import ROOT, environment, expect, run, sh
-from tests.server import STREAMS, body_of, send_lines, serve
+from tests.server import body_of, send_lines, serve
 
 EXAMPLES = ROOT / "examples"
 RECORDINGS = EXAMPLES / "recordings"
 TOOLS = EXAMPLES / "tools"
-CSV = 'name,text\nada,"it, crashes"\nbob,how?\nada,"great\nthing"\n'
 
 
 def test_every_script_is_plain_sh() -> None:
@@ -171,53 +170,6 @@ def test_the_commit_message_is_of_what_is_staged(tmp_path: Path) -> None:
     assert done.stdout.startswith(b"1\n") and b"blue" in done.stdout
     assert done.stderr == b"commit-message: nothing is staged; git add first\n"
     assert "+hello" in json.loads(request.body)["messages"][0]["content"]
-
-
-def test_classify_labels_each_row(tmp_path: Path) -> None:
-    (tmp_path / "tickets.csv").write_text(CSV)
-
-    def respond(exchange: Any) -> None:
-        body = json.loads(exchange.body)
-        system, user = body["messages"]
-        assert "a bug" in system["content"]
-        label = "bug" if "crash" in user["content"] else "question" if "how" in user["content"] else "praise"
-        assert label in body["format"]["properties"]["label"]["enum"]
-        content = json.dumps({"label": label})
-        exchange.send_body(
-            200, "application/json", json.dumps({"message": {"content": content}, "done": True}).encode()
-        )
-
-    script = f"sh {EXAMPLES}/classify.sh tickets.csv text"
-    with serve(respond) as server:
-        env = {"OLLAMA_HOST": server.url, "OLLAMA_MODEL": "m"}
-        first, again = (sh(script, cwd=tmp_path, env=env) for _ in range(2))
-        assert len(server.requests) == 3  # type: ignore[attr-defined]
-    for done in (first, again):
-        assert (done.returncode, done.stderr) == (0, b"")
-        assert done.stdout.decode() == (
-            'name,text,label\nada,"it, crashes",bug\nbob,how?,question\nada,"great\nthing",praise\n'
-        )
-
-
-def test_classify_runs_on_a_recording(tmp_path: Path) -> None:
-    (tmp_path / "tickets.csv").write_text(CSV)
-    script = f"replay --repeat {STREAMS}/chat-format-json.ndjson -- sh {EXAMPLES}/classify.sh tickets.csv text"
-    done = sh(script, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.decode() == CSV.replace("text\n", "text,label\n", 1).replace('crashes"', 'crashes",').replace(
-        "how?", "how?,"
-    ).replace('thing"', 'thing",')
-
-
-def test_compare_shows_the_rates_of_each_model(tmp_path: Path) -> None:
-    (tmp_path / "prompts.txt").write_text("one\ntwo\n")
-    recordings = f"{EXAMPLES}/recordings/sky.ndjson " * 4
-    script = f"replay -q --match path {recordings} -- sh {EXAMPLES}/compare.sh prompts.txt a b/c"
-    done = sh(script, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, b"")
-    shown = done.stdout.decode()
-    assert [line for line in shown.splitlines() if line in ("a", "b/c")] == ["a", "b/c"]
-    assert shown.count("25.28 tokens/s") == 4
 
 
 @pytest.mark.parametrize("example", ["ci.sh"])
