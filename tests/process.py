@@ -22,7 +22,7 @@ from typing import IO, Any, Iterator
 from unittest import mock
 
 from ostream.__main__ import COMMANDS, main
-from ostream.system.pipe_reader import unlock_input
+from ostream.system.input import unlock_input
 
 ROOT = Path(__file__).parent.parent
 BIN = ROOT / "bin"

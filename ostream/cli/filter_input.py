@@ -7,8 +7,7 @@ import os
 import stat
 from operator import itemgetter
 
-from ostream.cli.filter_output import FilterOutput
-from ostream.cli.reports import Reports
+from ostream.cli.filter_output import FilterOutput, Reports
 from ostream.errors import OK, IncompleteStream, InputError, NotNDJSON, OstreamError, worst
 from ostream.protocol.error_lines import (
     CHUNK,
@@ -24,8 +23,8 @@ from ostream.protocol.error_lines import (
     trusted_status,
 )
 from ostream.protocol.ndjson import decode_lines, encode_line, is_torn, split_lines
-from ostream.system.input import input_name, open_input, read_blocks
-from ostream.system.polling import is_pipe, pollable_or_none
+from ostream.system.input import input_name, lock_input, open_input, read_blocks
+from ostream.system.polling import pollable_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,9 +92,7 @@ class FilterInput:
         self.status = OK
         self.complete = 0
         self._files = [*options.files] or ["-"]
-        if "-" in self._files and is_pipe(0):
-            from ostream.system.pipe_reader import lock_input
-
+        if "-" in self._files:
             lock_input()
         self.output = FilterOutput(diagnostics, self._files, options.write_to, options.raw_terminal)
         self._with_messages = with_messages
@@ -265,24 +262,23 @@ class FilterInput:
     def _early_end(self) -> IncompleteStream:
         chunk = self._last_chunk
         if not {"message", "response", "done"} & chunk.keys() and {"messages", "prompt", "body"} & chunk.keys():
-            return IncompleteStream(
-                f"{self._name}: contains requests, not responses",
-                advice=f"send them with '{self.diagnostics.prefix}batch'",
-            )
+            return self._only_requests(self._name)
         return IncompleteStream(
             f'{self._name}: the stream ended early (no "done": true)', advice="the partial answer was written"
         )
 
     def _no_response(self) -> IncompleteStream:
-        where = ", ".join(map(input_name, self._files))
+        where, prefix = ", ".join(map(input_name, self._files)), self.diagnostics.prefix
         if self._has_messages:
-            advice = "read it with 'render', or continue it with 'send -c'"
+            advice = f"read it with '{prefix}render', or continue it with '{prefix}send -c'"
             return IncompleteStream(f"{where}: contains a conversation, not a response", advice=advice)
         if self._has_requests and not self._skipping:
-            return IncompleteStream(
-                f"{where}: contains requests, not responses", advice=f"send them with '{self.diagnostics.prefix}batch'"
-            )
+            return self._only_requests(where)
         return IncompleteStream(f"{where}: no response", advice="did the command before it fail?")
+
+    def _only_requests(self, where: str) -> IncompleteStream:
+        advice = f"send them with '{self.diagnostics.prefix}batch'"
+        return IncompleteStream(f"{where}: contains requests, not responses", advice=advice)
 
 
 def _are_ordinary(chunks: Sequence[dict[str, Any] | None]) -> bool:

@@ -20,6 +20,29 @@ if TYPE_CHECKING:
 # A decoded block takes twenty times its size; larger ones no longer fit into the processor's caches.
 BLOCK = 16 << 10
 
+# The descriptor that holds the lock.
+_locked: list[int] = []
+
+
+def lock_input() -> None:
+    """Lock the pipe on standard input until the process ends, as a promise to print the reports of error lines."""
+    if not polling.is_pipe(0):
+        return
+    import fcntl
+
+    try:
+        # Opened again: a lock on descriptor 0 itself would stay with a shell that shares it after this process died.
+        _locked.append(os.open("/proc/self/fd/0", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        fcntl.flock(_locked[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        pass  # the writer finds no lock, and reports its failures itself
+
+
+def unlock_input() -> None:
+    """Release the lock, for a program that runs a command in its own process."""
+    while _locked:
+        os.close(_locked.pop())
+
 
 def read_blocks(fd: int, name: str, reader_fd: int | None = None) -> Iterator[bytes]:
     """Yield what is available, up to the end of the input.

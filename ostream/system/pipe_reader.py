@@ -16,32 +16,8 @@ from ostream.system.polling import ReaderGone, is_pipe, wait_ready
 _PERIOD_S, _SETTLE_S, _PRINT_S, _FILTER_S = 0.005, 0.2, 0.01, 60.0
 
 
-# The descriptor that holds the lock.
-_locked: list[int] = []
-
-
-def lock_input() -> None:
-    """Lock the pipe on standard input until the process ends, as a promise to print the reports of error lines."""
-    if not is_pipe(0):
-        return
-    import fcntl
-
-    try:
-        # Opened again: a lock on descriptor 0 itself would stay with a shell that shares it after this process died.
-        _locked.append(os.open("/proc/self/fd/0", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
-        fcntl.flock(_locked[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        pass  # the writer finds no lock, and reports its failures itself
-
-
-def unlock_input() -> None:
-    """Release the lock, for a program that runs a command in its own process."""
-    while _locked:
-        os.close(_locked.pop())
-
-
 def is_read_by_filter() -> bool:
-    """True if standard output is a pipe whose reader has called `lock_input`."""
+    """True if standard output is a pipe whose reader has called `input.lock_input`."""
     if not is_pipe(1):
         return False
     import fcntl
