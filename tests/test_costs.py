@@ -50,7 +50,7 @@ def test_send_loads_nothing_for_options_that_are_not_given() -> None:
         name for name in modules if name.partition(".")[0] in ("batch", "recording", "storage", "tools", "installer")
     }
     assert not others | modules & {
-        *("argparse", "difflib", "encodings.idna", "stringprep", "subprocess", "traceback", "typing"),
+        *("argparse", "difflib", "encodings.idna", "stringprep", "subprocess", "threading", "traceback", "typing"),
         *("ostream.client", "ostream.stream", "ostream.types", "ostream.protocol.metrics", "ostream.protocol.text"),
         *("ostream.cli.waiting", "ostream.system.pipe_reader", "ostream.protocol.emptiness"),
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import threading
 import time
 
 from ostream.errors import ConnectError, reason
@@ -114,6 +113,8 @@ def _look_up(name: str, port: int, timeouts: Timeouts, reader: Reader | None) ->
 
     look_up(socket.AI_NUMERICHOST)
     if isinstance(result[0], Exception):
+        import threading  # 1 % of the start of send, not needed for an address
+
         try:
             finished = Wakeup()
         except OSError as error:
