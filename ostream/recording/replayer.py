@@ -177,6 +177,7 @@ class Replayer:
         """Answer a request about the server or its models as a server with the recorded models would."""
         if (request.command, path) not in _INFORMATION:
             return False
+        self._trace(f"{request.command} {path}: not recorded; answered from the models")
         models = [name if ":" in name.rpartition("/")[2] else f"{name}:latest" for name in self.recordings.models]
         status = 200
         answer: dict[str, Any]

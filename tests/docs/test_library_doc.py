@@ -11,6 +11,7 @@ import pytest
 
 import ostream
 from ostream.__main__ import COMMANDS
+from ostream.testing import replay
 from tests.process import ROOT, sh
 
 PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
@@ -21,9 +22,9 @@ assert len(BLOCKS) == PAGE.count("\n```") / 2, "a block of another language is n
 @pytest.mark.parametrize(("recordings", "block"), BLOCKS)
 def test_a_block_runs(recordings: str, block: str, tmp_path: Path) -> None:
     (tmp_path / "block.py").write_text(block, encoding="utf-8")
-    names = [str(ROOT / "examples" / "recordings" / f"{name}.ndjson") for name in recordings.split()]
-    serve = f"replay -q --match path --repeat {' '.join(names)} -- " if names else ""
-    done = sh(f"exec {serve}python3 block.py", cwd=tmp_path)
+    names = [ROOT / "examples" / "recordings" / f"{name}.ndjson" for name in recordings.split()]
+    with replay(*names, match="path", repeat=True) as server:
+        done = sh("exec python3 block.py", cwd=tmp_path, env={"OLLAMA_HOST": server.url})
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout or not names
 
