@@ -1,4 +1,4 @@
-"""Run `make demo` on a terminal and draw what it shows: docs/demo.svg, the picture of the README."""
+"""Run `make demo` on a terminal and draw the screen as docs/demo.svg."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyte
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS, ROWS = 120, 60
-# Of one character, in pixels.
+# Size of a character and margin, in pixels.
 WIDTH, HEIGHT, MARGIN = 8, 17, 14
 HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">
 <title>make demo, on a terminal</title>
@@ -26,7 +26,7 @@ HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"
 
 
 def shown() -> pyte.Screen:
-    """The screen after the demo."""
+    """Run the demo and return the final screen."""
     screen = pyte.Screen(COLUMNS, ROWS)
     stream = pyte.ByteStream(screen)
     master, slave = pty.openpty()
@@ -37,7 +37,7 @@ def shown() -> pyte.Screen:
             for block in iter(lambda: os.read(master, 4096), b""):
                 stream.feed(block)
         except OSError:
-            pass  # EIO: Linux says so when the last writer has closed it
+            pass  # Linux reports the close of the last writer as EIO
     os.close(master)
     if process.returncode:
         raise SystemExit(f"the demo failed: status {process.returncode}")

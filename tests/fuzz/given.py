@@ -1,4 +1,4 @@
-"""What the fuzz tests are given: JSON under the names that matter, bytes that nearly are lines, and cuts."""
+"""Strategies of the fuzz tests: JSON with the field names of the API, bytes that resemble lines, and divided bytes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NAMES = (
     ),
     *("total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration"),
 )
-# Any JSON value where an object of the API would stand, and often such an object.
+# Any JSON value in place of an object of the API, and often such an object.
 VALUE: Any = st.recursive(
     JSON, lambda inner: st.dictionaries(st.sampled_from(NAMES), inner, max_size=4) | st.lists(inner, max_size=3)
 )
@@ -67,7 +67,7 @@ LINES = st.lists(LINE, max_size=6).map(b"\n".join) | st.lists(LINE, max_size=6).
 
 @st.composite
 def blocks(draw: Any, whole: Any = LINES) -> list[bytes]:
-    """Bytes, cut anywhere."""
+    """Bytes divided at any offsets."""
     data: bytes = draw(whole)
     places = sorted(draw(st.lists(st.integers(0, len(data)), max_size=6)))
     return [data[begin:end] for begin, end in zip([0, *places], [*places, len(data)])]

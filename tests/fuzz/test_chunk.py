@@ -1,5 +1,4 @@
-"""Any object has its text, thinking and tool calls, of the right type, folds into one that can be written out, and
-answers attributes without changing."""
+"""Any object can be read as a chunk: its parts have the right types, and reading does not change it."""
 
 from __future__ import annotations
 

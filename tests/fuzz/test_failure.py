@@ -1,5 +1,4 @@
-"""Any object is an error line or not, any error answer one ResponseError; its words are text, and its exit status is
-one that an error line may claim."""
+"""Any object can be classified as an error line or not, and any error response gives one ResponseError."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from tests.fuzz.given import LINES, OBJECT
 
 
 @given(OBJECT)
-def test_an_error_line(line: dict[str, Any]) -> None:
+def test_error_lines_have_text_and_an_allowed_status(line: dict[str, Any]) -> None:
     assert is_error(line) in (True, False)
     assert trusted_status(line) in (None, *CLAIMABLE_STATUSES)
     assert line_status(line) in CLAIMABLE_STATUSES
@@ -29,7 +28,7 @@ def test_an_error_line(line: dict[str, Any]) -> None:
 
 
 @given(LINES | st.binary() | st.text("<title>/ a\n").map(str.encode), st.integers(100, 599))
-def test_an_error_answer(body: bytes, status_code: int) -> None:
+def test_error_responses_give_one_error(body: bytes, status_code: int) -> None:
     error = error_from_http_body(status_code, body)
     assert error.status_code == status_code
     assert error.error and isinstance(f"{error} {error.advice}", str)

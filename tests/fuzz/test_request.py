@@ -1,5 +1,4 @@
-"""Whatever Python gives as fields of a request, or a command line as options, becomes bytes of JSON that say the same,
-or a RequestError that says what is wrong."""
+"""Any request fields or options are encoded as equivalent JSON, or raise RequestError."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Whatever bytes a server sends, in whatever pieces, send ends with a documented status, one message for a failure, and
-lines that the filter behind it agrees with; the library gives chunks or an OstreamError."""
+"""For any bytes from a server, send and a filter agree on a documented status, and the library raises OstreamError."""
 
 from __future__ import annotations
 
@@ -67,7 +66,7 @@ def answers(data: bytes, cut: int) -> Any:
     return handle
 
 
-# Sockets are slower than functions; the profile for fuzzing asks for more all the same.
+# Fewer examples, since sockets are slow.
 fewer = settings(max_examples=max(50, settings().max_examples // 4))
 
 

@@ -1,4 +1,4 @@
-"""What is published: a wheel and a source distribution, built by the tools that people use."""
+"""The wheel and the source distribution, built with the usual tools."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JUNK = shutil.ignore_patterns(
 
 @pytest.fixture(scope="module", name="checkout")
 def _checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy to build in."""
+    """A copy of the checkout for building."""
     return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("dist") / "checkout", symlinks=True, ignore=JUNK))
 
 
@@ -53,12 +53,12 @@ def run(*argv: str | Path, cwd: Path, **changes: str) -> str:
     return result.stdout.decode()
 
 
-def test_there_are_two_files_and_the_checkout_is_as_clean_as_before(built: Path, checkout: Path) -> None:
+def test_a_build_leaves_two_files_and_a_clean_checkout(built: Path, checkout: Path) -> None:
     assert sorted(os.listdir(built)) == [f"{NAME}-py3-none-any.whl", f"{NAME}.tar.gz"]
     assert not [path for path in checkout.rglob("*") if path.name in ("build", "dist") or "egg-info" in path.name]
 
 
-def test_the_wheel_holds_the_package_and_asks_for_nothing(built: Path) -> None:
+def test_the_wheel_contains_the_package_and_has_no_dependencies(built: Path) -> None:
     with zipfile.ZipFile(built / f"{NAME}-py3-none-any.whl") as wheel:
         names = wheel.namelist()
         metadata = wheel.read(f"{NAME}.dist-info/METADATA").decode().partition("\n\n")[0].splitlines()
@@ -72,14 +72,14 @@ def test_the_wheel_holds_the_package_and_asks_for_nothing(built: Path) -> None:
     assert scripts.split() == ["[console_scripts]", "ostream=ostream.__main__:run"]
 
 
-def test_the_source_distribution_holds_what_is_under_version_control(built: Path, checkout: Path) -> None:
+def test_the_source_distribution_contains_all_tracked_files(built: Path, checkout: Path) -> None:
     with tarfile.open(built / f"{NAME}.tar.gz") as archive:
         names = {member.name[len(NAME) + 1 :] for member in archive.getmembers() if not member.isdir()}
     ours = {str(path.relative_to(checkout)) for path in checkout.rglob("*") if path.is_symlink() or path.is_file()}
     assert names - {"PKG-INFO"} == ours - {"PKG-INFO"}
 
 
-def test_installed_it_puts_ostream_on_path_and_runs_without_the_checkout(built: Path, tmp_path: Path) -> None:
+def test_the_installed_wheel_runs_without_the_checkout(built: Path, tmp_path: Path) -> None:
     venv = tmp_path / "venv"
     run(sys.executable, "-m", "venv", "--without-pip", venv, cwd=tmp_path)
     before = set(os.listdir(venv / "bin"))
@@ -99,7 +99,7 @@ def test_installed_it_puts_ostream_on_path_and_runs_without_the_checkout(built: 
     assert where.startswith(str(venv))
 
 
-def test_the_source_distribution_works_by_itself(built: Path, tmp_path: Path) -> None:
+def test_the_source_distribution_can_be_tested_and_built(built: Path, tmp_path: Path) -> None:
     with tarfile.open(built / f"{NAME}.tar.gz") as archive:
         archive.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     source = tmp_path / NAME

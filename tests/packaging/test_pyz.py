@@ -1,4 +1,4 @@
-"""The whole program as one file: the same bytes every time, and a program wherever it stands."""
+"""The single-file executable: reproducible, and it runs from any directory."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def make(target: Path, root: Path = ROOT, **changes: str) -> bytes:
     return target.read_bytes()
 
 
-def test_one_commit_gives_one_file(pyz: Path, tmp_path: Path) -> None:
-    """Wherever the checkout is, whatever its dates and modes, in every zone and language."""
+def test_a_build_is_reproducible(pyz: Path, tmp_path: Path) -> None:
+    """It does not depend on the directory, file times, modes, time zone or locale."""
     copy = tmp_path / "elsewhere"
     for name in ("ostream", "bin", "scripts"):
         shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -39,7 +39,7 @@ def test_one_commit_gives_one_file(pyz: Path, tmp_path: Path) -> None:
     assert made == pyz.read_bytes()
 
 
-def test_it_holds_the_sources_and_nothing_else(pyz: Path) -> None:
+def test_it_contains_only_the_sources(pyz: Path) -> None:
     with zipfile.ZipFile(pyz) as archive:
         names = archive.namelist()
         assert archive.testzip() is None
@@ -50,7 +50,7 @@ def test_it_holds_the_sources_and_nothing_else(pyz: Path) -> None:
     assert os.access(pyz, os.X_OK)
 
 
-def test_a_launcher_that_it_does_not_understand_is_refused(tmp_path: Path) -> None:
+def test_an_unexpected_launcher_is_an_error(tmp_path: Path) -> None:
     for name in ("bin", "scripts", "ostream"):
         (tmp_path / name).mkdir()
     (tmp_path / "LICENSE").touch()
@@ -93,7 +93,7 @@ def test_every_command_is_in_it(command: str, pyz: Path) -> None:
     assert sh(f"{pyz} {command} --help").stdout == call("ostream", command, "--help").stdout
 
 
-def test_a_pipe_of_it_does_the_main_job(pyz: Path, tmp_path: Path) -> None:
+def test_a_pipeline_works(pyz: Path, tmp_path: Path) -> None:
     (tmp_path / "r").write_bytes(STREAM)
     script = '"$PYZ" replay r -- sh -c \'"$PYZ" send -m m hi | "$PYZ" extract-thinking -w t | "$PYZ" extract-content\''
     result = sh(script, env={"PYZ": str(pyz)}, cwd=tmp_path)
@@ -101,7 +101,7 @@ def test_a_pipe_of_it_does_the_main_job(pyz: Path, tmp_path: Path) -> None:
     assert result.stdout == call("extract-content", stdin=STREAM).stdout
 
 
-def test_it_imports_nothing_from_where_it_is_called_nor_where_it_stands(pyz: Path, tmp_path: Path) -> None:
+def test_it_imports_nothing_from_the_working_directory_or_its_own(pyz: Path, tmp_path: Path) -> None:
     shutil.copy(pyz, tmp_path)
     for module in ("json", "os", "signal", "argparse", "ostream"):
         (tmp_path / f"{module}.py").write_text("raise SystemExit('hostile')")
@@ -109,5 +109,5 @@ def test_it_imports_nothing_from_where_it_is_called_nor_where_it_stands(pyz: Pat
     assert (result.returncode, b"--bogus" in result.stderr) == (2, True)
 
 
-def test_bin_has_one_launcher_that_the_others_are_links_to() -> None:
+def test_all_launchers_are_links_to_one() -> None:
     assert {os.readlink(path) for path in BIN.iterdir() if path.is_symlink()} == {"ostream"}

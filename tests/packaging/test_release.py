@@ -1,4 +1,4 @@
-"""make release: what it refuses, and what it leaves when there is nothing to refuse. Nothing is ever published."""
+"""make release: the errors it detects, and the files it builds."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ NOBODY = ["-c", "user.name=x", "-c", "user.email=x@x", "-c", "commit.gpgsign=fal
 
 @pytest.fixture(name="checkout")
 def _checkout(tmp_path: Path) -> Path:
-    """A repository whose one commit has this tree, and a version that is in the change log."""
+    """A repository with one commit of this tree, and a changelog that has the version."""
     folder = Path(shutil.copytree(ROOT, tmp_path / "checkout", symlinks=True, ignore=JUNK))
     (folder / "CHANGELOG.md").write_text(f"# Changelog\n\n## {__version__} - 2026-01-02\n")
     if (folder / ".git").exists():
-        (folder / ".git").unlink()  # that of a worktree is a file
+        (folder / ".git").unlink()  # in a worktree, .git is a file
     git(folder, "init", "-q")
     git(folder, "add", "-A")
     git(folder, *NOBODY, "commit", "-q", "-m", "all")
@@ -49,7 +49,7 @@ def _dirty(checkout: Path) -> None:
     (checkout / "new").touch()
 
 
-def _unlogged(checkout: Path) -> None:
+def _not_in_changelog(checkout: Path) -> None:
     (checkout / "CHANGELOG.md").write_text(f"## Unreleased\n\n## {__version__}.1 - 2026-01-02\n")
     git(checkout, *NOBODY, "commit", "-q", "-a", "-m", "log")
 
@@ -60,26 +60,26 @@ def _tagged(checkout: Path) -> None:
 
 REFUSED = [
     (_dirty, "true", 'the tree is not clean; commit or remove what "git status" shows'),
-    (_unlogged, "true", f"CHANGELOG.md: no line '## {__version__} - YYYY-MM-DD'; add it"),
+    (_not_in_changelog, "true", f"CHANGELOG.md: no line '## {__version__} - YYYY-MM-DD'; add it"),
     (_tagged, "true", f"v{__version__}: is already released; raise __version__"),
     (lambda checkout: None, "touch new", "the checks changed files; commit them and try again"),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "check", "message"), REFUSED)
-def test_what_is_not_fit_is_refused(spoil, check: str, message: str, checkout: Path) -> None:  # type: ignore[no-untyped-def]
-    spoil(checkout)
+@pytest.mark.parametrize(("prepare", "check", "message"), REFUSED)
+def test_an_unfit_commit_is_an_error(prepare, check: str, message: str, checkout: Path) -> None:  # type: ignore[no-untyped-def]
+    prepare(checkout)
     result = release(checkout, check)
     assert (result.returncode, result.stdout, result.stderr) == (1, "", f"release: {message}\n")
     assert not (checkout / "dist").exists()
 
 
-def test_checks_that_fail_end_it(checkout: Path) -> None:
+def test_failing_checks_end_the_release(checkout: Path) -> None:
     assert release(checkout, "false").returncode == 1
     assert not (checkout / "dist").exists()
 
 
-def test_what_is_fit_is_built_and_tried(checkout: Path) -> None:
+def test_a_release_is_built_with_checksums(checkout: Path) -> None:
     result = release(checkout, "true")
     assert result.returncode == 0, result.stdout + result.stderr
     name = f"ollama_ostream-{__version__}"
