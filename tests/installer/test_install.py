@@ -193,3 +193,5 @@ def test_a_program_that_is_not_executable_is_not_linked_to(pyz: Path, tmp_path: 
     advice = "make it executable, or run an installed ostream"
     assert result.stderr.decode() == f"ostream: {plain}: not an executable file; {advice}\n"
     assert not (tmp_path / "bin").exists()
+    result = call(f"{ROOT}/ostream", "--install", str(tmp_path / "bin"))
+    assert result.stderr.decode() == f"ostream: {ROOT}/ostream: not an executable file; {advice}\n"

@@ -232,7 +232,7 @@ def test_closing_the_pipe_alone_ends_the_guard(tmp_path: Path, monkeypatch: pyte
         run_tool(_empty(tmp_path), b"")
     handler = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        answer = run_tool(tool(tmp_path, "trap '' TERM; kill 0; kill -HUP $$; echo ignored"), b"").answer
+        answer = run_tool(tool(tmp_path, "trap '' TERM; kill 0; sleep 0.1; kill -HUP $$; echo ignored"), b"").answer
     finally:
         signal.signal(signal.SIGHUP, handler)
     assert answer == "ignored\n"
