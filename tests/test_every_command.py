@@ -228,7 +228,7 @@ def test_a_bug_prints_a_traceback() -> None:
     assert (result.returncode, result.stdout) == (70, b"")
     *traceback, last = result.stderr.decode().splitlines()
     assert traceback[0] == "collect: Traceback (most recent call last):"
-    assert last == "collect: a bug in this program: ZeroDivisionError: division by zero; please report it"
+    assert last == "collect: a bug in ostream: ZeroDivisionError: division by zero; please report it"
 
 
 def test_main_takes_the_command_from_the_process() -> None:

@@ -128,6 +128,7 @@ MESSAGES = [
     ([], response("a</think>b") * 2, TAGS.format("--think-tags=open")),
     (["--think-tags"], response("a</thi", "nk>b"), TAGS.format("--think-tags=open")),
     ([], response("a < b"), ""),
+    ([], response("<" * 70, "a</think>b"), TAGS.format("--think-tags=open")),
 ]
 
 

@@ -46,6 +46,7 @@ PAGES = [
         f"a\n{DIM}\n2 tokens, 2.0 tokens/s, first token after 5ms\n{BRIGHT}\nuser: hi\n",
     ),
     (chunk(), ["--stats"], "", ""),
+    (chunk("a", done=True) + b'{"role":"assistant","content":"a"}\n', [], "a\n", "a\n"),
 ]  # fmt: skip
 
 

@@ -42,3 +42,26 @@ def test_durations_histograms_and_bars_of_any_numbers_can_be_shown(values: list[
     assert all(show_duration(value) for value in values)
     assert sum(count for _, _, count in histogram(values)) == len(values)
     assert bars([(str(value), value, str(value)) for value in values], width).count("\n") == len(values)
+
+
+TIME = st.sampled_from(
+    ["2026-11-21T01:42:58.5Z", "2026-11-21T01:42:58.50000001Z", "2026-11-21T01:42:59Z", "soon", None]
+)
+CHUNK = st.fixed_dictionaries(
+    {"created_at": TIME, "message": st.fixed_dictionaries({"content": st.sampled_from(["a", "a", " ", "", 7, None])})},
+    optional={"elapsed": st.sampled_from([5, 9, 9, 70, -3, True, 2.5]), "thinking": TEXT, "eval_count": st.integers()},
+)
+
+
+@given(st.lists(st.lists(CHUNK, min_size=1), max_size=5), st.none() | st.just(7))
+def test_chunks_measured_in_blocks_have_the_metrics_of_single_chunks(
+    blocks: list[list[dict[str, Any]]], elapsed: int | None
+) -> None:
+    in_blocks, one_by_one = Metrics(), Metrics()
+    for block in blocks:
+        in_blocks.add_all(block, elapsed)
+        for chunk in block:
+            one_by_one.add(chunk, elapsed)
+    assert in_blocks.as_dict() == one_by_one.as_dict()
+    assert [*in_blocks.gaps] == [*one_by_one.gaps]
+    assert in_blocks.lacks == one_by_one.lacks
