@@ -93,6 +93,7 @@ else
 endif
 
 uninstall: ## remove what make install installed
+	@case $$PREFIX in /*) ;; *) echo "PREFIX must be an absolute path, not $$PREFIX" >&2; exit 2 ;; esac
 	@for name in $(COMMANDS); do \
 		if [ "$$(readlink "$$INTO/bin/$$name")" = ostream ]; then rm "$$INTO/bin/$$name"; fi; \
 		rm -f "$$INTO/share/man/man1/ostream-$$name.1"; \

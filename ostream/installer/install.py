@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 
 from ostream.errors import OutputError, RequestError, reason
 
@@ -27,7 +28,7 @@ def install(argv0: str, directory: str, names: Sequence[str]) -> list[str]:
     directory is on PATH, which programs come first there, and what to do next.
     Raises RequestError, before anything is changed, if a name is taken, OutputError if a link can't be made.
     """
-    program, directory = _program(argv0), os.path.abspath(directory)
+    program, directory = _program(argv0), _absolute(directory)
     try:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
@@ -49,7 +50,7 @@ def uninstall(directory: str, names: Sequence[str]) -> list[str]:
 
     Raises OutputError if a link can't be removed.
     """
-    directory = os.path.abspath(directory)
+    directory = _absolute(directory)
     removed, kept = [], []
     for name in names:
         path = os.path.join(directory, name)
@@ -80,11 +81,18 @@ def is_link_to_ostream(path: str) -> bool:
         return False
 
 
+def _absolute(directory: str) -> str:
+    # Not every shell expands the ~ of --install=~/bin.
+    return os.path.abspath(os.path.expanduser(directory))
+
+
 def _program(argv0: str) -> str:
     """Return the path of the running program, for links to it."""
     path = os.path.abspath(argv0)
-    if os.path.basename(path) == "__main__.py":  # python3 -m ostream, of a checkout
+    if os.path.basename(path) == "__main__.py":  # python3 -m ostream: of a checkout, or installed by pip
         path = os.path.join(os.path.dirname(os.path.dirname(path)), "bin", "ostream")
+        if not os.path.exists(path):
+            path = os.path.join(os.path.dirname(sys.executable), "ostream")
     if not (os.path.isfile(path) and os.access(path, os.X_OK)):
         raise RequestError(f"{path}: not an executable file", advice="make it executable, or run an installed ostream")
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Callable
 
@@ -73,7 +74,7 @@ def test_old_links_are_updated_and_removed(tmp_path: Path) -> None:
         install(tmp_path)
         assert {os.readlink(tmp_path / name) for name in NAMES} == {PROGRAM}
         assert sorted(os.listdir(tmp_path)) == sorted(NAMES)
-    result = call(PROGRAM, f"--uninstall={tmp_path}")
+    result = call(PROGRAM, "--uninstall=~", env={"HOME": str(tmp_path)})
     assert (result.returncode, result.stdout.decode()) == (0, f"removed {', '.join(NAMES)} from {tmp_path}\n")
     assert os.listdir(tmp_path) == []
     assert call(PROGRAM, "--uninstall", str(tmp_path)).stdout.decode() == f"no links in {tmp_path}\n"
@@ -182,6 +183,18 @@ def test_python3_m_ostream_in_a_checkout_links_to_its_launcher(tmp_path: Path) -
     assert os.readlink(tmp_path / "send") == PROGRAM
     assert call(f"{ROOT}/ostream/__main__.py", "--install", str(tmp_path / "too")).returncode == 0
     assert os.readlink(tmp_path / "too" / "send") == PROGRAM
+
+
+def test_python3_m_ostream_installed_by_pip_links_to_the_script_of_pip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", f"{tmp_path}/venv/bin/python3")
+    script = tmp_path / "venv" / "bin" / "ostream"
+    script.parent.mkdir(parents=True)
+    script.touch(0o755)
+    main = tmp_path / "venv" / "lib" / "ostream" / "__main__.py"
+    assert call(str(main), "--install", str(tmp_path)).returncode == 0
+    assert os.readlink(tmp_path / "send") == str(script)
 
 
 def test_a_program_that_is_not_executable_is_not_linked_to(pyz: Path, tmp_path: Path) -> None:

@@ -99,6 +99,14 @@ def test_uninstall_removes_all_that_was_installed_and_nothing_else(tmp_path: Pat
     assert files(tmp_path) == {f"stage{PREFIX}/bin/other"}
 
 
+def test_a_relative_prefix_is_refused(tmp_path: Path, stage: Path) -> None:
+    assert stage
+    result = make("install", tmp_path, "PREFIX=~/.local", check=False)
+    assert result.returncode == 2
+    assert b"PREFIX must be an absolute path, not ~/.local\n" in result.stderr
+    assert files(tmp_path) == set()
+
+
 @pytest.mark.parametrize("name", ["ostream", "batch"])
 def test_programs_that_are_not_ours_stay(name: str, tmp_path: Path, stage: Path) -> None:
     assert stage
