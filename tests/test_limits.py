@@ -14,7 +14,7 @@ from ostream.system.output import Output
 from tests.process import environment
 
 FEW_DESCRIPTORS = """
-import resource, sys
+import fcntl, resource, sys
 import ostream.client, ostream.cli.request_builder, ostream.commands.send, ostream.cli.tool_loop
 import ostream.system.pipe_reader, ostream.system.unread_input, ostream.tools.directory
 import ostream.net.transport
