@@ -38,6 +38,14 @@ _ONLY = {
 _NOT_WITH_LOAD = ("system", "body", "conversation", "messages", "context")
 
 
+def default_model() -> str:
+    """Return $OLLAMA_MODEL, without white space around it: a file from Windows may end its lines with CR LF."""
+    model = os.environ.get("OLLAMA_MODEL", "").strip()
+    if not model.isprintable():
+        raise RequestError(f"OLLAMA_MODEL: {model!r} contains a control character")
+    return model
+
+
 def build_request(
     diagnostics: Diagnostics,
     options: SendOptions,
@@ -61,7 +69,7 @@ def build_request(
         fields["stream"] = options.stream is not False
     if options.unload:
         fields["keep_alive"] = 0
-    model = options.model or body.get("model") or os.environ.get("OLLAMA_MODEL")
+    model = options.model or body.get("model") or default_model()
     if not model:
         raise RequestError(
             "no model given", advice="use -m NAME or set OLLAMA_MODEL ('ollama list' shows installed models)"

@@ -146,10 +146,11 @@ def _input_format(options: BatchOptions) -> InputFormat:
 
 def _defaults(options: BatchOptions) -> RequestDefaults:
     from ostream.batch.jobs import RequestDefaults
+    from ostream.cli.request_builder import default_model
 
     return RequestDefaults(
         options.model,
-        os.environ.get("OLLAMA_MODEL"),
+        default_model(),
         options.generate,
         read_text(options.system, "--system"),
         common_fields(options),

@@ -1,4 +1,4 @@
-"""Secrets go to the configured host, over TLS or inside this machine, and nowhere else."""
+"""Credentials go to the configured host, over TLS or inside this machine; repeated by a server they are masked."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ostream import Client, RequestError, ResponseError
+from ostream import Client, OstreamError, RequestError, ResponseError
 from ostream.errors import USAGE
-from tests.process import run
+from ostream.net.credentials import Credentials
+from tests.process import run, sh
 from tests.server import Answers, certificate, http_answer, resolve, server_context, tcp
 
 DONE = b'{"message":{"role":"assistant","content":"hi"},"done":true}\n'
@@ -22,7 +23,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve(monkeypatch, ollama_test="127.0.0.1", box_localhost="127.0.0.1", **{"::1": "127.0.0.1"})
 
 
-# where the server is, whether a key may go there
+# the server, whether a key may be sent to it
 HOSTS = [
     ("http://127.0.0.1", True),
     ("http://localhost", True),
@@ -48,7 +49,7 @@ def server_for(host: str, request: pytest.FixtureRequest) -> Answers:
 
 
 @pytest.mark.parametrize(("host", "allowed"), HOSTS)
-def test_the_key_goes_over_tls_or_to_this_machine(host: str, allowed: bool, request: pytest.FixtureRequest) -> None:
+def test_the_key_is_sent_over_tls_or_to_this_machine(host: str, allowed: bool, request: pytest.FixtureRequest) -> None:
     server = server_for(host, request)
     with tcp(server) as port:
         client = Client(f"{host}:{port}", insecure=True)
@@ -60,7 +61,7 @@ def test_the_key_goes_over_tls_or_to_this_machine(host: str, allowed: bool, requ
 
 @pytest.mark.parametrize(("host", "allowed"), HOSTS)
 @pytest.mark.parametrize("name", ["Authorization", "authorization", "AUTHORIZATION"])
-def test_an_authorization_of_the_user_goes_where_the_key_may_go(
+def test_an_authorization_header_is_sent_where_the_key_is(
     host: str, allowed: bool, name: str, request: pytest.FixtureRequest
 ) -> None:
     server = server_for(host, request)
@@ -85,7 +86,7 @@ def test_without_a_key_nothing_is_withheld(monkeypatch: pytest.MonkeyPatch) -> N
         assert client.headers == {}
 
 
-def test_the_key_does_not_go_where_a_redirect_points() -> None:
+def test_the_key_does_not_follow_a_redirect() -> None:
     elsewhere = Answers(http_answer(200, DONE))
     with tcp(elsewhere) as port:
         server = Answers(http_answer(307, b"", f"Location: http://ollama.test:{port}/api/chat"))
@@ -121,7 +122,7 @@ def test_no_header_can_forge_another(headers: dict[str, str], key: str, monkeypa
     assert caught.value.exit_status == USAGE
 
 
-def test_headers_of_the_user_go_along() -> None:
+def test_headers_of_the_user_are_sent() -> None:
     server = Answers(http_answer(200, DONE))
     with tcp(server) as port:
         Client(f"127.0.0.1:{port}", headers={"X-Mine": "a\tb", "user-agent": "me"}).chat("m")
@@ -129,7 +130,7 @@ def test_headers_of_the_user_go_along() -> None:
     assert server.requests[0][1]["user-agent"] == "me"
 
 
-def test_the_command_says_that_the_key_was_withheld() -> None:
+def test_a_command_notes_that_the_key_was_withheld() -> None:
     proxy = Answers(http_answer(200, DONE))
     with tcp(proxy) as port:
         environment = {"OLLAMA_API_KEY": "secret", "http_proxy": f"127.0.0.1:{port}"}
@@ -138,3 +139,95 @@ def test_the_command_says_that_the_key_was_withheld() -> None:
     assert b"OLLAMA_API_KEY is not sent over plain http to http://ollama.test:80; use https" in sent.stderr
     assert b"secret" not in sent.stderr
     assert "authorization" not in proxy.requests[0][1]
+
+
+@pytest.mark.parametrize(("headers", "key"), [({}, "secret"), ({"Authorization": "Basic c2VjcmV0"}, "")])
+def test_plain_http_to_another_machine_can_be_allowed(
+    headers: dict[str, str], key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_API_KEY", key)
+    server = Answers(http_answer(200, DONE))
+    with tcp(server) as port:
+        client = Client(f"http://ollama.test:{port}", headers=headers, allow_plain_http=True)
+        assert client.chat("m").done
+    assert server.requests[0][1]["authorization"] == headers.get("Authorization", "Bearer secret")
+    assert not client.key_withheld
+
+
+LONG = "sk-1234567890"
+MASKED = [
+    # credentials, what a server sends, what is shown
+    ({"Authorization": f"Bearer {LONG}"}, f"bad key: Bearer {LONG}", "bad key: Bearer ***"),
+    ({"Authorization": f"Bearer {LONG}"}, f"bad key {LONG}, {LONG}!", "bad key ***, ***!"),
+    ({"Authorization": "Bearer ollama"}, "ollama: bad key: bearer  ollama.", "ollama: bad key: bearer  ***."),
+    ({"Authorization": "Bearer ollama"}, "Bearer ollamas", "Bearer ollamas"),
+    ({"Authorization": "Basic bWU6cA=="}, "Basic bWU6cA== is wrong", "Basic *** is wrong"),
+    ({"X-Api-Key": LONG, "X-Token": LONG + "9"}, f"{LONG}9 {LONG}", "*** ***"),
+    ({"X-Model": LONG, "Authorization": " "}, LONG, LONG),
+]
+
+
+@pytest.mark.parametrize(("headers", "text", "shown"), MASKED)
+def test_credentials_are_masked(headers: dict[str, str], text: str, shown: str) -> None:
+    credentials = Credentials(headers)
+    assert credentials.mask(text) == shown
+    assert credentials.mask_bytes(text.encode() + b"\xff") == shown.encode() + b"\xff"
+    error = ResponseError(text, 401, signin_url=text, advice=text)
+    assert credentials.mask_error(error) is error
+    assert (str(error), error.advice, error.signin_url) == (f"{shown} (status code: 401)", shown, shown)
+    assert error.error_line()["error"] == shown
+
+
+ERRORS = {
+    "an HTTP error": http_answer(401, b'{"error":"bad key: Bearer %b"}' % LONG.encode()),
+    "a redirect": http_answer(307, b"", f"Location: http://x.test/?key={LONG}"),
+    "an error line": http_answer(200, b'{"response":"%b"}\n{"error":"%b"}\n' % (LONG.encode(), LONG.encode())),
+}
+
+
+@pytest.mark.parametrize("response", ERRORS.values(), ids=ERRORS)
+@pytest.mark.parametrize("command", ["send", "batch", "record", "chat"])
+def test_no_command_shows_its_key_in_an_error(
+    command: str, response: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env = {"OLLAMA_API_KEY": LONG}
+    with tcp(Answers(response)) as port:
+        env["OLLAMA_HOST"] = f"127.0.0.1:{port}"
+        if command == "chat":
+            monkeypatch.setenv("OLLAMA_API_KEY", LONG)
+            with pytest.raises(OstreamError) as caught:
+                Client(env["OLLAMA_HOST"]).chat("m")
+            output = f"{caught.value}{caught.value.advice}{caught.value.error_line()}"
+        elif command == "record":
+            recorded = sh(f"record {tmp_path}/file -- send -m m hi", env=env)
+            output = recorded.stderr.decode() + (tmp_path / "file").read_text()
+        else:
+            words = ["-m", "m", "hi"] if command == "send" else ["-m", "m", "--lines"]
+            result = run(command, *words, stdin=b"hi\n", env=env)
+            output = (result.stdout + result.stderr).decode()
+    assert output.replace(f'"response":"{LONG}"', "").count(LONG) == 0
+    assert "***" in output
+
+
+# status, body, host, whether a key is sent or withheld, part of the advice
+ADVICE = [
+    (401, b'{"error":"unauthorized"}', "127.0.0.1", "", "run 'ollama signin'"),
+    (401, b'{"error":"unauthorized","signin_url":"https://x/y"}', "127.0.0.1", "", "or open https://x/y"),
+    (401, b'{"detail":"Not authenticated"}', "127.0.0.1", "", "set OLLAMA_API_KEY"),
+    (401, b'{"detail":"Not authenticated"}', "127.0.0.1", "key", "the server rejected the key that was sent"),
+    (401, b'{"detail":"Not authenticated"}', "ollama.test", "key", "OLLAMA_API_KEY was not sent over plain http"),
+    (403, b'{"detail":"Not authenticated"}', "127.0.0.1", "", "set OLLAMA_API_KEY"),
+    (403, b"", "127.0.0.1", "key", "set the Host header to localhost"),
+    (403, b'{"error":"ollama cloud is disabled: x"}', "127.0.0.1", "", None),
+    (404, b'{"error":"model \'x\' not found"}', "127.0.0.1", "key", "'ollama pull x'"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "host", "key", "advice"), ADVICE)
+def test_advice_on_a_rejection_contradicts_nothing_known(
+    status: int, body: bytes, host: str, key: str, advice: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_API_KEY", key)
+    with tcp(Answers(http_answer(status, body))) as port, pytest.raises(ResponseError) as caught:
+        Client(f"http://{host}:{port}").chat("m")
+    assert (advice in caught.value.advice) if advice else not caught.value.advice
