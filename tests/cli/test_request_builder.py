@@ -146,6 +146,7 @@ GENERATE = "/api/generate"
 GIVEN = [
     # arguments, standard input, OLLAMA_MODEL, path and body
     (["hi"], b"", "env", chat("hi", model="env")),
+    (["hi"], b"", "env\r\n", chat("hi", model="env")),
     (["-m", "m", "hi"], b"", "env", HI),
     (["--body", "bare.json", "hi"], b"", "env", given("bare.json", model="env", messages=[USER])),
     (["--body", "chat.json"], b"unread", "env", given("chat.json")),
@@ -252,6 +253,11 @@ def test_wrong_usage_is_reported_on_stderr_and_as_an_error_line(arguments: list[
         line = json.loads(result.stdout)
         assert line["exit_status"] == 2
         assert message.startswith(line["error"]) or line["error"].startswith(message)
+
+
+def test_a_control_character_in_the_model_variable_is_reported_by_its_name() -> None:
+    result = call("send", "hi", env={"OLLAMA_MODEL": "a\rb"})
+    assert (result.returncode, result.stderr) == (2, b"send: OLLAMA_MODEL: 'a\\rb' contains a control character\n")
 
 
 def test_without_a_model_the_message_names_the_option_and_the_variable() -> None:
