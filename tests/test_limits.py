@@ -9,8 +9,6 @@ from typing import Iterator
 
 import pytest
 
-from ostream.cli.spinner import Spinner
-from ostream.system.output import Output
 from tests.process import environment
 
 FEW_DESCRIPTORS = """
@@ -49,9 +47,3 @@ def _no_threads() -> Iterator[None]:
         yield
     finally:
         threading.stack_size(usual)
-
-
-@pytest.mark.usefixtures("no_threads")
-def test_without_threads_there_is_no_spinner(capfd: pytest.CaptureFixture[str]) -> None:
-    Spinner(Output(1, "standard output")).stop()
-    assert capfd.readouterr() == ("", "")

@@ -1,1 +1,1 @@
-"""Many requests: read, sent some at a time, answered in a file that outlives a kill, and told of meanwhile."""
+"""Batch processing: bounded concurrency, resumable output, progress."""

@@ -1,1 +1,1 @@
-"""One module for each command: `main(arguments, diagnostics)` parses, `run` does the work and gives the exit status."""
+"""One module for each command: `main(arguments, diagnostics)` parses, `run` works and returns the exit status."""
