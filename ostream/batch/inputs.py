@@ -114,7 +114,7 @@ class RequestReader:
         return input_name(name) if self._form.kind == FILES else f"{input_name(name)}:{row + 1}"
 
     def _next(self, name: str, lineno: int) -> Job:
-        job = Job(self._number, f"{input_name(name)}:{lineno}" if lineno else input_name(name))
+        job = Job(self._number, input_name(name), lineno)
         self._number += 1
         return job
 
@@ -249,7 +249,8 @@ class RequestReader:
 
 def _decoded(data: bytes) -> str:
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode()
+        return text[1:] if text.startswith("\ufeff") else text
     except UnicodeDecodeError as error:
         raise RequestError(
             f"not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start + 1}",
@@ -264,7 +265,14 @@ def _text_of(line: bytes) -> str:
 
 
 def _value(line: bytes, name: str) -> dict[str, Any] | str:
-    text = _decoded(line).strip()
+    text = _decoded(line)
+    try:
+        found, end = strict.raw_decode(text)
+        if type(found) is dict and text[end:] in ("\n", ""):
+            return found
+    except (ValueError, RecursionError):
+        pass
+    text = text.strip()
     if text.startswith('"'):
         try:
             value: str = strict.decode(text)

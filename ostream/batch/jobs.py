@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 # What a request line or a record of an OpenAI batch file may address: a path, never a host.
 PATHS = ("/v1/chat/completions", "/v1/completions", CHAT, GENERATE)
 
+_quote = json.encoder.encode_basestring_ascii
+
 
 class RequestDefaults:
     """Fields that the command line gives to all requests.
@@ -63,19 +65,20 @@ def _given(fields: Mapping[str, Any] | None) -> dict[str, Any]:
 class Job:
     """One request and the id of its answer; or `failure`, the reason why it can't be sent.
 
-    `number` is the row's position in the input, `where` its file and line for messages. A job without an id stands for
-    an input that can't be read.
+    `number` is the row's position in the input; `name` and `lineno` are those of its file, for messages. A job without
+    an id stands for an input that can't be read.
     """
 
     __slots__ = (
-        *("id", "number", "where", "openai", "path", "body", "body_sha256", "row_sha256", "row_columns"),
+        *("id", "number", "name", "lineno", "openai", "path", "body", "body_sha256", "row_sha256", "row_columns"),
         *("overridden", "failure"),
     )
 
-    def __init__(self, number: int | None = None, where: str = "") -> None:
+    def __init__(self, number: int | None = None, name: str = "", lineno: int = 0) -> None:
         self.id: Any = number
         self.number = number
-        self.where = where
+        self.name = name
+        self.lineno = lineno
         self.openai = False  # a record of an OpenAI batch file, answered in that format
         self.path = ""
         self.body: dict[str, Any] = {}
@@ -84,6 +87,11 @@ class Job:
         self.row_columns: list[str] = []
         self.overridden: tuple[str, ...] = ()  # fields of the row that an option replaced
         self.failure: OstreamError | None = None
+
+    @property
+    def where(self) -> str:
+        """The file and line of the row."""
+        return f"{self.name}:{self.lineno}" if self.lineno else self.name
 
     @property
     def key(self) -> bytes:
@@ -118,7 +126,7 @@ class Job:
 
 def key_of(id: Any) -> bytes:
     """Return an id as bytes: 1 and "1" are two ids."""
-    return json.dumps(id).encode()
+    return (_quote(id) if type(id) is str else json.dumps(id)).encode()
 
 
 def is_request_line(line: dict[str, Any] | str) -> bool:
@@ -174,15 +182,16 @@ def _set_body(job: Job, body: dict[str, Any], defaults: RequestDefaults, path: s
         if defaults.system is not None:
             overrides.update(_system(job, body, defaults.system, path))
     _check_images(body)
-    job.overridden += tuple(
-        name for name in overrides if name not in ("stream", "options", "messages") and _differs(name, body, overrides)
-    )
+    if not body.keys().isdisjoint(overrides):
+        job.overridden += tuple(name for name in overrides if name in body and _differs(name, body, overrides))
     job.path, job.body = path, override(body, overrides)
     job.body_sha256 = hashlib.sha256(canonical_body(job.body)).hexdigest()
 
 
 def _differs(name: str, body: dict[str, Any], overrides: dict[str, Any]) -> bool:
-    return body.get(name) is not None and body[name] != overrides[name]
+    if name in ("stream", "options", "messages"):
+        return False
+    return body[name] is not None and body[name] != overrides[name]
 
 
 def _no_prompt(body: dict[str, Any]) -> RequestError:
@@ -210,7 +219,9 @@ def _check_images(body: dict[str, Any]) -> None:
     """Refuse what a server can't take, rather than send each such row in vain."""
     messages = body.get("messages")
     for holder in [body, *(messages if isinstance(messages, list) else ())]:
-        images = holder.get("images") if isinstance(holder, dict) else None
+        if not isinstance(holder, dict) or "images" not in holder:
+            continue
+        images = holder["images"]
         for image in images if isinstance(images, list) else ():
             if isinstance(image, str) and image[:8].lower().startswith(("data:", "http:", "https:")):
                 raise RequestError(

@@ -189,16 +189,17 @@ def answered_ids(answers: Path) -> list[Any]:
 
 
 class Careless:
-    """A server that fails now and then, and counts what it is asked; what is `known` must not be asked again."""
+    """A server that fails now and then; `asked` are the prompts of its requests."""
 
     def __init__(self, luck: random.Random) -> None:
         self.luck = luck
-        self.known: set[Any] = set()
-        self.asked: list[int] = []
+        self.asked: list[str] = []
 
     def __call__(self, exchange: RequestHandler) -> None:
-        prompt = json.loads(exchange.body)["messages"][0]["content"]
-        self.asked.append(int(prompt))
+        if exchange.command == "GET":
+            exchange.send_body(200, JSON, b"{}")
+            return
+        self.asked.append(json.loads(exchange.body)["messages"][0]["content"])
         chance = self.luck.random()
         time.sleep(chance / 50)
         if chance < 0.03:
@@ -209,42 +210,73 @@ class Careless:
             reply(exchange)
 
 
-def test_killed_at_any_instant_each_request_is_answered_once(answers: Path, full: bool) -> None:
-    goal = KILLS or (40 if full else 10)
+def texts_of(path: Path) -> list[str]:
+    """The answers of a file, with or without its last newline."""
+    texts = []
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
+        with contextlib.suppress(ValueError):
+            answer = json.loads(line)
+            texts += [answer["message"]["content"]] if "error" not in answer else []
+    return texts
+
+
+@pytest.mark.parametrize("kind", ["lines", "csv"])
+def test_killed_at_any_instant_each_request_is_answered_once(kind: str, answers: Path, full: bool) -> None:
+    """With a table, rows are edited, inserted and removed between the kills."""
+    goal = (KILLS or (40 if full else 10)) // 2
     seed = random.randrange(1 << 32)
     luck = random.Random(seed)
     server_side = Careless(luck)
-    requests = answers.parent / "requests"
-    requests.write_bytes(asked(*map(str, range(60))))
+    requests, replaced = answers.parent / "requests", Path(f"{answers}.replaced")
+    rows = [str(number) for number in range(60)]
+    fresh = 60
     kills = 0
+    options = ["--lines"] if kind == "lines" else ["--csv", "--prompt", "{text}", "--changed=resend"]
     with serve(server_side) as server:
-        arguments = ["-qm", "m", "-j", "8", "-o", str(answers), "--resume", "--host", server.url, str(requests)]
+        arguments = [
+            "-qm",
+            "m",
+            "-j",
+            "8",
+            *options,
+            "-o",
+            str(answers),
+            "--resume",
+            "--host",
+            server.url,
+            str(requests),
+        ]
 
         def run_again(seconds: float | None) -> int:
             """Run until it ends, or is killed; its status."""
-            known = set(answered_ids(answers))
+            requests.write_text("\n".join([*(["text"] if kind == "csv" else []), *rows, ""]))
+            known = set(texts_of(answers))
             begin = len(server_side.asked)
             process = start("batch", *arguments, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(60 if seconds is None else seconds)
             process.kill()
             process.communicate()
-            ids = answered_ids(answers)
-            assert not known & set(server_side.asked[begin:]), f"seed {seed}: asked again"
-            assert known <= set(ids), f"seed {seed}: lost {known - set(ids)}"
-            assert len(ids) == len(set(ids)), f"seed {seed}: answered twice: {Counter(ids).most_common(3)}"
+            texts = texts_of(answers)
+            assert not known & set(server_side.asked[begin:]), f"seed {seed}: sent again"
+            assert known <= {*texts, *texts_of(replaced)}, f"seed {seed}: lost {known - set(texts)}"
+            assert len(texts) == len(set(texts)), f"seed {seed}: answered twice: {Counter(texts).most_common(3)}"
             return process.returncode
 
         while kills < goal:
             for _ in range(min(luck.randint(1, 8), goal - kills)):
-                # Some while the file is read and repaired, some in the midst of the work.
-                kills += run_again(luck.uniform(0.05, 0.6)) == -signal.SIGKILL
+                if kind == "csv" and luck.random() < 0.5:
+                    at, count = luck.randrange(len(rows)), luck.randrange(3)
+                    rows[at : at + luck.randrange(3)] = [str(fresh + number) for number in range(count)]
+                    fresh += count
+                # Some while the file is read and repaired, some while requests run.
+                kills += run_again(luck.uniform(0.05, 0.8)) == -signal.SIGKILL
             # Failures of the server are tried again by the next run.
             assert any(run_again(None) == 0 for _ in range(50)), f"seed {seed}"
-            lines = lines_of(answers.read_bytes())
-            assert sorted(line["id"] for line in lines) == list(range(60)), f"seed {seed}"
-            assert all(line["message"]["content"] == str(line["id"]) for line in lines), f"seed {seed}"
-            assert sorted(os.listdir(answers.parent)) == ["answers", "requests"], f"seed {seed}"
+            lines = {line["id"]: line["message"]["content"] for line in lines_of(answers.read_bytes())}
+            assert [lines[number] for number in range(len(rows))] == rows, f"seed {seed}"
+            expected = {"answers", "requests", *(["answers.replaced"] if kind == "csv" else [])}
+            assert {"answers", "requests"} <= set(os.listdir(answers.parent)) <= expected, f"seed {seed}"
             answers.unlink()
 
 
