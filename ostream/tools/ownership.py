@@ -3,7 +3,7 @@
 Nobody but the user and root may be able to change the file or a directory on the way to it. These are the rules of
 sshd for authorized_keys, applied to every component of the path:
 
-- the owner is the user or root;
+- the owner is the user or root (of a directory above, also the owner of /);
 - it is not writable by others, nor by its group unless that is the owner's private group (umask 002);
 - a directory that others may write to is accepted if it is sticky, as /tmp is: there only the owner of the next
   component, which is checked as well, can rename or remove it.
@@ -53,7 +53,11 @@ def _check(path: str, is_kind: Callable[[int], bool], otherwise: str, is_parent:
         raise RequestError(f"{path}: {reason(error)}") from None
     if not is_kind(found.st_mode):
         raise RequestError(f"{path}: {otherwise}")
-    if found.st_uid not in (os.geteuid(), ROOT):
+    trusted = [os.geteuid(), ROOT]
+    if is_parent:
+        # In a user namespace that does not map root, directories of root have the same owner as / (the overflow uid).
+        trusted.append(os.lstat("/").st_uid)
+    if found.st_uid not in trusted:
         raise _foreign_owner(path, found.st_uid, is_parent)
     if is_parent and found.st_mode & stat.S_ISVTX:
         return

@@ -112,6 +112,15 @@ def test_a_directory_that_is_sticky_is_accepted_as_a_parent_only(file: Path, sta
         check_directory(str(file.parent))
 
 
+def test_the_owner_of_the_root_directory_may_own_parents_only(file: Path, stat_as: Callable[..., None]) -> None:
+    """As in a user namespace that does not map root."""
+    stat_as(Path("/"), uid=65534)
+    stat_as(file.parent, uid=65534)
+    check_file(str(file))
+    with pytest.raises(RequestError, match="is owned by user 65534"):
+        check_directory(str(file.parent))
+
+
 def test_root_refuses_the_files_of_users_and_names_two_ways_out(
     file: Path, stat_as: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
