@@ -67,7 +67,7 @@ def answers(data: bytes, cut: int) -> Any:
 
 
 # Fewer examples, since sockets are slow.
-fewer = settings(max_examples=max(50, settings().max_examples // 4))
+fewer = settings(max_examples=max(10, settings().max_examples // 2))
 
 
 @fewer
