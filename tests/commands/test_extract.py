@@ -45,6 +45,7 @@ CONTENT = [
     ),
     (["--json"], response("a", id=None), '{"id":null,"content":"a"}\n', 0),
     (["--json"], response("a", done=False), '{"content":"a"}\n', 3),
+    (["--json"], b'{"error":"x","exit_status":1}\n', "", 1),
     (["--json"], response(), '{"content":""}\n', 5),
     (["-x"], response("Here:\n``", "`sh\nls", "\npwd\n```\nDone."), "ls\npwd\n", 0),
     (["-x"], response("~~~\na\n~~~\n```\nb\n```\n"), "a\n", 0),
