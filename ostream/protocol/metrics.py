@@ -84,7 +84,7 @@ class Metrics:
         texts = contents(chunks)
         if not (self.has_content and all(map(_has_no_report, chunks)) and all(texts) and len(texts) == len(chunks)):
             return False
-        times = self._times(chunks, elapsed)
+        times = [elapsed] * len(chunks) if self._is_client_time(elapsed) else self._times(chunks, elapsed)
         if times is None or self._previous is None:
             return False
         gaps = [*map(sub, times, [self._previous, *times])]
@@ -95,6 +95,10 @@ class Metrics:
         self._fragments += len(chunks)
         self._model = chunks[-1].get("model", self._model)
         return True
+
+    def _is_client_time(self, elapsed: int | None) -> bool:
+        """True if `elapsed` is a time by the clock of the gaps so far."""
+        return elapsed is not None and self._gaps_from is CLIENT and duration(elapsed) is not None
 
     def _times(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None) -> list[int] | None:
         """Return the times of chunks by the clock of the gaps so far; None if they do not all have one."""

@@ -204,11 +204,42 @@ def test_text_thinking_and_calls_are_concatenated(messages: list[dict[str, Any]]
     for message in messages:
         shape = {"response" if key == "content" else key: value for key, value in message.items()}
         chunks.append({"message": message, "done": False} if chat else {**shape, "done": False})
-    accumulator = fold(*chunks)
+    accumulator, together = fold(*chunks), Accumulator()
+    together.add_all(chunks)
+    assert (together.response, together.message) == (accumulator.response, accumulator.message)
     response = accumulator.response
     assert content(response) == accumulator.content == "".join(map(content, chunks))
     assert thinking(response) == accumulator.thinking == "".join(map(thinking, chunks))
     assert tool_calls(response) == accumulator.tool_calls == [one for chunk in chunks for one in tool_calls(chunk)]
+
+
+BLOCKS: list[list[dict[str, Any]]] = [
+    [chunk_of(content="a"), chunk_of(content="b"), chunk_of(content="c")],
+    [chunk_of(content="a"), chunk_of(content="b", thinking="c"), chunk_of(content="d")],
+    [chunk_of(content="a"), {**chunk_of(content="b"), "logprobs": [1]}, {**chunk_of(content="c"), "logprobs": [2]}],
+    [{**chunk_of(content="a"), "extra": 1}, chunk_of(content="b")],
+    [chunk_of(content="a", extra=1), chunk_of(content="b")],
+    [chunk_of(content="a"), chunk_of(content=1)],
+    [{"response": "a", "message": {"content": "b"}}] * 2,
+    [{"response": "a", "tool_calls": [call("f")]}] * 2,
+    [{"response": "a"}, {"response": "b"}],
+    [{"response": "a"}, {"response": None}],
+    [{"message": "content"}] * 2,
+    [{"message": ["content"]}] * 2,
+    [{"done": True}] * 2,
+]
+
+
+@pytest.mark.parametrize("chunks", BLOCKS)
+def test_a_block_of_chunks_is_added_like_each_of_them(chunks: list[dict[str, Any]]) -> None:
+    together = Accumulator()
+    together.add_all(chunks)
+    assert together.response == fold(*chunks).response
+    assert (together.chunks, together.done, together.message) == (
+        len(chunks),
+        fold(*chunks).done,
+        fold(*chunks).message,
+    )
 
 
 CALLS: list[tuple[dict[str, Any], str, Any, dict[str, Any]]] = [
