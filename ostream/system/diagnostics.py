@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # How many messages of one kind are printed; the others are counted.
 SAME_KIND = 5
-# How many kinds are told apart: a stream may have a different error on every line.
+# How many kinds are distinguished: a stream may have a different error on every line.
 _KINDS = 1000
 
 
@@ -34,7 +34,7 @@ class Diagnostics:
 
     @property
     def prefix(self) -> str:
-        """What comes before the name of a command, "ostream " or nothing, in advice to run another command."""
+        """The prefix of command names in advice: "ostream " if the command was called that way, else ""."""
         return self.program[: -len(self.command)]
 
     def error(self, error: OstreamError, kind: str = "") -> None:

@@ -152,10 +152,7 @@ NUMBERS = [
     # numbers of the server, those of --json
     ({}, {}),
     ({"total_duration": 0, "eval_count": 0}, {"total_duration": 0, "eval_count": 0}),
-    ({"eval_count": 5, "eval_duration": 0}, {"eval_count": 5, "eval_duration": 0}),
-    ({"eval_count": 0, "eval_duration": 5}, {"eval_count": 0, "eval_duration": 5}),
-    ({"eval_count": 5}, {"eval_count": 5}),
-    ({"eval_duration": 5}, {"eval_duration": 5}),
+    ({"eval_count": 5e-324, "eval_duration": 10**8}, {"eval_count": 5e-324, "eval_duration": 10**8}),
     (
         {"eval_count": 3, "eval_duration": 1.5e9},
         {"eval_count": 3, "eval_duration": 1.5e9, "eval_rate": 2.0, "time_per_output_token": 500_000_000},
@@ -169,14 +166,7 @@ NUMBERS = [
             "time_to_first_token_from": SERVER,
         },
     ),
-    ({"total_duration": 1.5}, {"total_duration": 1.5}),
-    ({"total_duration": -1, "eval_count": -5, "eval_duration": 5}, {"eval_duration": 5}),
-    ({"total_duration": True, "eval_count": False}, {}),
-    ({"total_duration": "5", "load_duration": None, "eval_count": [1]}, {}),
-    ({"total_duration": 10**400, "eval_count": 1}, {"eval_count": 1}),
-    ({"eval_count": 10**400, "eval_duration": 1}, {"eval_duration": 1}),
-    ({"total_duration": 2**63 - 1}, {"total_duration": 2**63 - 1}),
-    ({"total_duration": 1e308}, {}),
+    ({"total_duration": -1, "eval_count": 10**400, "eval_duration": 5}, {"eval_duration": 5}),
     ({"model": 5, "done_reason": None, "chunks": 99}, {}),
     ({"model": "m", "done_reason": "other"}, {"model": "m", "done_reason": "other"}),
     ({"id": "x"}, {"id": "x"}),
@@ -192,25 +182,6 @@ def test_numbers_that_cannot_be_true_are_left_out(numbers: dict[str, Any], expec
     table = call("stats", stdin=done(**numbers))
     assert (table.returncode, table.stderr) == (0, b"")
     assert table.stdout.count(b"\n") == len(expected.keys() - {"id", "time_to_first_token_from"})
-
-
-DURATIONS = [
-    (0, "0ns"),
-    (999, "999ns"),
-    (1.5, "1.5ns"),
-    (1000, "1µs"),
-    (1500, "1.5µs"),
-    (2345678, "2.346ms"),
-    (2_000_000_000, "2s"),
-    (90_061_000_000_000, "90061s"),
-    (2**63 - 1, "9223372036.855s"),
-]
-
-
-@pytest.mark.parametrize(("duration_ns", "text"), DURATIONS)
-def test_durations_are_shown_with_units(duration_ns: float, text: str) -> None:
-    table = call("stats", stdin=done(total_duration=duration_ns)).stdout.decode()
-    assert f"total duration:           {text}\n" in table
 
 
 WRONG = [
