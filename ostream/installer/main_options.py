@@ -107,7 +107,7 @@ def _help(program: str, commands: Commands) -> str:
         f"{_rows(commands)}\n"
         "  --install DIR       link the commands in DIR, to run them as send, batch and so on\n"
         "  --uninstall DIR     remove these links\n"
-        "  --completion SHELL  print the completion script for bash, zsh or fish\n"
+        '  --completion SHELL  print the completion script; in ~/.bashrc: eval "$(ostream --completion bash)"\n'
         "  --version           show the version\n\n"
         f"Run '{program} help COMMAND' for details.\n\n"
         f"exit status:\n{statuses}\n"
