@@ -9,10 +9,11 @@ from typing import Iterator
 
 import pytest
 
+from ostream.cli.waiting import WaitingLine
 from tests.process import environment
 
 FEW_DESCRIPTORS = """
-import fcntl, resource, sys
+import resource, sys
 import ostream.client, ostream.cli.request_builder, ostream.commands.send, ostream.cli.tool_loop
 import ostream.system.pipe_reader, ostream.system.unread_input, ostream.tools.directory
 import ostream.net.transport
@@ -47,3 +48,9 @@ def _no_threads() -> Iterator[None]:
         yield
     finally:
         threading.stack_size(usual)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_without_threads_send_does_not_show_that_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    WaitingLine("m").stop()

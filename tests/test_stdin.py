@@ -108,7 +108,7 @@ def test_only_data_that_was_redirected_to_send_alone_is_noted(shell: str, tmp_pa
             assert result.stderr.count(b"\n") == notes + (notes > 0)  # and the refused connection
 
 
-def test_what_can_not_be_determined_is_not_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_can_not_be_determined_is_not_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without /proc, with a parent of another user, with descriptors that can't be asked."""
     monkeypatch.setattr(os, "getppid", lambda: 0)
     read, write = os.pipe()
@@ -119,6 +119,11 @@ def test_what_can_not_be_determined_is_not_noted(monkeypatch: pytest.MonkeyPatch
         assert not holds_data()
         os.write(write, b"x")
         assert holds_data()
+        (tmp_path / "file").write_bytes(b"x")
+        os.dup2(os.open(tmp_path / "file", os.O_RDONLY), 0)
+        assert holds_data()
+        os.read(0, 1)
+        assert not holds_data()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         assert not is_redirected()
         assert not holds_data()

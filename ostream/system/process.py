@@ -103,7 +103,12 @@ def run_process(diagnostics: Diagnostics, run: Callable[[], int], errors_on_stdo
 
 def _left_to_reader(diagnostics: Diagnostics, stdout: Output, error: OstreamError) -> bool:
     """True if the filter that reads stdout prints the message; then the error line has been written."""
-    from ostream.system import pipe_reader
+    try:
+        import fcntl  # noqa: F401
+
+        from ostream.system import pipe_reader
+    except (ImportError, OSError):
+        return False  # no descriptor left to load them with: that may be the error
 
     if not pipe_reader.reader_reports():
         if diagnostics.text_downstream:

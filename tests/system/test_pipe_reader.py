@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ostream.system import pipe_reader
 from ostream.system.pipe_reader import reader_reports, wait_read, wait_settled
 from tests.process import end_of, sh, start
 from tests.server import send_lines, serve
@@ -97,6 +98,9 @@ def test_a_failure_that_a_filter_finds_is_reported_by_the_last_one() -> None:
 def test_another_reader_gets_a_moment_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     read, write = os.pipe()
     saved = os.dup(1)
+    with open(os.devnull, "wb") as null:
+        os.dup2(null.fileno(), 1)
+        assert not reader_reports()
     os.dup2(write, 1)
     try:
         os.write(1, b"text")
@@ -110,7 +114,16 @@ def test_another_reader_gets_a_moment_to_read(monkeypatch: pytest.MonkeyPatch) -
         assert not reader_reports()
         with monkeypatch.context() as patch:  # a system that can't lock pipes
             patch.setattr(fcntl, "flock", lambda *_: os.stat("/none"))
+            patch.setattr(fcntl, "ioctl", lambda *_: os.stat("/none"))
             assert not reader_reports()
+            assert wait_read()
+        with open(f"/proc/self/fd/{read}", "rb", buffering=0) as other:
+            fcntl.flock(other, fcntl.LOCK_EX)
+            assert reader_reports()
+            monkeypatch.setattr(pipe_reader, "_lock_owner", lambda: 0)  # that of another container
+            assert not reader_reports()
+            monkeypatch.undo()
+        assert pipe_reader._lock_owner() == 0
         os.write(1, b"text")
         os.close(read)
         assert not wait_read()
