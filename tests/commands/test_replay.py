@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ostream.testing import replay
 from tests.process import BIN, call, expect, start
 from tests.server import NAMES, STREAMS, body_of, raw_of, send_raw, serve
 
@@ -173,20 +174,17 @@ INFORMATION = [
 ]
 
 
-def test_requests_about_the_server_are_answered_and_web_pages_refused(recording: Path) -> None:
-    with start("replay", recording, recording, recording) as process:
-        assert process.stdout
-        url = process.stdout.readline().decode().strip()
+def test_requests_about_the_server_are_answered_and_web_pages_refused(
+    recording: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with replay(recording, recording, recording) as server:  # raises for a mismatch
         for method, path, body, headers, status, content_type, part in INFORMATION:
-            seen = ask(url, method, path, body, **headers)
+            seen = ask(server.url, method, path, body, **headers)
             assert seen[:2] == (status, content_type), (method, path)
             assert part in seen[2]
-        process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGTERM  # nothing was a mismatch
-    assert stderr.splitlines()[1:] == [
-        b"replay: refused POST /api/chat: its Host is 'evil.example', not a name of this machine",
-        b"replay: refused GET /api/tags: sent by a web page (cross-site)",
+    assert capsys.readouterr().err.splitlines() == [
+        "ostream.testing: refused POST /api/chat: its Host is 'evil.example', not a name of this machine",
+        "ostream.testing: refused GET /api/tags: sent by a web page (cross-site)",
     ]
 
 
