@@ -241,6 +241,10 @@ def test_line_without_an_end_is_an_error_of_the_input(path: Path, monkeypatch: p
     assert str(bad.failure) == f"{path}: a line of more than 100 bytes"
 
 
+def test_each_file_of_files_is_a_row() -> None:
+    assert count_rows(["a", "b"], InputFormat(FILES)) == 2
+
+
 def test_broken_table_has_no_row_count(path: Path) -> None:
     path.write_bytes(b"text\nxxxxxxxxxxxxx\n")
     limit = csv.field_size_limit(10)

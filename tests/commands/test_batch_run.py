@@ -227,6 +227,33 @@ def test_server_that_is_not_there_stops_the_run_with_one_message(options: list[s
     assert text in done.stderr.decode()
 
 
+def test_server_that_stays_away_stops_the_run(tmp_path: Path) -> None:
+    """The first request is answered, and all others, probes included, break."""
+
+    def respond(exchange: RequestHandler) -> None:
+        reply(exchange) if b"first" in exchange.body else exchange.reset()
+
+    with serve(respond) as server:
+        arguments = ["-m", "m", "-j", "1", "--patience", "1", "-o", str(tmp_path / "answers"), "--host", server.url]
+        done = call("batch", *arguments, stdin=asked("first", *["hi"] * 50))
+    assert done.returncode == 3
+    assert len(lines_of((tmp_path / "answers").read_bytes())) == 2
+    start, stop, _ = done.stderr.decode().splitlines()
+    assert start.startswith("batch: server unreachable for 0 s (")
+    assert re.match(
+        r"batch: stopped: the server has been unreachable for \d s; .*; run it again later with --resume", stop
+    )
+
+
+def test_request_that_is_always_turned_away_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ostream.batch.backoff.backoff", lambda pauses: 0.01)
+    monkeypatch.setattr("ostream.batch.sender.MOST_REJECTIONS", 3)
+    with serve(reply) as server:
+        arguments = ["-qm", "m", "-j", "2", "--host", server.url]
+        done = call("batch", *arguments, stdin=asked("hi", "fail503", *["ho"] * 100))
+    assert (done.returncode, sum("error" in line for line in lines_of(done.stdout))) == (75, 1)
+
+
 def test_wrong_path_stops_the_run() -> None:
     with serve(send_raw(http_answer(404, b"404 page not found", content_type="text/plain"))) as server:
         done = call("batch", "-m", "m", "-j", "1", "--host", server.url, stdin=asked(*["hi"] * 50))
@@ -342,6 +369,27 @@ def test_few_descriptors_mean_fewer_requests_at_a_time() -> None:
         done = sh(command, stdin=asked(*["hi"] * 200))
     assert done.stdout.strip() == b"200"
     assert re.fullmatch(rb"batch: only 40 files may be open \(ulimit -n\); \d requests at a time\n", done.stderr)
+
+
+def test_limit_of_descriptors_may_be_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def listdir(path: str) -> list[str]:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr("ostream.batch.runner.os.listdir", listdir)
+    with serve(reply) as server:
+        assert call("batch", "-m", "m", "--host", server.url, stdin=asked("hi")).stderr == b""
+
+
+def test_tools_and_recordings_are_sent(tmp_path: Path) -> None:
+    (tmp_path / "tools").write_text('[{"type":"function","function":{"name":"f"}}]')
+    (tmp_path / "bad").write_text("[1]")
+    recording = asked({"request": {"path": "/api/chat", "body": {"messages": []}}}, {"done": True})
+    options = ["-m", "m", "--tools", str(tmp_path / "tools"), "--dry-run"]
+    done = call("batch", *options, stdin=recording)
+    assert lines_of(done.stdout)[0]["request"]["body"]["tools"][0]["function"]["name"] == "f"
+    assert b"batch: 1 lines are not requests, as in a recording, and were skipped\n" in done.stderr
+    done = call("batch", "-m", "m", "--tools", str(tmp_path / "bad"))
+    assert done.stderr.decode() == f"batch: --tools {tmp_path}/bad: must be a JSON array of tool schemas\n"
 
 
 def test_dry_run_prints_requests_and_changes_nothing(tmp_path: Path) -> None:
