@@ -12,6 +12,7 @@ from _thread import RLock, allocate_lock  # without the cost of importing thread
 
 from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamError, explain, reason
 from ostream.protocol.accumulator import Accumulator
+from ostream.protocol.chunk import content
 from ostream.protocol.error_lines import is_error, response_error
 from ostream.protocol.metrics import Metrics
 from ostream.protocol.ndjson import LINE_LIMIT, decode_lines, is_torn, split_lines
@@ -76,16 +77,14 @@ class Stream(_Generic[C]):
         self._owner = allocate_lock()
         self._closed = False
         self._lines: Iterator[list[bytes]] | None = None
-        self._lineno = 0
-        self._pid = 0
+        self._lineno = self._pid = 0
         # What follows the current block, once that is known: the end, or the error to raise.
         self._ended = False
         self._failure: OstreamError | None = None
         # The chunks of the current block: how many `next()` returned, and how many are in the accumulator.
         self._block: list[dict[str, Any]] = []
         self._elapsed_ns = 0
-        self._returned = 0
-        self._folded = 0
+        self._returned = self._folded = 0
         self._folding = RLock()  # a signal handler may ask for `message` while it is being computed
         self._accumulator = Accumulator()
         self._metrics = metrics or Metrics()
@@ -94,6 +93,10 @@ class Stream(_Generic[C]):
         return self
 
     def __next__(self) -> C:
+        return wrap_chunk(self._chunk_class, self._next_decoded())
+
+    def _next_decoded(self) -> dict[str, Any]:
+        """Return the next chunk as it was decoded."""
         if self._closed:
             raise StopIteration
         if not self._owner.acquire(False):
@@ -101,9 +104,8 @@ class Stream(_Generic[C]):
         try:
             while self._returned == len(self._block):
                 self._next_block()
-            decoded = self._block[self._returned]
             self._returned += 1
-            return wrap_chunk(self._chunk_class, decoded)
+            return self._block[self._returned - 1]
         finally:
             self._owner.release()
             if self._closed:
@@ -136,8 +138,7 @@ class Stream(_Generic[C]):
         Any thread and any signal handler may call it, at any time and more than once. A thread that waits in `next()`
         gets StopIteration. `message`, `response` and `metrics` keep the part that arrived.
         """
-        self._closed = True
-        wakeup = self._wakeup
+        self._closed, wakeup = True, self._wakeup
         if wakeup:
             wakeup.wake()
         self._release()
@@ -163,8 +164,11 @@ class Stream(_Generic[C]):
 
         Raises the errors of the stream.
         """
-        for chunk in self:
-            text = chunk.text
+        while True:
+            try:
+                text = content(self._next_decoded())
+            except StopIteration:
+                return
             if text:
                 yield text
 
@@ -301,12 +305,9 @@ class Stream(_Generic[C]):
 
     def _end(self, damage: NotNDJSON) -> None:
         """End with a line that does not decode; a part of an object means that the rest is missing."""
-        self._ended = True
-        if is_torn(damage.line):
-            self._failure = self._early_end()
-        else:
-            lineno = self._lineno + 1
-            self._failure = NotNDJSON(f"line {lineno} of the response: {damage}", damage.line, lineno)
+        lineno = self._lineno + 1
+        failure = NotNDJSON(f"line {lineno} of the response: {damage}", damage.line, lineno)
+        self._ended, self._failure = True, self._early_end() if is_torn(damage.line) else failure
 
     def _decode_indented(self, lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotNDJSON | None]:
         """Decode a response that is one object on several lines, as indenting servers send it."""
