@@ -200,7 +200,7 @@ class FilterInput:
                     chunk = _openai_chunk(record)
                     kind = line_kind(chunk)
             if kind == CHUNK:
-                self._last_chunk = chunk
+                self._last_chunk = record
                 runs[-1].append(chunk)
                 self._open = chunk.get("done") is not True
                 if not self._open:

@@ -307,6 +307,10 @@ NOT_RESPONSES = [
     # input, the message
     (b'{"role":"user","content":"hi"}\n', "contains a conversation, not a response; read it with 'render', "),
     (b'{"prompt":"hi"}\n{"prompt":"ho"}\n', "contains requests, not responses; send them with 'batch'\n"),
+    (
+        b'{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}\n',
+        "contains requests, not responses; ",
+    ),
     (b'{"request":{"path":"/api/chat","body":{}}}\n', "contains requests, not responses; send them with 'batch'\n"),
     (b"\n \n", "no response; did the command before it fail?\n"),
 ]
