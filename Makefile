@@ -65,13 +65,13 @@ man: ## write the manual pages to build/man
 # Installs the package with its bytecode, the manual, completion, and links for the commands.
 install: uninstall ## install into $(DESTDIR)$(PREFIX) (default PREFIX: /usr/local; LINKS=no: only the command ostream)
 	@mkdir -p "$$INTO/lib/ostream/bin" "$$INTO/bin"
+	@ln -s ../lib/ostream/bin/ostream "$$INTO/bin/ostream"
 	@install -m 755 bin/ostream "$$INTO/lib/ostream/bin/ostream"
 	@for folder in $(dir $(wildcard ostream/__init__.py ostream/*/__init__.py)); do \
 		mkdir -p "$$INTO/lib/ostream/$$folder" && install -m 644 $$folder*.py "$$INTO/lib/ostream/$$folder" || exit; \
 	done
 	@install -m 644 ostream/installer/completion.*sh "$$INTO/lib/ostream/ostream/installer"
 	@$(PYTHON) -m compileall -q -d "$$PREFIX/lib/ostream" "$$INTO/lib/ostream"
-	@ln -s ../lib/ostream/bin/ostream "$$INTO/bin/ostream"
 	@$(PYTHON) scripts/manual.py "$$INTO/share/man"
 	@mkdir -p "$$INTO/share/bash-completion/completions" "$$INTO/share/zsh/site-functions" \
 		"$$INTO/share/fish/vendor_completions.d"

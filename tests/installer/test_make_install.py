@@ -52,16 +52,6 @@ def test_every_command_is_a_link_that_works(tree: Path) -> None:
     assert result.stdout.decode() == f"send (ostream) {__version__}\n"
 
 
-def test_links_can_be_left_out_and_the_output_ends_with_the_next_step(tmp_path: Path) -> None:
-    for more, names, step in (
-        (["LINKS=no"], ["ostream"], b"next: ostream send -m MODEL 'Why is the sky blue?' | ostream extract-content"),
-        ([], sorted(["ostream", *COMMANDS]), b"next: send -m MODEL 'Why is the sky blue?' | extract-content"),
-    ):
-        result = make("install", tmp_path, "DESTDIR=", f"PREFIX={tmp_path}/p", *more)
-        assert sorted(os.listdir(tmp_path / "p" / "bin")) == names
-        assert result.stdout.splitlines()[-1] == step
-
-
 def test_it_runs_without_the_checkout_and_has_bytecode(tree: Path) -> None:
     argv = [tree / "bin" / "ostream", "stats"]
     result = subprocess.run(argv, env=environment(), input=STREAM, capture_output=True, check=True)
@@ -89,14 +79,22 @@ def test_manual_and_completion_are_in_the_usual_directories(tree: Path) -> None:
     assert "_ostream" in (tree / "share" / "bash-completion/completions/ostream").read_text()
 
 
-def test_uninstall_removes_all_that_was_installed_and_nothing_else(tmp_path: Path, stage: Path) -> None:
+def test_links_can_be_left_out_and_uninstall_removes_all_that_was_installed(tmp_path: Path, stage: Path) -> None:
     assert stage
-    other = Path(f"{tmp_path}/stage{PREFIX}/bin/other")
+    other = tmp_path / "p" / "bin" / "other"
     other.parent.mkdir(parents=True)
     other.touch()
-    for target in ("install", "install", "uninstall", "uninstall"):
-        make(target, tmp_path)
-    assert files(tmp_path) == {f"stage{PREFIX}/bin/other"}
+    here = ("DESTDIR=", f"PREFIX={tmp_path}/p")
+    for more, names, step in (
+        (["LINKS=no"], ["ostream"], b"next: ostream send -m MODEL 'Why is the sky blue?' | ostream extract-content"),
+        ([], ["ostream", *COMMANDS], b"next: send -m MODEL 'Why is the sky blue?' | extract-content"),
+    ):
+        result = make("install", tmp_path, *here, *more)
+        assert sorted(os.listdir(other.parent)) == sorted([*names, "other"])
+        assert result.stdout.splitlines()[-1] == step
+    for _ in range(2):
+        make("uninstall", tmp_path, *here)
+        assert files(tmp_path) == {"p/bin/other"}
 
 
 def test_a_relative_prefix_is_refused(tmp_path: Path, stage: Path) -> None:

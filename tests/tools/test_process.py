@@ -197,9 +197,9 @@ def without_core() -> None:
 
 def test_a_caller_that_is_killed_while_the_tool_starts_leaves_nothing_behind(tmp_path: Path) -> None:
     path = tool(tmp_path, f"echo $$ >> {tmp_path}/pids; sleep 1000")
-    for delay in range(20):
+    for delay in range(6):
         with runner(path) as process:
-            time.sleep(0.03 + delay * 0.005)
+            time.sleep(0.03 + delay * 0.015)
             process.kill()
     pids = tmp_path / "pids"
     for pid in pids.read_text().split() if pids.exists() else []:
