@@ -6,6 +6,7 @@ import os
 import sys
 
 from ostream.cli import COMMANDS
+from ostream.errors import USAGE
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.polling import is_pipe
 from ostream.system.process import run_process
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command that argv[0], or else argv[1], names, and return its exit status."""
+    if os.name != "posix":
+        sys.stderr.write("ostream: the commands need a POSIX system; on this one, only the library works\n")
+        return USAGE
     argv0, *arguments = sys.argv if argv is None else argv
     command = program = argv0.rpartition("/")[2]
     if command not in COMMANDS:

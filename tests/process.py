@@ -60,6 +60,11 @@ def environment(**changes: str) -> dict[str, str]:
         kept.pop(name, None)
     kept["PATH"] = os.pathsep.join([str(BIN), str(Path(sys.executable).parent), kept.get("PATH", "")])
     kept["PYTHONPATH"] = str(ROOT)
+    shim = os.environ.get("SHIM")  # a directory of tests/shims that makes this system behave like another
+    if shim:
+        kept["PATH"] = f"{shim}/bin{os.pathsep}{kept['PATH']}"
+        kept["PYTHONPATH"] = f"{shim}{os.pathsep}{ROOT}"
+        kept["SHIM_PYTHON"] = sys.executable
     return {**kept, **changes}
 
 
