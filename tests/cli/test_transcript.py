@@ -38,7 +38,7 @@ def test_a_response_has_sections(name: str, headings: bool, page: str) -> None:
 def test_messages_are_shown_with_their_roles() -> None:
     page = Transcript(headings=True)
     call = {"function": {"name": "f", "arguments": "not an object"}}
-    lines = [
+    lines: list[dict[str, Any]] = [
         {"role": "user", "content": "hi"},
         {"role": "assistant", "content": "", "tool_calls": [call, {"id": "x"}]},
         {"role": "tool", "tool_name": "f", "content": "3\n"},
