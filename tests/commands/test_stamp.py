@@ -50,7 +50,7 @@ def test_a_stamp_is_the_last_key_and_overrides_a_key_of_the_server(line: bytes, 
 @given(
     st.dictionaries(st.text(), st.text() | st.integers() | st.dictionaries(st.text(), st.none())), st.integers(0, 2**63)
 )
-def test_a_stamp_comes_off_again(chunk: dict[str, Any], elapsed_ns: int) -> None:
+def test_unstamp_gives_the_line_back(chunk: dict[str, Any], elapsed_ns: int) -> None:
     line = encode_line(chunk)
     stamped = stamp(line, elapsed_ns)
     assert json.loads(stamped) == {**chunk, "elapsed": elapsed_ns}
@@ -66,7 +66,7 @@ def send(
     return result.returncode, [json.loads(line) for line in result.stdout.splitlines() if line.strip()], result.stdout
 
 
-def test_first_the_request_without_anything_secret_and_then_each_line_with_its_time() -> None:
+def test_the_request_without_secrets_is_followed_by_the_lines_with_their_times() -> None:
     status, (request, *chunks), stdout = send(
         send_lines(A, B), "--header", "X-Secret: header", OLLAMA_API_KEY="secret-key"
     )
@@ -84,7 +84,7 @@ def test_first_the_request_without_anything_secret_and_then_each_line_with_its_t
     assert b"".join(unstamp(line)[0] for line in stdout.splitlines(keepends=True)[1:]) == A + B
 
 
-def test_the_time_runs_from_when_the_request_was_sent_the_last_time() -> None:
+def test_elapsed_counts_from_the_last_retry() -> None:
     tries: list[int] = []
 
     def busy_once(exchange: RequestHandler) -> None:
@@ -100,7 +100,7 @@ def test_the_time_runs_from_when_the_request_was_sent_the_last_time() -> None:
     assert 0 < chunks[0]["elapsed"] <= chunks[1]["elapsed"] < time.monotonic_ns() - tries[0] - 250_000_000
 
 
-def test_a_line_is_there_before_the_next_is_sent() -> None:
+def test_a_line_is_written_before_the_next_arrives() -> None:
     go = threading.Event()
 
     def respond(exchange: RequestHandler) -> None:
@@ -124,7 +124,7 @@ SUCCESSFUL = [name for name in NAMES if raw_of(name).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("name", sample(SUCCESSFUL, SOME_NAMES))
-def test_what_it_wrote_is_a_recording_of_what_the_server_did(name: str, tmp_path: Path) -> None:
+def test_the_output_is_a_recording_of_the_response(name: str, tmp_path: Path) -> None:
     recording = tmp_path / "recording.ndjson"
     with serve(send_raw(raw_of(name))) as server:
         env = {"OLLAMA_HOST": server.url}
@@ -141,7 +141,7 @@ def test_what_it_wrote_is_a_recording_of_what_the_server_did(name: str, tmp_path
             assert read.stdout == expected.stdout
 
 
-def test_stats_reads_the_client_clock_from_it() -> None:
+def test_stats_takes_latencies_from_elapsed() -> None:
     with serve(send_raw(raw_of("chat-stream"))) as server:
         stamped = call("send", "-m", "m", "--stamp", "hi", env={"OLLAMA_HOST": server.url}).stdout
     first = json.loads(stamped.splitlines()[1])["elapsed"]
@@ -180,9 +180,7 @@ FAILURES: dict[str, tuple[Callable[[RequestHandler], Any], int | None, int, dict
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_a_failure_begins_with_the_request_ends_with_one_error_line_and_can_be_replayed(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_failed_stream_ends_with_one_error_line_and_can_be_replayed(name: str, tmp_path: Path) -> None:
     respond, code, count, error = FAILURES[name]
     status, (request, *chunks, last), stdout = send(respond)
     assert (status, request["request"], request.get("status")) == (
@@ -199,7 +197,7 @@ def test_a_failure_begins_with_the_request_ends_with_one_error_line_and_can_be_r
     assert (replayed.stdout.count(b"\n"), again["exit_status"]) == (count + 1, status)
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_a_refused_connection_has_an_error_line_with_elapsed() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     result = call("send", "-m", "m", "--stamp", "hi", env={"OLLAMA_HOST": f"127.0.0.1:{port}"})
@@ -208,7 +206,7 @@ def test_a_server_that_is_not_there() -> None:
     assert (result.returncode, last["exit_status"]) == (69, 69)
 
 
-def test_a_request_that_was_never_sent_is_not_recorded() -> None:
+def test_a_request_that_was_not_sent_is_not_recorded() -> None:
     result = call("send", "--stamp", "hi")
     assert (result.returncode, result.stdout.count(b"\n")) == (2, 1)
     assert "request" not in json.loads(result.stdout)
