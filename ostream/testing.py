@@ -13,7 +13,6 @@ with the nearest recording and what differs, even if the code under test ignored
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import os
 import sys
@@ -30,7 +29,7 @@ from ostream.recording.replayer import Replayer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Iterator, Sequence, Union
+    from typing import Any, Callable, Iterator, Sequence, Union
 
     from ostream.recording.request_handler import RequestHandler
 
@@ -38,10 +37,18 @@ if TYPE_CHECKING:
 
 __all__ = ["ReplayError", "ReplayServer", "Request", "free_port", "record_once", "replay"]
 
-Request = collections.namedtuple("Request", ["method", "path", "body"])
-Request.__doc__ = (
-    """A request that was received: `body` is its decoded JSON, {} if it had none, None if it is not JSON."""
-)
+
+class Request:
+    """A request that was received.
+
+    Attributes: `method`; `path`, with the query if it had one; `body`, its decoded JSON, {} if it had no body, None if
+    that is not JSON.
+    """
+
+    def __init__(self, method: str, path: str, body: Any) -> None:
+        self.method = method
+        self.path = path
+        self.body = body
 
 
 class ReplayError(AssertionError):

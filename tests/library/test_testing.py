@@ -56,7 +56,9 @@ def test_the_environment_is_set_and_restored(
         assert server.url == f"http://127.0.0.1:{server.port}"
         assert ask().startswith("The sky")
         del os.environ["OLLAMA_MODEL"]
-    assert [tuple(each) for each in server.requests] == [("POST", "/api/chat", hi(stream=False))]
+    assert [(each.method, each.path, each.body) for each in server.requests] == [
+        ("POST", "/api/chat", hi(stream=False))
+    ]
     assert dict(os.environ) == saved
 
 
