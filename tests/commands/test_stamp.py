@@ -1,4 +1,4 @@
-"""send --stamp: a stream that knows when each line came, and is a recording."""
+"""send --stamp: lines with their arrival times, which are a recording."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_a_failed_stream_ends_with_one_error_line_and_can_be_replayed(name: str,
     assert (replayed.stdout.count(b"\n"), again["exit_status"]) == (count + 1, status)
 
 
-def test_a_refused_connection_has_an_error_line_with_elapsed() -> None:
+def test_a_refused_connection_is_a_request_line_and_an_error_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     result = call("send", "-m", "m", "--stamp", "hi", env={"OLLAMA_HOST": f"127.0.0.1:{port}"})
