@@ -1,4 +1,4 @@
-"""TLS: whom it believes, and what it says when it does not."""
+"""TLS: which certificates are trusted, and how a failure is reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _pems(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-# the server's certificate, what the client believes, the words of the refusal, or None
+# the server's certificate, the client's settings, part of the error or None
 TRUST: list[tuple[str, dict[str, Any], str | None]] = [
     ("good", {"cacert": "good"}, None),
     ("good", {}, "self.signed certificate"),
@@ -47,7 +47,7 @@ TRUST: list[tuple[str, dict[str, Any], str | None]] = [
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "ollama.test"])
 @pytest.mark.parametrize(("shown", "trust", "refusal"), TRUST)
-def test_a_certificate_must_be_known_and_good_for_this_host_now(
+def test_a_certificate_must_be_trusted_and_valid_for_this_host_now(
     pems: dict[str, Path],
     shown: str,
     trust: dict[str, Any],
@@ -56,10 +56,10 @@ def test_a_certificate_must_be_known_and_good_for_this_host_now(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     resolve(monkeypatch, ollama_test="127.0.0.1", localhost="127.0.0.1")
-    believes = {key: str(pems[value]) if key == "cacert" else value for key, value in trust.items()}
+    settings = {key: str(pems[value]) if key == "cacert" else value for key, value in trust.items()}
     answers = Answers(http_answer(200, DONE), tls=server_context(pems[shown]))
     with tcp(answers) as port:
-        client = Client(f"https://{host}:{port}", retry=1, **believes)
+        client = Client(f"https://{host}:{port}", retry=1, **settings)
         if refusal is None:
             assert client.chat("m").message.content == "hi"
             return
@@ -71,7 +71,7 @@ def test_a_certificate_must_be_known_and_good_for_this_host_now(
     assert answers.requests == []
 
 
-def test_what_is_believed_is_read_once(pems: dict[str, Path], tmp_path: Path) -> None:
+def test_trusted_certificates_are_read_once(pems: dict[str, Path], tmp_path: Path) -> None:
     (tmp_path / "pem").write_bytes(pems["good"].read_bytes())
     with tcp(Answers(http_answer(200, DONE), tls=server_context(pems["good"]))) as port:
         client = Client(f"https://127.0.0.1:{port}", cacert=str(tmp_path / "pem"))
@@ -80,7 +80,7 @@ def test_what_is_believed_is_read_once(pems: dict[str, Path], tmp_path: Path) ->
         assert client.chat("m").done
 
 
-def test_a_command_ends_with_the_status_of_no_connection_and_says_loudly_what_it_does_not_verify(
+def test_a_tls_failure_is_69_and_an_unverified_certificate_is_noted(
     pems: dict[str, Path],
 ) -> None:
     with tcp(Answers(http_answer(200, DONE), tls=server_context(pems["good"]))) as port:
@@ -94,26 +94,26 @@ def test_a_command_ends_with_the_status_of_no_connection_and_says_loudly_what_it
     assert b"the certificate is not verified" in careless.stderr
 
 
-def test_tls_to_a_port_without_it_is_told() -> None:
+def test_tls_to_a_port_without_it_is_reported() -> None:
     with serve(send_lines(DONE)) as server, pytest.raises(ConnectError) as caught:
         Client(server.url.replace("http:", "https:")).chat("m")
     assert "TLS: the server does not use TLS on this port" in str(caught.value)
     assert caught.value.advice == "try http://"
 
 
-def test_no_tls_to_a_port_that_wants_it_is_told(pems: dict[str, Path]) -> None:
+def test_http_to_a_tls_port_is_reported(pems: dict[str, Path]) -> None:
     either = pytest.raises((ResponseError, IncompleteStream), match=r"not HTTP|closed")
     with tcp(Answers(DONE, tls=server_context(pems["good"]))) as port, either:
         Client(f"http://127.0.0.1:{port}").chat("m")
 
 
-def test_a_server_that_hangs_up_before_tls_stands_is_no_connection() -> None:
+def test_an_end_during_the_handshake_is_a_connect_error() -> None:
     with tcp(lambda connection: None) as port, pytest.raises(ConnectError, match=f"127.0.0.1:{port}: TLS: ") as caught:
         Client(f"https://127.0.0.1:{port}").chat("m")
     assert caught.value.exit_status == UNAVAILABLE
 
 
-def test_a_large_answer_and_a_large_request_pass(pems: dict[str, Path]) -> None:
+def test_large_requests_and_responses_over_tls(pems: dict[str, Path]) -> None:
     text = "x" * (4 << 20)
     body = b'{"message":{"content":"%b"},"done":true}\n' % text.encode()
     answers = Answers(http_answer(200, body), tls=server_context(pems["good"]))
@@ -123,7 +123,7 @@ def test_a_large_answer_and_a_large_request_pass(pems: dict[str, Path]) -> None:
     assert text.encode() in answers.requests[0][2]
 
 
-def test_a_server_that_refuses_a_large_body_unread_is_no_broken_tls(pems: dict[str, Path]) -> None:
+def test_a_large_body_rejected_unread_is_not_a_tls_failure(pems: dict[str, Path]) -> None:
     context = server_context(pems["good"])
 
     def refuse(connection: Any) -> None:
@@ -137,7 +137,7 @@ def test_a_server_that_refuses_a_large_body_unread_is_no_broken_tls(pems: dict[s
         Client(f"https://localhost:{port}", cacert=str(pems["good"])).generate("m", "x" * (32 << 20))
 
 
-def test_an_answer_that_is_cut_without_a_goodbye_is_incomplete(pems: dict[str, Path]) -> None:
+def test_an_answer_truncated_without_close_notify_is_incomplete(pems: dict[str, Path]) -> None:
     cut = http_answer(200, DONE.replace(b"true", b"false"))
     with tcp(Answers(cut, tls=server_context(pems["good"]))) as port:
         stream = Client(f"https://localhost:{port}", cacert=str(pems["good"])).chat("m", stream=True)
@@ -153,7 +153,7 @@ def _not_pem(tmp_path: Path) -> Iterator[list[str]]:
     yield [str(tmp_path / "missing"), str(tmp_path / "text"), str(tmp_path), "nul\0nul"]
 
 
-def test_a_file_of_authorities_that_is_none_is_a_usage_error(not_pem: list[str]) -> None:
+def test_an_invalid_cacert_is_a_usage_error(not_pem: list[str]) -> None:
     with tcp(lambda connection: None) as port:
         for name in not_pem:
             with pytest.raises(RequestError) as caught:
@@ -174,7 +174,7 @@ except ConnectError as error:
 """
 
 
-def test_without_ssl_http_works_and_https_says_what_is_missing() -> None:
+def test_without_the_ssl_module_http_works_and_https_is_an_error() -> None:
     with serve(send_lines(DONE)) as server:
         result = subprocess.run(
             [sys.executable, "-c", WITHOUT_SSL, server.url],

@@ -1,4 +1,4 @@
-"""Proxies of the environment: used when they can be, told when they cannot, and never for this machine."""
+"""Proxies of the environment are used or reported as unusable, and never used for this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "REQUEST_METH
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -36,7 +36,7 @@ def _no_proxy_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
 @pytest.mark.parametrize("form", ["http://{}", "HTTP://{}/", "{}", " {} ", "http://{}/ignored"])
-def test_a_plain_request_goes_to_the_proxy_with_its_whole_address(
+def test_an_http_request_is_sent_to_the_proxy_with_its_full_url(
     variable: str, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = Answers(http_answer(200, DONE))
@@ -49,12 +49,30 @@ def test_a_plain_request_goes_to_the_proxy_with_its_whole_address(
     assert "proxy-authorization" not in headers
 
 
-def test_a_user_and_a_password_go_to_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_and_password_are_sent_to_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     proxy = Answers(http_answer(200, DONE))
     with tcp(proxy) as port:
         monkeypatch.setenv("http_proxy", f"http://me:p%40ss@127.0.0.1:{port}")
         Client("http://example.test").chat("m")
     assert proxy.requests[0][1]["proxy-authorization"] == "Basic bWU6cEBzcw=="
+
+
+def test_settings_of_the_system_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS and Windows getproxies() and proxy_bypass() read them."""
+    for name in ("getproxies", "proxy_bypass"):
+        monkeypatch.delattr(f"urllib.request.{name}")
+    proxy = Answers(http_answer(200, DONE))
+    with tcp(proxy) as port:
+        monkeypatch.setenv("http_proxy", f"127.0.0.1:{port}")
+        assert Client("http://example.test").chat("m").done
+
+
+def test_a_user_without_a_password_is_sent_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Answers(http_answer(200, DONE))
+    with tcp(proxy) as port:
+        monkeypatch.setenv("http_proxy", f"http://me@127.0.0.1:{port}")
+        Client("http://example.test").chat("m")
+    assert proxy.requests[0][1]["proxy-authorization"] == "Basic bWU6"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "ollama.localhost", "0.0.0.0", "[::1]"])
@@ -87,7 +105,7 @@ def test_this_machine_is_never_reached_through_a_proxy(host: str, scheme: str, m
         ("", False),
     ],
 )
-def test_an_exception_is_reached_directly(exceptions: str, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_in_no_proxy_is_reached_directly(exceptions: str, direct: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     proxy, server = Answers(http_answer(200, DONE)), Answers(http_answer(200, DONE))
     resolve(monkeypatch, example_test="127.0.0.1")
     with tcp(proxy) as proxy_port, tcp(server) as port:
@@ -107,7 +125,7 @@ def test_an_exception_is_reached_directly(exceptions: str, direct: bool, monkeyp
         ("192.0.2", False),
     ],
 )
-def test_an_exception_by_address_is_that_address_and_no_range(
+def test_an_address_in_no_proxy_is_that_address_and_no_range(
     exceptions: str, direct: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy, server = Answers(http_answer(200, DONE)), Answers(http_answer(200, DONE))
@@ -138,7 +156,7 @@ def test_an_exception_by_address_is_that_address_and_no_range(
     ],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_cannot_be_used_is_a_usage_error_and_never_a_direct_connection(
+def test_an_unusable_proxy_is_a_usage_error_and_never_bypassed(
     scheme: str, proxy: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = Answers(http_answer(200, DONE))
@@ -155,7 +173,7 @@ def test_a_proxy_that_cannot_be_used_is_a_usage_error_and_never_a_direct_connect
 
 @pytest.mark.parametrize(("variable", "used"), [("HTTP_PROXY", False), ("http_proxy", True), ("ALL_PROXY", True)])
 def test_under_cgi_a_header_cannot_set_the_proxy(variable: str, used: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A web server passes a header `Proxy: x` on as HTTP_PROXY."""
+    """A web server passes a `Proxy:` header on as HTTP_PROXY."""
     proxy, server = Answers(http_answer(200, DONE)), Answers(http_answer(200, DONE))
     resolve(monkeypatch, example_test="127.0.0.1")
     monkeypatch.setenv("REQUEST_METHOD", "GET")
@@ -167,7 +185,7 @@ def test_under_cgi_a_header_cannot_set_the_proxy(variable: str, used: bool, monk
 
 
 class Tunnel:
-    """A proxy that connects to this port of this machine, whatever it is asked for."""
+    """A proxy that connects to this port of this machine, whatever the client requests."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -195,9 +213,7 @@ def _pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("variable", ["https_proxy", "all_proxy"])
-def test_https_goes_through_a_tunnel_that_sees_no_secret(
-    variable: str, pem: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_https_uses_a_tunnel_that_sees_no_secret(variable: str, pem: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_API_KEY", "secret")
     server = Answers(http_answer(200, DONE), tls=server_context(pem))
     with tcp(server) as port:
@@ -237,7 +253,7 @@ def test_a_certificate_is_checked_through_a_tunnel_too(pem: Path, monkeypatch: p
         (b"HTTP/1.1 200 OK\r\n\r\n", ConnectError, "TLS"),
     ],
 )
-def test_a_proxy_that_makes_no_tunnel_is_told(
+def test_a_proxy_that_makes_no_tunnel_is_an_error(
     answer: bytes, kind: type[OstreamError], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with tcp(Answers(answer)) as port:
@@ -248,7 +264,7 @@ def test_a_proxy_that_makes_no_tunnel_is_told(
     assert "example.test" in str(caught.value)
 
 
-def test_a_proxy_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_proxy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{taken.getsockname()[1]}"
