@@ -18,7 +18,7 @@ test: $(VENV)/test-tools ## run the tests (two minutes); every promise is tested
 	@echo "Running the tests: about two minutes on two cores. ('make check' runs all of them, and the checkers.)"
 	$(PYTEST) -n auto $(ARGS)
 
-check: lint cover ## run format, lint and type checks, and all tests with branch coverage (20 minutes)
+check: lint cover ## run format, lint and type checks, and all tests with branch coverage (10 minutes)
 
 lint: $(VENV)/check-tools
 	$(VENV)/bin/ruff format --check .

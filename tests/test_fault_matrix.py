@@ -10,8 +10,8 @@ from tests.process import ROOT
 from tests.tiers import sample
 
 ROWS = {f"{group}: {fault.name}": (group, fault) for group, faults in GROUPS.items() for fault in faults}
-# make test runs a few rows of each group.
-SAMPLE = [f"{group}: {fault.name}" for group, faults in GROUPS.items() for fault in faults[:: max(1, len(faults) // 2)]]
+# make test runs one row of each group.
+SAMPLE = [f"{group}: {faults[len(faults) // 2].name}" for group, faults in GROUPS.items()]
 
 
 @pytest.fixture(name="matrix", scope="module")

@@ -17,6 +17,7 @@ from ostream.recording.http_server import RequestHandler
 from ostream.system.unread_input import holds_data, is_redirected
 from tests.process import environment, sh, start
 from tests.server import send_lines, serve
+from tests.tiers import sample
 
 
 def echo(exchange: RequestHandler) -> None:
@@ -93,7 +94,7 @@ printf x | send -m m --host 127.0.0.1:1 hi > /dev/null
 """
 
 
-@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("shell", sample(SHELLS, ["dash"]))
 def test_only_data_that_was_redirected_to_send_alone_is_noted(shell: str, tmp_path: Path) -> None:
     if not shutil.which(shell.split()[0]):
         pytest.skip(f"{shell} is not installed")

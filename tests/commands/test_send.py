@@ -13,6 +13,7 @@ import pytest
 from ostream.recording.http_server import RequestHandler
 from tests.process import ROOT, call, run
 from tests.server import NAMES, body_of, raw_of, send_lines, send_raw, serve, tcp
+from tests.tiers import sample
 
 A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
 B = b'{"message":{"role":"assistant","content":"b"},"done":true,"done_reason":"stop"}\n'
@@ -223,7 +224,7 @@ def test_an_indented_response_is_written_as_one_line(send: Send, body: bytes, co
         assert [json.loads(line) for line in stdout.splitlines() if line] == [json.loads(B)]
 
 
-@pytest.mark.parametrize("body", [b"{\n" + A, b"{\n" + b"\n" * (65 << 20), A + INDENTED])
+@pytest.mark.parametrize("body", sample([b"{\n" + A, A + INDENTED, b"{\n" + b"\n" * (65 << 20)], 3))
 def test_an_indented_response_that_is_no_object_is_an_error(send: Send, body: bytes) -> None:
     status, _, stderr = send(lambda exchange: exchange.send_body(200, "application/json", body), "--no-stream")
     assert (status, "of the answer: not JSON" in stderr) == (1, True)

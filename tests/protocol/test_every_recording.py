@@ -14,6 +14,7 @@ from ostream.protocol.error_lines import is_error
 from ostream.protocol.ndjson import decode_line, encode_line, is_torn, split_lines
 from ostream.recording.format import parse
 from tests.server import NAMES, body_of
+from tests.tiers import sample
 
 EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples" / "recordings").glob("*.ndjson"))
 # What these say is no NDJSON: a text for a person, and nothing at all.
@@ -51,14 +52,14 @@ def test_byte_by_byte_gives_the_same_lines(name: str) -> None:
     assert lines_of(*(whole[at : at + 1] for at in range(len(whole)))) == lines_of(whole)
 
 
-@pytest.mark.parametrize("name", sorted(BYTES))
+@pytest.mark.parametrize("name", sample(sorted(BYTES), 4))
 def test_cut_in_two_anywhere_gives_the_same_lines(name: str) -> None:
     whole = BYTES[name]
     lines = lines_of(whole)
     assert all(lines_of(whole[:cut], whole[cut:]) == lines for cut in range(len(whole) + 1))
 
 
-@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("name", sample(OBJECTS, 4))
 def test_every_prefix_is_whole_lines_and_at_most_one_torn_one(name: str) -> None:
     whole = BYTES[name]
     ends = {0}  # where a whole object has just ended, with or without its newline
