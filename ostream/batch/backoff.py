@@ -1,4 +1,4 @@
-"""Admission of requests to a server that may be busy or gone.
+"""Admission of requests to a server that may be busy or unreachable.
 
 - Busy (429, 503): all wait as long as the server asks for, or a growing pause; then fewer requests run at a time. Each
   of these answers halves their number, each success adds one.
@@ -100,7 +100,7 @@ class SharedBackoff:
             self._condition.notify_all()
 
     def busy(self, error: OstreamError, asked_s: float) -> None:
-        """Note that the server has turned a request away, and asks to wait so long (0: it does not say)."""
+        """Note that the server has rejected a request as busy; `asked_s` is its Retry-After (0: none)."""
         with self._condition:
             self._enter_state(BUSY, error)
             self.limit = max(1, self.limit // 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from ostream.batch.progress import without_numbers
 from ostream.batch.responses import FormatError
 from ostream.errors import (
@@ -36,21 +38,29 @@ class FailureReport:
         self._held: list[tuple[OstreamError, str]] = []
         self._reason = ""
         self._is_stopped = False
+        self._lock = threading.RLock()  # rows are reported by the thread that reads the input
 
     def succeeded(self) -> None:
         """Note that a request was answered."""
         if self._is_early:
-            self._is_early = False
-            self._print_held()
+            with self._lock:
+                self._is_early = False
+                self._print_held()
 
     def add(self, job: Job, error: OstreamError) -> OstreamError | None:
         """Report a failure. Return the reason to stop the run, if all failures so far have the same one."""
-        prefix = f"{job.where}: " if job.failure else f"id {job.key.decode()}: "
-        text = str(error)
-        if text.startswith(prefix):
-            text = text[len(prefix) :]
-        if job.id is None:
-            prefix = ""
+        with self._lock:
+            return self._add(job, error)
+
+    def add_row(self, job: Job, error: OstreamError) -> None:
+        """Report a row that is not sent, and for which no line is written. It never stops the run."""
+        with self._lock:
+            prefix, text = _split(job, error)
+            self._progress.fail(error, text)
+            self._progress.print_failure(OstreamError(text, advice=error.advice), prefix)
+
+    def _add(self, job: Job, error: OstreamError) -> OstreamError | None:
+        prefix, text = _split(job, error)
         self._progress.fail(error, text)
         message = OstreamError(text, advice=error.advice)
         reason = _shared_reason(job, error, text)
@@ -85,6 +95,15 @@ class FailureReport:
         held, self._held = self._held, []
         for message, prefix in held:
             self._progress.print_failure(message, prefix)
+
+
+def _split(job: Job, error: OstreamError) -> tuple[str, str]:
+    """Return the place or id of a failure, for the front of its message, and the message without it."""
+    prefix = f"{job.where}: " if job.failure else f"id {job.key.decode()}: "
+    text = str(error)
+    if text.startswith(prefix):
+        text = text[len(prefix) :]
+    return ("" if job.id is None else prefix), text
 
 
 def _shared_reason(job: Job, error: OstreamError, text: str) -> str:

@@ -1,7 +1,7 @@
 """Jobs: the requests of a batch, built from rows of the input and from the defaults of the command line.
 
 A row is a request body of Ollama's (`messages` or `prompt`), a JSON string or a line of text (a prompt), a request
-line as `send --dry-run` prints it, or a record of an OpenAI batch file. Its `id` (or `custom_id`) comes back with the
+line as `send --dry-run` prints it, or a record of an OpenAI batch file. Its `id` (or `custom_id`) is returned with the
 answer; a row without one has its position in the input as id, counted from 0.
 """
 

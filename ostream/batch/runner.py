@@ -1,4 +1,4 @@
-"""Run a batch: send what is planned, write what comes of it, and stop when there is a reason to."""
+"""Run a batch: send the planned requests, write the results, and stop when there is a reason to."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class BatchRunner:
             )
 
     def _report_stop(self) -> None:
-        """Say once why the run ends early."""
+        """Report once why the run ends early."""
         if self._is_stop_reported:
             return
         if self.interrupted:

@@ -206,7 +206,7 @@ class _Attempts:
         return True
 
     def _renew(self) -> None:
-        """Begin the request's total time anew: the time for which a server is busy or gone does not count."""
+        """Begin the request's total time anew: the time for which a server is busy or unreachable does not count."""
         self._timeouts = self._sender._session.new_timeouts()
 
 

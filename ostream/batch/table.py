@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Table:
     """A table in CSV, as RFC 4180 and spreadsheets have it; `name` is for messages.
 
-    Without `delimiter`, it is a comma, or a semicolon or tab if the header has no comma, which `note` is told. Raises
+    Without `delimiter`, it is a comma, or a semicolon or tab if the header has no comma; `note` is called then. Raises
     InputError for bytes that are not in `encoding`, for broken quoting and for a missing header.
     """
 

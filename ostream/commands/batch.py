@@ -64,7 +64,7 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
     with _sink(options, output, files, progress) as sink:
         failures = FailureReport(progress, had_success=sink.index.answered > 0)
         reader = RequestReader(files, form, defaults, progress.note, reader_fd)
-        plan = Plan(reader, sink, options.changed == "resend", form.has_positions, progress.skip, failures.add)
+        plan = Plan(reader, sink, options.changed == "resend", form.has_positions, progress.skip, failures.add_row)
         if "-" in files and os.isatty(0):
             diagnostics.note("reading requests from the terminal; end them with Ctrl-D")
         if options.dry_run:

@@ -244,6 +244,14 @@ def test_after_an_earlier_success_failures_do_not_stop_the_run(capfd: pytest.Cap
     assert (first, last) == ("batch: id 0: no (status code: 400)", "batch: 25 more: no (status code: 400)")
 
 
+def test_rows_that_are_only_reported_never_stop_the_run(capfd: pytest.CaptureFixture[str]) -> None:
+    failures = report()
+    for number in range(EARLY + 1):
+        error = RequestError(f"FILE:{number + 1}: id 1 has another request")
+        failures.add_row(job(number, error), error)
+    assert capfd.readouterr().err.count("has another request") == 5
+
+
 def test_input_that_cannot_be_read_is_printed_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     error = RequestError("no-file: No such file")
     report().add(job_of_input(error), error)

@@ -137,7 +137,7 @@ def test_status_is_the_most_severe_and_filters_exit_with_it(prompts: list[str], 
         )
         alone = call("batch", "-m", "m", "--retry", "0", "--patience", "0", "--host", server.url, stdin=asked(*prompts))
     assert (done.returncode, alone.returncode) == (status, status)
-    # Who finds a failure prints it; the filter behind does not again.
+    # The stage that finds a failure prints it; the filter after it does not.
     assert done.stderr.count(b"\n") == len([prompt for prompt in prompts if prompt != "hi"])
 
 
@@ -175,7 +175,7 @@ def test_openai_records_are_answered_with_records() -> None:
 
 @pytest.mark.parametrize("jobs", [1, 4, 32])
 def test_jobs_is_the_number_of_requests_at_a_time(jobs: int) -> None:
-    """No answer comes before that many are asked for, and never are there more."""
+    """The server answers once so many requests have arrived, and never has more of them."""
     together = threading.Barrier(jobs)
     running: list[int] = []
 
@@ -194,7 +194,7 @@ def test_jobs_is_the_number_of_requests_at_a_time(jobs: int) -> None:
 
 @pytest.mark.parametrize("in_order", [False, True])
 def test_answers_are_written_when_complete_or_with_k_in_order(in_order: bool) -> None:
-    """The first answer comes when the others are done."""
+    """The first request is answered after all others."""
     others = threading.Semaphore(0)
 
     def respond(exchange: RequestHandler) -> None:
@@ -208,7 +208,7 @@ def test_answers_are_written_when_complete_or_with_k_in_order(in_order: bool) ->
         stdin = asked(*map(str, range(8)))
         done = call("batch", "-m", "m", "-j2", *["-k"] * in_order, "--host", server.url, stdin=stdin)
     order = [line["id"] for line in lines_of(done.stdout)]
-    # When the last of the others was asked for, those before it had been written.
+    # When the last of the others was sent, the answers before it had been written.
     assert order == list(range(8)) if in_order else order.index(0) >= 6
 
 

@@ -29,7 +29,7 @@ from tests.server import body_of, http_answer, send_raw, serve
 
 
 class Gate:
-    """A server that answers when it is told to, and says when so many requests have come."""
+    """A server that answers once `go` is set; `wait_for` waits until so many requests have arrived."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -127,7 +127,7 @@ def test_interrupt_ends_the_wait_for_a_busy_server() -> None:
 
 
 def test_ignored_interrupt_stays_ignored() -> None:
-    """As behind the & of a plain sh."""
+    """As in a background job of plain sh."""
     gate = Gate()
     with serve(gate) as server:
         command = [sys.executable, "-m", "ostream", "batch", "-m", "m", "--host", server.url]
@@ -424,7 +424,7 @@ def test_terminal_shows_progress(tmp_path: Path) -> None:
         gate.go.set()
         shown = terminal.communicate()[0]
     assert len(lines_of((tmp_path / "answers").read_bytes())) == 3
-    # The line is taken off before anything else is said, and nothing steers the terminal but a carriage return.
+    # The line is erased before a message, and carriage returns are the only control characters.
     assert "\rbatch: id 2: no such thing (status code: 404)" in shown
     assert (
         shown.rpartition("\n")[0].rpartition("\n")[2].lstrip("\r ").startswith("batch: complete: 2; failures: 1 (1 no")
