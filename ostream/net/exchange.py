@@ -7,6 +7,7 @@ and proxies are chosen in `proxies`: the opener has no handlers for either.
 from __future__ import annotations
 
 import http.client
+import os
 import urllib.request
 from functools import lru_cache
 
@@ -102,6 +103,7 @@ class Connection(http.client.HTTPConnection):
         super().__init__(host)
         self._exchange = exchange
         self._unread = b""
+        self._pid = os.getpid()
 
     def exchange(self, exchange: Exchange) -> Response:
         """Send another request on this idle connection and return the response."""
@@ -130,7 +132,8 @@ class Connection(http.client.HTTPConnection):
 
     def _on_close(self, unread: bytes | None) -> None:
         exchange = self._exchange
-        if unread is None or exchange.pool is None:
+        # A forked child that drops a response of its parent must not keep the parent's connection.
+        if unread is None or exchange.pool is None or os.getpid() != self._pid:
             self.close()
         else:
             self._unread = unread

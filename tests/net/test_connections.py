@@ -162,6 +162,21 @@ def test_a_forked_child_uses_a_connection_of_its_own() -> None:
     assert sorted(server.counts) == [1, 2]
 
 
+def test_a_forked_child_does_not_keep_the_connection_of_a_response_of_its_parent() -> None:
+    server = Connections(CHUNKED, CHUNKED)
+    with tcp(server) as port, Client(f"127.0.0.1:{port}") as client:
+        response = client.post("/api/chat", b"{}")
+        assert b"".join(response.blocks()) == DONE
+        child = os.fork()
+        if not child:
+            response.close()
+            os._exit(not client.chat("m").done)
+        assert os.waitpid(child, 0)[1] == 0
+        response.close()
+        assert client.chat("m").done
+    assert sorted(server.counts) == [1, 2]
+
+
 @pytest.fixture(name="pem", scope="module")
 def _pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return certificate(tmp_path_factory.mktemp("certificates"), "local", "IP:127.0.0.1")
