@@ -59,7 +59,6 @@ def _with_partial(error: OstreamError, data: bytes) -> OstreamError:
 
 def _fold(data: bytes, check: Callable[[], object]) -> dict[str, Any]:
     total = Accumulator()
-    first: dict[str, Any] | None = None
     # Blank lines cost next to nothing this way, however many a server sends.
     lines = [line for line in data.split(b"\n") if line and not line.isspace()]
     for number, line in enumerate(lines):
@@ -71,11 +70,11 @@ def _fold(data: bytes, check: Callable[[], object]) -> dict[str, Any]:
             return _pretty_printed(data, error, total)
         if is_error(chunk):
             return chunk
-        if number == 0:
-            first = chunk
+        if len(lines) == 1:
+            return chunk
         if not total.done:
             total.add(chunk)
-    return (first or {}) if len(lines) < 2 else total.response
+    return total.response if lines else {}
 
 
 def _pretty_printed(data: bytes, error: NotNDJSON, total: Accumulator) -> dict[str, Any]:

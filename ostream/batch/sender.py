@@ -175,6 +175,7 @@ class _Attempts:
     def _is_sent_again(self, error: OstreamError) -> bool:
         """Decide whether a failed request is sent again, and let it or all wait before that."""
         if isinstance(error, FormatError):
+            # At once: the server is not the reason.
             self._mismatches += 1
             return self._mismatches <= (min(1, self._policy.retry) if _is_fixed(self._job) else self._policy.retry)
         kind = _kind(error)
