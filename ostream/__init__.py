@@ -8,33 +8,11 @@
 A stream that ends without `"done": true` raises IncompleteStream, so a truncated answer is never taken for a complete
 one. The public interface is `__all__`, `ostream.types` and `ostream.testing`; everything else may change.
 
-A name is loaded when it is first used, so importing the package costs next to nothing.
+A name is loaded when it is first used, so importing the package costs next to nothing. Type checkers and editors read
+__init__.pyi.
 """
 
 from __future__ import annotations
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ostream import types as types
-    from ostream.client import Client, chat, generate
-    from ostream.errors import (
-        ConnectError,
-        IncompleteStream,
-        NotNDJSON,
-        OstreamError,
-        RequestError,
-        ResponseError,
-        StreamTimeout,
-    )
-    from ostream.protocol.accumulator import Accumulator
-    from ostream.protocol.chunk import content, thinking, tool_calls
-    from ostream.protocol.metrics import Metrics
-    from ostream.protocol.ndjson import decode_line, split_lines
-    from ostream.protocol.objects import ChatResponse, Chunk, GenerateResponse, Message
-    from ostream.protocol.request_objects import Image, Options, Tool
-    from ostream.stream import Stream
-    from ostream.tools.functions import run_tools
-    from ostream.version import __version__ as __version__
 
 _EXPORTS = {
     "client": ("Client", "chat", "generate"),
@@ -104,22 +82,20 @@ def missing_name(name: str, owner: str) -> str:
     return f"{owner} has no attribute {name!r}{'; ' if alternative else ''}{alternative}"
 
 
-if not TYPE_CHECKING:  # a type checker must see only the declared names
+def __getattr__(name: str) -> object:
+    import sys
+    from importlib import import_module
 
-    def __getattr__(name):
-        import sys
-        from importlib import import_module
-
-        if name in _MODULES:
-            return import_module(f"ostream.{name}")
-        module = _MODULE_OF.get(name)
-        if module is None:
-            text = missing_name(name, "module 'ostream'")
-            # `from ostream import x` would replace the text of an AttributeError by its own.
-            if name in _SDK_ONLY and sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
-                raise ImportError(text, name="ostream")
-            raise AttributeError(text)
-        return getattr(import_module(f"ostream.{module}"), name)
+    if name in _MODULES:
+        return import_module(f"ostream.{name}")
+    module = _MODULE_OF.get(name)
+    if module is None:
+        text = missing_name(name, "module 'ostream'")
+        # `from ostream import x` would replace the text of an AttributeError by its own.
+        if name in _SDK_ONLY and sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
+            raise ImportError(text, name="ostream")
+        raise AttributeError(text)
+    return getattr(import_module(f"ostream.{module}"), name)
 
 
 def __dir__() -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Sequence, TypeVar
+    from typing import Any, Callable, TypeVar
 
     T = TypeVar("T", bound="AttrDict")
     Base = dict[str, Any]
@@ -111,16 +111,17 @@ def short(value: Any) -> str:
     return text if len(text) <= REPR_LIMIT or isinstance(value, AttrDict) else f"{text[:REPR_LIMIT]}…"
 
 
-def fields(*names: str, dumped: Sequence[str] | None = None) -> Callable[[type[T]], type[T]]:
-    """Give a class a property for each name: the item, or None if it is missing.
+def fields(*dumped: str) -> Callable[[type[T]], type[T]]:
+    """Give a class a property for each name in its annotations: the item, or None if it is missing.
 
-    `dumped` are the names that `model_dump` reports even if they are missing (default: all).
+    `dumped` are the names that `model_dump` reports even if they are missing.
     """
 
     def decorate(cls: type[T]) -> type[T]:
-        for name in names:
-            setattr(cls, name, _field(name))
-        cls._dumped = (*cls._dumped, *(names if dumped is None else dumped))
+        for name in cls.__annotations__:
+            if not hasattr(cls, name):
+                setattr(cls, name, _field(name))
+        cls._dumped = (*cls._dumped, *dumped)
         return cls
 
     return decorate

@@ -17,26 +17,18 @@ if TYPE_CHECKING:
     C = TypeVar("C", bound="Chunk")
 
 
-@fields("token", "logprob", "bytes", dumped=("token", "logprob", "top_logprobs"))
+@fields("token", "logprob", "top_logprobs")
 class Logprob(AttrDict):
     """The log probability of a token; `top_logprobs` are the alternatives at its position."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        token: str
-        logprob: float
-        bytes: list[int] | None
-        top_logprobs: list[Logprob] | None
+    token: str
+    logprob: float
+    bytes: list[int] | None
+    top_logprobs: list[Logprob] | None = item("top_logprobs", lambda entry: Logprob(entry))
 
 
-if not TYPE_CHECKING:
-    Logprob.top_logprobs = item("top_logprobs", Logprob)
-
-
-@fields(
-    *("role", "content", "thinking", "images", "tool_name", "tool_call_id"),
-    dumped=("role", "content", "thinking", "images", "tool_name", "tool_calls"),
-)
+@fields("role", "content", "thinking", "images", "tool_name", "tool_calls")
 class Message(AttrDict):
     """A message of a chat, in requests and responses.
 
@@ -46,20 +38,19 @@ class Message(AttrDict):
 
     __slots__ = ()
 
-    @fields("id", dumped=("function",))
+    @fields("function")
     class ToolCall(AttrDict):
         """One of the `tool_calls` of a message: `id` (None if the server gives none) and `function`."""
 
         __slots__ = ()
 
-        @fields("name", "index", dumped=("name", "arguments"))
+        @fields("name", "arguments")
         class Function(AttrDict):
             """`function` of a tool call: `name`, `arguments`, `index`."""
 
             __slots__ = ()
-            if TYPE_CHECKING:
-                name: str
-                index: int | None
+            name: str
+            index: int | None
 
             @property
             def arguments(self) -> dict[str, Any]:
@@ -76,35 +67,25 @@ class Message(AttrDict):
                     raise ResponseError(f"tool call {name}: the arguments are not a JSON object: {arguments!r:.200}")
                 return parsed
 
-        if TYPE_CHECKING:
-            id: str | None
-            function: Function
-        else:
-            function = item("function", Function)
+        id: str | None
+        function: Function = item("function", Function)
 
-    if TYPE_CHECKING:
-        role: str
-        content: str | None
-        thinking: str | None
-        images: list[Any] | None
-        tool_calls: list[ToolCall] | None
-        tool_name: str | None
-        tool_call_id: str | None
-    else:
-        tool_calls = item("tool_calls", lambda call: wrap_tool_call(call))
+    role: str
+    content: str | None
+    thinking: str | None
+    images: list[Any] | None
+    tool_calls: list[ToolCall] | None = item("tool_calls", lambda call: wrap_tool_call(call))
+    tool_name: str | None
+    tool_call_id: str | None
 
 
 ToolCall = Message.ToolCall
 Function = ToolCall.Function
 
 
-_COUNTS = ("total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count")
-
-
 @fields(
-    *("model", "created_at", "done", "done_reason", *_COUNTS, "eval_duration", "prompt_eval_cached_count"),
-    *("remote_model", "remote_host"),
-    dumped=("model", "created_at", "done", "done_reason", *_COUNTS, "eval_duration"),
+    *("model", "created_at", "done", "done_reason", "total_duration", "load_duration", "prompt_eval_count"),
+    *("prompt_eval_duration", "eval_count", "eval_duration"),
 )
 class Chunk(AttrDict):
     """One object of a response: a chunk of a stream, or the complete response of `stream=False`.
@@ -113,23 +94,20 @@ class Chunk(AttrDict):
     """
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        model: str
-        created_at: str
-        done: bool
-        done_reason: str | None
-        total_duration: int | None
-        load_duration: int | None
-        prompt_eval_count: int | None
-        prompt_eval_cached_count: int | None
-        prompt_eval_duration: int | None
-        eval_count: int | None
-        eval_duration: int | None
-        remote_model: str | None
-        remote_host: str | None
-        logprobs: list[Logprob] | None
-    else:
-        logprobs = item("logprobs", Logprob)
+    model: str
+    created_at: str
+    done: bool
+    done_reason: str | None
+    total_duration: int | None
+    load_duration: int | None
+    prompt_eval_count: int | None
+    prompt_eval_cached_count: int | None
+    prompt_eval_duration: int | None
+    eval_count: int | None
+    eval_duration: int | None
+    remote_model: str | None
+    remote_host: str | None
+    logprobs: list[Logprob] | None = item("logprobs", Logprob)
 
     @property
     def text(self) -> str:
@@ -147,7 +125,7 @@ class Chunk(AttrDict):
         return f"{type(self).__name__}({', '.join(pairs)})"
 
 
-@fields(dumped=("message", "logprobs"))
+@fields("message", "logprobs")
 class ChatResponse(Chunk):
     """A chunk or a complete response of /api/chat."""
 
@@ -167,26 +145,21 @@ class ChatResponse(Chunk):
         return message if isinstance(message, Message) else Message()
 
 
-@fields(
-    *("response", "thinking", "context", "image", "completed", "total"),
-    dumped=("response", "thinking", "context", "logprobs", "image", "completed", "total"),
-)
+@fields("response", "thinking", "context", "logprobs", "image", "completed", "total")
 class GenerateResponse(Chunk):
     """A chunk or a complete response of /api/generate. `image`, `completed` and `total` are for image models."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        response: str
-        thinking: str | None
-        context: list[int] | None
-        tool_calls: list[ToolCall] | None
-        image: str | None
-        completed: int | None
-        total: int | None
-    else:
-        tool_calls = item("tool_calls", lambda call: wrap_tool_call(call))
+    response: str
+    thinking: str | None
+    context: list[int] | None
+    tool_calls: list[ToolCall] | None = item("tool_calls", lambda call: wrap_tool_call(call))
+    image: str | None
+    completed: int | None
+    total: int | None
 
 
+@fields()
 class ResponseMetrics(AttrDict):
     """Counts, durations and rates of a response.
 
@@ -194,30 +167,29 @@ class ResponseMetrics(AttrDict):
     """
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        model: str | None
-        done_reason: str | None
-        chunks: int
-        fragments: int
-        total_duration: float | None
-        load_duration: float | None
-        time_to_first_token: float | None
-        time_to_first_token_from: str | None
-        time_to_first_content: float | None
-        prompt_eval_count: float | None
-        prompt_eval_cached_count: float | None
-        prompt_eval_duration: float | None
-        prompt_eval_rate: float | None
-        prompt_truncated: bool | None
-        eval_count: float | None
-        eval_duration: float | None
-        eval_rate: float | None
-        time_per_output_token: float | None
-        inter_chunk_p50: float | None
-        inter_chunk_p90: float | None
-        inter_chunk_p99: float | None
-        longest_stall: float | None
-        inter_chunk_from: str | None
+    model: str | None
+    done_reason: str | None
+    chunks: int
+    fragments: int
+    total_duration: float | None
+    load_duration: float | None
+    time_to_first_token: float | None
+    time_to_first_token_from: str | None
+    time_to_first_content: float | None
+    prompt_eval_count: float | None
+    prompt_eval_cached_count: float | None
+    prompt_eval_duration: float | None
+    prompt_eval_rate: float | None
+    prompt_truncated: bool | None
+    eval_count: float | None
+    eval_duration: float | None
+    eval_rate: float | None
+    time_per_output_token: float | None
+    inter_chunk_p50: float | None
+    inter_chunk_p90: float | None
+    inter_chunk_p99: float | None
+    longest_stall: float | None
+    inter_chunk_from: str | None
 
 
 def wrap_tool_call(call: dict[str, Any]) -> ToolCall:

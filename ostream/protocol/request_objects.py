@@ -25,27 +25,38 @@ class Options(AttrDict):
     """Model options, for example `Options(temperature=0, num_ctx=8192)`. Options that are None are not sent."""
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        num_keep: int | None
-        seed: int | None
-        num_predict: int | None
-        top_k: int | None
-        top_p: float | None
-        min_p: float | None
-        typical_p: float | None
-        repeat_last_n: int | None
-        temperature: float | None
-        repeat_penalty: float | None
-        presence_penalty: float | None
-        frequency_penalty: float | None
-        stop: list[str] | None
-        num_ctx: int | None
-        num_batch: int | None
-        num_gpu: int | None
-        main_gpu: int | None
-        use_mmap: bool | None
-        num_thread: int | None
-        draft_num_predict: int | None
+    num_keep: int | None
+    seed: int | None
+    num_predict: int | None
+    top_k: int | None
+    top_p: float | None
+    min_p: float | None
+    typical_p: float | None
+    repeat_last_n: int | None
+    temperature: float | None
+    repeat_penalty: float | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    stop: list[str] | None
+    num_ctx: int | None
+    num_batch: int | None
+    num_gpu: int | None
+    main_gpu: int | None
+    use_mmap: bool | None
+    num_thread: int | None
+    draft_num_predict: int | None
+    numa: bool | None
+    low_vram: bool | None
+    f16_kv: bool | None
+    logits_all: bool | None
+    vocab_only: bool | None
+    use_mlock: bool | None
+    embedding_only: bool | None
+    tfs_z: float | None
+    mirostat: int | None
+    mirostat_tau: float | None
+    mirostat_eta: float | None
+    penalize_newline: bool | None
 
 
 @fields("type", "function")
@@ -60,21 +71,20 @@ class Tool(AttrDict):
 
         __slots__ = ()
 
-        @fields("type", "required", "properties", dumped=())
+        @fields()
         class Parameters(AttrDict):
             """The JSON schema of a tool's arguments: a `type`, "object" by default, `properties` and `required`."""
 
             __slots__ = ()
 
-            @fields("type", "description", "enum", dumped=())
+            @fields()
             class Property(AttrDict):
                 """The JSON schema of one argument."""
 
                 __slots__ = ()
-                if TYPE_CHECKING:
-                    type: Any
-                    description: str | None
-                    enum: list[Any] | None
+                type: Any
+                description: str | None
+                enum: list[Any] | None
 
             def __init__(self, *args: Any, **items: Any) -> None:
                 super().__init__(*args, **items)
@@ -82,25 +92,20 @@ class Tool(AttrDict):
                 if "defs" in self:
                     self["$defs"] = self.pop("defs")
 
-            if TYPE_CHECKING:
-                type: str
-                required: list[str] | None
-                properties: dict[str, Any] | None
+            type: str
+            required: list[str] | None
+            properties: dict[str, Any] | None
 
-        if TYPE_CHECKING:
-            name: str | None
-            description: str | None
-            parameters: Any
+        name: str | None
+        description: str | None
+        parameters: Any
 
     def __init__(self, *args: Any, **items: Any) -> None:
         super().__init__(*args, **items)
         self.setdefault("type", "function")
 
-    if TYPE_CHECKING:
-        type: str
-        function: Function | None
-    else:
-        function = item("function", Function)
+    type: str
+    function: Function | None = item("function", Function)
 
 
 @fields("value")
@@ -112,8 +117,7 @@ class Image(AttrDict):
     """
 
     __slots__ = ()
-    if TYPE_CHECKING:
-        value: Any
+    value: Any
 
     def model_dump(self, **_: Any) -> str:
         """Return the image as base64 text, as it is sent. Raises RequestError if it cannot be read."""

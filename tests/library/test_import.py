@@ -100,3 +100,9 @@ def test_the_modules_of_types_and_errors_are_there() -> None:
 def test_there_is_a_version() -> None:
     assert fresh("import ostream; print(ostream.__version__)") == ostream.__version__
     assert ostream.__version__.count(".") == 2
+
+
+def test_the_stub_declares_the_public_names() -> None:
+    stub = (ROOT / "ostream" / "__init__.pyi").read_text()
+    declared = set(re.findall(r" (\w+) as \1\b", stub)) - {"errors", "testing", "types", "__version__"}
+    assert declared == set(ostream.__all__)

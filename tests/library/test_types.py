@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import json
 import subprocess
@@ -13,8 +12,7 @@ from typing import Callable, get_type_hints
 import pytest
 
 import ostream
-from ostream import ChatResponse, Chunk, GenerateResponse, types
-from ostream.protocol.objects import Function, Logprob, Message, ToolCall
+from ostream import Options, types
 from ostream.protocol.request_objects import OPTION_NAMES
 from tests.process import ROOT
 
@@ -121,15 +119,6 @@ def test_the_classes_are_valid_annotations(name: str) -> None:
     assert isinstance(meant, type)
 
 
-@pytest.mark.parametrize("cls", [Chunk, ChatResponse, GenerateResponse, Message, ToolCall, Function, Logprob])
-def test_every_property_has_a_declared_type(cls: type) -> None:
-    tree = ast.parse((ROOT / "ostream" / "protocol" / "objects.py").read_text())
-    (definition,) = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
-    (declared,) = [node for node in definition.body if isinstance(node, ast.If)] or [definition]
-    typed = {node.target.id for node in declared.body if isinstance(node, ast.AnnAssign)}  # type: ignore[union-attr]
-    properties = {name for name, value in vars(cls).items() if isinstance(value, property)}
-    assert properties - {"message", "text", "arguments"} == typed
-
-
 def test_the_options_are_those_of_the_typed_dict() -> None:
     assert tuple(get_type_hints(types.OptionsDict)) == OPTION_NAMES
+    assert set(OPTION_NAMES) < set(Options.__annotations__) == set(Options()._dumped)
