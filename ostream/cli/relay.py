@@ -248,8 +248,7 @@ def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
     try:
         decode_line(joined)
     except NotNDJSON:
-        yield from held
-        yield from lines
+        yield from held  # the first line of which is an error
     else:
         yield [joined]
 

@@ -15,7 +15,7 @@ import pytest
 
 from ostream.cli import waiting
 from ostream.recording.http_server import RequestHandler
-from tests.process import environment
+from tests.process import Terminal, environment
 from tests.server import send_lines, serve
 
 DONE = b'{"message":{"content":"hello"},"done":true}\n'
@@ -100,3 +100,12 @@ def test_the_line_is_repeated_after_an_erasure_and_ends_with_stop(
         assert capfd.readouterr().err == "\r\x1b[K"
         patch.setattr(os, "write", lambda fd, data: os.stat("/none"))
         waiting._write("the terminal has gone")
+
+
+def test_a_retry_is_noted_on_a_terminal() -> None:
+    responses = [send_lines(b'{"error":"busy"}\n', status=503), send_lines(DONE)]
+    with serve(lambda exchange: responses.pop(0)(exchange)) as server:
+        terminal = Terminal("send", "-m", "m", "--host", server.url, "--retry=1", "hi", on="stderr")
+        shown, stdout, _ = terminal.communicate()
+    assert (terminal.process.returncode, stdout) == (0, DONE.decode())
+    assert shown.startswith("send: busy (status code: 503); try 1 of 1 in ")

@@ -1,4 +1,4 @@
-"""send with a memory: -c, --messages and --context, on real servers, files and processes."""
+"""send with files of messages: -c, --messages and --context."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def lines(*messages: dict[str, Any]) -> bytes:
     return b"".join(json.dumps(message, separators=(",", ":")).encode() + b"\n" for message in messages)
 
 
-def asked(server: Any) -> list[dict[str, Any]]:
+def requests_of(server: Any) -> list[dict[str, Any]]:
     return [json.loads(request.body) for request in server.requests]
 
 
 TURNS = [
-    # what the file holds, further arguments, the messages that are sent, the file afterwards
+    # content of the file, arguments, messages sent, messages in the file afterwards
     (None, ["why?"], [USER], [USER, ANSWER]),
     (b"", ["why?"], [USER], [USER, ANSWER]),
     (lines(USER, ANSWER), ["why?"], [USER, ANSWER, USER], [USER, ANSWER, USER, ANSWER]),
@@ -42,22 +42,22 @@ TURNS = [
 ]
 
 
-@pytest.mark.parametrize(("held", "arguments", "sent", "kept"), TURNS)
-def test_a_conversation_goes_on(
-    tmp_path: Path, held: bytes | None, arguments: list[str], sent: list[Any], kept: list[Any]
+@pytest.mark.parametrize(("content", "arguments", "sent", "stored"), TURNS)
+def test_a_conversation_is_sent_and_continued(
+    tmp_path: Path, content: bytes | None, arguments: list[str], sent: list[Any], stored: list[Any]
 ) -> None:
     chat = tmp_path / "chat"
-    if held is not None:
-        chat.write_bytes(held)
+    if content is not None:
+        chat.write_bytes(content)
     with serve(send_lines(*STREAM)) as server:
         result = call("send", "-m", "m", "--host", server.url, "-c", chat, *arguments)
-        assert asked(server)[0]["messages"] == sent
+        assert requests_of(server)[0]["messages"] == sent
     assert (result.returncode, result.stdout, result.stderr) == (0, b"".join(STREAM), b"")
-    assert chat.read_bytes() == lines(*kept)
+    assert chat.read_bytes() == lines(*stored)
 
 
 REFUSED = [
-    # what the file holds, further arguments, the message
+    # content of the file, arguments, the message
     (lines(SYSTEM), ["-s", "long", "x"], "begins with another system message; leave out --system"),
     (lines(USER), ["-s", "short", "x"], "begins with another system message; leave out --system"),
     (b"[]", ["x"], "a JSON array can't be appended to; convert it to lines: python3 -c"),
@@ -69,29 +69,29 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("held", "arguments", "message"), REFUSED)
-def test_what_cannot_go_on_is_refused_before_anything_is_sent(
-    tmp_path: Path, held: bytes, arguments: list[str], message: str
+@pytest.mark.parametrize(("content", "arguments", "message"), REFUSED)
+def test_a_conversation_that_can_not_be_continued_is_refused_before_sending(
+    tmp_path: Path, content: bytes, arguments: list[str], message: str
 ) -> None:
     chat = tmp_path / "chat"
-    chat.write_bytes(held)
+    chat.write_bytes(content)
     with serve(send_lines(*STREAM)) as server:
         result = call("send", "-m", "m", "--host", server.url, "-c", chat, *arguments)
-        assert asked(server) == []
+        assert requests_of(server) == []
     assert result.returncode == 2
     assert message in result.stderr.decode()
-    assert chat.read_bytes() == held
+    assert chat.read_bytes() == content
 
 
 @pytest.mark.parametrize("option", ["-c", "--context"])
-def test_standard_input_is_no_memory(option: str) -> None:
+def test_standard_input_can_not_be_a_conversation_or_context(option: str) -> None:
     result = call("send", "-m", "m", *(["-g"] if option == "--context" else []), option, "-", "x")
     assert result.returncode == 2
     assert b"--conversation, --context: need a file to read and write" in result.stderr
 
 
 CUT = [
-    # what the server does, the status
+    # response of the server, exit status
     (send_lines(STREAM[0]), 3),
     (send_lines(STREAM[0], b'{"error":"boom"}\n'), 1),
     (send_lines(STREAM[0], b'{"done":true,"done_reason":"length"}\n'), 4),
@@ -102,7 +102,7 @@ CUT = [
 
 @pytest.mark.parametrize("option", ["-c", "--context"])
 @pytest.mark.parametrize(("respond", "status"), CUT)
-def test_an_answer_that_is_not_whole_changes_nothing(tmp_path: Path, option: str, respond: Any, status: int) -> None:
+def test_an_incomplete_answer_changes_no_file(tmp_path: Path, option: str, respond: Any, status: int) -> None:
     with serve(respond) as server:
         endpoint = ["-g"] if option == "--context" else []
         result = call(
@@ -124,7 +124,7 @@ def test_an_empty_answer_is_not_appended_and_noted(tmp_path: Path, message: str,
     assert (tmp_path / "f").read_bytes() == lines(USER, ANSWER)
 
 
-def test_a_conversation_is_not_written_over_by_the_stream(tmp_path: Path) -> None:
+def test_a_conversation_that_is_also_standard_output_is_refused(tmp_path: Path) -> None:
     (tmp_path / "chat").write_bytes(lines(USER, ANSWER))
     result = sh("python3 -m ostream send -m m --host 127.0.0.1:1 -c chat hi >> chat", cwd=tmp_path)
     message = b"send: chat: is also standard output; redirect elsewhere; messages are appended to it anyway\n"
@@ -132,7 +132,7 @@ def test_a_conversation_is_not_written_over_by_the_stream(tmp_path: Path) -> Non
     assert (tmp_path / "chat").read_bytes() == lines(USER, ANSWER)
 
 
-def test_an_answer_with_tool_calls_and_thinking_is_kept_whole(tmp_path: Path) -> None:
+def test_tool_calls_and_thinking_are_kept(tmp_path: Path) -> None:
     with serve(send_lines(*body_of("chat-tools-think").splitlines(True))) as server:
         assert call("send", "-m", "m", "--host", server.url, "-c", tmp_path / "chat", "why?").returncode == 0
     user, answer = map(json.loads, (tmp_path / "chat").read_bytes().splitlines())
@@ -141,8 +141,8 @@ def test_an_answer_with_tool_calls_and_thinking_is_kept_whole(tmp_path: Path) ->
     assert [call["id"] for call in answer["tool_calls"]] == ["call_5a5r42z1"]
 
 
-def test_a_memory_that_cannot_be_written_is_a_failure_after_a_whole_answer(tmp_path: Path) -> None:
-    """The folder goes away while the server speaks."""
+def test_a_conversation_that_can_not_be_written_is_a_failure_after_the_answer(tmp_path: Path) -> None:
+    """The folder is removed while the server answers."""
     folder = tmp_path / "folder"
     folder.mkdir()
 
@@ -158,8 +158,8 @@ def test_a_memory_that_cannot_be_written_is_a_failure_after_a_whole_answer(tmp_p
     assert b"chat: No such file or directory; the answer is complete" in result.stderr
 
 
-def test_two_hundred_at_once_lose_and_mix_nothing(tmp_path: Path) -> None:
-    """Each question is its own answer, so that pairs can be told."""
+def test_concurrent_processes_append_complete_exchanges(tmp_path: Path) -> None:
+    """Each answer repeats its question, so that an exchange can be recognised."""
 
     def respond(exchange: Any) -> None:
         question = json.loads(exchange.body)["messages"][-1]["content"]
@@ -180,14 +180,14 @@ def test_two_hundred_at_once_lose_and_mix_nothing(tmp_path: Path) -> None:
             for name in "abcdefgh"
         ]
         assert [process.wait(120) for process in processes] == [0] * 8
-    held = [json.loads(line) for line in (tmp_path / "chat").read_bytes().splitlines()]
-    assert len(held) == 400
-    questions = [message["content"] for message in held[::2]]
+    content = [json.loads(line) for line in (tmp_path / "chat").read_bytes().splitlines()]
+    assert len(content) == 400
+    questions = [message["content"] for message in content[::2]]
     assert sorted(questions) == sorted(f"{name}{n:02}" for name in "abcdefgh" for n in range(25))
-    assert [message["content"] for message in held[1::2]] == [question * 500 for question in questions]
+    assert [message["content"] for message in content[1::2]] == [question * 500 for question in questions]
 
 
-def test_killed_in_the_middle_of_an_answer_it_goes_on_from_before(tmp_path: Path) -> None:
+def test_a_kill_during_an_answer_leaves_the_conversation_unchanged(tmp_path: Path) -> None:
     chat = tmp_path / "chat"
     chat.write_bytes(lines(USER, ANSWER))
     silent = b"HTTP/1.1 200 OK\r\n\r\n" + STREAM[0]
@@ -207,7 +207,7 @@ def test_killed_in_the_middle_of_an_answer_it_goes_on_from_before(tmp_path: Path
 
 
 MESSAGES = [
-    # what the file holds, the words, the messages that are sent
+    # content of the file, arguments, messages sent
     (lines(SYSTEM, USER), [], [SYSTEM, USER]),
     (lines(SYSTEM, USER), ["why?"], [SYSTEM, USER, USER]),
     (json.dumps([USER]).encode(), ["-s", "short"], [SYSTEM, USER]),
@@ -216,11 +216,11 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize("way", ["file", "stdin", "fifo"])
-@pytest.mark.parametrize(("held", "arguments", "sent"), MESSAGES)
-def test_messages_go_before_the_prompt(
-    tmp_path: Path, way: str, held: bytes, arguments: list[str], sent: list[Any]
+@pytest.mark.parametrize(("content", "arguments", "sent"), MESSAGES)
+def test_messages_are_sent_before_the_prompt(
+    tmp_path: Path, way: str, content: bytes, arguments: list[str], sent: list[Any]
 ) -> None:
-    (tmp_path / "f").write_bytes(held)
+    (tmp_path / "f").write_bytes(content)
     with serve(send_lines(*STREAM)) as server:
         send = f"send -m m --messages {'-' if way == 'stdin' else '/dev/fd/3' if way == 'fifo' else 'f'}"
         words = " ".join(f"'{argument}'" for argument in arguments)
@@ -228,8 +228,8 @@ def test_messages_go_before_the_prompt(
         after = " 3<&0 < /dev/null; }" if way == "fifo" else ""
         result = sh(f"{before} {send} {words} {after}", cwd=tmp_path, env={"OLLAMA_HOST": server.url})
         assert (result.returncode, result.stderr) == (0, b"")
-        assert asked(server)[0]["messages"] == sent
-    assert (tmp_path / "f").read_bytes() == held
+        assert requests_of(server)[0]["messages"] == sent
+    assert (tmp_path / "f").read_bytes() == content
 
 
 NO_MESSAGES = [
@@ -242,14 +242,14 @@ NO_MESSAGES = [
 ]
 
 
-@pytest.mark.parametrize(("held", "arguments", "message"), NO_MESSAGES)
-def test_messages_that_are_none_are_refused(held: bytes, arguments: list[str], message: str) -> None:
-    result = call("send", "-m", "m", "--messages", "-", *arguments, stdin=held)
+@pytest.mark.parametrize(("content", "arguments", "message"), NO_MESSAGES)
+def test_invalid_messages_are_refused(content: bytes, arguments: list[str], message: str) -> None:
+    result = call("send", "-m", "m", "--messages", "-", *arguments, stdin=content)
     assert result.returncode == 2
     assert message in result.stderr.decode()
 
 
-def test_messages_override_those_of_a_body(tmp_path: Path) -> None:
+def test_messages_replace_those_of_a_body(tmp_path: Path) -> None:
     (tmp_path / "body").write_text(json.dumps({"model": "m", "messages": [SYSTEM], "mine": 1}))
     (tmp_path / "chat").write_bytes(lines(USER))
     with serve(send_lines(*STREAM)) as server:
@@ -258,14 +258,14 @@ def test_messages_override_those_of_a_body(tmp_path: Path) -> None:
             assert result.stderr.decode() == (
                 f"send: --body {tmp_path}/body: its messages are replaced by those of {tmp_path}/chat\n"
             )
-        first, second = asked(server)
+        first, second = requests_of(server)
     assert (first["messages"], first["mine"]) == ([USER], 1)
     assert (second["messages"], second["mine"]) == ([USER], 1)
     assert (tmp_path / "chat").read_bytes() == lines(USER, ANSWER)
 
 
-def test_a_context_is_carried_from_turn_to_turn(tmp_path: Path) -> None:
-    """As the two recorded turns: what the first answer held is what the second request has."""
+def test_the_context_of_an_answer_is_sent_with_the_next_request(tmp_path: Path) -> None:
+    """As in the two recorded turns: the second request has the context of the first answer."""
     recorded = json.loads(
         (Path(__file__).parent.parent / "streams" / "generate-stream-second-turn.req")
         .read_bytes()
@@ -280,7 +280,7 @@ def test_a_context_is_carried_from_turn_to_turn(tmp_path: Path) -> None:
         for prompt in ("Why is the sky blue?", recorded["prompt"]):
             result = call("send", "--host", server.url, "-m", "plain", "-g", "--context", tmp_path / "f", prompt)
             assert (result.returncode, result.stderr) == (0, b"")
-        first, second = asked(server)
+        first, second = requests_of(server)
     assert "context" not in first
     assert second == {**recorded, "stream": True}
     last = json.loads(answers[1].splitlines()[-1])
@@ -293,7 +293,7 @@ def test_an_answer_without_a_valid_context_changes_none_and_is_noted(tmp_path: P
     (tmp_path / "f.01234567.new").write_bytes(b"of a killed process")
     with serve(send_lines(b'{"response":"a","done":true%b}\n' % context.encode())) as server:
         result = call("send", "--host", server.url, "-m", "m", "-g", "--context", tmp_path / "f", "x")
-        assert asked(server)[0]["context"] == [1]
+        assert requests_of(server)[0]["context"] == [1]
     assert result.returncode == 0
     assert b"f: not changed; the answer has no context" in result.stderr
     assert (tmp_path / "f").read_bytes() == b"[1]"
@@ -308,14 +308,14 @@ NO_CONTEXT = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), NO_CONTEXT)
-def test_a_context_that_does_not_fit_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
+def test_a_context_of_another_model_or_endpoint_is_refused(tmp_path: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "f").write_bytes(b'{"model":"other","context":[1]}')
     result = call("send", "-m", "m", "--host", "127.0.0.1:1", "--context", tmp_path / "f", *arguments)
     assert result.returncode == 2
     assert message in result.stderr.decode()
 
 
-def test_a_dry_run_shows_what_was_said_and_changes_nothing(tmp_path: Path) -> None:
+def test_a_dry_run_prints_the_conversation_and_changes_no_file(tmp_path: Path) -> None:
     (tmp_path / "chat").write_bytes(lines(USER, ANSWER)[:-1])
     result = run("send", "-m", "m", "--dry-run", "-c", tmp_path / "chat", "and?")
     assert [m["content"] for m in json.loads(result.stdout)["request"]["body"]["messages"]] == [
