@@ -65,7 +65,13 @@ def test_the_wheel_contains_the_package_and_has_no_dependencies(built: Path) -> 
         scripts = wheel.read(f"{NAME}.dist-info/entry_points.txt").decode()
     sources = {str(path.relative_to(ROOT)) for glob in ("*.py", "*sh") for path in (ROOT / "ostream").rglob(glob)}
     information = {f"{NAME}.dist-info/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt")}
-    assert set(names) == {*sources, "ostream/py.typed", *information, f"{NAME}.dist-info/licenses/LICENSE"}
+    assert set(names) == {
+        *sources,
+        "ostream/py.typed",
+        "ostream/__init__.pyi",
+        *information,
+        f"{NAME}.dist-info/licenses/LICENSE",
+    }
     assert not [line for line in metadata if line.startswith("Requires-Dist")]
     assert {"Name: ollama-ostream", f"Version: {__version__}", "Requires-Python: >=3.8"} <= set(metadata)
     assert "License-Expression: MIT" in metadata
