@@ -140,8 +140,7 @@ class BatchRunner:
             return
         if self.interrupted:
             self._is_stop_reported = True
-            if self._pool.running:
-                self._progress.note(f"finishing {self._pool.running} running requests; interrupt again to stop at once")
+            self._progress.note(f"finishing {self._pool.running} running requests; interrupt again to stop at once")
         elif self._backoff.failure:
             self._is_stop_reported = True
             self._failures.drop_held()

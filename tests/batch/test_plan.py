@@ -101,6 +101,14 @@ def test_edited_line_keeps_its_answer_unless_it_is_resent(resend: bool, tmp_path
         assert problems(plan) == [f"{text}; --changed=resend sends them again"]
 
 
+def test_lines_removed_at_the_end_change_nothing(tmp_path: Path) -> None:
+    batch = Batch(tmp_path)
+    batch.run(lines("a", "b", "c"))
+    plan = batch.run(lines("A", "b"))
+    assert batch.answers() == {0: "a", 1: "b", 2: "c"}
+    assert (plan.status, batch.sent, batch.replaced()) == (2, {}, [])
+
+
 def test_removed_line_leaves_no_answer_of_its_own(tmp_path: Path) -> None:
     batch = Batch(tmp_path)
     batch.run(lines("a", "b", "c", "d"))

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -378,6 +379,17 @@ def test_limit_of_descriptors_may_be_unknown(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("ostream.batch.runner.os.listdir", listdir)
     with serve(reply) as server:
         assert call("batch", "-m", "m", "--host", server.url, stdin=asked("hi")).stderr == b""
+
+
+def test_few_descriptors_are_noted_in_this_process() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with serve(reply) as server:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) + 40, hard))
+        try:
+            done = call("batch", "-m", "m", "-j", "64", "--host", server.url, stdin=asked("hi"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (done.returncode, b"requests at a time" in done.stderr) == (0, True)
 
 
 def test_tools_and_recordings_are_sent(tmp_path: Path) -> None:
