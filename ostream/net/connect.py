@@ -119,7 +119,7 @@ def _look_up(name: str, port: int, timeouts: Timeouts, reader: Reader | None) ->
         except OSError as error:
             raise _no_descriptors(name, error) from None
 
-        def look_up_and_wake() -> None:
+        def look_up_and_wake() -> None:  # pragma: no cover: coverage does not see threads of _thread
             look_up()
             if isinstance(result[0], Exception):
                 try:  # without a descriptor for the query, every name is reported as unknown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from typing import Iterator
+from typing import Callable, Iterator
 
 import pytest
 
@@ -66,13 +66,23 @@ def test_sending_stops_when_a_final_response_arrives(
     assert sock.makefile().read1(9) in response
 
 
-def test_an_end_while_sending_is_found_by_the_read_that_follows(pair: tuple[socket.socket, WatchedSocket]) -> None:
+@pytest.mark.parametrize("end", [socket.socket.close, lambda there: there.shutdown(socket.SHUT_WR)])
+def test_an_end_while_sending_is_found_by_the_read_that_follows(
+    end: Callable[[socket.socket], None], pair: tuple[socket.socket, WatchedSocket]
+) -> None:
     there, sock = pair
     sock.sendall(FIRST)
     there.sendall(RESPONSE)
-    there.close()
+    end(there)
     sock.sendall(LARGE)
     assert sock.makefile().read() == RESPONSE
+
+
+def test_an_end_before_sending_is_found_by_the_read_that_follows(pair: tuple[socket.socket, WatchedSocket]) -> None:
+    there, sock = pair
+    there.close()
+    sock.sendall(LARGE)
+    assert sock.makefile().read() == b""
 
 
 def test_headers_and_a_short_body_leave_together_when_the_response_is_read(
