@@ -189,7 +189,7 @@ NOT_AN_ANSWER = [
         answers(200, gzip.compress(ANSWER), "Content-Encoding: gzip"),
         REJECTED,
         (),
-        "compressed",
+        "Content-Encoding: gzip",
         200,
     ),
     Fault("gzip without Content-Encoding", answers(200, gzip.compress(ANSWER)), NOT_NDJSON, (), "line 1 .*not JSON"),

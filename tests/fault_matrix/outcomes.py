@@ -42,7 +42,7 @@ class Fault(NamedTuple):
 
 
 # Long enough for all steps before the fault on a busy machine.
-MAX_TIME = 4
+MAX_TIME = 8
 SHORT = 0.5
 
 # Patterns of messages about truncated streams and about streams without a response.

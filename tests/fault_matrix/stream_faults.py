@@ -292,14 +292,14 @@ FRAMING = [
     ),
     Fault(
         "endless empty chunk sizes",
-        after_two(endless(b"\r\n" * 99, 0.01), max_time=2),
+        after_two(endless(b"\r\n" * 99, 0.01), max_time=MAX_TIME),
         TIMED_OUT,
         (HM, A),
         "max-time timeout",
     ),
     Fault(
         "endless blank HTTP chunks",
-        after_two(endless(chunk(b"\n"), 0.01), max_time=2),
+        after_two(endless(chunk(b"\n"), 0.01), max_time=MAX_TIME),
         TIMED_OUT,
         (HM, A),
         "max-time timeout",
