@@ -21,20 +21,23 @@ class Credentials:
     """The credentials among the headers of a request: the value of each header that is named like one."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
-        values = [value for name, value in headers.items() if any(part in name.lower() for part in _NAMES)]
+        self._headers = headers
+
+    def _secrets(self) -> list[str]:
+        values = [value for name, value in self._headers.items() if any(part in name.lower() for part in _NAMES)]
         # Of "Bearer KEY" the last word is the secret. The longest first: one may contain another.
-        self._secrets = sorted({value.split()[-1] for value in values if value.strip()}, key=len, reverse=True)
+        return sorted({value.split()[-1] for value in values if value.strip()}, key=len, reverse=True)
 
     def mask(self, text: str) -> str:
         """Return `text` with the credentials replaced by ***."""
-        for secret in self._secrets:
+        for secret in self._secrets():
             if secret in text:
                 text = text.replace(secret, MASK) if len(secret) >= UNAMBIGUOUS_LENGTH else _mask_short(secret, text)
         return text
 
     def mask_bytes(self, data: bytes) -> bytes:
         """As `mask`, for bytes."""
-        return self.mask(data.decode("latin-1")).encode("latin-1") if self._secrets else data
+        return self.mask(data.decode("latin-1")).encode("latin-1")
 
     def mask_error(self, error: Error) -> Error:
         """Mask the text and the advice of an error and return it. Chunks in its `partial` are left as they are."""
