@@ -210,6 +210,7 @@ def test_a_tool_can_be_built_as_with_the_sdk(tmp_path: Path) -> None:
     assert Image(value=tmp_path / "image").model_dump() == Image(value="AP8=").model_dump() == "AP8="
 
 
+@pytest.mark.tools
 def test_objects_are_fields_of_pydantic_models() -> None:
     pydantic = pytest.importorskip("pydantic")
     model = pydantic.create_model("Answer", message=(Message, ...), response=(ChatResponse, ...))
