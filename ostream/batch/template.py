@@ -57,7 +57,7 @@ def _name_at(text: str, position: int, names: Sequence[str]) -> str:
         raise RequestError(f"--prompt: there is no {{{found}}}", advice=f"available: {known}")
     brace = text[position]
     raise RequestError(
-        f"--prompt: {brace} at character {position + 1} begins no field"
+        f"--prompt: {brace} at character {position + 1} does not start a known field"
         if brace == "{"
         else f"--prompt: single }} at character {position + 1}",
         advice=f"write {brace * 2} for a literal {brace}; fields: {known}",

@@ -109,7 +109,7 @@ def parser() -> Parser:
                 metavar="N",
                 type=JOBS,
                 group=work,
-                help="stop after N failures (requests already running finish)",
+                help="stop after N failures, once the running requests have finished",
             ),
             Option(
                 "--patience",
@@ -148,7 +148,7 @@ def parser() -> Parser:
                 const="csv",
                 exclusive="input",
                 group=table,
-                help="each row of a CSV file with a header is a prompt, made by --prompt",
+                help="make a prompt from each row of a CSV file (with a header row), using the text of --prompt",
             ),
             Option(
                 "--files",
@@ -156,7 +156,7 @@ def parser() -> Parser:
                 const="files",
                 exclusive="input",
                 group=table,
-                help="each FILE is a prompt, or an image for --prompt; its name is the id",
+                help="each FILE is a prompt or, with --prompt, may be an image; the file name is the id",
             ),
             Option(
                 "--prompt",

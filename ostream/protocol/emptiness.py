@@ -33,6 +33,6 @@ def empty_error(last: Mapping[str, Any], has_thinking: bool) -> EmptyError | Non
         return EmptyError("the answer has only thinking", advice="read it with extract-thinking, or use --no-think")
     if reason == "length":
         return EmptyError(
-            "the answer was truncated before its first text", advice="raise num_predict or num_ctx with --option"
+            "the answer was truncated before it contained any text", advice="raise num_predict or num_ctx with --option"
         )
     return EmptyError("the answer is empty", advice="the model generated no text; change the prompt or try again")

@@ -107,7 +107,7 @@ class RecordingFile:
             return False
         try:
             if log.failure:
-                raise OutputError(f"a temporary file: {reason(log.failure)}")
+                raise OutputError(f"the temporary file of the exchange: {reason(log.failure)}")
             if self._new or self._out:
                 out = self._out or Output(self._new.fileno(), "a temporary file")  # type: ignore[union-attr]
                 for block in _blocks(log.spool):

@@ -39,7 +39,8 @@ def read_context(path: str, model: str) -> list[int] | None:
         made_by = value.get("model")
         if isinstance(made_by, str) and _full_name(made_by) != _full_name(model):
             raise RequestError(
-                f"{path}: the context is of model {made_by}, not {model}", advice="use a new FILE for another model"
+                f"{path}: the context was made by model {made_by}, not {model}",
+                advice="use a new FILE for another model",
             )
         value = value.get("context")
     if not is_context(value):

@@ -55,9 +55,9 @@ def test_template_replaces_fields_once(text: str) -> None:
 
 BAD_TEMPLATES = {
     "{txt}": ("--prompt: there is no {txt}", "available: id, text"),
-    "a {": ("--prompt: { at character 3 begins no field", "write {{ for a literal {; fields: id, text"),
-    '{"a"}': ("--prompt: { at character 1 begins no field", "write {{ for a literal {; fields: id, text"),
-    "{}": ("--prompt: { at character 1 begins no field", "write {{ for a literal {; fields: id, text"),
+    "a {": ("--prompt: { at character 3 does not start a known field", "write {{ for a literal {; fields: id, text"),
+    '{"a"}': ("--prompt: { at character 1 does not start a known field", "write {{ for a literal {; fields: id, text"),
+    "{}": ("--prompt: { at character 1 does not start a known field", "write {{ for a literal {; fields: id, text"),
     "a}": ("--prompt: single } at character 2", "write }} for a literal }; fields: id, text"),
 }
 

@@ -114,7 +114,7 @@ MESSAGES = [
     (
         [],
         response(done_reason="length"),
-        f"the answer was truncated before its first text; {RAISE}",
+        f"the answer was truncated before it contained any text; {RAISE}",
     ),
     (
         ["-x"],

@@ -303,7 +303,7 @@ def test_an_answer_without_a_valid_context_changes_none_and_is_noted(tmp_path: P
 NO_CONTEXT = [
     (["x"], "--context: only /api/generate takes it; add -g"),
     (["-g", "--load"], "can't be combined with a prompt"),
-    (["-g", "x"], "the context is of model other, not m"),
+    (["-g", "x"], "the context was made by model other, not m"),
 ]
 
 

@@ -25,7 +25,7 @@ FILES = [
     (b'{"model":"m","context":[1]}', "m:latest", [1]),
     (b'{"context":[1]}', "m", [1]),
     (LAST, "plain", NUMBERS),
-    (LAST, "plain:7b", r"f: the context is of model plain, not plain:7b$"),
+    (LAST, "plain:7b", r"f: the context was made by model plain, not plain:7b$"),
     (b'{"model":"host:1/m","context":[1]}', "host:1/m:latest", [1]),
     (b'{"model":"m"}', "m", r'f: has no "context" array of integers$'),
     (b"{}", "m", r'f: has no "context" array of integers$'),
