@@ -39,8 +39,12 @@ NEED_SDK = ("test_sdk_differences.py", "test_sdk_parity.py", "test_sdk_record.py
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not import modules that need the official SDK unless their tests run."""
-    tools = config.getoption("full") and config.getoption("markexpr") != "not tools"
-    return True if collection_path.name in NEED_SDK and not tools else None
+    return True if collection_path.name in NEED_SDK and not runs_tools(config) else None
+
+
+def runs_tools(config: pytest.Config) -> bool:
+    """Whether tests that need tests/requirements-check.txt are selected."""
+    return bool(config.getoption("full")) and config.getoption("markexpr") != "not tools"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -63,6 +67,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether --full is given."""
     return bool(request.config.getoption("full"))
+
+
+@pytest.fixture
+def tools(request: pytest.FixtureRequest) -> bool:
+    return runs_tools(request.config)
 
 
 @pytest.fixture(scope="session")

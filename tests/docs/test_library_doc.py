@@ -83,7 +83,7 @@ def test_the_table_of_the_sdk_has_every_argument_and_field(
 ) -> None:
     shared, own = set(re.findall(r"`(\w+)`", both)), set(re.findall(r"`(\w+)`", here))
     assert names_of(ostream, path) == shared | own
-    if request.config.getoption("full"):
+    if request.getfixturevalue("tools"):
         sdk = pytest.importorskip("ollama", reason="needs tests/requirements-check.txt")
         passed_on = {"timeout", "headers", "verify"} if path == "Client" else set()  # arguments of httpx
         assert names_of(sdk, path) | passed_on == shared

@@ -338,7 +338,7 @@ def test_a_program_of_the_sdk_runs_with_its_import_changed(
     output, bodies = run(program, names, "ostream", monkeypatch)
     assert output
     assert len(bodies) == len(names)
-    if request.config.getoption("full"):
+    if request.getfixturevalue("tools"):
         pytest.importorskip("ollama", reason="needs tests/requirements-check.txt")
         theirs, their_bodies = run(program, names, "ollama", monkeypatch)
         assert output == theirs
