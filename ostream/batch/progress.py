@@ -8,8 +8,7 @@ import threading
 import time
 
 from ostream.errors import OstreamError, OutputError
-from ostream.protocol.metrics import Metrics
-from ostream.protocol.summary import Summary
+from ostream.protocol.metrics import number, rate
 from ostream.system.output import Output
 from ostream.system.polling import ReaderGone
 
@@ -53,7 +52,8 @@ class Progress:
         self._lock = threading.Lock()
         self._begin: float | None = None  # of the first request
         self._started = self._last = time.monotonic()
-        self._summary = Summary(percentiles=False)
+        # Tokens and duration of the answers that have a rate, for the rate of a single stream.
+        self._rated_tokens = self._rated_ns = 0.0
         self._kinds: dict[str, int] = {}
         self._examples: dict[str, str] = {}
         self._skipped = 0
@@ -77,12 +77,12 @@ class Progress:
     def add(self, answer: Mapping[str, Any]) -> None:
         """Count an answer."""
         self._complete += 1
-        if self.is_shown:
-            metrics = Metrics()
-            metrics.add(answer)
-            measured = metrics.as_dict()
-            self._summary.add(measured, complete=True)
-            self._tokens += measured["eval_count"] or 0
+        count, duration_ns = number(answer.get("eval_count")), number(answer.get("eval_duration"))
+        if count is not None:
+            self._tokens += count
+            if duration_ns is not None and rate(count, duration_ns) is not None:
+                self._rated_tokens += count
+                self._rated_ns += duration_ns
 
     def fail(self, error: OstreamError, text: str) -> None:
         """Count a failure with this message."""
@@ -183,9 +183,8 @@ class Progress:
             parts.append(f"not sent: {self._skipped:,}")
         if self._complete:
             parts += [f"eval count: {self._tokens:,.0f} token(s)", f"throughput: {self._rates(elapsed)}"]
-        rate = self._summary.as_dict().get("eval_rate")
-        if rate is not None:
-            parts.append(f"single stream: {rate:.1f} tokens/s")
+        if self._rated_ns:
+            parts.append(f"single stream: {self._rated_tokens * 1e9 / self._rated_ns:.1f} tokens/s")
         return "; ".join(parts) + f"; in {show_time(elapsed)}"
 
     def _failures(self) -> str:
