@@ -1,1 +1,1 @@
-"""The network: addresses, timeouts, sockets, TLS and HTTP. Only this package knows about them."""
+"""The network layer: addresses, timeouts, sockets, TLS and HTTP. All requests to a server are sent from here."""

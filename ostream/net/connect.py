@@ -1,11 +1,12 @@
 """Look up a host name and connect to one of its addresses.
 
-All waiting happens in `polling`: the sockets do not block, and a thread does the name lookup.
+All waiting happens in `polling`, which obeys the timeouts and watches the reader of our output. The sockets are
+non-blocking, and a thread looks up names.
 """
 
 from __future__ import annotations
 
-import _thread  # threading would take 1 % of the start of send
+import _thread  # importing threading would take 1 % of the start-up time of send
 import errno
 import os
 import socket
@@ -22,17 +23,18 @@ if TYPE_CHECKING:
     from ostream.net.timeouts import Timeouts
     from ostream.system.polling import Reader
 
-# Probe a silent peer after 60 s and then every 15 s; four probes without a reply end the connection, where the system
-# has these options. TCP_KEEPALIVE is the name of TCP_KEEPIDLE on macOS.
+# On systems that have these options: probe a silent peer after 60 s and then every 15 s, and end the connection after
+# four probes without a reply. On macOS, TCP_KEEPALIVE is the name of TCP_KEEPIDLE.
 _KEEP_ALIVE = (("TCP_KEEPIDLE", 60), ("TCP_KEEPALIVE", 60), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4))
 _IN_PROGRESS = (errno.EINPROGRESS, getattr(errno, "WSAEWOULDBLOCK", errno.EINPROGRESS))
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 
 
 def connect(name: str, port: int, timeouts: Timeouts, reader: Reader | None) -> socket.socket:
-    """Return a socket connected to this host and port, by whichever address accepts first.
+    """Look up a host name, try its addresses in order, and return a socket connected to the first that accepts.
 
-    Each address gets its share of the time that is left. Raises ConnectError, StreamTimeout or ReaderGone.
+    The time left before the timeout is divided equally among the addresses that have not been tried. Raises
+    ConnectError if no address accepts, StreamTimeout, or ReaderGone because of `reader` (see `polling.wait_any`).
     """
     codes: list[int] = []
     addresses = _look_up(name, port, timeouts, reader)
@@ -42,7 +44,7 @@ def connect(name: str, port: int, timeouts: Timeouts, reader: Reader | None) -> 
         except OSError as error:
             if error.errno in _NO_DESCRIPTORS:
                 raise _no_descriptors(f"{name}:{port}", error) from None
-            codes.append(error.errno or 0)  # an address family that this system has switched off
+            codes.append(error.errno or 0)  # for example, IPv6 is disabled on this system
             continue
         try:
             code = _connect(sock, address, _share(timeouts, len(addresses) - index), reader)
@@ -80,7 +82,10 @@ def _set_options(sock: socket.socket) -> None:
 
 
 def _share(timeouts: Timeouts, addresses: int) -> Callable[[], float | None]:
-    """Return the seconds left for the next of so many addresses; the last may use all there are."""
+    """Return a function that returns the seconds left for the next of `addresses` addresses.
+
+    The last address may use all of the remaining time.
+    """
     left = timeouts.left()
     if left is None or addresses == 1:
         return timeouts.left
@@ -89,7 +94,7 @@ def _share(timeouts: Timeouts, addresses: int) -> Callable[[], float | None]:
 
 
 def _connect(sock: socket.socket, address: Any, left_s: Callable[[], float | None], reader: Reader | None) -> int:
-    """Connect and return 0, or the errno of the failure."""
+    """Connect `sock` to `address`. Return 0, or the errno of the failure."""
     sock.setblocking(False)
     code = sock.connect_ex(address)
     if code not in _IN_PROGRESS:
@@ -97,17 +102,21 @@ def _connect(sock: socket.socket, address: Any, left_s: Callable[[], float | Non
     if not wait_ready(sock.fileno(), WRITABLE, reader, left_s):
         return errno.ETIMEDOUT
     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    # A reset means that the connection was made and then closed by the server; reading from it reports that.
+    # After a reset, the server had accepted the connection before closing it. Treat this as connected: the next
+    # read reports the reset.
     return 0 if code == errno.ECONNRESET else code
 
 
 def _look_up(name: str, port: int, timeouts: Timeouts, reader: Reader | None) -> list[Any]:
-    """Return the addresses of a name. getaddrinfo can be neither timed nor interrupted, so a thread calls it."""
+    """Return the addresses of a name, as returned by getaddrinfo.
+
+    A thread calls getaddrinfo, because it has no timeout and can't be interrupted.
+    """
     result: list[Any] = []
 
     def look_up(flags: int = 0) -> None:
         try:
-            # As bytes: text would load the codec of international names, which `parse_host` has already applied.
+            # Pass bytes: for text, getaddrinfo loads the IDNA codec. `parse_host` has already encoded the name.
             result[:] = socket.getaddrinfo(name.encode(), port, type=socket.SOCK_STREAM, flags=flags)
         except OSError as error:
             result[:] = [error]
@@ -119,10 +128,12 @@ def _look_up(name: str, port: int, timeouts: Timeouts, reader: Reader | None) ->
         except OSError as error:
             raise _no_descriptors(name, error) from None
 
-        def look_up_and_wake() -> None:  # pragma: no cover: coverage does not see threads of _thread
+        def look_up_and_wake() -> None:  # pragma: no cover: coverage does not trace threads of _thread
             look_up()
             if isinstance(result[0], Exception):
-                try:  # without a descriptor for the query, every name is reported as unknown
+                # getaddrinfo reports every name as unknown if it gets no descriptor for its query. Opening a socket
+                # shows whether that is the cause.
+                try:
                     socket.socket().close()
                 except OSError as error:
                     result[:] = [error]

@@ -1,4 +1,4 @@
-"""Idle connections of a client, kept for its next requests."""
+"""Keep the idle connections of a client for its next requests."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 
 class ConnectionPool:
-    """Idle connections by server, proxy and TLS settings.
+    """Idle connections, grouped by server, proxy and TLS settings.
 
-    Any thread may use it. There is no lock: append() and pop() are atomic.
+    All methods are thread-safe. They need no lock, because append() and pop() of a list are atomic.
     """
 
     def __init__(self) -> None:
         self._idle: dict[Hashable, list[Any]] = {}
         self._pid = os.getpid()
-        # Unlike __del__, this also closes them before the garbage collector reports them as unclosed.
+        # Close the connections before the garbage collector can warn about unclosed sockets. __del__ might be too late.
         weakref.finalize(self, _close_all, self._idle)
 
     def take(self, key: Hashable) -> Any:
-        """Remove and return the connection that was used last, None if there is none that can be used."""
+        """Remove and return the most recently used connection, or None if no connection can be used."""
         self._check_fork()
         idle = self._idle.get(key, [])
         while True:
@@ -36,7 +36,7 @@ class ConnectionPool:
             connection.close()
 
     def put(self, key: Hashable, connection: Any) -> None:
-        """Keep a connection whose response was read."""
+        """Keep a connection whose response has been read."""
         self._check_fork()
         self._idle.setdefault(key, []).append(connection)
 
@@ -45,7 +45,7 @@ class ConnectionPool:
         _close_all(self._idle)
 
     def _check_fork(self) -> None:
-        """After a fork, drop the connections of the parent process, which uses them."""
+        """After a fork, close the child's copies of the connections: the parent process still uses them."""
         if self._pid != os.getpid():
             self.close()
             self._pid = os.getpid()

@@ -1,4 +1,4 @@
-"""Mask the credentials of a request where a server repeats them, and advise on what to do if they are rejected."""
+"""Mask credentials that a server repeats in its response, and advise on what to do if it rejects them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ if TYPE_CHECKING:
 
     Error = TypeVar("Error", bound=OstreamError)
 
-# A shorter key is masked only after Bearer or Basic: people use words such as `ollama`.
+# A key shorter than this is masked only after "Bearer" or "Basic": it may be a common word such as `ollama`.
 UNAMBIGUOUS_LENGTH = 12
 MASK = "***"
 _NAMES = ("auth", "key", "token", "secret", "cookie", "password")
 
 
 class Credentials:
-    """The credentials among the headers of a request: the value of each header that is named like one."""
+    """The credentials among the headers of a request: the value of each header whose name contains one of _NAMES."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
 
     def _secrets(self) -> list[str]:
         values = [value for name, value in self._headers.items() if any(part in name.lower() for part in _NAMES)]
-        # Of "Bearer KEY" the last word is the secret. The longest first: one may contain another.
+        # In "Bearer KEY", only the last word is secret. Sort the longest first, because one secret may contain another.
         return sorted({value.split()[-1] for value in values if value.strip()}, key=len, reverse=True)
 
     def mask(self, text: str) -> str:
@@ -36,11 +36,11 @@ class Credentials:
         return text
 
     def mask_bytes(self, data: bytes) -> bytes:
-        """As `mask`, for bytes."""
+        """Do what `mask` does, for bytes."""
         return self.mask(data.decode("latin-1")).encode("latin-1")
 
     def mask_error(self, error: Error) -> Error:
-        """Mask the text and the advice of an error and return it. Chunks in its `partial` are left as they are."""
+        """Mask the message, advice and sign-in URL of an error in place, but not its `partial`. Return the error."""
         error.error = self.mask(error.error)
         error.args = tuple(self.mask(value) if isinstance(value, str) else value for value in error.args)
         error.advice = self.mask(error.advice)
@@ -50,9 +50,13 @@ class Credentials:
 
 
 def advice_on_rejection(error: ResponseError, host: Host, headers: Mapping[str, str], key_withheld: bool) -> str:
-    """Return what to do about a 401 or 403 response, "" for any other and where the error's own advice is right.
+    """Return advice for a 401 or 403 response, or for any error that has a sign-in URL.
 
-    `headers` are those of the request; `key_withheld` is true if there is a key that was not sent to this host.
+    Return "" for other errors, for errors that already have advice, and if the server has disabled cloud models.
+
+    Arguments:
+        headers: the headers of the request.
+        key_withheld: True if $OLLAMA_API_KEY is set but was not sent to this host.
     """
     if error.signin_url:
         return f"run 'ollama signin' where the server runs, or open {error.signin_url}"

@@ -1,7 +1,7 @@
-"""One request and its response on a new or a kept connection.
+"""Send one request on a new or an idle connection and return its response.
 
-urllib opens every connection; a request on one that was kept goes to http.client directly. Redirects are not followed,
-and proxies are chosen in `proxies`: the opener has no handlers for either.
+urllib opens new connections. A request on an idle connection goes directly to http.client. The opener has no handlers
+for redirects and proxies: redirects are not followed, and `proxies` chooses the proxy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _AGENT = f"ostream/{__version__}"
 
 
 class Exchange:
-    """A request and how it is sent: address, headers, body, timeouts, TLS, and the pool that keeps its connection."""
+    """A request and what is needed to send it: address, headers, body, timeouts, TLS settings and connection pool."""
 
     def __init__(
         self,
@@ -69,10 +69,11 @@ class Exchange:
             self.headers.update(self.proxy.headers)
 
     def send(self) -> Response:
-        """Send the request, on an idle connection if there is one, and return the response with its headers read.
+        """Send the request, read the headers of the response, and return the response.
 
-        If the server has closed the idle connection, the request is sent again on a new one. Raises OSError and
-        HTTPException, StreamTimeout and ReaderGone.
+        Uses an idle connection if the pool has one. If the server has closed that connection before it sent any byte
+        of the response, the request is sent again on a new connection. Raises OstreamError, OSError, HTTPException and
+        ReaderGone.
         """
         self.timeouts.start("connect")
         idle: Connection | None = self.pool.take(self.key) if self.pool else None
@@ -92,7 +93,7 @@ class Exchange:
 
 
 class Connection(http.client.HTTPConnection):
-    """A connection to a server or to its proxy; it can be kept after its response was read."""
+    """A connection to a server or to its proxy. The pool can keep it once its response has been read."""
 
     response_class = Response
     sock: Any
@@ -113,7 +114,7 @@ class Connection(http.client.HTTPConnection):
         return self.send_and_receive(exchange.method, exchange.target, exchange.body, exchange.headers)
 
     def send_and_receive(self, method: str, target: str, body: Any, headers: Mapping[str, str]) -> Response:
-        """Send a request and return the response with its headers read. On failure the connection is closed."""
+        """Send a request, read the headers of the response, and return it. Close the connection on failure."""
         try:
             self.request(method, target, body, headers)
             response = self.getresponse()
@@ -125,23 +126,24 @@ class Connection(http.client.HTTPConnection):
         if self._exchange.pool and self.sock:
             response.on_close = self._on_close
         elif self.sock:
-            # The response keeps the socket open until it is closed itself. (self.close() would close both.)
+            # The response keeps the socket open until it is closed itself. self.close() would close the response too.
             self.sock.close()
             self.sock = None
         return response
 
     def _on_close(self, unread: bytes | None) -> None:
         exchange = self._exchange
-        # A forked child that drops a response of its parent must not keep the parent's connection.
+        # A forked child that drops a response of its parent must not put the parent's connection into the pool.
         if unread is None or exchange.pool is None or os.getpid() != self._pid:
             self.close()
         else:
             self._unread = unread
-            del self._exchange  # it refers to the pool: a cycle would leave closing to the garbage collector
+            # The exchange refers to the pool. In a reference cycle, only the garbage collector would close connections.
+            del self._exchange
             exchange.pool.put(exchange.key, self)
 
     def is_usable(self) -> bool:
-        """True if the server has not closed this idle connection and has sent nothing but the end of its response."""
+        """True if this idle connection is open and the server has sent only the rest of its last response."""
         usable: bool = self.sock.has_exactly(self._unread)
         return usable
 
@@ -151,7 +153,7 @@ class Connection(http.client.HTTPConnection):
         return self._wire.has_received
 
     def connect(self) -> None:
-        """Connect, through the proxy's tunnel if there is one, and do the TLS handshake. Called by http.client."""
+        """Connect, open a tunnel if the proxy needs one, and do the TLS handshake. Called by http.client."""
         exchange = self._exchange
         tls = exchange.host.scheme == "https"
         sock = connect(self.host, self.port, exchange.timeouts, exchange.reader)
@@ -165,12 +167,16 @@ class Connection(http.client.HTTPConnection):
                 name, port = (self._tunnel_host, self._tunnel_port) if self._tunnel_host else (self.host, self.port)
                 start_tls(wire, name, port, exchange.tls_config)
         except BaseException:
-            wire.sock.close()  # http.client may have left its reader of the proxy's response open
+            # wire.close() may not be enough: http.client may have left the file of the proxy's response open.
+            wire.sock.close()
             raise
         exchange.timeouts.start("first-byte")
 
     def _check_peer(self, wire: WatchedSocket) -> None:
-        """A name may look like this machine, such as x.localhost, and resolve to another."""
+        """Raise ConnectError if the server is another machine.
+
+        A name such as x.localhost looks like this machine, but may resolve to another.
+        """
         address = str(wire.sock.getpeername()[0])
         if not is_loopback(address.lower().replace("::ffff:", "", 1)):
             raise ConnectError(
@@ -180,14 +186,14 @@ class Connection(http.client.HTTPConnection):
 
 
 class _Request(urllib.request.Request):
-    """A urllib request with the exchange it belongs to."""
+    """A urllib request with a reference to its exchange."""
 
     exchange: Exchange
     _tunnel_host: str | None
 
 
 class _Handler(urllib.request.AbstractHTTPHandler):
-    """Open http and https URLs on a `Connection`. urllib's own do_open() always closes the connection."""
+    """Open http and https URLs on a `Connection`. do_open() of urllib is not used: it always closes the connection."""
 
     def open(self, request: _Request) -> Response:
         exchange = request.exchange
@@ -204,7 +210,7 @@ class _Handler(urllib.request.AbstractHTTPHandler):
     http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
 
 
-@lru_cache(maxsize=1)  # making one takes a tenth of a short request
+@lru_cache(maxsize=1)  # creating an opener takes a tenth of the time of a short request
 def _opener() -> urllib.request.OpenerDirector:
     opener = urllib.request.OpenerDirector()
     opener.add_handler(_Handler())

@@ -1,4 +1,4 @@
-"""Parse OLLAMA_HOST, check headers, and decide where credentials may go."""
+"""Parse OLLAMA_HOST, check headers, and decide which hosts may receive credentials."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from ostream.errors import RequestError
 
 DEFAULT_PORT = 11434
 
-# Characters are checked with str.strip(): compiling regular expressions would take 1 % of the start of `send`.
+# text.strip(ALLOWED) is empty if all characters are allowed. This replaces regular expressions, whose compilation would
+# take 1 % of the start-up time of `send`.
 _DIGITS = "0123456789"
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _IN_NAME = f"{_LETTERS}{_DIGITS}._~-"
@@ -18,9 +19,14 @@ _IN_HEADER_NAME = f"{_LETTERS}{_DIGITS}!#$%&'*+.^_`|~-"
 class Host:
     """The address of a server.
 
-    `scheme` is http or https, `name` the host name or address, `path` the base path, `netloc` host and port as a Host
-    header has them, and `url` all of these. With `allow_plain_http`, credentials may go over plain http to another
-    machine.
+    Attributes:
+        scheme: "http" or "https".
+        name: the host name or IP address; an IPv6 address has no brackets.
+        port: the port number.
+        path: the path before /api, without a trailing slash; usually "".
+        netloc: host and port in the form of a Host header.
+        url: scheme, host, port and path.
+        allow_plain_http: True if credentials may be sent over plain http to another machine.
     """
 
     def __init__(self, scheme: str, name: str, port: int, path: str = "", allow_plain_http: bool = False) -> None:
@@ -34,17 +40,17 @@ class Host:
 
     @property
     def is_loopback(self) -> bool:
-        """True if the host name or address means this machine."""
+        """True if the host name or address refers to this machine."""
         return is_loopback(self.name)
 
     @property
     def accepts_credentials(self) -> bool:
-        """True if a key may be sent: over TLS, to this machine, or where the user allowed plain http."""
+        """True if a key may be sent: over TLS, to this machine, or if the user has allowed plain http."""
         return self.scheme == "https" or self.is_loopback or self.allow_plain_http
 
 
 def is_loopback(name: str) -> bool:
-    """True if this host name, or address without brackets, means this machine."""
+    """True if `name`, a host name or an IP address without brackets, refers to this machine."""
     name = name.lower()
     if name in ("localhost", "::1", "0.0.0.0", "::") or (name.endswith(".localhost") and name != ".localhost"):
         return True
@@ -57,10 +63,11 @@ def _is_octet(text: str) -> bool:
 
 
 def parse_host(text: str | None, allow_plain_http: bool = False) -> Host:
-    """Parse an address by Ollama's own rules for OLLAMA_HOST; None and "" mean http://127.0.0.1:11434.
+    """Parse an address by Ollama's own rules for OLLAMA_HOST. None and "" mean http://127.0.0.1:11434.
 
-    The Go client replaces an invalid port by the default without a message, misreads user:password@, and ignores
-    another scheme or a query. Here these raise RequestError.
+    Raises RequestError for an invalid host name, port or path, for user:password@, for a query or fragment, and for a
+    scheme other than http and https. Ollama's own client does not report these errors. It replaces an invalid port with
+    the default, misreads user:password@, and ignores an unknown scheme or a query.
     """
     value = (text or "").strip().strip("\"'").strip()
     scheme, separator, rest = value.partition("://")
@@ -70,7 +77,7 @@ def parse_host(text: str | None, allow_plain_http: bool = False) -> Host:
         if rest == "ollama.com":
             scheme, port = "https", 443
     else:
-        # Go compares case-sensitively: HTTP://localhost has the default port.
+        # Ollama compares the scheme case-sensitively: HTTP://localhost gets port 11434, not 80.
         port = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT)
         scheme = scheme.lower()
     authority, slash, path = rest.partition("/")
@@ -99,7 +106,7 @@ def parse_host(text: str | None, allow_plain_http: bool = False) -> Host:
 
 
 def _split_authority(value: str, authority: str) -> tuple[str, str]:
-    """Return the name or address without brackets, and the text of the port."""
+    """Return the host name or address without brackets, and the port as text ("" if there is none)."""
     if authority.count(":") > 1 and not authority.startswith("["):
         return authority, ""
     if authority.startswith("["):
@@ -121,17 +128,21 @@ def _is_ipv6(name: str) -> bool:
 
 
 def _invalid(value: str, problem: str, advice: str = "") -> RequestError:
-    # A password must not appear on a terminal or in a log.
+    # Hide a password, so that it does not appear on a terminal or in a log.
     shown = f"***@{value.rpartition('@')[2]}" if "@" in value else value
     return RequestError(f"host {shown!r}: {problem}", advice=advice)
 
 
 def check_header(name: str, value: str) -> None:
-    """Raise RequestError for a header that could forge another header or end the request, or that is not text."""
+    """Raise RequestError if a header can't be sent.
+
+    The name must be a token of RFC 9110, and the value ASCII text without control characters, which could add another
+    header or end the headers. Content-Length and Transfer-Encoding are rejected, because ostream sets them.
+    """
     if not isinstance(name, str):
         raise RequestError(f"header: the name must be text, not {type(name).__name__}")
     if not name or name.strip(_IN_HEADER_NAME):
-        # If the colon was forgotten, the rest of the name is the value, which may be a secret.
+        # Show only the first word: if the user forgot the colon, the other words are the value, perhaps a secret.
         raise RequestError(f"header {''.join(name.split()[:1])!r}: invalid name", advice="write 'Name: value'")
     if name.lower() in ("content-length", "transfer-encoding"):
         raise RequestError(f"header {name}: set by ostream and can't be overridden")

@@ -1,7 +1,8 @@
-"""The response to a request: http.client's, with a reader of its own for the body.
+"""The response to a request: the HTTPResponse of http.client with its own code to read the body.
 
-- A read returns what has arrived and never waits for more.
-- How a body ends proves nothing: a server that fails can end it properly. Only `"done": true` proves completeness.
+- A read returns the data that has arrived. It waits only if there is none.
+- A body that ends properly is not proof of a complete answer: a failing server can end it properly. Only `"done": true`
+  proves that the answer is complete.
 - A connection whose response was read to its end is kept for the next request.
 """
 
@@ -19,40 +20,44 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterator
 
-# Longest line with the size of an HTTP chunk and its extensions; http.client allows 64 KiB for a header line.
+# Bytes allowed for a line with the size of an HTTP chunk and its extensions.
 SIZE_LINE_LIMIT = 4 << 10
 HEX_DIGITS = b"0123456789abcdefABCDEF"
 LAST_HTTP_CHUNK = b"0\r\n\r\n"
 
 
 class Response(http.client.HTTPResponse):
-    """The response to a request; `blocks()` is its body.
+    """The response to a request. `blocks()` yields its body.
 
-    `timeouts` and `credentials` are those of the request. After `blocks()`, `failure` is what ended the body, None if
-    it ended properly, and `is_complete` is true if the HTTP framing was complete; the answer in it may be truncated
-    all the same.
+    Attributes:
+        timeouts: the timeouts of the request.
+        credentials: the credentials of the request.
+        failure: after `blocks()`, the error that ended the body, or None. If the server closes the connection early
+            without a reset, `failure` is None and `is_complete` is False.
+        is_complete: after `blocks()`, True if the complete body has arrived, according to its HTTP framing. The answer
+            in it may still be truncated.
     """
 
     timeouts: Timeouts
     credentials = Credentials({})
     failure: OstreamError | None = None
     is_complete = False
-    # Called by close() with the bytes that the server must still send before the connection can be used again, or with
-    # None if it cannot.
+    # close() calls this with the bytes that the server still has to send before the connection can be used again, or
+    # with None if the connection can't be used again.
     on_close: Callable[[bytes | None], None] | None = None
     _unread: bytes | None = None
 
     def _read_status(self) -> tuple[str, int, str]:
-        """Let http.client skip every 1xx response but 101; by itself it skips 100 only."""
+        """Read a status line. Report all 1xx statuses except 101 as 100, because http.client skips only 100."""
         version, status, phrase = super()._read_status()  # type: ignore[misc]
         return version, (100 if 101 < status < 200 else status), phrase
 
     def close(self) -> None:
-        """Close the connection, or keep it for the next request if the body was read to its end."""
+        """Close the response. Keep the connection for the next request if the body was read to its end."""
         self._release(self.is_complete)
 
     def finish(self) -> None:
-        """As `close`, but keep the connection also if only the end of the framing is unread: the answer is complete."""
+        """Close the response of a complete answer. Keep the connection even if the end of the framing is unread."""
         self._release(True)
 
     def _release(self, may_keep: bool) -> None:
@@ -62,12 +67,12 @@ class Response(http.client.HTTPResponse):
             on_close(self._unread if may_keep and not self.failure else None)
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the body without its framing, in blocks as they arrive, up to wherever it ends.
+        """Yield the body without its HTTP framing, in blocks as they arrive.
 
-        A lost connection, damaged framing or a timeout ends it too and is then in `failure`. It is not raised, so that
-        the caller gets the last unfinished line. Raises ReaderGone.
+        If the connection is lost, the framing is damaged or a timeout expires, the body ends and `failure` is set. The
+        error is not raised, so that the caller can first process the last, partial line. Raises ReaderGone.
         """
-        # A response that has no body by its status has none, whatever its headers are.
+        # http.client sets `length` to 0 if the status allows no body (204, 304), even if the headers announce chunks.
         chunked = self.chunked and self.length is None
         self.timeouts.received = 0
         try:
@@ -82,7 +87,7 @@ class Response(http.client.HTTPResponse):
             self.failure = IncompleteStream(f"connection lost: {reason(error)}")
 
     def _plain_blocks(self) -> Iterator[bytes]:
-        left = self.length  # None: to the end of the connection
+        left = self.length  # None: the body ends when the connection is closed
         while self.fp and (left is None or left > 0):
             block = self.fp.read1(BLOCK)
             if not block:
@@ -96,12 +101,12 @@ class Response(http.client.HTTPResponse):
         self.is_complete = not left
 
     def _chunked_blocks(self) -> Iterator[bytes]:
-        """Yield all that one read returned of several HTTP chunks as one block.
+        """Yield the body of a chunked response. Each block holds the data of all HTTP chunks that one read returned.
 
-        http.client takes four times as long, and hides how a body ended.
+        The code of http.client takes four times as long and does not report how a body ended.
         """
-        left = 0  # of the HTTP chunk that has begun
-        size_line = b""  # of the next one, as far as it has arrived
+        left = 0  # bytes of the current HTTP chunk that have not arrived
+        size_line = b""  # the part of the next size line that has arrived
         while True:
             data = size_line + self.fp.read1(BLOCK)
             self._unread = None
@@ -111,7 +116,7 @@ class Response(http.client.HTTPResponse):
             parts = []
             position = 0
             ending = ""
-            line_end_due = False  # after the data of an HTTP chunk
+            line_end_due = False  # the line end after the data of an HTTP chunk has not arrived
             while position < len(data):
                 if not left:
                     end = data.find(b"\n", position)
@@ -150,13 +155,13 @@ class Response(http.client.HTTPResponse):
 
 
 def _rest(expected: bytes, received: bytes) -> bytes | None:
-    """Return what must follow `received` to make `expected`, None if nothing can."""
+    """Return the part of `expected` that follows `received`, or None if `expected` does not begin with `received`."""
     return expected[len(received) :] if expected.startswith(received) else None
 
 
-@lru_cache(maxsize=1024)  # a stream has HTTP chunks of few sizes
+@lru_cache(maxsize=1024)  # the HTTP chunks of a stream have only a few different sizes
 def _size(line: bytes) -> int | None:
-    """Parse a chunk-size line. Returns None for the line end after chunk data, -1 if malformed."""
+    """Parse a chunk-size line. Return None for an empty line, which follows chunk data, and -1 for a malformed line."""
     size = line.partition(b";")[0].strip()
     if not size:
         return None

@@ -1,4 +1,4 @@
-"""Choose the proxy of the environment for a host."""
+"""Choose the proxy for a host from the environment variables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from ostream.net.host import Host, parse_host
 
 
 class Proxy:
-    """An http proxy: `netloc` is its host and port, `headers` the credentials for it, `url` all of it."""
+    """An http proxy.
+
+    Attributes:
+        netloc: its host and port.
+        headers: the headers for the proxy: Proxy-Authorization, or none.
+        url: its address with the credentials.
+    """
 
     def __init__(self, host: Host, credentials: str) -> None:
         self.netloc = host.netloc
@@ -24,10 +30,10 @@ class Proxy:
 
 
 def proxy_for(host: Host) -> Proxy | None:
-    """Return the proxy for this host, None if it has none; this machine never has one.
+    """Return the proxy for this host, or None for a direct connection. A server on this machine gets no proxy.
 
-    http_proxy, https_proxy, all_proxy and no_proxy are read on every system; the proxy settings of macOS and Windows
-    are not. Raises RequestError for a proxy that cannot be used.
+    Reads http_proxy, https_proxy, all_proxy and no_proxy from the environment, but not the proxy settings of macOS and
+    Windows. Raises RequestError for a proxy that can't be used.
     """
     if host.is_loopback:
         return None
@@ -46,8 +52,8 @@ def proxy_for(host: Host) -> Proxy | None:
         proxy = parse_host(f"http://{address}")
     except RequestError:
         proxy = None
-    # A / in a password would begin the path, and what is before it would be taken for the host.
+    # A / in a password would start the path, and the text before it would be parsed as the host.
     if not proxy or not address or address.endswith(":") or "@" in path:
-        # The value is not shown: it may hold a password.
+        # Do not show the value: it may contain a password.
         raise RequestError(f"{host.scheme}_proxy or all_proxy: invalid host and port")
     return Proxy(proxy, credentials)

@@ -1,4 +1,4 @@
-"""Decide whether a failed request is sent again, and after which pause."""
+"""Decide whether a failed request is sent again, and after how many seconds."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ostream.errors import OstreamError
 
-# Pauses between tries, in seconds: each is twice the one before, less a random half.
+# Seconds between tries. The pause doubles each time, up to the longest; a random part of up to one half is subtracted.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
-# Longest Retry-After that is honoured; beyond it the request fails at once.
+# Longest Retry-After to wait for, in seconds. If the server sends a longer one, the request fails at once.
 LONGEST_RETRY_AFTER = 600.0
 
 
 def pause_before(error: OstreamError, retries: int, limit: int) -> float | None:
-    """Return the seconds to wait before a failed request is sent again, or None if it is not.
+    """Return the seconds to wait before a failed request is sent again, or None if it is not sent again.
 
-    `error` is the failure, `retries` how often the request was sent again before it, and `limit` how often it may be.
-    When None is returned, the error's advice names what else can be done.
+    Arguments:
+        error: the failure. Its advice is set if Retry-After is too long, or if `limit` is reached and it has no advice.
+        retries: how many times the request has been sent again so far.
+        limit: how many times the request may be sent again.
     """
     retry_after = retry_after_s(error)
     if not error.retryable:
@@ -35,14 +37,14 @@ def pause_before(error: OstreamError, retries: int, limit: int) -> float | None:
 
 
 def backoff(retries: int) -> float:
-    """Return the seconds to wait before the retry of this number, counted from 1."""
+    """Return the seconds to wait before a retry. `retries` is the number of that retry, counted from 1."""
     pause: float = min(FIRST_PAUSE * 2 ** min(retries - 1, 16), LONGEST_PAUSE)
     return pause * random.uniform(0.5, 1)
 
 
 def retry_after_s(error: OstreamError) -> float:
-    """Return the seconds that a Retry-After header asks for, as a number or a date; 0 without a valid one."""
-    # float() does not accept all the white space that str.strip() removes.
+    """Return the seconds that the Retry-After header specifies as a number or a date; 0 if it is missing or invalid."""
+    # Remove spaces here: str.strip() removes some that float() does not accept.
     value = (getattr(error, "retry_after", None) or "").strip()
     if not value:
         return 0
@@ -52,5 +54,5 @@ def retry_after_s(error: OstreamError) -> float:
 
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError, IndexError, OverflowError):  # any of these for an invalid date
+    except (TypeError, ValueError, IndexError, OverflowError):  # an invalid date raises any of these
         return 0

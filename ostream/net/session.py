@@ -1,4 +1,4 @@
-"""A server, how to reach it, and requests to it with retries: what Client and the commands share."""
+"""Settings for a server, and requests to it with retries. Shared by Client and the commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Session:
-    """The settings of a Client, whose documentation has the arguments. Threads may share it."""
+    """The settings of a Client and its connections. The arguments are documented in `Client`. Threads may share it."""
 
     def __init__(
         self,
@@ -80,12 +80,12 @@ class Session:
                 self.headers["Authorization"] = f"Bearer {key}"
 
     def single_use(self: S) -> S:
-        """Keep no connections, as for a program that sends a single request. Return the session."""
+        """Stop keeping idle connections, for a program that sends a single request. Return the session."""
         self._keep_connections = False
         return self
 
     def close_connections(self) -> None:
-        """Close the connections that were kept."""
+        """Close all idle connections."""
         if self._pool:
             self._pool.close()
 
@@ -97,10 +97,17 @@ class Session:
         reader: Reader | None = None,
         note: Callable[[str], None] = lambda text: None,
     ) -> Response:
-        """Send one request, with the retries of this client, and return its response before the body is read.
+        """Send one request, retry it after temporary failures, and return the response before its body is read.
 
-        `reader` ends the wait with ReaderGone. `note` is called with a message before each retry. Raises the errors of
-        `ostream.net.transport.post`. Not public: programs call `chat`.
+        Internal: programs call `chat` or `generate`.
+
+        Arguments:
+            path: /api/chat or /api/generate.
+            body: the JSON to send.
+            reader: a descriptor or Wakeup to watch while waiting; see `polling.wait_any`.
+            note: called with a message before each retry.
+
+        Raises the errors of `ostream.net.transport.post`.
         """
         timeouts = self.new_timeouts()
         tries = 0
@@ -113,17 +120,17 @@ class Session:
                     raise
                 tries += 1
                 text = f"{error}; try {tries} of {self.retry} in {pause:.1f} s"
-            if "logging" in sys.modules:  # a program that does not use it need not load it
+            if "logging" in sys.modules:  # do not load logging for a program that does not use it
                 sys.modules["logging"].getLogger("ostream").info("%s", text)
             note(text)
             timeouts.pause(pause, reader)
 
     def new_timeouts(self) -> Timeouts:
-        """Return the timeouts of one request, the retries included; its total time begins now."""
+        """Return the timeouts of one request, including its retries. max-time begins now."""
         return Timeouts(*self._limits)
 
     def post_once(self, path: str, body: bytes, timeouts: Timeouts, reader: Reader | None = None) -> Response:
-        """Send one request, without retries. Raises OstreamError and ReaderGone as `net.transport.post` does."""
+        """Send one request without retries and return the response. Raises the errors of `net.transport.post`."""
         from ostream.net import transport
         from ostream.net.credentials import advice_on_rejection
 
@@ -138,18 +145,18 @@ class Session:
             raise
 
     def request_line(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the request line that a dry run prints; the values of headers are masked."""
+        """Return the request line that a dry run prints, with the values of all headers masked."""
         masked = dict.fromkeys(self.headers, "***")
         return {"request": {"url": self.host.url + path, "path": path, "headers": masked, "body": body}}
 
     def mask_error(self, error: OstreamError) -> None:
-        """Mask the credentials of this session in the text of an error, which a server may have repeated."""
+        """Mask the credentials of this session in an error. The server may have repeated them in its message."""
         from ostream.net.credentials import Credentials
 
         Credentials(self.headers).mask_error(error)
 
     def is_server_up(self, timeouts: Timeouts) -> bool:
-        """Send GET /api/version; True if there is an answer with a status below 500, whatever it says."""
+        """Send GET /api/version. Return True if the server responds with a status below 500."""
         from ostream.net import transport
 
         try:
@@ -160,7 +167,7 @@ class Session:
         return response.status < 500
 
     def _tls(self) -> TLSConfig:
-        """Return the TLS settings. To load the trusted authorities takes longer than a short answer: once is enough."""
+        """Return the TLS settings, created once: loading the trusted authorities takes longer than a short answer."""
         from ostream.net.tls import TLSConfig
 
         self._tls_config = self._tls_config or TLSConfig(self.cacert, self.insecure)
@@ -168,7 +175,7 @@ class Session:
 
 
 def _seconds(limit: Any) -> float | None:
-    """Check a time limit; None and infinity are no limit."""
+    """Return a time limit as a float. Return None, no limit, for None and infinity. Raises RequestError."""
     if limit is None or limit == float("inf"):
         return None
     try:

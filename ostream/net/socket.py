@@ -1,4 +1,4 @@
-"""A non-blocking socket that obeys the timeouts and stops when the reader of our output leaves."""
+"""A non-blocking socket that obeys the timeouts and stops when the reader of our output closes the pipe."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ _WOULD_BLOCK = (BlockingIOError,) if ssl is None else (BlockingIOError, ssl.SSLW
 
 
 class WatchedSocket:
-    """A non-blocking socket that obeys `timeouts` and watches `reader`, with the methods that http.client needs."""
+    """A non-blocking socket with the methods that http.client needs.
+
+    All waits obey `timeouts` and watch `reader`, a descriptor or Wakeup (see `polling.wait_any`).
+    """
 
     def __init__(self, sock: socket.socket, timeouts: Timeouts, reader: Reader | None) -> None:
         self.sock = sock
@@ -42,14 +45,18 @@ class WatchedSocket:
         self.has_received = False
         self._unsent = b""
         self._has_sent = False
-        self._early = b""  # what was received while the request was still being sent
+        self._early = b""  # data received while the request was still being sent
 
     def attempt(self, call: Callable[..., Any], events: int, *arguments: Any) -> Any:
-        """Return what `call` returns; while it would block, wait for `events` as long as the timeouts allow."""
+        """Call `call` until it does not block, and return its result. Between calls, wait for `events`.
+
+        Raises StreamTimeout and ReaderGone.
+        """
         while True:
             self.timeouts.total_left()
             try:
-                # Before the other timeouts are looked at: a process that was stopped finds data that has arrived.
+                # Try before checking the other timeouts. A process that was suspended past its timeout then still gets
+                # the data that arrived in the meantime.
                 return call(*arguments)
             except BlockingIOError:
                 wanted = events
@@ -58,7 +65,7 @@ class WatchedSocket:
             wait_ready(self.sock.fileno(), wanted, self.reader, self.timeouts.left)
 
     def sendall(self, data: bytes) -> None:
-        """Send `data`, or keep it until the response is read: headers and a short body leave in one packet."""
+        """Send `data`. Small data is kept until the response is read, so that headers and body go out in one packet."""
         if len(self._unsent) + len(data) <= BLOCK:
             self._unsent += data
         else:
@@ -72,7 +79,7 @@ class WatchedSocket:
     def _send_all(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
-            # Once a part was sent, the server may respond before it has read the rest, and never read it.
+            # Once a part has been sent, the server may respond early and never read the rest.
             if self._has_sent and self._has_response():
                 return
             try:
@@ -80,7 +87,7 @@ class WatchedSocket:
             except OstreamError:
                 raise
             except OSError:
-                return  # the server may reject a large body and close early: read its response
+                return  # the server may have rejected a large body and closed early: its response can still be read
             self._has_sent = True
 
     def _send(self, view: memoryview) -> int:
@@ -92,7 +99,7 @@ class WatchedSocket:
             raise BlockingIOError from None
 
     def _has_response(self) -> bool:
-        """True once a final response has begun or the connection has ended. A 1xx response is not final."""
+        """True if a final response has begun to arrive or the connection has ended. A 1xx response is not final."""
         try:
             while len(self._early) <= BLOCK:
                 block = self.sock.recv(BLOCK)
@@ -107,7 +114,7 @@ class WatchedSocket:
         return not _may_be_interim(self._early)
 
     def recv_into(self, buffer: Any) -> int:
-        """Wait for data and receive it into `buffer`. Return the number of bytes, 0 at the end."""
+        """Wait for data and receive it into `buffer`. Return the number of bytes, or 0 at the end of the connection."""
         if self._unsent:
             self._flush()
         if self._early:
@@ -115,16 +122,16 @@ class WatchedSocket:
             buffer[:count] = self._early[:count]
             self._early = self._early[count:]
         else:
-            if not self.is_tls:  # which may have decrypted more than it returned
+            if not self.is_tls:  # a TLS socket may hold decrypted data that poll() does not report
                 wait_ready(self.sock.fileno(), READABLE, self.reader, self.timeouts.left)
             count = self.attempt(self.sock.recv_into, READABLE, buffer)
         self.has_received = self.has_received or count > 0
         return count
 
     def has_exactly(self, expected: bytes) -> bool:
-        """True if the connection is open and just these bytes are unread. Reads them, and never waits.
+        """Read all bytes that have arrived. Return True if they equal `expected` and the connection is open.
 
-        recv() and not a poll: a TLS socket may hold unread session tickets. For the same reason MSG_PEEK is no use.
+        Never waits. Uses recv(), because poll() and MSG_PEEK can't tell TLS session tickets from response data.
         """
         received = b""
         try:
@@ -141,21 +148,21 @@ class WatchedSocket:
 
     @property
     def is_tls(self) -> bool:
-        """True after the TLS handshake has begun."""
+        """True once the TLS handshake has begun."""
         return ssl is not None and isinstance(self.sock, ssl.SSLSocket)
 
     def makefile(self, mode: str = "rb", buffering: int = -1) -> io.BufferedReader:
-        """Return a buffered file to read from. As with a plain socket, it keeps the connection open until closed."""
+        """Return a buffered file that reads from the socket. The socket stays open until the file is closed."""
         self._files += 1
         return io.BufferedReader(_SocketFile(self), BLOCK)
 
     def release(self) -> None:
-        """Note that a file of `makefile` was closed."""
+        """Count one file of `makefile` as closed. If `close` has been called, the last file closes the socket."""
         self._files -= 1
         self._close()
 
     def close(self) -> None:
-        """Close the socket once no file of `makefile` is open."""
+        """Close the socket. If files of `makefile` are still open, the last of them closes it."""
         self._closed = True
         self._close()
 
@@ -165,7 +172,7 @@ class WatchedSocket:
 
 
 def _skip_interim(data: bytes) -> bytes:
-    """Drop complete 1xx responses from the beginning of `data`."""
+    """Return `data` without the complete 1xx responses at its beginning. 101 is kept, because it is final."""
     while data[:5] == b"HTTP/" and data[8:10] == b" 1" and data[9:12] != b"101":
         _, end, rest = data.partition(b"\r\n\r\n")
         if not end:
@@ -175,14 +182,14 @@ def _skip_interim(data: bytes) -> bytes:
 
 
 def _may_be_interim(data: bytes) -> bool:
-    """True if `data`, without complete 1xx responses, is empty or may be the beginning of one."""
+    """True if `data` is empty or may be the beginning of a 1xx response. The caller has removed complete ones."""
     if len(data) < 12:
         return b"HTTP/".startswith(data[:5])
     return data[8:10] == b" 1" and data[9:12] != b"101" and len(data) <= BLOCK
 
 
 class _SocketFile(io.RawIOBase):
-    """Reads from a WatchedSocket. It is under a buffer, so it is called only when nothing is buffered."""
+    """The raw file that a BufferedReader reads from. It is called only when the buffer is empty."""
 
     def __init__(self, sock: WatchedSocket) -> None:
         self._sock = sock
@@ -193,7 +200,7 @@ class _SocketFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         timeouts = self._sock.timeouts
         if timeouts.running == "idle":
-            # Restart the idle timeout per read: time spent by our consumer is not server idle time.
+            # Restart the idle timeout before each read, so that it does not count the time that our caller used.
             timeouts.start("idle")
         return self._sock.recv_into(buffer)
 

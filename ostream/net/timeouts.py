@@ -1,9 +1,12 @@
 """The four timeouts of a request.
 
-One of three runs at a time: *connect* (name lookup, all addresses, TCP, proxy and TLS handshake), *first-byte* (from
-connected to the first byte of the body; loading a model can take minutes) and *idle* (the longest gap between bytes
-after that). *max-time* runs over everything, retries included. The socket's own timeout could be none of these, because
-every byte restarts it.
+- *connect*: name lookup, connecting to any of the addresses, proxy and TLS handshake.
+- *first-byte*: from the connection to the first byte of the body. Loading a model can take minutes.
+- *idle*: the longest gap between bytes after the first byte.
+- *max-time*: the complete request, including its retries.
+
+Only one of the first three runs at a time; max-time always runs. The timeout of a Python socket can't replace them,
+because every byte restarts it.
 """
 
 from __future__ import annotations
@@ -18,10 +21,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ostream.system.polling import Reader
 
-# The status of an error response is enough; wait only so many seconds for its text.
+# Seconds to wait for the body of an error response. The wait is short, because the status alone is enough.
 ERROR_BODY_S = 5.0
 
-# How far the request had got, by the timeout that was running.
+# The progress of the request that a message reports, by the name of the timeout that was running.
 _PROGRESS = {
     "connect": "not connected yet",
     "first-byte": "connected, but no response yet",
@@ -33,7 +36,7 @@ _PROGRESS = {
 
 
 class Timeouts:
-    """The timeouts of one request, retries included. Limits are seconds; None means no limit."""
+    """The timeouts of one request, including its retries. All limits are in seconds; None means no limit."""
 
     def __init__(
         self,
@@ -48,11 +51,11 @@ class Timeouts:
         total = self._limits["max-time"]
         self._end = None if total is None else time.monotonic() + total
         self.received = 0  # bytes of the body
-        self.sent_ns = 0  # when the request was sent, by the monotonic clock
+        self.sent_ns = 0  # time.monotonic_ns() when the request was sent
         self.start("connect")
 
     def start(self, name: str) -> None:
-        """Start this timeout and stop the one that is running."""
+        """Stop the running timeout and start the one with this name."""
         self.running = name
         limit = self._limits[name]
         self._deadline = None if limit is None else time.monotonic() + limit
@@ -60,17 +63,20 @@ class Timeouts:
             self.sent_ns = time.monotonic_ns()
 
     def elapsed_ns(self) -> int:
-        """Nanoseconds since the request was sent."""
+        """Return the nanoseconds since the request was sent."""
         return time.monotonic_ns() - self.sent_ns
 
     def expire_in(self, seconds: float) -> None:
-        """Shorten max-time so that it ends in `seconds`: the answer is complete, the rest must arrive soon."""
+        """Let max-time end in at most `seconds`. For a complete answer, whose last bytes must arrive soon."""
         end = time.monotonic() + seconds
         if self._end is None or end < self._end:
             self._end, self._limits["max-time"] = end, seconds
 
     def pause(self, seconds: float, reader: Reader | None = None) -> None:
-        """Sleep for `seconds`. Raises StreamTimeout when max-time ends first, ReaderGone when `reader` leaves."""
+        """Sleep for `seconds` before a retry.
+
+        Raises StreamTimeout if max-time ends first, and ReaderGone because of `reader` (see `polling.wait_any`).
+        """
         self.start("retry")
         end = time.monotonic() + seconds
 
@@ -82,7 +88,10 @@ class Timeouts:
         wait_ready(None, 0, reader, left_s)
 
     def left(self) -> float | None:
-        """Return the seconds until the next timeout, None if there is none. Raises StreamTimeout if one has expired."""
+        """Return the seconds until the next timeout, or None if there is no limit.
+
+        Raises StreamTimeout if a timeout has expired.
+        """
         if self._deadline is None:
             return self.total_left()
         left = self._deadline - time.monotonic()
@@ -94,7 +103,7 @@ class Timeouts:
         raise self._expired(self.running)
 
     def total_left(self) -> float | None:
-        """As `left`, but for max-time alone."""
+        """Do what `left` does, for max-time only."""
         if self._end is None:
             return None
         left = self._end - time.monotonic()
@@ -109,7 +118,7 @@ class Timeouts:
             name,
             advice=f"allow more with --{name if name == 'max-time' else name + '-timeout'}",
         )
-        # Nothing of the answer has arrived, and a server stops working for a client that has left.
+        # A retry is safe: no part of the answer has arrived, and the server stops work when its client disconnects.
         error.retryable = name in ("connect", "first-byte")
         return error
 

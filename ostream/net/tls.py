@@ -1,4 +1,4 @@
-"""TLS verification settings, and the handshake on a connected socket."""
+"""TLS verification settings, and the TLS handshake on a connected socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 
 class TLSConfig:
-    """TLS verification settings: the system's authorities, those in a PEM file, a context of the caller, or none."""
+    """TLS verification settings.
+
+    Arguments:
+        cacert: a PEM file of the certificate authorities to trust, or an SSLContext, which is used unchanged (default:
+            trust the authorities of the system).
+        insecure: True to accept any certificate.
+    """
 
     def __init__(self, cacert: str | os.PathLike[str] | ssl.SSLContext | None = None, insecure: bool = False) -> None:
         self.cacert = cacert
@@ -27,7 +33,10 @@ class TLSConfig:
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Return the SSL context, made once and used by all threads."""
+        """Return the SSL context, which is created once and shared by all threads.
+
+        Raises RequestError if the PEM file can't be used, and ConnectError if Python has no ssl module.
+        """
         if self._context is None:
             self._context = self._new_context()
         return self._context
@@ -53,7 +62,8 @@ def start_tls(wire: WatchedSocket, name: str, port: int, tls_config: TLSConfig) 
     """Do the TLS handshake on a connected socket. Raises ConnectError, StreamTimeout or ReaderGone."""
     context = tls_config.context()
     try:
-        wire.sock.getpeername()  # raises if the connection is lost already; ssl would raise too, and leave it open
+        # Raises if the connection is already lost. wrap_socket() would raise too, but leave the socket open.
+        wire.sock.getpeername()
         wire.sock = tls = context.wrap_socket(wire.sock, server_hostname=name, do_handshake_on_connect=False)
         wire.attempt(tls.do_handshake, READABLE)
     except OstreamError:
@@ -66,7 +76,7 @@ def _tls_error(error: Exception, where: str) -> ConnectError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return ConnectError(f"{where}: TLS: {error.verify_message}", advice="use --cacert FILE to trust a private CA")
     if isinstance(error, OSError) and error.errno == errno.ENOTCONN:
-        # After a reset, a socket is not connected.
+        # The server has reset the connection. Report the reset instead of "not connected".
         error = ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
     failure = getattr(error, "reason", None) or reason(error)
     if failure in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL"):

@@ -1,4 +1,4 @@
-"""Send one request and return its response, or the error that it amounts to."""
+"""Send one request and return its response, or raise an OstreamError for every failure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ostream.net.tls import TLSConfig
     from ostream.system.polling import Reader
 
-# The text of an error is short; of a long page the beginning is enough.
+# Bytes to read of an error response. An error message is short, and the beginning of a long web page is enough.
 ERROR_BODY_LIMIT = 256 << 10
 
 _HEADERS = {
@@ -42,11 +42,17 @@ def request(
     reader: Reader | None = None,
     pool: ConnectionPool | None = None,
 ) -> Response:
-    """Send one request and return its response, whatever the status, once the headers have arrived.
+    """Send one request and return its response, with any status, once its headers have arrived.
 
-    `reader` is watched while waiting; `pool` keeps the connection, None closes it. Raises ConnectError, StreamTimeout,
-    ResponseError for a response that is not HTTP, IncompleteStream when the server closes the connection without one,
-    RequestError for a proxy that can't be used, and ReaderGone.
+    Arguments:
+        path: the part of the URL after `host.url`.
+        body: the request body, or None.
+        headers: the headers of the request. User-Agent and Host are added if they are missing.
+        reader: a descriptor or Wakeup to watch while waiting (see `polling.wait_any`).
+        pool: the idle connections to use and to add to; None closes the connection after the response.
+
+    Raises ConnectError, StreamTimeout, ResponseError if the response is not HTTP, IncompleteStream if the server closes
+    the connection without a response, RequestError for a proxy or PEM file that can't be used, and ReaderGone.
     """
     exchange = Exchange(host, method, path, body, headers, timeouts, tls_config, reader, pool)
     try:
@@ -65,10 +71,10 @@ def post(
     reader: Reader | None = None,
     pool: ConnectionPool | None = None,
 ) -> Response:
-    """Send one request to /api/chat or /api/generate and return its response if it can be an answer.
+    """Send one POST request to /api/chat or /api/generate and return its response. Arguments as for `request`.
 
-    Raises what `request` raises, and ResponseError for a status that is not 2xx, a web page, or a compressed response.
-    Credentials among the headers are masked in the error.
+    Raises the errors of `request`, and ResponseError for a status other than 2xx, a web page, or a compressed response.
+    The credentials in `headers` are masked in the error.
     """
     credentials = Credentials(headers)
     try:
@@ -85,7 +91,7 @@ def post(
 
 
 def _no_response(error: Exception, exchange: Exchange) -> OstreamError:
-    """Map an exception raised before there was a response to an OstreamError."""
+    """Return the OstreamError for an exception that was raised before the response began."""
     failure = _failure(error, exchange.host)
     text = str(failure)
     proxy = exchange.proxy.netloc if exchange.proxy else ""
@@ -111,7 +117,7 @@ def _failure(error: Exception, host: Host) -> OstreamError:
 
 
 def _check(response: Response, host: Host) -> None:
-    """Raise ResponseError for a response that cannot be an answer."""
+    """Raise ResponseError for a response that can't contain an answer."""
     location = response.getheader("Location")
     if 300 <= response.status < 400 and location:
         raise ResponseError(
@@ -135,7 +141,7 @@ def _check(response: Response, host: Host) -> None:
 
 
 def _error_body(response: Response) -> bytes:
-    """Return the body of an error response, as much as arrives in time and is needed."""
+    """Return the body of an error response: what arrives within ERROR_BODY_S, up to about ERROR_BODY_LIMIT bytes."""
     body = b""
     response.timeouts.start("error-body")
     for block in response.blocks():
