@@ -1,4 +1,7 @@
-"""The deprecated context of /api/generate in a file: the token numbers of the turns so far."""
+"""Read and write a file with the `context` of /api/generate: the token numbers of the turns so far.
+
+Ollama has deprecated this field.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +19,13 @@ if TYPE_CHECKING:
 
 
 def read_context(path: str, model: str) -> list[int] | None:
-    """Return the context in a file, or None if there is no such file.
+    """Return the context in a file, or None if the file does not exist.
 
-    Accepts what `write_context` writes, the last chunk of an answer, and a bare array. Removes temporary files that
-    killed processes left. Raises InputError for a file that can't be read, and RequestError for one without a context
-    or with the context of another model, whose token numbers differ.
+    The file may contain what `write_context` writes, the last chunk of an answer, or an array of token numbers.
+    Temporary files that killed processes left are removed.
+
+    Raises InputError for a file that can't be read. Raises RequestError for a file without a context, or with a context
+    that another model made: each model has its own token numbers.
     """
     with contextlib.suppress(OSError, ValueError):
         remove_unfinished(path)
@@ -49,7 +54,7 @@ def read_context(path: str, model: str) -> list[int] | None:
 
 
 def _full_name(model: str) -> str:
-    """Add the tag that a model name without one implies."""
+    """Return the model name with its tag; a name without a tag gets ":latest"."""
     return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
 
 
@@ -63,5 +68,6 @@ def write_context(path: str, model: str, context: Any) -> None:
     try:
         replace(path, [encode_line({"model": model, "context": context})])
     except OutputError as error:
-        # Not an OutputError: standard output works, so the error line of this failure goes there.
+        # After an OutputError no error line is written to standard output. Here standard output works, so raise an
+        # OstreamError, for which the line is written.
         raise OstreamError(str(error), advice="the answer is complete, but its context was not saved") from None

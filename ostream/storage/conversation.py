@@ -1,7 +1,8 @@
-"""A conversation in a file: one JSON message per line, readable and editable with a text editor.
+"""Keep a conversation in a file: one JSON message per line, readable and editable with a text editor.
 
-The messages of an exchange are appended under a lock, all of them or none. What a crash left is set aside in FILE.torn
-when the file is next used: a partial last line, NUL bytes, and the messages of an exchange that has lost its end.
+The messages of an exchange (a question and its answer) are appended under a lock: all of them or none. If a crash
+damaged the file, the damaged lines are moved to FILE.torn when the file is next used. These lines are a partial last
+line, lines with NUL bytes, and the other messages of the same exchange.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ if TYPE_CHECKING:
 
 _TO_LINES = "import json, sys; [print(json.dumps(m)) for m in json.load(sys.stdin)]"
 
-# Seconds between two attempts to lock a file; until a wait is reported; and allowed to save a complete answer after
-# --max-time has run out.
+# Seconds between two attempts to lock a file; seconds until a wait is reported; and the minimum seconds to wait when a
+# complete answer is saved, even after --max-time has run out.
 LOCK_PERIOD_S, LOCK_NOTE_S, LOCK_GRACE_S = 0.05, 1.0, 1.0
 
 
 class LockWait:
-    """Wait for a file that another process has locked, at most until `max_time` seconds after the first call.
+    """Waits for a file that another process has locked, until `max_time` seconds after this object was created.
 
-    `note` is called with a message once the wait takes longer than a second.
+    `note` is called with a message once the wait takes longer than a second. Without `max_time` there is no limit.
     """
 
     def __init__(self, path: str, note: Callable[[str], None], max_time: float | None = None) -> None:
@@ -45,13 +46,17 @@ class LockWait:
         self._noted = False
 
     def begin(self, grace_s: float = 0.0) -> LockWait:
-        """Begin another wait within the same time limit, of at least `grace_s` seconds; returns itself."""
+        """Start another wait under the same time limit, but wait at least `grace_s` seconds. Return this object."""
         self._wait_start = time.monotonic()
         self._grace_s = grace_s
         return self
 
     def __call__(self) -> None:
-        """Sleep before the next attempt. Raises StreamTimeout when the time is over, and ReaderGone."""
+        """Sleep before the next attempt to lock the file.
+
+        Raises StreamTimeout when the time limit is reached, and ReaderGone when the program that reads stdout closes
+        the pipe.
+        """
         now = time.monotonic()
         waited = now - self._wait_start
         if waited >= LOCK_NOTE_S and not self._noted:
@@ -68,20 +73,22 @@ class LockWait:
 
 
 class Conversation:
-    """The messages in a file, which need not exist yet.
+    """The messages of a conversation in a file, which need not exist yet.
 
-    `note` is called with a message about each repair and each long wait for a lock; `max_time` limits, in seconds, how
-    long locks are waited for.
+    Arguments:
+        path: the name of the file.
+        note: called with a message about each repair and each long wait for a lock.
+        max_time: maximum seconds to wait for locks (default: no limit).
     """
 
     def __init__(self, path: str, note: Callable[[str], None], max_time: float | None = None) -> None:
         self.path = path
-        self.messages: list[dict[str, Any]] = []  # those that are in the file
+        self.messages: list[dict[str, Any]] = []  # the messages that the file contains
         self._note = note
         self._lock_wait = LockWait(path, note, max_time)
 
     def read(self) -> None:
-        """Fill `messages`.
+        """Read the file into `messages`. If the file does not exist, `messages` stays empty.
 
         Raises InputError or RequestError for a file that is not a conversation or can't be appended to later, and
         StreamTimeout if it stays locked.
@@ -102,10 +109,11 @@ class Conversation:
         self.messages = parse_messages(data, self.path)
 
     def append(self, messages: list[dict[str, Any]]) -> None:
-        """Append, durably, the messages that follow those that were read or appended before: all of them or none.
+        """Append the new messages of a conversation to the file, durably: all of them or none.
 
-        A system message is only added to an empty file: another process may have begun the conversation since `read`.
-        Raises OstreamError.
+        `messages` is the complete conversation. It begins with the messages that were read or appended before; the
+        messages after these are new. A system message is only added to an empty file, because another process may have
+        begun the conversation since `read`. Raises OstreamError.
         """
         stored = list(messages)
         messages = messages[len(self.messages) :]
@@ -127,7 +135,7 @@ class Conversation:
 
     @contextlib.contextmanager
     def _repaired(self, flags: int, grace_s: float = 0.0) -> Iterator[tuple[int, bytes]]:
-        """Lock the file and yield its descriptor and its content, after damage has been moved to FILE.torn."""
+        """Lock the file, move damaged lines to FILE.torn, and yield the descriptor and the remaining content."""
         while True:
             with locked(self.path, flags, on_busy=self._lock_wait.begin(grace_s)) as fd:
                 data = read_all(fd)
@@ -136,7 +144,7 @@ class Conversation:
                     self._set_aside(damaged)
                     if not data.startswith(sound):
                         self._rewrite(sound)
-                        continue  # with the new file's lock
+                        continue  # lock the new file
                     os.ftruncate(fd, len(sound))
                 yield fd, sound
                 return
@@ -160,8 +168,9 @@ class Conversation:
 def split_damage(data: bytes) -> tuple[bytes, bytes]:
     """Split a conversation into the lines to keep and the lines that a crash damaged.
 
-    Damaged are a partial last line and lines with NUL bytes, and the other messages of the same exchange, for a
-    question without its answer must not be sent again. A file with anything else than messages is not touched.
+    A partial last line and lines with NUL bytes are damaged. The other messages of the same exchange count as damaged,
+    too, because a question without its answer must not be sent again. A file that contains anything other than messages
+    is not changed: all of its lines are kept.
     """
     if b"\0" not in data and not is_cut(data[data.rfind(b"\n") + 1 :]):
         return data, b""
@@ -169,8 +178,8 @@ def split_damage(data: bytes) -> tuple[bytes, bytes]:
     damaged: list[bytes] = []
     exchange: list[bytes] = []  # the lines since the last complete exchange
     is_conversation = False
-    calls = 0  # tool calls without a tool message
-    lost_start = False  # in an exchange whose first messages are damaged
+    calls = 0  # tool calls that have no tool message yet
+    lost_start = False  # True inside an exchange whose first messages are damaged
     for line in io.BytesIO(data):
         if b"\0" in line or is_cut(line):
             damaged += [*exchange, line]
@@ -203,13 +212,16 @@ def split_damage(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _begins_like_a_message(line: bytes) -> bool:
-    """True for the beginning of a line that `append` wrote; its first byte may be NUL."""
+    """True if a line begins like a line that `append` writes. After a crash, its first byte may be NUL."""
     begin = line[:8].replace(b"\0", b"{", 1) if line.strip(b"\0\n") else b""
     return b'{"role":'.startswith(begin)
 
 
 def parse_messages(data: bytes, where: str) -> list[dict[str, Any]]:
-    """Decode message lines, or a JSON array of messages. Raises RequestError with the line or the message's number."""
+    """Return the messages in `data`, which contains one message per line or a JSON array of messages.
+
+    Raises RequestError. Its message begins with `where`, the name of the input, and the line or message number.
+    """
     messages: list[dict[str, Any]]
     if data.lstrip().startswith(b"["):
         messages = parse_json(data, where)
