@@ -1,1 +1,1 @@
-"""This machine: descriptors, files, signals and the terminal."""
+"""The operating-system layer: descriptors, files, signals, polling and the terminal."""

@@ -11,16 +11,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ostream.errors import OstreamError
 
-# How many messages of one kind are printed; the others are counted.
+# Number of messages of one kind that are printed. Further messages of that kind are only counted.
 SAME_KIND = 5
-# How many kinds are distinguished: a stream may have a different error on every line.
+# Number of kinds that are counted separately. The limit is needed because a stream may have a different error on every
+# line; further kinds are counted together.
 _KINDS = 1000
 
 
 class Diagnostics:
-    """The messages of one command. `quiet` suppresses notes, `verbose` enables traces.
+    """Print the messages of one command. Set `quiet` to suppress notes, and `verbose` to print traces.
 
-    `program` is how the command was called, such as "ostream send", for usage and advice.
+    Arguments:
+        command: the name of the command, printed at the start of each message.
+        program: the command as the user typed it, such as "ostream send", for usage and advice (default: `command`).
     """
 
     def __init__(self, command: str, program: str = "") -> None:
@@ -28,38 +31,39 @@ class Diagnostics:
         self.program = program or command
         self.quiet = False
         self.verbose = False
-        self.mid_line = False  # the next message would appear after text without a line end
-        self.text_downstream = False  # a filter downstream may be writing text
+        self.mid_line = False  # the terminal may show an unfinished line, so the next message begins with a line feed
+        self.text_downstream = False  # a command downstream may still be writing text
         self._counts: dict[str, int] = {}
 
     @property
     def prefix(self) -> str:
-        """The prefix of command names in advice: "ostream " if the command was called that way, else ""."""
+        """Return what to write before a command name in advice: "ostream " if the user typed it, else ""."""
         return self.program[: -len(self.command)]
 
     def error(self, error: OstreamError, kind: str = "") -> None:
-        """Report an error with its advice. Of errors with the same `kind`, the first SAME_KIND are printed."""
+        """Print an error with its advice. Of each `kind` except "", only the first SAME_KIND are printed."""
         self._report(_text(error), kind)
 
     def error_report(self, error: OstreamError) -> str:
-        """Return the line that `error` prints, for another command to print it with `report`."""
+        """Return the line that `error` would print. Another command can print it with `report`."""
         return f"{self.command}: {one_line(_text(error))}"
 
     def report(self, line: str) -> None:
-        """Print the error report of another command."""
+        """Print a line that `error_report` of another command returned."""
         self._write_line(one_line(line))
 
     def note(self, text: str, kind: str = "") -> None:
-        """Report something worth knowing; `kind` as in `error`."""
+        """Print a note unless `quiet` is set. `kind` has the same meaning as in `error`."""
         if not self.quiet:
             self._report(text, kind)
 
     def trace(self, text: str) -> None:
+        """Print a trace if `verbose` is set."""
         if self.verbose:
             self.write(text)
 
     def finish(self) -> None:
-        """Report how many messages of each kind were not printed."""
+        """Print how many messages of each kind were not printed."""
         for kind, count in self._counts.items():
             if count > SAME_KIND:
                 self.write(f"{count - SAME_KIND:,} more: {kind}")
@@ -75,7 +79,7 @@ class Diagnostics:
         self.write(text)
 
     def write(self, text: str) -> None:
-        """Write one line; spaces at its beginning, as in a traceback, are kept."""
+        """Print text on one line. Keep up to 40 spaces at its beginning, because a traceback is indented."""
         indent = " " * min(len(text) - len(text.lstrip(" ")), 40)
         self._write_line(f"{self.command}: {indent}{one_line(text)}")
 
@@ -85,7 +89,7 @@ class Diagnostics:
         try:
             os.write(2, encode_text(f"{begin}{line}\n"))
         except OSError:
-            pass  # nobody reads stderr
+            pass  # stderr cannot be written, and there is no other place for messages
 
 
 def _text(error: OstreamError) -> str:

@@ -1,8 +1,10 @@
-"""Files that survive a crash: locked access, all-or-nothing appends, atomic replacement.
+"""Change files so that they stay valid after a crash: locks, all-or-nothing appends, atomic replacement.
 
-A process killed during `append` leaves at most a partial last line. One killed during `append_atomically` leaves a tail
-that begins with a NUL byte. One killed during `replace` leaves the old content, and a temporary file that
-`remove_unfinished` deletes.
+If a process is killed, the result depends on the function that was running:
+
+- `append`: the file may end with a part of the new data.
+- `append_atomically`: the file may end with data whose first byte is NUL.
+- `replace`: the file has its old content, and `remove_unfinished` deletes the temporary file that is left.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ else:
 
 BLOCK = 1 << 20
 
-# The signals that end a process and can be blocked until a temporary file is gone.
+# The signals that end a process and can be blocked. `replace` blocks them while its temporary file exists.
 _ENDING_SIGNALS: tuple[int, ...] = (
     *(signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM),
     *(signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2),
@@ -38,17 +40,21 @@ def locked(
 ) -> Iterator[int]:
     """Open the regular file at `path`, lock it with flock, and yield its descriptor.
 
-    `flags` are those of os.open. A lock held by another process is waited for; with `on_busy` by calling it before each
-    new attempt (it sleeps, and raises to give up). Raises FileNotFoundError for a missing file, unless `flags` create
-    it; InputError for a file that can't be opened, is not a regular file, or is on a file system without locks; and
-    without `wait` BlockingIOError while another process holds the lock.
+    Arguments:
+        flags: the flags for os.open.
+        shared: True for a shared lock, False for an exclusive lock.
+        wait: False to raise BlockingIOError if another process holds the lock, instead of waiting.
+        on_busy: called before each new attempt to lock the file. It must sleep, and may raise an exception to give up.
+
+    Raises FileNotFoundError if the file is missing and `flags` do not create it. Raises InputError if the file can't be
+    opened, is not a regular file, or is on a file system without locks.
     """
     operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     if on_busy or not wait:
         operation |= fcntl.LOCK_NB
     while True:
         try:
-            # Without O_NONBLOCK, opening a FIFO would wait for its other end.
+            # Without O_NONBLOCK, opening a FIFO would wait until another process opens its other end.
             fd = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
         except FileNotFoundError:
             raise
@@ -74,7 +80,7 @@ def locked(
 
 
 def _is_at(fd: int, path: str) -> bool:
-    """True if `path` still names the open file; an editor may have replaced it while we waited for the lock."""
+    """True if `path` is still the open file. An editor may have replaced it while we waited for the lock."""
     try:
         return os.path.samestat(os.fstat(fd), os.stat(path))
     except FileNotFoundError:
@@ -82,13 +88,16 @@ def _is_at(fd: int, path: str) -> bool:
 
 
 def read_all(fd: int) -> bytes:
-    """Return the content of a file from its beginning."""
+    """Return the complete content of an open file, from its beginning."""
     os.lseek(fd, 0, os.SEEK_SET)
     return b"".join(iter(lambda: os.read(fd, BLOCK), b""))
 
 
 def append(fd: int, data: bytes) -> None:
-    """Add `data` to the end of a locked file and sync it; on an error nothing is added. Raises OSError."""
+    """Add `data` to the end of a locked file and sync the file.
+
+    Raises OSError after truncating the file to its old length.
+    """
     end = os.lseek(fd, 0, os.SEEK_END)
     try:
         write_all(fd, data)
@@ -99,9 +108,10 @@ def append(fd: int, data: bytes) -> None:
 
 
 def append_atomically(fd: int, data: bytes) -> None:
-    """As `append`, but after a crash `data` is complete or its first byte is NUL, so that a reader can discard it.
+    """Do what `append` does, so that a reader can recognise and discard partial data after a crash.
 
-    The first byte is written last, after the rest has been synced. `fd` must not be opened with O_APPEND.
+    After a crash, either `data` is complete or its first byte in the file is NUL, because the first byte is written
+    last, after the other bytes have been synced. `fd` must not have been opened with O_APPEND.
     """
     end = os.lseek(fd, 0, os.SEEK_END)
     try:
@@ -115,18 +125,24 @@ def append_atomically(fd: int, data: bytes) -> None:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write `data` completely, however short the single writes are."""
+    """Write all of `data`, with several calls to os.write if it writes only a part. Raises OSError."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]
 
 
 def replace(path: str, blocks: Iterable[bytes], keep_open: bool = False) -> int:
-    """Replace the content of a file, or create it, in one durable step: a reader sees the old content or the new.
+    """Replace the content of a file, or create the file, so that other processes see the old or the new content.
 
-    Follows symbolic links and keeps the mode. With `keep_open`, return a descriptor of the new file to read and append,
-    locked as by `locked`; otherwise -1. Raises OutputError; the old content is then unchanged. Signals that would end
-    the process are delayed until the temporary file is gone.
+    Writes a temporary file, syncs it and renames it to `path`. Follows symbolic links and keeps the mode of the file.
+    Signals that would end the process are delayed until the temporary file has been renamed or removed.
+
+    Arguments:
+        blocks: the new content.
+        keep_open: True to return an open descriptor of the new file.
+
+    Returns the descriptor, open for reading and appending and locked exclusively (if the file system has locks), or -1
+    without `keep_open`. Raises OutputError if the file can't be replaced.
     """
     path = os.path.realpath(path)
     try:
@@ -163,7 +179,10 @@ def _mode_of(path: str) -> int | None:
 
 @contextlib.contextmanager
 def _signals_delayed() -> Iterator[set[int]]:
-    """Block the signals that would end the process; yields them. Ignored ones would stay pending for ever."""
+    """Block the signals that would end the process, and yield their numbers.
+
+    Ignored signals are not blocked: they would become pending, and `replace` would stop because of them.
+    """
     numbers = {number for number in _ENDING_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
@@ -173,11 +192,14 @@ def _signals_delayed() -> Iterator[set[int]]:
 
 
 def _create_temporary(path: str, mode: int) -> tuple[int, str]:
-    """Create a file beside `path`, locked so that `remove_unfinished` of another process leaves it alone."""
+    """Create a temporary file in the folder of `path`, and return its descriptor and name.
+
+    The file is locked, so that `remove_unfinished` in another process does not remove it.
+    """
     while True:
         new = f"{path}.{os.urandom(4).hex()}.new"
         fd = os.open(new, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-        with contextlib.suppress(OSError):  # without locks nothing is removed either
+        with contextlib.suppress(OSError):  # on a file system without locks, `remove_unfinished` removes nothing
             fcntl.flock(fd, fcntl.LOCK_EX)
         if os.fstat(fd).st_nlink:
             return fd, new
@@ -185,7 +207,7 @@ def _create_temporary(path: str, mode: int) -> tuple[int, str]:
 
 
 def remove_unfinished(path: str) -> None:
-    """Remove the temporary files of killed processes that were replacing `path`. Raises OSError."""
+    """Remove the temporary files that processes left when they were killed in `replace(path)`. Raises OSError."""
     folder, name = os.path.split(os.path.realpath(path))
     for entry in os.listdir(folder):
         if re.fullmatch(re.escape(name) + r"\.[0-9a-f]{8}\.new", entry):
@@ -197,7 +219,7 @@ def remove_unfinished(path: str) -> None:
 
 
 def sync_folder(path: str) -> None:
-    """Sync the directory entry of a file."""
+    """Sync the folder of `path`, so that a new name survives a crash. Raises OSError."""
     fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -206,7 +228,7 @@ def sync_folder(path: str) -> None:
 
 
 def check_folder(path: str) -> None:
-    """Check that a file can be created or replaced at `path`. Raises InputError."""
+    """Check that `path` is the name of a file in a writable folder. Raises InputError."""
     if path.endswith("/"):
         raise InputError(f"{path}: is the name of a folder; give the name of a file")
     folder = os.path.dirname(os.path.realpath(path))

@@ -1,6 +1,6 @@
 """Read blocks and complete inputs from descriptors.
 
-One read returns what is available now, up to BLOCK bytes; nothing is buffered between reads.
+Each read returns the data that is available now, up to BLOCK bytes. Nothing is buffered between reads.
 """
 
 from __future__ import annotations
@@ -17,37 +17,47 @@ if TYPE_CHECKING:
     from typing import Iterator
 
 
-# A decoded block takes twenty times its size; larger ones no longer fit into the processor's caches.
+# Bytes per read. A decoded block takes twenty times its size in memory, and larger blocks do not fit into the caches of
+# the processor.
 BLOCK = 16 << 10
 
-# The descriptor that holds the lock.
+# The descriptor that holds the lock of `lock_input`, if there is one.
 _locked: list[int] = []
 
 
 def lock_input() -> None:
-    """Lock the pipe on standard input until the process ends, as a promise to print the reports of error lines."""
+    """Lock the pipe on standard input until the process ends.
+
+    The command that writes to the pipe finds the lock. It then leaves it to this process to print error messages.
+    """
     if not polling.is_pipe(0):
         return
     import fcntl
 
     try:
-        # Opened again: a lock on descriptor 0 itself would stay with a shell that shares it after this process died.
+        # Open the pipe again. If descriptor 0 were locked itself, a shell that shares it would keep the lock after this
+        # process has ended.
         _locked.append(os.open("/proc/self/fd/0", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         fcntl.flock(_locked[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        pass  # the writer finds no lock, and reports its failures itself
+        pass  # without a lock, the command that writes to the pipe reports its failures itself
 
 
 def unlock_input() -> None:
-    """Release the lock, for a program that runs a command in its own process."""
+    """Release the lock. Needed by a program that runs a command in its own process and continues after it."""
     while _locked:
         os.close(_locked.pop())
 
 
 def read_blocks(fd: int, name: str, reader_fd: int | None = None) -> Iterator[bytes]:
-    """Yield what is available, up to the end of the input.
+    """Yield the data of an input, as it becomes available, until the input ends.
 
-    While waiting, `reader_fd` is watched: raises ReaderGone when its reader leaves, InputError when a read fails.
+    Arguments:
+        fd: the descriptor to read.
+        name: the name of the input for errors.
+        reader_fd: an output to watch while waiting (default: none).
+
+    Raises InputError if a read fails, and ReaderGone if the program that reads `reader_fd` closes it.
     """
     while True:
         if reader_fd is not None:
@@ -65,14 +75,16 @@ def read_blocks(fd: int, name: str, reader_fd: int | None = None) -> Iterator[by
 
 
 def open_input(name: str, reader_fd: int | None = None) -> int:
-    """Open `name` for reading; "-" is standard input. Waits for the writer of a FIFO, watching `reader_fd`.
+    """Open the file `name` for reading and return its descriptor; "-" means standard input.
 
-    Raises InputError if it can't be opened.
+    If the file is a FIFO, wait for its writer. On Linux, `reader_fd` is watched during this wait, as in `read_blocks`.
+    Raises InputError if the file can't be opened, and ReaderGone.
     """
     if name == "-":
         return 0
     try:
-        # On other systems, poll does not distinguish a FIFO without a writer yet from one whose writer has left.
+        # Only on Linux: on other systems, poll() reports the same for a FIFO that no writer has opened yet and for a
+        # FIFO whose writer has closed it.
         is_fifo = sys.platform == "linux" and stat.S_ISFIFO(os.stat(name).st_mode)
         fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if is_fifo else 0))
     except (OSError, ValueError) as error:
@@ -84,7 +96,10 @@ def open_input(name: str, reader_fd: int | None = None) -> int:
 
 
 def read_input(name: str) -> bytes:
-    """Return all bytes of a file, or of standard input for "-"."""
+    """Return all bytes of a file, or of standard input for "-".
+
+    Raises InputError if it can't be read, and ReaderGone if the program that reads stdout closes it.
+    """
     reader_fd = polling.pollable_or_none(1)
     fd = open_input(name, reader_fd)
     try:
@@ -95,5 +110,5 @@ def read_input(name: str) -> bytes:
 
 
 def input_name(name: str) -> str:
-    """The name of an input in messages."""
+    """Return the name of an input for messages."""
     return "standard input" if name == "-" else name

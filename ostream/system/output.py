@@ -1,6 +1,6 @@
-"""Write text and NDJSON to a descriptor; on a terminal, control characters are made visible.
+"""Write text and NDJSON to a descriptor. On a terminal, control characters are made visible.
 
-sys.stdout is not used: it may be closed, a text stream, or replaced by a host program.
+sys.stdout is not used: it may be closed, and a program that imports this package may have replaced it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import List, Tuple
 
-    # Text and whether it is dimmed on a terminal that supports it.
+    # Each span is a text, and True if a terminal should show it dimmed.
     Spans = List[Tuple[str, bool]]
 
 
 class Output:
-    """A descriptor to write to, and the `name` for its errors.
+    """Write to an open descriptor. If it is a terminal, replace control characters with visible ones.
 
-    On a terminal, and only there, control characters are made visible, unless `raw_terminal`. A failed write raises
-    OutputError; ReaderGone if it is stdout and nobody reads it.
+    Arguments:
+        fd: the descriptor.
+        name: the name of the output for errors.
+        raw_terminal: True to write control characters to a terminal unchanged.
+
+    All methods that write raise OutputError if a write fails, or ReaderGone if `fd` is stdout and its reader has closed
+    the pipe.
     """
 
     def __init__(self, fd: int, name: str, raw_terminal: bool = False) -> None:
@@ -35,13 +40,13 @@ class Output:
         self.name = name
         terminal = os.isatty(fd)
         self.shown = terminal and not raw_terminal
-        # Dim text can be shown. NO_COLOR: https://no-color.org; a dumb terminal has no escape sequences.
+        # True if text may be dimmed. NO_COLOR is defined at https://no-color.org; TERM=dumb has no escape sequences.
         self.styled = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
-        self.mid_line = False  # messages would appear after text without a line end
+        self.mid_line = False  # the last text had no line end, so a message would appear on the same line
         self._tracks_lines = (terminal and os.isatty(2)) or _is_same(fd, 2)
 
     def write_text(self, *fragments: str) -> None:
-        """Write fragments in one write."""
+        """Write the fragments of a text together, with one call to os.write if possible."""
         if self._tracks_lines:
             self._wrote("".join(fragments))
         if self.shown:
@@ -49,16 +54,16 @@ class Output:
         try:
             self.write_bytes("".join(fragments).encode())
         except UnicodeEncodeError:
-            # Encode each fragment separately: two lone surrogates of different chunks must not join, depending on
-            # where the reads ended.
+            # Encode each fragment separately. Otherwise two lone surrogates from different chunks would form one
+            # character if both chunks happened to be read together.
             self.write_bytes(b"".join(map(encode_text, fragments)))
 
     def write_spans(self, spans: Spans) -> None:
-        """Write spans of text; dim ones are dimmed if the terminal supports it."""
+        """Write spans of text. Spans marked as dim are dimmed if the terminal supports it."""
         if self.styled:
             if self._tracks_lines:
                 self._wrote("".join(text for text, _ in spans))
-            # On and off in one write, so that no signal leaves the terminal dim.
+            # Switch dim on and off in one write. A signal between two writes could leave the terminal dim.
             self.write_bytes(b"".join(self._dim(text) if dim else self._shown(text) for text, dim in spans))
         else:
             self.write_text(*[text for text, _ in spans])
@@ -73,13 +78,13 @@ class Output:
         return encode_text(visible(text) if self.shown else text)
 
     def write_lines(self, lines: bytes) -> None:
-        """Write complete lines of NDJSON."""
+        """Write complete lines of NDJSON. On a terminal, control characters are written as \\uXXXX."""
         if self.shown:
             lines = escaped(lines.decode("utf-8", "replace")).encode()
         self.write_bytes(lines)
 
     def write_bytes(self, data: bytes) -> None:
-        """Write bytes unchanged."""
+        """Write bytes unchanged, and wait while a non-blocking descriptor is not ready."""
         view = memoryview(data)
         while view:
             try:
@@ -92,7 +97,7 @@ class Output:
                 raise OutputError(f"{self.name}: {reason(error)}") from None
 
     def width(self) -> int:
-        """Width in columns: the terminal's, or $COLUMNS, or 80."""
+        """Return the width in columns: that of the terminal, else the value of $COLUMNS, else 80."""
         try:
             return os.get_terminal_size(self.fd).columns or 80
         except OSError:
@@ -100,20 +105,20 @@ class Output:
             return (int(columns) if columns.isdecimal() and len(columns) < 5 else 0) or 80
 
     def check(self) -> None:
-        """Raise OutputError for an earlier write that failed; some file systems report that only at a close."""
+        """Raise OutputError if an earlier write failed. Some file systems report this only on close()."""
         try:
             os.close(os.dup(self.fd))
         except OSError as error:
             raise OutputError(f"{self.name}: {reason(error)}") from None
 
     def close(self) -> None:
-        """Close the descriptor, after `check`."""
+        """Call `check`, then close the descriptor."""
         self.check()
         os.close(self.fd)
 
 
 def _is_same(fd: int, other: int) -> bool:
-    """True if both descriptors are open on the same file, pipe or terminal."""
+    """True if both descriptors are open and refer to the same file, pipe or terminal."""
     try:
         return os.path.sameopenfile(fd, other)
     except OSError:
@@ -121,15 +126,23 @@ def _is_same(fd: int, other: int) -> bool:
 
 
 def encode_text(text: str) -> bytes:
-    """Encode as UTF-8, with U+FFFD for a lone surrogate."""
+    """Encode text as UTF-8. Replace each lone surrogate with U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def open_output(name: str, inputs: list[str], raw_terminal: bool = False, append: bool = False) -> Output:
-    """Open the FILE of `-w FILE`, truncated unless `append`. A name such as /dev/fd/3 means that open descriptor,
-    which is not opened again.
+    """Open the FILE of `-w FILE` and return its Output.
 
-    Raises RequestError if the file is also one of the inputs, or standard output; OutputError if it can't be opened.
+    A name such as /dev/fd/3 refers to an open descriptor. That descriptor is duplicated, and its file is not truncated.
+
+    Arguments:
+        name: the name of the file.
+        inputs: the names of the files that the command reads; "-" is standard input.
+        raw_terminal: passed to Output.
+        append: True to append to the file instead of truncating it.
+
+    Raises RequestError if the file is also one of the inputs or standard output. Raises OutputError if it can't be
+    opened.
     """
     if name == "-":
         raise RequestError(
@@ -137,7 +150,7 @@ def open_output(name: str, inputs: list[str], raw_terminal: bool = False, append
         )
     try:
         given = given_descriptor(name)
-        # Without O_TRUNC: it may be an input.
+        # Do not use O_TRUNC: the file may be one of the inputs.
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else 0)
         fd = os.open(name, flags, 0o666) if given is None else os.dup(given)
         if stat.S_ISREG(os.fstat(fd).st_mode):
@@ -157,7 +170,7 @@ def open_output(name: str, inputs: list[str], raw_terminal: bool = False, append
 
 
 def refuse_input_as_stdout(inputs: list[str]) -> None:
-    """Raise RequestError if standard output is a file that is also read: the command would read its own output."""
+    """Raise RequestError if standard output is one of the input files. The command would read its own output."""
     if stat.S_ISREG(os.fstat(1).st_mode):
         name = find_input(1, inputs)
         if name is not None:
@@ -165,28 +178,28 @@ def refuse_input_as_stdout(inputs: list[str]) -> None:
 
 
 def given_descriptor(name: str) -> int | None:
-    """Return the open descriptor that a name such as /dev/fd/3 means; None for any other name."""
+    """Return the descriptor that a name such as /dev/fd/3 or /dev/stdout refers to, or None for any other name."""
     standard = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
     if name in standard:
         return standard[name]
     folder, _, number = name.rpartition("/")
     if folder not in ("/dev/fd", "/proc/self/fd") or not number.isdecimal():
         return None
-    return min(int(number), 0x7FFFFFFF)  # a C int; no descriptor is so high
+    return min(int(number), 0x7FFFFFFF)  # os.dup() takes a C int, and no descriptor number is that large
 
 
 def is_input(fd: int, inputs: list[str]) -> bool:
-    """True if the open `fd` is the same file as one of the inputs."""
+    """True if the open descriptor `fd` and one of the inputs are the same file."""
     return find_input(fd, inputs) is not None
 
 
 def find_input(fd: int, inputs: list[str]) -> str | None:
-    """Return the name of the input that is the same file as the open `fd`; None if none is."""
+    """Return the name of the first input that is the same file as the open descriptor `fd`, or None."""
     file = os.fstat(fd)
     for name in inputs:
         try:
             if os.path.samestat(file, os.fstat(0) if name == "-" else os.stat(name)):
                 return name
         except OSError:
-            pass  # an input that is missing is reported when it is read
+            pass  # a missing input is reported later, when the command opens it
     return None

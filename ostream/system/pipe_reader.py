@@ -1,8 +1,11 @@
-"""Leave the report of a failure to the reader of a pipe, so that it follows the text that the reader still writes.
+"""Let the filter that reads our output print an error message, so that the message follows the text before it.
 
-A filter locks the pipe that it reads. A command that fails and finds its standard output so locked writes its message
-into the error line, under REPORT, and the filter prints it after the text before it. Only Linux can open a pipe again
-and lock it; elsewhere, and for other readers, the command waits a moment until the pipe is empty.
+A filter locks the pipe that it reads (see `input.lock_input`). If a command fails and finds this lock on its standard
+output, it puts its message into the error line, under the key REPORT. The filter prints the message after the text that
+precedes the error line.
+
+Only Linux can open a pipe again and lock it. On other systems, or if the reader is another program, the command waits
+a moment until the pipe is empty and then prints the message itself.
 """
 
 from __future__ import annotations
@@ -12,12 +15,13 @@ import time
 
 from ostream.system.polling import ReaderGone, is_pipe, wait_ready
 
-# Seconds between two looks at a pipe; for another program to read it and to write its text; for a filter to read it.
+# In seconds: the time between two checks of a pipe, the longest wait until another program has read the pipe, the time
+# for that program to write its text, and the longest wait until a filter has read the pipe.
 _PERIOD_S, _SETTLE_S, _PRINT_S, _FILTER_S = 0.005, 0.2, 0.01, 60.0
 
 
 def is_read_by_filter() -> bool:
-    """True if standard output is a pipe whose reader has called `input.lock_input`."""
+    """True if standard output is a pipe, and its reader has locked it with `input.lock_input`."""
     if not is_pipe(1):
         return False
     import fcntl
@@ -28,12 +32,12 @@ def is_read_by_filter() -> bool:
     except BlockingIOError:
         return True
     except OSError:
-        pass  # a system that can't lock pipes
+        pass  # this system can't lock pipes
     return False
 
 
 def reader_reports() -> bool:
-    """True if that filter prints reports where this process would: they have the same standard error."""
+    """True if a filter reads our standard output and prints messages to the same standard error as this process."""
     if not is_read_by_filter():
         return False
     try:
@@ -43,7 +47,10 @@ def reader_reports() -> bool:
 
 
 def _lock_owner() -> int:
-    """The process that holds the lock on standard output; 0 if it is in another container."""
+    """Return the pid of the process that holds the lock on standard output, or 0 if it is not visible here.
+
+    A process in another container is not visible. Raises OSError if /proc/locks can't be read.
+    """
     status = os.fstat(1)
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with open("/proc/locks", encoding="ascii") as file:
@@ -55,12 +62,15 @@ def _lock_owner() -> int:
 
 
 def wait_read() -> bool:
-    """Wait until the filter that reads standard output has read everything; False if it ended before."""
+    """Wait at most 60 s until the filter has read everything from the pipe on standard output.
+
+    Return False if the filter ended before it had read everything.
+    """
     return _wait(_FILTER_S, while_locked=True)
 
 
 def wait_settled() -> None:
-    """Give another reader of standard output a moment to read the text and to write it."""
+    """Wait a moment, so that another program can read the text on standard output and write its own text."""
     if _wait(_SETTLE_S, while_locked=False):
         _sleep(_PRINT_S)
 
@@ -75,7 +85,7 @@ def _wait(seconds: float, while_locked: bool) -> bool:
 
 
 def _unread() -> int:
-    """The number of bytes in the pipe on standard output; 0 if it is none, or can't be asked."""
+    """Return how many bytes in the pipe on standard output are unread, or 0 if it is not a pipe or this fails."""
     import fcntl
     import sys
     import termios
@@ -87,7 +97,7 @@ def _unread() -> int:
 
 
 def _sleep(seconds: float) -> bool:
-    """Sleep; return True at once if nobody reads standard output any more."""
+    """Sleep. Return True at once if the reader of standard output closes it, else False."""
     end = time.monotonic() + seconds
     try:
         wait_ready(None, 0, 1, lambda: end - time.monotonic())

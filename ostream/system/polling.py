@@ -1,7 +1,7 @@
-"""Wait for descriptors, and at the same time for the reader of our output to leave or for a `Wakeup`.
+"""Wait for descriptors. Stop waiting if the program that reads our output closes the pipe, or if a `Wakeup` is set.
 
-Every stage of a pipeline watches its stdout while it waits for input, so a reader that leaves stops the whole pipeline
-at once, even while the server is silent.
+Every stage of a pipeline watches its stdout while it waits for input. If a program downstream exits, the complete
+pipeline stops at once, even while the server sends nothing.
 """
 
 from __future__ import annotations
@@ -17,30 +17,34 @@ if TYPE_CHECKING:
 
     from ostream.system.wakeup import Wakeup
 
-    # A descriptor of ours whose reader may leave, or an event; either ends a wait with ReaderGone.
+    # An output descriptor, whose reader may close the pipe, or an event. Both end a wait with ReaderGone.
     Reader = Union[int, Wakeup]
 
-# Windows has no poll and none of its constants; there they are only bits for _select.
+# Windows has no poll() and no constants for it. There, the numbers are only used by _select.
 READABLE: int = getattr(select, "POLLIN", 1)
 WRITABLE: int = getattr(select, "POLLOUT", 4)
-# XNU ignores a descriptor polled for no events. This one never happens on an output, and keeps it from being ignored.
+# macOS ignores a descriptor that is polled for no events. POLLRDBAND never occurs on an output, so polling for it only
+# reports that the reader has closed the pipe.
 _WATCHED: int = getattr(select, "POLLRDBAND", 0)
-# poll() takes milliseconds in a C int: 24 days at most.
+# poll() takes milliseconds as a C int, so it can wait at most 24 days.
 LONGEST_POLL_S = 86_400
 
 
 class ReaderGone(Exception):
-    """The reader of our output has left, or a Wakeup was set. Not an error: a command then exits as by SIGPIPE."""
+    """The program that reads our output has closed the pipe, or a Wakeup was set.
+
+    This is not an error. A command then exits as if killed by SIGPIPE.
+    """
 
 
 def pollable_or_none(fd: int) -> int | None:
-    """Return `fd` if poll() reports that its reader has left (pipes, sockets and terminals), else None."""
+    """Return `fd` if it is a pipe, socket or terminal, for which poll() reports that the reader has gone, else None."""
     mode = os.fstat(fd).st_mode
     return fd if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd) else None
 
 
 def is_pipe(fd: int) -> bool:
-    """True if `fd` is open and a pipe."""
+    """True if `fd` is an open descriptor of a pipe."""
     try:
         return stat.S_ISFIFO(os.fstat(fd).st_mode)
     except OSError:
@@ -50,9 +54,9 @@ def is_pipe(fd: int) -> bool:
 def wait_ready(
     fd: int | None, events: int, reader: Reader | None = None, left_s: Callable[[], float | None] = lambda: None
 ) -> bool:
-    """Wait until `fd` is ready for `events` or at its end. Return False when the time is over.
+    """Wait until `fd` is ready for `events` or at its end. Return False if the time ends first.
 
-    Without `fd` this is a sleep that `reader` can end. Arguments and errors as for `wait_any`.
+    If `fd` is None, sleep until the time is over. See `wait_any` for `events`, `reader`, `left_s` and the errors.
     """
     return bool(wait_any({} if fd is None else {fd: events}, reader, left_s))
 
@@ -60,12 +64,17 @@ def wait_ready(
 def wait_any(
     events: dict[int, int], reader: Reader | None = None, left_s: Callable[[], float | None] = lambda: None
 ) -> list[int]:
-    """Wait for several descriptors; return those that are ready, or an empty list when the time is over.
+    """Wait for several descriptors. Return those that are ready, or an empty list if the time ends first.
 
-    `events` maps each descriptor to READABLE, WRITABLE or both. `left_s` returns the seconds left (None: no limit) or
-    raises; its exception is raised only if no descriptor is ready by then: a process that was stopped for longer than
-    its timeout finds the data that arrived meanwhile. Raises ReaderGone when the reader of the descriptor `reader` has
-    left, or the Wakeup `reader` is set.
+    Arguments:
+        events: maps each descriptor to READABLE, WRITABLE, or both combined with |.
+        reader: an output descriptor or a Wakeup, which ends the wait (default: none).
+        left_s: returns the seconds left, or None for no limit. It may raise an exception when the time is over.
+
+    Raises ReaderGone if the program that reads the descriptor `reader` has closed it, or if the Wakeup `reader` is set.
+
+    Raises the exception of `left_s`, but only if no descriptor is ready: a process that was suspended for longer than
+    its timeout can still read the data that arrived in the meantime.
     """
     if not hasattr(select, "poll"):
         return _select(events, reader, left_s)
@@ -73,18 +82,20 @@ def wait_any(
     for fd, wanted in events.items():
         poll.register(fd, wanted)
     if reader is not None:
-        # Nothing is written to a Wakeup, so it is readable only when it is set.
+        # No data is written to a Wakeup, so it is readable only when it is set.
         poll.register(reader, _WATCHED if isinstance(reader, int) else READABLE)
     while True:
         left, failure = _time_left(left_s)
         found = []
         for fd, seen in poll.poll(None if left is None else left * 1000):
             if fd in events:
-                found.append(fd)  # also for POLLNVAL, which XNU reports for devices: then the read or write waits
+                # POLLNVAL also counts as ready. macOS reports it for devices; the read or write itself then waits.
+                found.append(fd)
             elif seen & (select.POLLERR | select.POLLHUP | READABLE):
                 raise ReaderGone
             else:
-                # POLLNVAL: this system cannot poll the device. (A closed stdout was replaced at the start.)
+                # POLLNVAL: this system cannot poll the device, so stop watching it. It does not mean that stdout is
+                # closed, because a closed stdout was replaced with /dev/null when the process started.
                 poll.unregister(fd)
         if found:
             return found
@@ -95,14 +106,17 @@ def wait_any(
 
 
 def _select(events: dict[int, int], reader: Reader | None, left_s: Callable[[], float | None]) -> list[int]:
-    """`wait_any` for systems without poll(), which run only the library: of readers, only a Wakeup is watched."""
+    """Do what `wait_any` does, on systems without poll().
+
+    Only the library runs there, not the commands, so a `reader` that is a descriptor is not watched.
+    """
     readers = [fd for fd, wanted in events.items() if wanted & READABLE]
     writers = [fd for fd, wanted in events.items() if wanted & WRITABLE]
     wakeup = [] if reader is None or isinstance(reader, int) else [reader.fileno()]
     while True:
         left, failure = _time_left(left_s)
         if readers or writers or wakeup:
-            # Windows reports a failed attempt to connect only among the exceptions.
+            # Windows reports a failed connect() only in the third list, so it contains the writers too.
             ready = set().union(*select.select(readers + wakeup, writers, writers, left))
         else:
             time.sleep(LONGEST_POLL_S if left is None else left)
@@ -118,7 +132,7 @@ def _select(events: dict[int, int], reader: Reader | None, left_s: Callable[[], 
 
 
 def _time_left(left_s: Callable[[], float | None]) -> tuple[float | None, Exception | None]:
-    """How long to wait next, at most LONGEST_POLL_S, and the exception to raise if nothing is ready then."""
+    """Call `left_s`. Return the seconds to wait, at most LONGEST_POLL_S, and the exception that it raised, or None."""
     try:
         left = left_s()
     except Exception as error:

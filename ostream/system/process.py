@@ -1,4 +1,4 @@
-"""Prepare the process, run a command, and turn every error into a message, an error line and an exit status."""
+"""Prepare the process, run a command, and convert every error to a message, an error line and an exit status."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
     from ostream.system.diagnostics import Diagnostics
 else:
-    import _signal as signal  # signal without its enums: 6.5 % of a filter's start-up instructions
+    import _signal as signal  # `signal` also creates enums: 6.5 % of a filter's start-up instructions
 
 
 def prepare_process() -> bool:
-    """Set up descriptors 0 to 2 and signals; return False if stdout was closed.
+    """Set up descriptors 0 to 2 and signals. Return False if stdout was closed.
 
-    Closed descriptors get /dev/null, so that new files do not take their numbers; opened in the wrong direction, so
-    that using one still fails. Signals keep their default action: nothing is buffered, so nothing has to be cleaned
-    up. An ignored signal (nohup, &) stays ignored.
+    Opens /dev/null on each closed descriptor, so that no new file gets its number. stdin is opened for writing, and
+    stdout and stderr for reading, so that using them still fails.
+
+    SIGINT, SIGTERM and SIGHUP get their default action and end the process at once, which loses nothing because nothing
+    is buffered. If the parent has set one of them to be ignored (nohup, &), it stays ignored.
     """
     stdout_open = True
     for fd, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDONLY)):
@@ -36,30 +38,36 @@ def prepare_process() -> bool:
             stdout_open = stdout_open and fd != 1
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
-            # For process 1 the kernel ignores signals with the default action.
+            # For process 1, the kernel ignores signals with the default action, so a handler is needed.
             signal.signal(number, exit_by_signal if os.getpid() == 1 else signal.SIG_DFL)
-    # The parent may have set SIGCHLD to SIG_IGN; then wait() could not report child statuses.
+    # The parent may have set SIGCHLD to SIG_IGN. With that setting, wait() can't report the statuses of children.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     return stdout_open
 
 
 def exit_by_signal(number: int, _frame: object = None) -> NoReturn:
-    """End by this signal, so that the parent sees the same status as from a C program."""
-    if number != signal.SIGKILL:  # it has no handler
+    """End the process by the signal `number`, so that the parent gets the same status as from a C program.
+
+    Can be used as a signal handler.
+    """
+    if number != signal.SIGKILL:  # its action can't be set
         signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-    os._exit(128 + number)  # process 1, or the signal is blocked
+    os._exit(128 + number)  # only reached in process 1, or if the signal is blocked
 
 
 class EarlyExit(Exception):
-    """The command has printed --help or --version and ends with success."""
+    """The command has printed --help or --version, and its exit status is 0."""
 
 
 def run_process(diagnostics: Diagnostics, run: Callable[[], int], errors_on_stdout: bool = False) -> int:
-    """Run a command and return its exit status; print the message of an error that it raises.
+    """Run a command and return its exit status. If the command raises an error, print its message.
 
-    With `errors_on_stdout`, stdout is NDJSON and gets an error line too, so that the last filter of the pipeline exits
-    with the same status.
+    Arguments:
+        diagnostics: prints the messages.
+        run: the command. Returns its exit status.
+        errors_on_stdout: True if stdout is NDJSON. An error line is then also written to stdout, so that the last
+            filter of the pipeline exits with the same status.
     """
     stdout_open = prepare_process()
     stdout = Output(1, "standard output")
@@ -102,13 +110,16 @@ def run_process(diagnostics: Diagnostics, run: Callable[[], int], errors_on_stdo
 
 
 def _left_to_reader(diagnostics: Diagnostics, stdout: Output, error: OstreamError) -> bool:
-    """True if the filter that reads stdout prints the message; then the error line has been written."""
+    """Let the filter that reads stdout print the message of `error`. Return False if the filter can't do this.
+
+    Writes an error line with the message. If the filter ends before it has read the line, prints the message here.
+    """
     try:
         import fcntl  # noqa: F401
 
         from ostream.system import pipe_reader
     except (ImportError, OSError):
-        return False  # no descriptor left to load them with: that may be the error
+        return False  # importing needs a free descriptor, and the error may be that none is left
 
     if not pipe_reader.reader_reports():
         if diagnostics.text_downstream:

@@ -1,15 +1,17 @@
 """Make untrusted text safe to print on a terminal: show every character that controls, reorders or hides text.
 
-Single characters are replaced, not escape sequences: without ESC or CSI there is no sequence to recognise. The look is
-that of `cat -v` and `less`. The table is written out because unicodedata differs between versions of Python, and
-replaces no character for being unassigned or private: new emoji and the symbols of terminal fonts stay.
+Single characters are replaced, not escape sequences: without ESC and CSI, a terminal does not recognise a sequence.
+Replacements look like those of `cat -v` (^C) and `less` (<U+200B>).
 
-Replaced are control characters (Cc), format characters (Cf), surrogates (Cs), line and paragraph separators (Zl, Zp),
-tags and noncharacters. Kept are:
+These characters are replaced: control characters (Cc), format characters (Cf), surrogates (Cs), line and paragraph
+separators (Zl, Zp), tags and noncharacters. The exceptions, which are kept, are:
 
 - line feed and tab;
-- U+200C and U+200D, the joiners of Arabic and Indic scripts and of emoji sequences (U+FE0F is no format character);
+- U+200C and U+200D, which join letters in Arabic and Indic scripts and emoji in sequences;
 - the format characters that are visible signs: U+0600-0605, 06DD, 070F, 0890, 0891, 08E2, 110BD, 110CD.
+
+Unassigned and private characters are kept too, because new emoji and the symbols of terminal fonts are among them. The
+ranges are not taken from unicodedata, because its data depends on the version of Python.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def _replaced() -> Iterator[int]:
         yield from range(first, last + 1)
 
 
-# The tables are made when a terminal or a message first needs one: few filters do.
+# The tables are created when they are first needed, because most filters print nothing on a terminal.
 @lru_cache(maxsize=None)
 def _visible() -> dict[int, str]:
     table = {code: f"<U+{code:04X}>" for code in _replaced()}
@@ -48,20 +50,20 @@ def _escaped() -> dict[int, str]:
     for code in _replaced():
         pair = (code - 0x10000) >> 10, (code - 0x10000) & 0x3FF
         table[code] = f"\\u{code:04x}" if code < 0x10000 else f"\\u{0xD800 + pair[0]:04x}\\u{0xDC00 + pair[1]:04x}"
-    return {**table, 0x0D: ""}  # in JSON only between values: the CR of a CRLF
+    return {**table, 0x0D: ""}  # JSON has a raw CR only between values, such as in CRLF line ends
 
 
 def visible(text: str) -> str:
-    """Return text for a terminal; line feeds and tabs stay."""
+    """Return `text` with unsafe characters replaced, for a terminal. Line feeds and tabs are kept."""
     return text if text.isprintable() else text.translate(_visible())
 
 
 def escaped(ndjson: str) -> str:
-    """Return NDJSON for a terminal, with \\uXXXX for what is replaced: it decodes to the same objects."""
+    """Return NDJSON with unsafe characters written as \\uXXXX, for a terminal. It decodes to the same objects."""
     return ndjson.translate(_escaped())
 
 
 def one_line(text: str, limit: int = 1000) -> str:
-    """Return text for a message: visible, on one line, of at most `limit` characters."""
+    """Return `text` for a message: on one line of at most `limit` characters, with unsafe characters replaced."""
     line = visible(" ".join(text[: 4 * limit].split()))
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""Notice that data was redirected to standard input and nobody read it."""
+"""Detect data that was redirected to standard input but that the command did not read."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def is_redirected() -> bool:
-    """True if standard input is a pipe or a file that was opened for this process: its parent has another one.
+    """True if standard input is a pipe or a file, and differs from the standard input of the parent process.
 
-    A loop, a function, ssh, cron or CI share their standard input with their commands, which must leave it alone.
-    False also if that can't be determined: without /proc, or with a parent of another user.
+    If both are the same (in a shell loop or function, or under ssh, cron or CI), the input is not meant for this
+    command. Also returns False if this can't be determined, without /proc or if the parent belongs to another user.
     """
     try:
         own = os.fstat(0)
@@ -26,7 +26,7 @@ def is_redirected() -> bool:
 
 
 def holds_data() -> bool:
-    """True if standard input, a pipe or a regular file, still has data that was not read."""
+    """True if standard input is a pipe or a regular file with unread data."""
     import fcntl
     import sys
     import termios
@@ -42,7 +42,10 @@ def holds_data() -> bool:
 
 
 def unread_input(note: Callable[[str], None]) -> Callable[[], None]:
-    """Compare standard input with the parent's now; the returned function notes, at the end, data that is unread."""
+    """Return a function to call at the end of the command. It calls `note` if redirected data was not read.
+
+    Standard input is compared with that of the parent process now, not at the end.
+    """
     if not is_redirected():
         return lambda: None
     return lambda: note(UNREAD) if holds_data() else None

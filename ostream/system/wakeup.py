@@ -1,4 +1,4 @@
-"""An event that a poll can wait for, set from any thread or signal handler."""
+"""An event that polling can wait for, and that any thread or signal handler can set."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ if TYPE_CHECKING:
 
 
 class Wakeup:
-    """A one-shot event to wait for together with descriptors: pass it to `polling.wait_any` or `wait_ready`.
+    """An event that can be set once. Pass it to `polling.wait_any` or `wait_ready` to end a wait.
 
-    `wake()` may be called by any thread or signal handler, any number of times, before, during and after a wait.
-    Only the thread that waits may call `close()`, when no wait is running. Raises OSError if the process has no
-    descriptors left.
+    Any thread or signal handler may call `wake()`, any number of times, before, during and after a wait. Only the
+    thread that waits may call `close()`, and only while no wait is running. Creating a Wakeup raises OSError if the
+    process has no descriptors left.
 
-    It is a socketpair and not a pipe, because select() on Windows takes only sockets.
+    A Wakeup uses a socketpair instead of a pipe, because select() on Windows supports only sockets.
     """
 
     def __init__(self) -> None:
         self._reader, writer = socket.socketpair()
-        # list.pop() is atomic: whatever calls wake(), only one caller gets the socket, so its descriptor number cannot
-        # be used after another thread has closed it. A lock could block a signal handler.
+        # list.pop() is atomic, so only one caller of wake() gets the socket, and no other caller can use its descriptor
+        # number after it was closed. A lock is not used, because it could block a signal handler.
         self._writers = [writer]
         self._pid = os.getpid()
 
     def fileno(self) -> int:
-        """The descriptor that becomes readable once `wake()` has been called; nothing is ever written to it."""
+        """Return the descriptor that becomes readable when `wake()` is called. No data is ever written to it."""
         return self._reader.fileno()
 
     @property
@@ -37,14 +37,14 @@ class Wakeup:
         return not self._writers
 
     def wake(self) -> None:
-        """Set the event. In a child process made by fork, drop the child's copy and leave the parent's event alone."""
+        """Set the event. In a forked child process, close the child's copy without setting the event of the parent."""
         try:
             writer = self._writers.pop()
         except IndexError:
             return
         with writer:
             if os.getpid() == self._pid:
-                # Closing is not enough while a forked child holds a copy.
+                # close() alone does not set the event while a forked child has a copy of the socket.
                 writer.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
