@@ -1,4 +1,4 @@
-"""Fold the chunks of a response into the object that `stream: false` would have returned, and into its message."""
+"""Combine the chunks of a streamed response into the complete response that the server sends without streaming."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping, Sequence
 
-# The result of a call that cannot be made; the model reads it.
+# The result of a tool call whose arguments are not an object. It is sent to the model.
 NO_ARGUMENTS = "error: the arguments must be an object"
 
 
@@ -18,14 +18,14 @@ _CONCATENATED = frozenset(("thinking", "tool_calls", "logprobs"))
 
 
 class Accumulator:
-    """Folds the chunks of one response, of either endpoint.
+    """Combines the chunks of one response, from /api/chat or /api/generate.
 
-    Text, thinking, tool calls and log probabilities are concatenated; of every other key the last value counts, as in
-    the server's own folding. Tool calls are never merged, because many servers repeat their index.
+    Text, thinking, tool calls and log probabilities are concatenated. For every other key, the last value is kept, as
+    the server does. Tool calls are never merged, because many servers give several calls the same `index`.
 
     Attributes:
-        chunks: how many chunks were added.
-        done: True if the last one had `"done": true`.
+        chunks: the number of chunks that were added.
+        done: True if the last chunk had `"done": true`.
     """
 
     def __init__(self) -> None:
@@ -43,10 +43,10 @@ class Accumulator:
         self.add_all((chunk,))
 
     def add_all(self, chunks: Sequence[Mapping[str, Any]]) -> None:
-        """Add several chunks, in their order."""
+        """Add several chunks, in the order in which the server sent them."""
         texts = _texts(chunks) if len(chunks) > 1 else None
         if texts:
-            # They differ in their values only, and of the other values the last ones count.
+            # Of the earlier chunks, only the texts are needed: the last chunk has all their other keys.
             self.chunks += len(chunks) - 1
             self._content += texts[:-1]
             chunks = chunks[-1:]
@@ -61,7 +61,7 @@ class Accumulator:
             else:
                 message, text = chunk, chunk.get("response")
             self._content.append(text if isinstance(text, str) else content(chunk))
-            # Most chunks have none of these.
+            # Most chunks have none of these keys. Checking a key is faster than calling a function.
             if "thinking" in message:
                 self._thinking.append(thinking(chunk))
             if "tool_calls" in message:
@@ -82,19 +82,22 @@ class Accumulator:
 
     @property
     def tool_calls(self) -> list[dict[str, Any]]:
-        """The tool calls so far, as `ostream.tool_calls` returns them."""
+        """The tool calls so far, in the form that `ostream.tool_calls` returns."""
         return list(self._tool_calls)
 
     @property
     def message(self) -> dict[str, Any]:
-        """The assistant's message, ready to append to the messages of the next request."""
-        # Another role, or one that is not text, would make the conversation invalid.
+        """The assistant's message so far. It can be appended to the messages of the next request."""
+        # A role other than "assistant" would make the conversation invalid, so the role of the chunks is ignored.
         rest = {key: value for key, value in self._message.items() if key != "role"}
         return self._fold({"role": "assistant", **rest}, "content")
 
     @property
     def response(self) -> dict[str, Any]:
-        """The complete response in the form of its endpoint; `done` is false if the end has not arrived."""
+        """The response so far, in the form that the server sends without streaming.
+
+        `done` is true only if the last chunk has `"done": true`.
+        """
         response = dict(self._rest)
         if "message" in response:
             response["message"] = self.message
@@ -105,7 +108,7 @@ class Accumulator:
         return response
 
     def _fold(self, target: dict[str, Any], text_key: str) -> dict[str, Any]:
-        """Return `target` with text, thinking and tool calls where the endpoint has them, in the server's key order."""
+        """Return a copy of `target` with the combined text, thinking and tool calls, in the server's order of keys."""
         folded: dict[str, Any] = {}
         for key, value in {**target, text_key: target.get(text_key)}.items():
             if key == text_key:
@@ -120,9 +123,10 @@ class Accumulator:
 
 
 def _texts(chunks: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """Return the texts of chunks if nothing else in them is concatenated and the last has every other key, else None.
+    """Return the texts of the chunks, or None if `add_all` must process the chunks one by one.
 
-    Most blocks are so, and loops in C cost a third of those in Python.
+    The chunks must be processed one by one if one of them has another key that is concatenated, or a key that the last
+    chunk lacks. Most blocks have neither, and `map` takes a third of the time of a Python loop.
     """
     try:
         texts = _values("response" if "response" in chunks[0] else "message", chunks)
@@ -135,7 +139,10 @@ def _texts(chunks: Sequence[Mapping[str, Any]]) -> list[str] | None:
 
 
 def _values(name: str, items: Sequence[Any]) -> list[Any]:
-    """Return an item of each dict. Raises an error unless the last dict has all keys of the others."""
+    """Return the item `name` of each dict.
+
+    Raises KeyError if a dict has a key that is concatenated, or if the last dict lacks a key of another dict.
+    """
     keys = set().union(*items)
     if keys != items[-1].keys() or not _CONCATENATED.isdisjoint(keys):
         raise KeyError
@@ -143,7 +150,7 @@ def _values(name: str, items: Sequence[Any]) -> list[Any]:
 
 
 def parse_tool_call(call: Mapping[str, Any]) -> tuple[str, Any]:
-    """Return the name and the arguments of a tool call; "" and None where they are missing."""
+    """Return the name and the arguments of a tool call. A missing name is "", missing arguments are None."""
     function = call.get("function")
     if not isinstance(function, dict):
         return "", None
@@ -152,7 +159,7 @@ def parse_tool_call(call: Mapping[str, Any]) -> tuple[str, Any]:
 
 
 def tool_message(call: Mapping[str, Any], content: str) -> dict[str, Any]:
-    """Return the tool message with the result of a call."""
+    """Return a message with the role "tool" that answers a tool call. `content` is the result of the call."""
     message = {"role": "tool", "content": content, "tool_name": parse_tool_call(call)[0]}
     if isinstance(call.get("id"), str):
         message["tool_call_id"] = call["id"]

@@ -1,4 +1,4 @@
-"""Errors of the public functions: advice in the traceback, and alternatives to unknown arguments."""
+"""Improve the errors of public functions: add advice to tracebacks, suggest alternatives to unknown arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
-# Where an argument belongs that `chat` and `generate` do not have.
+# Arguments that `chat` and `generate` do not have, and what to use instead.
 _OTHER_ARGUMENTS = {
     "allow_plain_http": "Client(allow_plain_http=True)",
     "headers": "Client(headers={{...}})",
@@ -24,8 +24,11 @@ _OTHER_ARGUMENTS = {
 
 
 def explained(function: F) -> F:
-    """Decorate a public function: advice reaches the traceback, and an unknown argument is a TypeError with the
-    alternative."""
+    """Decorate a public function so that its errors are more helpful.
+
+    The traceback of an OstreamError includes its advice. An unknown argument raises a TypeError that suggests what to
+    use instead.
+    """
     code = function.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 

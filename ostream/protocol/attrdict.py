@@ -1,4 +1,4 @@
-"""A dict whose items are also attributes, the base of the objects in requests and responses."""
+"""A dict whose items are also attributes. It is the base class of the objects in requests and responses."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ if TYPE_CHECKING:
     T = TypeVar("T", bound="AttrDict")
     Base = dict[str, Any]
 else:
-    Base = dict  # Python 3.8 cannot subscript it
+    Base = dict  # Python 3.8 cannot evaluate dict[str, Any]
 
-REPR_LIMIT = 60  # characters of a value
+REPR_LIMIT = 60  # repr() shows at most this many characters of a value
 
 
 class AttrDict(Base):
-    """A dict whose items are also attributes, with those methods of a pydantic model that the official SDK documents.
+    """A dict whose items are also attributes.
 
-    A pydantic model or a FastAPI endpoint may use the subclasses as types.
+    It has the methods of pydantic models that the official SDK documents. Pydantic models and FastAPI endpoints can use
+    the subclasses as types.
     """
 
     __slots__ = ()
-    # The names that `model_dump` reports as None when they are missing: the fields of the SDK's model.
+    # `model_dump` returns None for these names if they are missing, because the model of the SDK has these fields.
     _dumped: tuple[str, ...] = ()
 
-    if not TYPE_CHECKING:  # a type checker must see only the declared names
+    if not TYPE_CHECKING:  # type checkers must know only the declared names
 
         def __getattr__(self, name):
-            # Only names without a property get here.
+            # Python calls this only for names that are not properties or methods.
             try:
                 return self[name]
             except KeyError:
@@ -52,12 +53,13 @@ class AttrDict(Base):
         exclude_defaults: bool = False,
         **_: Any,
     ) -> Any:
-        """Return plain dicts and lists, as the SDK's models do.
+        """Return the object as plain dicts and lists, like `model_dump` of the SDK's models.
 
         Arguments:
-            include, exclude: names of top-level items to keep or to leave out.
-            exclude_none: leave out what is None, at every level.
-            exclude_unset, exclude_defaults: leave out the fields of the SDK that are missing here (default: None).
+            include: names of the top-level items to return (default: all items).
+            exclude: names of the top-level items to leave out (default: none).
+            exclude_none: leave out items that are None, at every level.
+            exclude_unset, exclude_defaults: leave out fields of the SDK that are missing here (default: they are None).
 
         Other arguments of pydantic's method are accepted and ignored.
         """
@@ -76,23 +78,29 @@ class AttrDict(Base):
         }
 
     def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
-        """Return `model_dump(**options)` as JSON text, compact unless `indent` is a number of spaces."""
+        """Return the object as JSON text.
+
+        `indent` is the number of spaces per level (default: compact JSON). `options` are arguments of `model_dump`.
+        """
         separators = (",", ":") if indent is None else None
         return json.dumps(self.model_dump(**options), indent=indent, ensure_ascii=False, separators=separators)
 
     @classmethod
     def model_validate(cls: type[T], value: Any) -> T:
-        """Return an object of this class from a mapping or from an object with a `model_dump` method."""
+        """Return an object of this class, made from a mapping or an object that has a `model_dump` method."""
         return cls(value if isinstance(value, Mapping) else value.model_dump(exclude_none=True))
 
     @classmethod
     def model_validate_json(cls: type[T], text: str | bytes) -> T:
-        """Return an object of this class from JSON text. Raises ValueError for anything else."""
+        """Return an object of this class, made from a JSON object. Raises ValueError if `text` is not JSON."""
         return cls.model_validate(json.loads(text))
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> dict[str, Any]:
-        """Let pydantic validate a mapping and make this class of it; a core schema is a plain dict."""
+        """Return a pydantic core schema, which is a plain dict.
+
+        With this schema, pydantic checks that a value is a dict and converts it to this class.
+        """
         schema = handler.generate_schema(dict)
         return {"type": "function-after", "schema": schema, "function": {"type": "no-info", "function": cls}}
 
@@ -104,7 +112,10 @@ def _dump(value: Any, options: dict[str, Any]) -> Any:
 
 
 def short(value: Any) -> str:
-    """Return the repr of an item, cut to REPR_LIMIT characters; objects shorten their own."""
+    """Return the repr of a value, truncated to REPR_LIMIT characters.
+
+    An AttrDict is not truncated, because its own repr truncates its values.
+    """
     if isinstance(value, str):
         return repr(value) if len(value) <= REPR_LIMIT else f"{value[:REPR_LIMIT]!r}…"
     text = repr(value)
@@ -112,9 +123,10 @@ def short(value: Any) -> str:
 
 
 def fields(*dumped: str) -> Callable[[type[T]], type[T]]:
-    """Give a class a property for each name in its annotations: the item, or None if it is missing.
+    """Return a decorator that adds a property to a class for each annotated name that is not an attribute yet.
 
-    `dumped` are the names that `model_dump` reports even if they are missing.
+    The property returns the item, or None if the item is missing. `dumped` are the names for which `model_dump` returns
+    None if they are missing.
     """
 
     def decorate(cls: type[T]) -> type[T]:
@@ -128,7 +140,10 @@ def fields(*dumped: str) -> Callable[[type[T]], type[T]]:
 
 
 def _field(name: str) -> property:
-    """A property costs half of what __getattr__ does, and `self[name]` half of what `self.get(name)` does."""
+    """Return a property for an item.
+
+    A property takes half the time of __getattr__, and `self[name]` takes half the time of `self.get(name)`.
+    """
 
     def get(self: AttrDict) -> Any:
         try:
@@ -140,7 +155,10 @@ def _field(name: str) -> property:
 
 
 def item(name: str, make: Callable[[dict[str, Any]], Any]) -> Any:
-    """A property for an item that holds objects; dicts that a program put there get their class when they are read."""
+    """Return a property for an item that is an object or a list of objects.
+
+    If a program stored plain dicts in the item, the property converts them with `make` when it is read.
+    """
 
     def get(self: AttrDict) -> Any:
         value = self.get(name)
@@ -152,7 +170,7 @@ def item(name: str, make: Callable[[dict[str, Any]], Any]) -> Any:
 
 
 def wrap(value: Any, make: Callable[[dict[str, Any]], Any]) -> Any:
-    """Give a dict, or the dicts in a list, their class."""
+    """Convert a dict, or each dict in a list, with `make`. Any other value is returned unchanged."""
     if type(value) is dict:
         return make(value)
     return [make(item) if type(item) is dict else item for item in value] if type(value) is list else value

@@ -1,12 +1,12 @@
-"""Forms of a request and of a table's row that depend only on their meaning, for hashes and comparison.
+"""Convert requests and table rows to a canonical form, so that they can be hashed and compared.
 
-Two request bodies have the same canonical form when a server answers them alike:
+Two request bodies have the same canonical form if they differ only in these ways, which do not change the answer:
 
-- `stream` and `keep_alive` do not count.
-- Keys are sorted, except inside `format`, `response_format` and `tools`, where their order changes the answer.
-- Equal numbers are the same: 0 and 0.0, 1e3 and 1000.
-- A field that is null counts as absent (outside those three and the arguments of a tool call), and so do empty
-  `tools`, `images` and `options`.
+- the values of `stream` and `keep_alive`
+- the order of keys, except inside `format`, `response_format` and `tools`, where the order changes the answer
+- the notation of a number: 0 and 0.0, or 1e3 and 1000
+- fields that are null or absent, except inside those three fields and inside the arguments of a tool call
+- `tools`, `images` and `options` that are empty or absent
 """
 
 from __future__ import annotations
@@ -39,16 +39,17 @@ def canonical_body(body: Mapping[str, Any]) -> bytes:
 
 
 def row_sha256(row: Mapping[str, str], columns: Iterable[str]) -> str:
-    """Return the hash of a table row's cells in these columns, as `row_sha256` of an answer has it.
+    """Return the SHA-256 of a table row's cells in `columns`, in hexadecimal. An answer contains it as `row_sha256`.
 
-    Only the columns that a prompt was made of are hashed, so that a new column does not make an answer obsolete. A
+    Only the columns that the prompt was made from are hashed, so that a new column does not make an answer obsolete. A
     column that the row lacks counts as empty.
     """
     cells = [[column, row.get(column) or ""] for column in sorted(columns)]
     return hashlib.sha256(_encode(cells).encode()).hexdigest()
 
 
-# The text is put together here, not by the encoder from an ordered copy: a batch needs it for each row of its input.
+# This function builds the JSON text itself, because a batch needs it for each row of its input: copying the object in
+# order and encoding the copy takes longer.
 def _object(value: Mapping[str, Any]) -> str:
     parts = []
     for key in sorted(value):

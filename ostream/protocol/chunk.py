@@ -1,7 +1,8 @@
-"""Read the text and the tool calls of a chunk, whichever endpoint and server version sent it.
+"""Read the text and the tool calls of a chunk, from any endpoint and any version of the server.
 
-A chunk is one object of a response. /api/chat puts the text into `message`, /api/generate at the top level. These
-functions take any mapping, never raise, and return "" or [] for what is missing or null.
+A chunk is one object of a response. The text of /api/chat is in `message`; the text of /api/generate is at the top
+level. `content`, `thinking` and `tool_calls` accept any mapping and never raise an error. They return "" or [] if the
+value is missing or null.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _has_only_response = frozenset(("message", "thinking", "tool_calls")).isdisjoint
 def content(chunk: Mapping[str, Any]) -> str:
     """Return the answer text in a chunk of /api/chat or /api/generate.
 
-    A number, and a list or an object that is not empty, is returned as its JSON, so that nothing received is lost.
+    If the value is a number, or a list or object that is not empty, its JSON text is returned, so that no data is lost.
     """
     message = chunk.get("message")
     text = message.get("content") if isinstance(message, dict) else chunk.get("response")
@@ -32,7 +33,10 @@ def content(chunk: Mapping[str, Any]) -> str:
 
 
 def thinking(chunk: Mapping[str, Any]) -> str:
-    """Return the thinking text in a chunk of /api/chat or /api/generate, in the same way as `content`."""
+    """Return the thinking text in a chunk of /api/chat or /api/generate.
+
+    A value that is not text is treated as in `content`.
+    """
     message = chunk.get("message")
     text = (message if isinstance(message, dict) else chunk).get("thinking")
     return text if isinstance(text, str) else _as_text(text)
@@ -52,8 +56,8 @@ def _as_text(value: Any) -> str:
 def tool_calls(chunk: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the tool calls in a chunk of /api/chat or /api/generate.
 
-    `function.arguments` is a dict: JSON text, which some servers send, is decoded, and missing arguments are {}. Text
-    that is not a JSON object stays as it is.
+    `function.arguments` of each call is a dict: JSON text, which some servers send, is decoded, and missing arguments
+    become {}. Arguments that cannot be converted to a dict are returned unchanged.
     """
     message = chunk.get("message")
     calls = (message if isinstance(message, dict) else chunk).get("tool_calls")
@@ -74,9 +78,9 @@ def _with_arguments(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse_arguments(arguments: Any) -> dict[str, Any] | None:
-    """Return the arguments of a tool call as a dict: null and [] are {}, JSON text is decoded.
+    """Return the arguments of a tool call as a dict.
 
-    Returns None if they are not an object.
+    JSON text is decoded. None, [] and blank text become {}. Returns None if the arguments are not an object.
     """
     if isinstance(arguments, str):
         try:
@@ -89,14 +93,14 @@ def parse_arguments(arguments: Any) -> dict[str, Any] | None:
 
 
 def contents(chunks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the fragments that `content` gives for chunks; those without text may be left out.
+    """Return the texts of chunks, as `content` returns them. Chunks without text may be left out.
 
-    Without a step of Python for each ordinary chunk.
+    Most chunks are read without a Python call for each chunk, which is faster.
     """
     for get in (_message_contents, _response_contents):
         try:
             fragments = get(chunks)
-            "".join(fragments)  # proves that all are text
+            "".join(fragments)  # raises TypeError unless all are text
             return fragments
         except (KeyError, TypeError):
             pass
@@ -104,7 +108,7 @@ def contents(chunks: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def has_only_content(chunks: Sequence[Mapping[str, Any]]) -> bool:
-    """True if chunks have neither thinking nor tool calls."""
+    """Return True if no chunk has a `thinking` or `tool_calls` key."""
     try:
         return all(map(_has_only_content, map(_message, chunks)))
     except (KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""Decide whether a complete answer is empty, for every command that reports it."""
+"""Decide whether a complete answer is empty. Every command that reports empty answers uses this module."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ if TYPE_CHECKING:
 
 
 def has_image(chunk: Mapping[str, Any]) -> bool:
-    """True if a chunk carries a generated image."""
+    """Return True if a chunk contains a generated image."""
     message = chunk.get("message")
     images = message.get("images") if isinstance(message, dict) else None
     return bool(images or chunk.get("image"))
 
 
 def empty_error(last: Mapping[str, Any], has_thinking: bool) -> EmptyError | None:
-    """Return the error of an answer without text, tool calls and image, or None if none was requested.
+    """Return the error for an answer without text, tool calls and image.
 
-    `last` is its last chunk or its folded response; `has_thinking`: there was text of thinking.
+    Returns None if the request only loaded or unloaded a model. `last` is the last chunk of the response, or the
+    complete response. `has_thinking` is True if the response contains thinking text.
     """
     reason = last.get("done_reason")
     if reason in ("load", "unload"):

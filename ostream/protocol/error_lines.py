@@ -1,4 +1,4 @@
-"""Classify lines, and turn error lines and HTTP error bodies into errors with a message and advice."""
+"""Determine the kind of a line, and convert error lines and HTTP error bodies to ResponseErrors."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ if TYPE_CHECKING:
     from typing import Any, Mapping
 
 
-# The beginning of replay's 404, which needs no advice.
+# The 404 messages of replay begin with this text. They need no advice.
 NO_RECORDING = "no recording"
 
 
 def is_error(chunk: Mapping[str, Any]) -> bool:
-    """True for an error line. A chunk with an empty `error` is not one."""
+    """Return True if a line is an error line.
+
+    A line with an empty `error` is an error line only if it has no `message`, `response` or `done`.
+    """
     error = chunk.get("error")
     if error in ("", {}, []):
         return not ("message" in chunk or "response" in chunk or "done" in chunk)
     return error is not None
 
 
-# The key of an error line that holds a message nobody has printed yet: the next filter prints it.
+# The key of an error line for a message that has not been printed yet: the next filter prints it.
 REPORT = "report"
 
-# The kinds of lines. A chunk is an object as the server sends it.
+# The kinds of lines. A chunk is an object of a response, as the server sent it.
 CHUNK, ERROR, REQUEST, MESSAGE = "chunk", "error", "request", "message"
 # An object without any of these keys is a chunk.
 KIND_KEYS = frozenset(("error", "request", "role"))
@@ -36,7 +39,8 @@ KIND_KEYS = frozenset(("error", "request", "role"))
 def line_kind(line: Mapping[str, Any]) -> str:
     """Return the kind of a line: CHUNK, ERROR, REQUEST or MESSAGE.
 
-    An object with `message` or `response` is a chunk whatever other keys a server gives it, unless it is an error.
+    An object with `message` or `response` is a chunk, even if the server adds `request` or `role`, unless it is an
+    error line.
     """
     if is_error(line):
         return ERROR
@@ -46,7 +50,10 @@ def line_kind(line: Mapping[str, Any]) -> str:
 
 
 def is_openai_record(line: Mapping[str, Any]) -> bool:
-    """True for a line of an OpenAI batch output file; a server may give `custom_id` to an ordinary chunk."""
+    """Return True if a line is a record of an OpenAI batch output file.
+
+    `custom_id` alone is not enough, because a server may add `custom_id` to an ordinary chunk.
+    """
     return (
         "custom_id" in line
         and isinstance(line.get("response", {}), (dict, type(None)))
@@ -55,18 +62,21 @@ def is_openai_record(line: Mapping[str, Any]) -> bool:
 
 
 def trusted_status(line: Mapping[str, Any]) -> int | None:
-    """Return the exit status in an error line if an error line may claim it, else None."""
+    """Return the `exit_status` of an error line if it is in CLAIMABLE_STATUSES, else None."""
     status = line.get("exit_status")
     return status if type(status) is int and status in CLAIMABLE_STATUSES else None
 
 
 def line_status(line: Mapping[str, Any]) -> int:
-    """Return the exit status that an error line amounts to: the one it claims, or that of the server's error."""
+    """Return the exit status for an error line.
+
+    This is the result of `trusted_status`, or else the exit status of the ResponseError for the line.
+    """
     return trusted_status(line) or response_error(line).exit_status
 
 
 def response_error(line: Mapping[str, Any]) -> ResponseError:
-    """Build the error for an error object of a server, in any of its known shapes."""
+    """Return a ResponseError for an error object from a server, in any of the known formats."""
     code = line.get("StatusCode", line.get("status_code"))
     url = line.get("signin_url")
     return ResponseError(
@@ -77,9 +87,13 @@ def response_error(line: Mapping[str, Any]) -> ResponseError:
 
 
 def error_text(error: Any) -> str:
-    """Return the message in an `error` value: text, an object with a `message`, or either of them as JSON in text."""
+    """Return the message in the `error` value of an error object.
+
+    The value is text, an object with a `message`, or text that begins with the JSON of an object with `error` or
+    `message`.
+    """
     if isinstance(error, str) and error.lstrip().startswith("{"):
-        # The server may quote the runner's JSON, followed by a remark.
+        # The server may quote JSON from the model runner and append a remark.
         try:
             quoted = json.JSONDecoder().raw_decode(error.lstrip())[0]
             error = quoted.get("error") or (quoted if "message" in quoted else error)
@@ -96,7 +110,10 @@ def error_text(error: Any) -> str:
 
 
 def error_from_http_body(status_code: int, body: bytes) -> ResponseError:
-    """Build the error for an HTTP error response: its body is Ollama's JSON, a proxy's page or text, or empty."""
+    """Return a ResponseError for an HTTP error response.
+
+    `body` is JSON from Ollama or another server, a page or text from a proxy, or empty.
+    """
     text = body.decode("utf-8", "replace").strip()
     try:
         value = json.loads(text)
@@ -121,7 +138,10 @@ def _excerpt(text: str) -> str:
 
 
 def _advice(status_code: int, text: str, is_ollama: bool, is_empty: bool) -> str:
-    """Return what to do about an HTTP error, as far as the response alone shows; `net.credentials` knows more."""
+    """Return the advice for an HTTP error that follows from the response alone, or "".
+
+    `net.credentials` adds advice about rejected credentials and about signing in.
+    """
     if status_code == 404 and not text.startswith(NO_RECORDING):
         if not is_ollama or "model" not in text.lower():
             return "check OLLAMA_HOST and its path: is this an Ollama server?"

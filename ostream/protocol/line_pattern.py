@@ -1,17 +1,19 @@
-"""Recognise the ordinary lines of a stream without decoding each one.
+"""Recognise the ordinary lines of a stream without decoding each line.
 
-A block that matches the pattern consists, by its form, of JSON objects with a model, a time, one fragment of text or
-thinking and `"done":false`: no error, no hidden key, no number. The pattern takes a third of the time of decoding. Any
-other block has to be decoded.
+If a block of lines matches the pattern, every line is a JSON object that contains only a model, a time, a fragment of
+text or thinking, and `"done":false`. The line contains no error, no other keys and no numbers. Matching takes a third
+of the time of decoding. A block that does not match must be decoded.
 """
 
 from __future__ import annotations
 
 import re
 
-# Compiling the pattern takes 0.7 ms, as long as decoding a thousand short lines: smaller blocks are decoded.
+# Smaller blocks (in bytes) are decoded, because compiling the pattern takes 0.7 ms, as long as decoding a thousand
+# short lines.
 SMALLEST_BLOCK = 2 << 10
-# The matcher remembers each line and each escape sequence that it could go back to, with about 100 bytes.
+# Larger blocks (in bytes) are decoded, because the matcher stores about 100 bytes for each line and each escape
+# sequence to which it could backtrack.
 LARGEST_BLOCK = 256 << 10
 
 _PLAIN = rb'"[ !#-\[\]-\xff]*"'
@@ -27,13 +29,16 @@ _match = None
 
 
 def are_ordinary(block: bytes) -> bool:
-    """True if all lines of a block are chunks before the last one, which `decode_line` accepts as well."""
+    """Return True if every line of a block is a chunk with `"done":false` that `decode_line` accepts.
+
+    Returns False if the block must be decoded.
+    """
     global _match
     if not SMALLEST_BLOCK <= len(block) <= LARGEST_BLOCK:
         return False
     if _match is None:
         _match = re.compile(b"(?:%b)*" % _LINE).match
-    # Not fullmatch: at the first line that does not match, it would go back through all lines before.
+    # match, not fullmatch: if a line does not match, fullmatch would backtrack through all lines before it.
     match = _match(block)
     if match is None or match.end() != len(block):
         return False

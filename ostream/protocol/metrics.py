@@ -1,7 +1,7 @@
-"""Counts, durations and rates of one response, and the times between its fragments.
+"""Measure one response: counts, durations, rates, and the times between its fragments.
 
-Durations are nanoseconds and rates tokens per second, as `ollama run --verbose` shows them. A value that the server
-did not report, or that cannot be true, is None; every other number is finite and not negative.
+Durations are in nanoseconds. Rates are in tokens per second, as in the output of `ollama run --verbose`. A value is
+None if the server did not report it, or if it cannot be true. Every other number is finite and not negative.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping, Sequence
 
-# In the order in which they are shown.
+# The keys of `Metrics.as_dict`, in the order in which they are printed.
 FIELDS = (
     *("model", "done_reason", "chunks", "fragments", "total_duration", "load_duration"),
     *("time_to_first_token", "time_to_first_token_from", "time_to_first_content"),
@@ -34,26 +34,30 @@ _REPORTED = frozenset(("done_reason", *_NUMBERS))
 _has_no_report = _REPORTED.isdisjoint
 _has_no_elapsed = frozenset(("elapsed",)).isdisjoint
 
-# The server counts in int64; a larger number is not a count.
+# The server stores counts and durations in int64, so a larger number is not valid.
 INT64 = 1 << 63
-# Above this, tokens were not evaluated but taken from a cache, or the duration is a constant.
+# Tokens per second. A higher rate is not a real speed: the tokens came from a cache, or the duration is a constant.
 MAX_RATE = 100_000.0
 
-CLIENT = "client clock"  # `elapsed`, which send --stamp and the library measure
-SERVER = "server, lower bound"  # load and prompt evaluation: without the network, the queue and the first token
-CREATED = "created_at"  # when the server made the chunks, not when they arrived
+CLIENT = "client clock"  # times from `elapsed`, which send --stamp and the library measure
+SERVER = "server, lower bound"  # load time + prompt evaluation, without the network, the queue and the first token
+CREATED = "created_at"  # times at which the server created the chunks, not at which they arrived
 
 
 class Metrics:
-    """Measure one response from its chunks. Keeps one number per fragment, and of the text only whether there is any.
+    """Measures one response from its chunks. It stores one number for each fragment, and no text.
 
-    `num_ctx` and `truncate` are those of the request, if known; they decide `prompt_truncated`.
+    Arguments:
+        num_ctx: the context window of the request, in tokens (default: unknown).
+        truncate: the `truncate` field of the request (default: unknown).
+
+    The arguments are needed only for `prompt_truncated`.
     """
 
     def __init__(self, num_ctx: Any = None, truncate: Any = None) -> None:
-        self.has_content = False  # text that is not only white space
+        self.has_content = False  # there is text other than white space
         self.has_thinking = False
-        self.has_other = False  # tool calls or an image
+        self.has_other = False  # there are tool calls or an image
         self._num_ctx = num_ctx
         self._truncate = truncate
         self._model: Any = None
@@ -68,11 +72,14 @@ class Metrics:
         self._previous: int | None = None
 
     def add(self, chunk: Mapping[str, Any], elapsed: int | None = None) -> None:
-        """Add a chunk. `elapsed`: ns since the request was sent (default: the chunk's own `elapsed`)."""
+        """Add a chunk. `elapsed` is the time since the request was sent, in ns (default: `elapsed` in the chunk)."""
         self.add_all((chunk,), elapsed)
 
     def add_all(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None = None) -> None:
-        """Add chunks that arrived together. `elapsed` as in `add`, the same for all of them."""
+        """Add chunks that arrived together.
+
+        `elapsed` is the time since the request was sent, in ns, for all chunks (default: `elapsed` in each chunk).
+        """
         self._chunks += len(chunks)
         self._created_at = chunks[-1].get("created_at")
         if not self._add_ordinary(chunks, elapsed):
@@ -80,7 +87,10 @@ class Metrics:
                 self._add_one(chunk, elapsed)
 
     def _add_ordinary(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None) -> bool:
-        """Add chunks that all have text and a time; return False if they are not so. Most are, and this takes half."""
+        """Add all chunks in one step, if each has text, a valid time and no counts or durations of the server.
+
+        Otherwise, add nothing and return False. Most chunks can be added here, in half the time of `_add_one`.
+        """
         texts = contents(chunks)
         if not (self.has_content and all(map(_has_no_report, chunks)) and all(texts) and len(texts) == len(chunks)):
             return False
@@ -97,11 +107,11 @@ class Metrics:
         return True
 
     def _is_client_time(self, elapsed: int | None) -> bool:
-        """True if `elapsed` is a time by the clock of the gaps so far."""
+        """Return True if `elapsed` is valid and the gaps so far were measured with `elapsed` too."""
         return elapsed is not None and self._gaps_from is CLIENT and duration(elapsed) is not None
 
     def _times(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None) -> list[int] | None:
-        """Return the times of chunks by the clock of the gaps so far; None if they do not all have one."""
+        """Return the times of the chunks in ns, or None if a chunk has no time on the clock of the gaps so far."""
         if elapsed is not None or not all(map(_has_no_elapsed, chunks)):
             stamps = [chunk.get("elapsed") if elapsed is None else elapsed for chunk in chunks]
             times, clock = [*map(duration, stamps)], CLIENT
@@ -131,7 +141,7 @@ class Metrics:
                 self._first_content = stamp
         now, clock = (stamp, CLIENT) if stamp is not None else (timestamp(chunk.get("created_at")), CREATED)
         if self._gaps_from not in (None, clock):
-            now = None  # times by two clocks can't be compared
+            now = None  # times of two clocks cannot be compared
         if now is not None:
             self._gaps_from = clock
             if self._previous is not None and 0 <= now - self._previous < INT64:
@@ -140,24 +150,32 @@ class Metrics:
 
     @property
     def gaps(self) -> Sequence[int]:
-        """ns between fragments, without the time to the first; empty if all are 0, as from a constant `created_at`."""
+        """The times between fragments, in ns, without the time to the first fragment.
+
+        The result is empty if all gaps are 0, as they are if `created_at` is a constant.
+        """
         return self._gaps if any(self._gaps) else array("q")
 
     @property
     def lacks(self) -> str:
-        """What a complete answer lacks: "empty" without text, tool calls and image, "thinking_only", or "" nothing."""
+        """What is missing from a complete answer: "empty", "thinking_only", or "" if nothing is missing.
+
+        "empty" means that the answer has no text, thinking, tool calls or image. "thinking_only" means that it has
+        thinking, but no text, tool calls or image. The response to a request that only loads or unloads a model lacks
+        nothing.
+        """
         if self.has_content or self.has_other or self._reported.get("done_reason") in ("load", "unload"):
             return ""
         return "thinking_only" if self.has_thinking else "empty"
 
     @property
     def span(self) -> tuple[int, int] | None:
-        """When the response began and ended, in ns since the epoch of the server's clock; None if not known."""
+        """The start and end of the response on the server's clock, in ns since the Unix epoch; None if unknown."""
         end, total = timestamp(self._created_at), duration(self._reported.get("total_duration"))
         return None if end is None or total is None else (end - total, end)
 
     def as_dict(self) -> dict[str, Any]:
-        """All FIELDS."""
+        """Return a dict with all FIELDS. Unknown values are None."""
         known: dict[str, Any] = dict.fromkeys(FIELDS)
         known["model"] = self._model if isinstance(self._model, str) else None
         reason = self._reported.get("done_reason")
@@ -191,11 +209,14 @@ class Metrics:
 
 
 def is_prompt_truncated(count: Any, num_ctx: Any = None, truncate: Any = None) -> bool | None:
-    """Whether the server cut the prompt to fit the context window, which it does without an error.
+    """Return whether the server truncated the prompt to fit the context window, or None if that is unknown.
 
-    `count` is prompt_eval_count; `num_ctx` and `truncate` are those of the request, if known. Servers up to 0.30.9 cut
-    to num_ctx tokens, newer ones to num_ctx / 2 + 2 or + 3. Without `num_ctx`, a count that fits a window of 2,048 or
-    more tokens, always a power of two by default, is True and any other None: the model may have a window of its own.
+    The server truncates without an error, so this is an estimate. `count` is `prompt_eval_count`. `num_ctx` and
+    `truncate` are fields of the request, if known. Servers up to 0.30.9 truncate to num_ctx tokens. Newer servers
+    truncate to num_ctx / 2 + 2 or num_ctx / 2 + 3 tokens.
+
+    Without `num_ctx`, the function returns True if `count` fits a window of 2,048 tokens or more that is a power of
+    two, as all default windows are. It returns None for any other count, because the model may define another window.
     """
     count = number(count)
     if truncate is False:
@@ -214,7 +235,7 @@ def _is_power(value: int, least: int) -> bool:
 
 
 def truncation_warning(count: Any) -> str:
-    """The message about a prompt that `is_prompt_truncated` found to be cut to `count` tokens."""
+    """Return the warning about a prompt that was probably truncated to `count` tokens."""
     return (
         f"the prompt was probably truncated to {count} tokens; enlarge the context window with --option num_ctx=N, "
         "or use --no-truncate to get an error instead"
@@ -222,12 +243,12 @@ def truncation_warning(count: Any) -> str:
 
 
 def percentile(ordered: Sequence[float], percent: int) -> float:
-    """The value that `percent` of the ordered values do not exceed (nearest rank)."""
+    """Return the value that `percent` % of the sorted values do not exceed (nearest-rank method)."""
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
 
 
 def timestamp(created_at: Any) -> int | None:
-    """ns since the epoch of an RFC 3339 time with up to 9 digits after the point; None for anything else."""
+    """Return an RFC 3339 time with up to 9 decimal places as ns since the Unix epoch; None if it is not valid."""
     if not isinstance(created_at, str):
         return None
     if created_at[19:20] == "." and created_at[-1] == "Z":
@@ -246,7 +267,7 @@ def timestamp(created_at: Any) -> int | None:
 _SCALES = [10 ** (9 - digits) for digits in range(10)]
 
 
-@lru_cache(maxsize=16)  # many chunks of a stream have the same second
+@lru_cache(maxsize=16)  # many chunks of a stream were created in the same second
 def _epoch_seconds(moment: str, zone: str = "Z") -> int | None:
     from datetime import datetime
 
@@ -259,14 +280,14 @@ def _epoch_seconds(moment: str, zone: str = "Z") -> int | None:
 
 
 def number(value: Any) -> int | float | None:
-    """A count or duration of a server, if it can be one: some send floats, and a few nonsense."""
+    """Return a count or a duration from a server; None if the server sent a value that is not valid."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < INT64:
         return None
     return value
 
 
 def duration(value: Any) -> int | None:
-    """The same in whole units."""
+    """Return a count or a duration from a server as an integer, or None if the value is not valid."""
     if type(value) is int and 0 <= value < INT64:
         return value
     found = number(value)
@@ -274,8 +295,11 @@ def duration(value: Any) -> int | None:
 
 
 def rate(count: float | None, duration_ns: float | None) -> float | None:
-    """Tokens per second; None where they say nothing: a count of 1 (servers leave its duration out, or send a constant)
-    and a rate above MAX_RATE."""
+    """Return the rate in tokens per second, or None if it has no meaning.
+
+    A rate has no meaning for a count of 0 or 1, because servers omit the duration of one token or send a constant. A
+    rate above MAX_RATE has no meaning either.
+    """
     if count is None or duration_ns is None or count <= 1 or duration_ns < 1:
         return None
     tokens_per_s = count * 1e9 / duration_ns
@@ -283,10 +307,10 @@ def rate(count: float | None, duration_ns: float | None) -> float | None:
 
 
 def show_duration(duration_ns: float) -> str:
-    """A duration for a person, as Go prints them: 4.668s, 130ms, 485.879µs."""
+    """Return a duration as readable text in the format of Go: 4.668s, 130ms, 485.879µs."""
     for unit, size in (("s", 10**9), ("ms", 10**6), ("µs", 10**3)):
         if duration_ns >= size:
-            # In whole numbers: a sum may be too large for a float.
+            # Integer arithmetic: a float cannot represent a large sum exactly.
             whole, thousandths = divmod((int(duration_ns) * 1000 + size // 2) // size, 1000)
             return f"{whole}.{thousandths:03d}".rstrip("0").rstrip(".") + unit
     return f"{duration_ns:g}ns"

@@ -1,8 +1,8 @@
 """NDJSON: split blocks of bytes into lines, decode lines to objects, encode objects as lines.
 
-- A line ends at b"\\n" only: a server may send U+0085 unescaped, where `str.splitlines` would split.
-- Lines keep their b"\\n": joined they give the same bytes again, and a truncated last line is recognised.
-- Between blocks only the unfinished line is kept, once, whatever the size of the blocks.
+- A line ends only at b"\\n". `str.splitlines` would also split at U+0085, which a server may send unescaped.
+- Lines keep their b"\\n", so joining them restores the input, and a truncated last line can be recognised.
+- Between blocks, only one copy of the unfinished line is stored, whatever the size of the blocks.
 """
 
 from __future__ import annotations
@@ -18,22 +18,26 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Iterator, NoReturn
 
-# Images and contexts make lines of many megabytes; the official Go client stops at 8 MB. Decoding takes up to 27 times
-# the size of a line (many small objects), so a line of this size may need 1.7 GB.
+# Lines with images or contexts can have many megabytes; the official Go client accepts at most 8 MB. Decoding can need
+# 27 times the size of the line (for many small objects), so a line of this size may need 1.7 GB.
 LINE_LIMIT = 64 << 20
 
 
 def split_lines(blocks: Iterable[bytes], limit: int = LINE_LIMIT) -> Iterator[list[bytes]]:
-    """Cut blocks of bytes into lines, each with its b"\\n".
+    """Split blocks of bytes into lines, each with its b"\\n".
 
-    One list for each block that ends a line; the last line of all may lack its end. Raises NotNDJSON for a line of
-    more than `limit` bytes.
+    Arguments:
+        blocks: the blocks, of any size. A line may continue in the next block.
+        limit: the maximum size of a line, in bytes.
+
+    Yields a list of lines for each block in which a line ends. If the last line has no b"\\n", it is yielded in a list
+    of its own. Raises NotNDJSON if a line is longer than `limit`.
     """
     unfinished = bytearray()
     for block in blocks:
         end = block.rfind(b"\n") + 1
         if end:
-            # BytesIO splits at b"\n" only, keeps it, and takes half the time of split().
+            # BytesIO splits only at b"\n" and keeps the b"\n" in the lines. It takes half the time of split().
             lines = io.BytesIO(block[:end]).readlines()
             if unfinished:
                 unfinished += lines[0]
@@ -51,7 +55,7 @@ def split_lines(blocks: Iterable[bytes], limit: int = LINE_LIMIT) -> Iterator[li
 
 
 def _up_to_too_long(lines: list[bytes], limit: int) -> Iterator[list[bytes]]:
-    """Yield lines of which one may be too long, then raise NotNDJSON for that one."""
+    """Yield the lines, but raise NotNDJSON instead of yielding a line that is too long."""
     for index, line in enumerate(lines):
         if len(line) > limit:
             if index:
@@ -69,18 +73,19 @@ def _reject_constant(name: str) -> NoReturn:
 
 
 def _finite(number: str) -> float:
-    """Decode 1e999 as the largest float, as jq does: infinity cannot be encoded again."""
+    """Decode 1e999 as the largest float, as jq does, because JSON cannot represent infinity."""
     return max(-sys.float_info.max, min(float(number), sys.float_info.max))
 
 
-# Decodes only what can be encoded again: no NaN, no infinity.
+# Decodes only values that can be encoded again: neither NaN nor infinity.
 strict = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite)
 
 
 def decode_line(line: bytes) -> dict[str, Any] | None:
     """Return the object on a line, or None for a blank line.
 
-    Bytes that are not UTF-8 become U+FFFD. Raises NotNDJSON, whose message gives the reason and the column.
+    Bytes that are not valid UTF-8 become U+FFFD. Raises NotNDJSON if the line is not a JSON object. The message gives
+    the reason and, for text that is not JSON, the column.
     """
     if line == b"\n":
         return None
@@ -90,11 +95,11 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
         text = line.decode(errors="replace")
     try:
         value, end = strict.raw_decode(text)
-        # The usual end of a line, one b"\n", is checked without a slice.
+        # The first two conditions recognise the usual end of a line, one b"\n", without creating a slice.
         if (len(text) - end != 1 or line[-1] != 10) and text[end:].strip(" \t\r\n"):
             raise json.JSONDecodeError("Extra data", text, end)
     except (ValueError, RecursionError) as error:
-        # Rare: leading spaces or a byte order mark, a blank line, or damage.
+        # This is rare: the line is blank or damaged, or it begins with spaces or a byte order mark.
         bare = text.lstrip("\ufeff \t\r\n")
         if not bare:
             return None
@@ -114,16 +119,17 @@ _scan_once = strict.scan_once  # type: ignore[attr-defined]
 
 
 def decode_lines(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotNDJSON | None]:
-    """Apply `decode_line` to each line, up to the first that is damaged; only the last may lack its b"\n".
+    """Decode each line as `decode_line` does, and stop at the first damaged line.
 
-    Returns the objects, and the error of the damaged line or None. Without a Python call for each line: that would
-    take a quarter of the time.
+    Only the last line may lack its b"\\n". Returns the objects before the damaged line (None for a blank line), and the
+    error for the damaged line or None. Ordinary lines are decoded without a Python call for each line, because such a
+    call would take a quarter of the time.
     """
     try:
         texts = [*map(bytes.decode, lines)]
         values, ends = zip(*map(_scan_once, texts, repeat(0)))
-        # Each value ends before its b"\n", so equal sums prove that nothing else is on any line. A StopIteration of
-        # the scanner, at a line without a value, ends map() early.
+        # Each value ends before the b"\n" of its line. So if the sums are equal, the lines contain nothing else. If a
+        # line has no value, the scanner raises StopIteration, which ends map() early.
         if (
             len(ends) == len(lines)
             and lines[-1][-1] == 10
@@ -139,7 +145,8 @@ def decode_lines(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotND
 def _decode_each(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotNDJSON | None]:
     values: list[dict[str, Any] | None] = []
     for line in lines:
-        # Before anything that raises, so that megabytes of blank lines take a second and not a minute.
+        # Blank lines are checked first, without an exception. With an exception for each line, megabytes of blank lines
+        # would take a minute instead of a second.
         if not line.strip(b" \t\r\n"):
             values.append(None)
             continue
@@ -157,12 +164,18 @@ def _decode_each(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotND
 
 
 def is_torn(line: bytes) -> bool:
-    """True if `line`, which does not decode, is the truncated beginning of an object."""
+    """Return True if a line is the beginning of an object whose end is missing.
+
+    `line` must be a line for which `decode_line` raises NotNDJSON.
+    """
     return not line.endswith(b"\n") and line.lstrip(b"\xef\xbb\xbf \t\r").startswith(b"{")
 
 
 def is_cut(line: bytes) -> bool:
-    """True if `line` is a truncated object, as a writer leaves that was killed while writing."""
+    """Return True if a line is an object whose end is missing.
+
+    A process that is killed while it writes a line leaves such a line.
+    """
     try:
         decode_line(line)
     except NotNDJSON:
@@ -201,15 +214,16 @@ _HINTS = (
     ),
     (("<",), "this is HTML or XML, not NDJSON (is this a proxy or a login page?)"),
     (("\x1f\ufffd",), "this is gzip data; decompress it with 'gzip -dc'"),
-    # A byte order mark, then half of the first character.
+    # The byte order mark of UTF-16: each of its two bytes is decoded as U+FFFD.
     (("\ufffd\ufffd",), "this is UTF-16 or another encoding; convert it with 'iconv -t UTF-8'"),
 )
 
 
 def encode_line(value: dict[str, Any]) -> bytes:
-    """Encode an object as one compact line of UTF-8; a lone surrogate stays an escape.
+    """Encode an object as one compact line of UTF-8. Lone surrogates are escaped, because UTF-8 cannot represent them.
 
-    Raises NotNDJSON for an object nested too deeply: the encoder's limit is a little lower than the decoder's.
+    Raises NotNDJSON for an object that is nested too deeply. Such an object may come from the decoder, because the
+    limit of the encoder is a little lower.
     """
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"

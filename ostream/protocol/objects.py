@@ -1,7 +1,7 @@
 """The objects of a response, as dicts whose items are also attributes.
 
-Each holds exactly what the server sent. An attribute that the API defines and the server left out is None; any other
-missing name is an AttributeError. Setting an attribute sets the item.
+Each object contains exactly what the server sent. An attribute is None if the API defines it but the server did not
+send it. Any other missing name raises AttributeError. Setting an attribute sets the item.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @fields("token", "logprob", "top_logprobs")
 class Logprob(AttrDict):
-    """The log probability of a token; `top_logprobs` are the alternatives at its position."""
+    """The log probability of a token. `top_logprobs` contains the alternative tokens at the same position."""
 
     __slots__ = ()
     token: str
@@ -32,21 +32,21 @@ class Logprob(AttrDict):
 class Message(AttrDict):
     """A message of a chat, in requests and responses.
 
-    `role` is system, user, assistant or tool. `tool_name` and `tool_call_id` of a tool message name the call that it
-    answers.
+    `role` is system, user, assistant or tool. A message with the role tool contains the result of a tool call. Its
+    `tool_name` and `tool_call_id` identify that call.
     """
 
     __slots__ = ()
 
     @fields("function")
     class ToolCall(AttrDict):
-        """One of the `tool_calls` of a message: `id` (None if the server gives none) and `function`."""
+        """A tool call in a message: `id` (None if the server sent no id) and `function`."""
 
         __slots__ = ()
 
         @fields("name", "arguments")
         class Function(AttrDict):
-            """`function` of a tool call: `name`, `arguments`, `index`."""
+            """The function of a tool call: `name`, `arguments` and `index`."""
 
             __slots__ = ()
             name: str
@@ -54,9 +54,9 @@ class Message(AttrDict):
 
             @property
             def arguments(self) -> dict[str, Any]:
-                """The arguments as a dict; JSON text is decoded, and missing ones are {}.
+                """The arguments as a dict. JSON text is decoded, and missing arguments are {}.
 
-                Raises ResponseError if they are not an object.
+                Raises ResponseError if the arguments are not an object.
                 """
                 arguments = self.get("arguments")
                 if isinstance(arguments, dict):
@@ -90,7 +90,8 @@ Function = ToolCall.Function
 class Chunk(AttrDict):
     """One object of a response: a chunk of a stream, or the complete response of `stream=False`.
 
-    Durations are nanoseconds and counts are tokens; both are in the last chunk only. `text` works for either endpoint.
+    Durations are in nanoseconds and counts are in tokens. In a stream, only the last chunk has durations and counts.
+    `text` is available for both endpoints.
     """
 
     __slots__ = ()
@@ -111,7 +112,7 @@ class Chunk(AttrDict):
 
     @property
     def text(self) -> str:
-        """The answer text of this chunk, "" if it has none; without thinking."""
+        """The answer text of this chunk, without thinking; "" if the chunk has no answer text."""
         return content(self)
 
     def __repr__(self) -> str:
@@ -133,7 +134,10 @@ class ChatResponse(Chunk):
 
     @property
     def message(self) -> Message:
-        """The message, or the fragment of it that this chunk holds; an empty one is added if there is none."""
+        """The message of a complete response, or the fragment of the message in a chunk.
+
+        If there is no message, this property adds an empty one.
+        """
         try:
             message = self["message"]
         except KeyError:
@@ -147,7 +151,7 @@ class ChatResponse(Chunk):
 
 @fields("response", "thinking", "context", "logprobs", "image", "completed", "total")
 class GenerateResponse(Chunk):
-    """A chunk or a complete response of /api/generate. `image`, `completed` and `total` are for image models."""
+    """A chunk or a complete response of /api/generate. Image models use `image`, `completed` and `total`."""
 
     __slots__ = ()
     response: str
@@ -163,7 +167,7 @@ class GenerateResponse(Chunk):
 class ResponseMetrics(AttrDict):
     """Counts, durations and rates of a response.
 
-    Durations are nanoseconds and rates tokens per second; what is not known is None.
+    Durations are in nanoseconds, rates are in tokens per second. Unknown values are None.
     """
 
     __slots__ = ()
@@ -193,7 +197,7 @@ class ResponseMetrics(AttrDict):
 
 
 def wrap_tool_call(call: dict[str, Any]) -> ToolCall:
-    """Return a decoded tool call as a ToolCall, its arguments as a dict if they can be one."""
+    """Convert a decoded tool call to a ToolCall, and its arguments to a dict if possible."""
     wrapped = ToolCall(call)
     function = call.get("function")
     if type(function) is dict:
@@ -212,9 +216,9 @@ def _wrap_logprob(entry: dict[str, Any]) -> Logprob:
 
 
 def wrap_chunk(cls: type[C], decoded: dict[str, Any]) -> C:
-    """Return a decoded object as a `cls`, with the objects in it as their classes; `decoded` is not changed.
+    """Convert a decoded object to `cls`, and the objects inside it to their classes. `decoded` is not changed.
 
-    A subclass of dict without `__init__` is made in a third of the time.
+    The classes have no `__init__`, because dict subclasses without `__init__` are created in a third of the time.
     """
     chunk = cls(decoded)
     message = decoded.get("message")

@@ -8,9 +8,10 @@ if TYPE_CHECKING:
 
 
 def chunk_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record with a `custom_id` as the chunk of a complete response, its id the custom_id.
+    """Convert a record with a `custom_id` to the chunk of a complete response.
 
-    A record with an HTTP error becomes an error line; one without a response has no `done`.
+    The `custom_id` becomes the `id`. A record with an HTTP error becomes an error line. A record without a response
+    becomes a chunk without `done`.
     """
     id = {"id": record.get("custom_id")}
     response = record.get("response")
@@ -21,14 +22,15 @@ def chunk_of(record: Mapping[str, Any]) -> dict[str, Any]:
         return id
     choices = body.get("choices")
     if not isinstance(choices, list):
-        # An error of OpenAI's has its status beside the body; Ollama's own answers have its paths.
+        # Without `choices`, the body is an error from OpenAI, whose status is outside the body, or a response of
+        # Ollama's own API.
         status = {"status_code": response.get("status_code")} if body.get("error") else {}
         return {**status, **body, **id}
     choice = choices[0] if choices and isinstance(choices[0], dict) else {}
     message = choice.get("message")
     if not isinstance(message, dict):
         message = {"content": choice.get("text")}
-    # vLLM's name; llama.cpp, LM Studio and older vLLM use the other.
+    # vLLM uses `reasoning`. llama.cpp, LM Studio and older versions of vLLM use `reasoning_content`.
     thinking = message.get("reasoning") or message.get("reasoning_content")
     return {
         **id,
@@ -41,7 +43,7 @@ def chunk_of(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def counts(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the token counts of a body in OpenAI's format by the names of Ollama's API; {} if there are none."""
+    """Return the token counts of a body in OpenAI's format, with the names that Ollama uses; {} if there are none."""
     usage = body.get("usage")
     if not isinstance(usage, dict):
         return {}

@@ -18,9 +18,9 @@ GENERATE = "/api/generate"
 
 
 class Field:
-    """One field of a request body: which endpoints have it, and how its value is converted.
+    """A field of a request body: its name, the endpoints that accept it, and the conversion of its value.
 
-    `convert` is given the field's name and value, and raises RequestError for what cannot become a request.
+    `convert` is called with the name and the value of the field. It raises RequestError for an invalid value.
     """
 
     __slots__ = ("chat", "convert", "generate", "name")
@@ -66,7 +66,7 @@ def _format(name: str, value: Any) -> Any:
 
 BOTH = f"{CHAT} {GENERATE}"
 
-# The one table of request fields, in the order in which they are sent.
+# All fields of requests, in the order in which they are sent.
 FIELDS = (
     Field("model", BOTH),
     Field("messages", CHAT, _messages),
@@ -91,25 +91,26 @@ FIELDS = (
     Field("height", GENERATE),
     Field("steps", GENERATE),
 )
-# The fields that options of a command line set for either endpoint.
+# The fields of both endpoints that command-line options can set.
 COMMON_FIELDS = tuple(
     field.name for field in FIELDS if field.chat and field.generate and field.name not in ("model", "stream")
 )
 
 
 def chat_body(model: str, messages: Iterable[Any] | None, **fields: Any) -> dict[str, Any]:
-    """Return a body for /api/chat with the given fields; None leaves a field out.
+    """Return a request body for /api/chat with the given fields. Fields that are None are left out.
 
-    Images in messages may be bytes or paths. Raises RequestError for values that cannot become a request.
+    Images in messages may be bytes or path objects. Raises RequestError for a value that cannot be sent, and TypeError
+    for an unknown field.
     """
     given = {"model": model, "messages": messages or (), **fields}
     return _body((field for field in FIELDS if field.chat), given)
 
 
 def generate_body(model: str, prompt: str | None, suffix: str | None = None, **fields: Any) -> dict[str, Any]:
-    """Return a body for /api/generate with the given fields; None leaves a field out.
+    """Return a request body for /api/generate with the given fields. Fields that are None are left out.
 
-    Raises RequestError for values that cannot become a request.
+    Raises RequestError for a value that cannot be sent, and TypeError for an unknown field.
     """
     given = {"model": model, "prompt": prompt, "suffix": suffix, **fields}
     return _body((field for field in FIELDS if field.generate), given)
@@ -124,7 +125,7 @@ def _body(fields: Iterable[Field], given: dict[str, Any]) -> dict[str, Any]:
     if given:
         raise TypeError(f"no such field: {', '.join(given)}")
     if body.get("top_logprobs"):
-        body.setdefault("logprobs", True)  # without it, servers ignore top_logprobs
+        body.setdefault("logprobs", True)  # servers ignore top_logprobs if logprobs is not set
     return body
 
 
@@ -154,11 +155,13 @@ def _message(message: Any) -> dict[str, Any]:
 
 
 def encode_image(image: Any) -> str:
-    """Return an image or a sound as the base64 text that servers take.
+    """Return an image or a sound as the base64 text that servers accept.
 
-    `image` is bytes, a path object, whose file is read, base64 text, a data: URL, or an object whose `value` is one of
-    these. Text is never taken for the name of a file. Because a name such as photos/cat01 is valid base64, text must
-    decode to a known format, except inside an object. Raises RequestError.
+    `image` is bytes, a path object (its file is read), base64 text, a data: URL, or an object whose `value` is one of
+    these. Text is never used as a file name. Because a file name such as photos/cat01 is valid base64, base64 text must
+    decode to a known file format. This is not checked for data: URLs and for the `value` of an object.
+
+    Raises RequestError if the file cannot be read or the value is not valid.
     """
     checked = True
     if not isinstance(image, (str, bytes, bytearray, os.PathLike)) and hasattr(image, "value"):
@@ -193,7 +196,10 @@ def encode_image(image: Any) -> str:
 
 
 def override(body: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `body` with the fields of `overrides`; model options are merged, those of `overrides` win."""
+    """Return a copy of `body` with the fields of `overrides`.
+
+    Model options are merged. If both contain the same option, the value in `overrides` is used.
+    """
     merged = {**body, **overrides}
     if isinstance(body.get("options"), dict) and "options" in overrides:
         merged["options"] = {**body["options"], **overrides["options"]}
@@ -201,30 +207,31 @@ def override(body: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str,
 
 
 def system_of(messages: list[Any]) -> Any:
-    """Return the content of the system message that `messages` begin with, or None."""
+    """Return the content of the first message if it is a system message, else None."""
     first = messages[0] if messages and isinstance(messages[0], dict) else {}
     return first.get("content", "") if first.get("role") == "system" else None
 
 
 def with_system(messages: list[Any], system: str) -> list[Any]:
-    """Return `messages` with this system message first, replacing the one they begin with."""
+    """Return `messages` with a system message at the start. It replaces a system message that is there already."""
     return [{"role": "system", "content": system}, *(messages if system_of(messages) is None else messages[1:])]
 
 
 _IMAGE_STARTS = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
-# MP3, with a tag or from its first frame.
+# An MP3 file begins with an ID3 tag or with a frame.
 _SOUND_STARTS = (b"ID3", *(b"\xff" + bytes((code,)) for code in b"\xe2\xe3\xf2\xf3\xfa\xfb"))
 
 
 def is_media(data: bytes) -> bool:
-    """True for data that begins as an image or sound file of a kind that servers accept."""
+    """Return True if data begins like an image or sound file in a format that servers accept."""
     return data.startswith(_IMAGE_STARTS + _SOUND_STARTS) or data[:4] + data[8:12] in (b"RIFFWEBP", b"RIFFWAVE")
 
 
 def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
-    """Return the model options in KEY=VALUE pairs. A value is JSON if it can be, else text.
+    """Return the model options in KEY=VALUE pairs. A value that is not JSON is used as text.
 
-    `stop` becomes a list, because servers reject a bare string; several are joined. Raises RequestError.
+    `stop` becomes a list, because servers reject a string. If there are several `stop` pairs, their values are
+    combined. Raises RequestError for a pair that does not have the form KEY=VALUE.
     """
     options: dict[str, Any] = {}
     for pair in pairs:
@@ -249,7 +256,7 @@ def parse_value(text: str) -> Any:
 
 
 def parse_json(text: str | bytes, what: str) -> Any:
-    """Return the value of JSON text. Raises RequestError, which begins with `what`, if it is not JSON."""
+    """Return the value of JSON text. Raises RequestError, with a message that begins with `what`, if it is not JSON."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -259,7 +266,7 @@ def parse_json(text: str | bytes, what: str) -> Any:
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:
-    """Return the bytes of a request body. Raises RequestError for values that JSON cannot represent."""
+    """Encode a request body as JSON. Raises RequestError for values that JSON cannot represent."""
     try:
         text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_dump)
     except (TypeError, ValueError, RecursionError) as error:
@@ -267,12 +274,12 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        # A lone surrogate has no UTF-8; the server replaces its escape by U+FFFD.
+        # UTF-8 cannot represent a lone surrogate, so it is sent as an escape. The server replaces the escape by U+FFFD.
         return json.dumps(body, separators=(",", ":"), default=_dump).encode()
 
 
 def _dump(value: Any) -> Any:
-    """Convert an object of the SDK or of pydantic, such as a tool call inside a message."""
+    """Convert an object of the SDK or of pydantic, such as a tool call in a message, to a dict."""
     if hasattr(value, "model_dump"):
         return value.model_dump(exclude_none=True)
     raise TypeError(f"{type(value).__name__} is not JSON serializable")

@@ -1,4 +1,4 @@
-"""The objects of a request, under the names and with the fields of the official SDK. Plain dicts do as well."""
+"""Objects for requests, with the names and fields of the official SDK. Plain dicts can be used instead."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# The model options of current servers, and those that only old servers know.
+# The model options of current servers, followed by the options that only old servers support.
 OPTION_NAMES = (
     *("num_keep", "seed", "num_predict", "top_k", "top_p", "min_p", "typical_p", "repeat_last_n", "temperature"),
     *("repeat_penalty", "presence_penalty", "frequency_penalty", "stop", "num_ctx", "num_batch", "num_gpu", "main_gpu"),
@@ -61,7 +61,7 @@ class Options(AttrDict):
 
 @fields("type", "function")
 class Tool(AttrDict):
-    """A tool that the model may call: a `type`, "function" by default, and a `function`."""
+    """A tool that the model may call. `type` is "function" by default; `function` describes the function."""
 
     __slots__ = ()
 
@@ -73,7 +73,7 @@ class Tool(AttrDict):
 
         @fields()
         class Parameters(AttrDict):
-            """The JSON schema of a tool's arguments: a `type`, "object" by default, `properties` and `required`."""
+            """The JSON schema of a tool's arguments: `type` ("object" by default), `properties` and `required`."""
 
             __slots__ = ()
 
@@ -112,15 +112,18 @@ class Tool(AttrDict):
 class Image(AttrDict):
     """An image or a sound for a message or for `generate`.
 
-    `value` is its bytes, a path object whose file is read when the request is made, or base64 text. Text is never
-    taken for the name of a file, and in an Image it is not checked to be an image.
+    `value` is bytes, a path object, base64 text or a data: URL. The file of a path object is read when the request is
+    built. Text is never used as a file name. The decoded base64 text is not checked to be an image or a sound.
     """
 
     __slots__ = ()
     value: Any
 
     def model_dump(self, **_: Any) -> str:
-        """Return the image as base64 text, as it is sent. Raises RequestError if it cannot be read."""
+        """Return the image as the base64 text that is sent to the server.
+
+        Raises RequestError if the file cannot be read or the text is not base64.
+        """
         from ostream.protocol.request import encode_image
 
         return encode_image(self)

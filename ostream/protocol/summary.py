@@ -1,4 +1,4 @@
-"""Totals, percentiles and failures of many responses."""
+"""Compute totals, percentiles and failure counts of many responses."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ if TYPE_CHECKING:
     from typing import Any, Iterable, Mapping
 
 KINDS = {status.code: status.kind for status in STATUSES if status.claimable}
-# What an answer lacks, as `Metrics.lacks` names it, or how it ended.
+# The counted kinds of answers: those that `Metrics.lacks` names, and answers that a length limit truncated.
 EMPTY, THINKING_ONLY, LENGTH_LIMITED = "empty", "thinking_only", "length_limited"
 _TOTALS = ("prompt_eval_count", "eval_count", "total_duration", "eval_duration")
 _SPREADS = ("time_to_first_token", "total_duration", "eval_rate", "time_per_output_token")
 
 
 class Summary:
-    """Add up responses. For percentiles, keeps six numbers for each response and one for each gap."""
+    """Adds up the metrics of responses.
+
+    If `percentiles` is True, it stores six numbers for each response and one number for each gap between fragments.
+    """
 
     def __init__(self, percentiles: bool = True) -> None:
         self.responses = 0
@@ -27,7 +30,7 @@ class Summary:
         self.failures: dict[str, int] = {}
         self._lacking = {EMPTY: 0, THINKING_ONLY: 0, LENGTH_LIMITED: 0}
         self._totals: dict[str, float] = {}
-        self._rated: float = 0  # tokens of the responses that have a rate, and their duration
+        self._rated: float = 0  # tokens of the responses that have an `eval_rate`
         self._rated_ns: float = 0
         self._first_from: set[str] = set()
         self._gaps_from: set[str] = set()
@@ -43,7 +46,13 @@ class Summary:
         gaps: Iterable[int] = (),
         span: tuple[int, int] | None = None,
     ) -> None:
-        """Add a response: its metrics, what it lacks, its gaps, and when it began and ended (ns since the epoch)."""
+        """Add a response.
+
+        Arguments:
+            measured: the result of `Metrics.as_dict`.
+            complete: True if the response is complete.
+            lacks, gaps, span: the attributes of `Metrics` with the same names.
+        """
         self.responses += 1
         self.complete += complete
         if complete and lacks:
@@ -69,14 +78,15 @@ class Summary:
                 self._spans.append(span)
 
     def fail(self, status: int) -> None:
-        """Count a failure with this exit status."""
+        """Count one failure with this exit status."""
         kind = KINDS[status]
         self.failures[kind] = self.failures.get(kind, 0) + 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Return counts, totals, rates, and 50th, 90th and 99th percentiles; durations in ns.
+        """Return counts, totals, rates, and the 50th, 90th and 99th percentiles. Durations are in ns.
 
-        `eval_rate` is the rate of a single stream, `throughput` that of all streams together while any was running.
+        `eval_rate` is the average rate of a single response, in tokens per second. `throughput` is the rate of all
+        responses together, over the time in which at least one response was running.
         """
         known: dict[str, Any] = {"responses": self.responses, "complete": self.complete, "failures": self.failures}
         known.update(self._lacking)
@@ -102,7 +112,7 @@ class Summary:
 
 
 def _covered(spans: list[tuple[int, int]]) -> int:
-    """Return the ns that at least one span covers: the time without the pauses between runs."""
+    """Return the time that is covered by at least one span, in ns. The pauses between spans are not counted."""
     covered = 0
     until: int | None = None
     for begin, end in sorted(spans):

@@ -1,4 +1,4 @@
-"""Separate <think> tags from an answer and find its first fenced code block, while the text streams."""
+"""Separate the text in <think> tags from an answer, and extract its first fenced code block, as text arrives."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 OPEN_TAG, CLOSE_TAG = "<think>", "</think>"
-# White space before the first character that is kept until it is known whether <think> follows.
+# How many characters of leading white space are kept until it is known whether <think> follows.
 _LEADING_SPACE = 1 << 16
-# A fence may be below a list item, so any indentation is allowed.
+# Any indentation is allowed, because a fence may be inside a list item.
 _FENCE = re.compile(r"( *)(`{3,}(?=[^`]*$)|~{3,})")
 
 
 class ThinkTagSplitter:
-    """Split the content of one response into thinking and answer.
+    """Splits the content of one response into thinking and answer.
 
-    Only a block at the start counts. Text is returned as soon as its first characters show whether it begins with
-    <think>. With `opened` the answer begins inside the block: some templates put the opening tag into the prompt.
+    Only a <think> block at the start of the content is recognised. Text is returned as soon as its first characters
+    show whether it begins with <think>. If `opened` is True, the content begins inside the block, because some
+    templates put the opening tag into the prompt.
     """
 
     def __init__(self, opened: bool = False) -> None:
@@ -29,14 +30,14 @@ class ThinkTagSplitter:
         self._state = self._start
         self._space: list[str] = []
         self._space_size = 0
-        self._partial = ""  # the end of the text so far that may be the beginning of a tag
+        self._partial = ""  # the last characters of the text so far, if they may be the beginning of a tag
 
     def add(self, text: str) -> tuple[str, str]:
-        """Return the thinking and the answer that are known with this fragment."""
+        """Add a fragment of text. Return the thinking and the answer that are known after this fragment."""
         return self._state(text)
 
     def end(self) -> tuple[str, str]:
-        """Return the rest: thinking if a block is open, else answer."""
+        """Return the remaining text as (thinking, answer). It is thinking if the block has not been closed."""
         rest = "".join(self._space) + self._partial
         self._space, self._partial = [], ""
         return (rest, "") if self._state == self._thinking or self._opened else ("", rest)
@@ -71,7 +72,7 @@ class ThinkTagSplitter:
         return before, ""
 
     def _gap(self, text: str) -> tuple[str, str]:
-        text = text.lstrip()  # as the server does between thinking and answer
+        text = text.lstrip()  # the server also removes white space between thinking and answer
         if text:
             self._state = self._answer
         return "", text
@@ -81,7 +82,10 @@ class ThinkTagSplitter:
 
 
 class ThinkTagRewriter:
-    """Move the text inside <think> tags from the content of chunks to their thinking, one response after the other."""
+    """Moves the text in <think> tags from the content of chunks to their thinking.
+
+    The chunks may belong to several responses, one after another.
+    """
 
     def __init__(self, opened: bool = False) -> None:
         self._opened = opened
@@ -89,7 +93,10 @@ class ThinkTagRewriter:
         self._is_chat = True
 
     def chunk(self, chunk: dict[str, Any]) -> dict[str, Any]:
-        """Return `chunk` as a server would have sent it without tags. After "done": true a new response begins."""
+        """Return a copy of a chunk with its thinking separated from its content.
+
+        The chunk after `"done": true` begins a new response.
+        """
         self._is_chat = isinstance(chunk.get("message"), dict)
         thought, answer = self._splitter.add(content(chunk))
         if chunk.get("done") is True:
@@ -99,7 +106,10 @@ class ThinkTagRewriter:
         return self._with_text(chunk, thinking(chunk) + thought, answer)
 
     def end(self) -> dict[str, Any] | None:
-        """Return the rest of a response without "done": true as a chunk, if there is any; a new response begins."""
+        """End a response that has no `"done": true`. The next chunk begins a new response.
+
+        Returns the remaining text as a chunk, or None if there is no text left.
+        """
         thought, answer = self._splitter.end()
         self._splitter = ThinkTagSplitter(self._opened)
         return self._with_text({"message": {}} if self._is_chat else {}, thought, answer) if thought or answer else None
@@ -112,7 +122,12 @@ class ThinkTagRewriter:
 
 
 class FirstCodeBlock:
-    """The lines inside the first fenced code block of one response, each as soon as it is complete."""
+    """Extracts the lines inside the first fenced code block of one response, each line as soon as it is complete.
+
+    Attributes:
+        found: True if the block has begun.
+        closed: True if the block has ended.
+    """
 
     def __init__(self) -> None:
         self.found = False
@@ -121,7 +136,7 @@ class FirstCodeBlock:
         self._line: list[str] = []
 
     def add(self, text: str) -> str:
-        """Return the code that is complete with this fragment."""
+        """Add a fragment of text. Return the lines of code that this fragment completes."""
         head, newline, rest = text.rpartition("\n")
         if not newline:
             self._line.append(text)
@@ -131,7 +146,7 @@ class FirstCodeBlock:
         return "".join(self._take(line + "\n") for line in lines)
 
     def end(self) -> str:
-        """Return the last line of a response that ends inside the block."""
+        """Return the last, unfinished line of code if the response ends inside the block, else ""."""
         return self._take("".join(self._line))
 
     def _take(self, line: str) -> str:
@@ -143,11 +158,12 @@ class FirstCodeBlock:
             return ""
         indent, fence = self._fence.groups()
         bare = line.strip()
-        # CommonMark allows three spaces more; a fence with more belongs to the code, as in a docstring.
+        # CommonMark allows three additional spaces. A fence with more spaces is part of the code, for example in a
+        # docstring.
         if len(bare) >= len(fence) and bare == fence[0] * len(bare) and _indent(line) <= len(indent) + 3:
             self.closed = True
             return ""
-        # The code below an indented fence, as under a list item, is indented by as much.
+        # Code in an indented block, for example in a list item, has the indentation of its fence. It is removed.
         return line[len(indent) :] if line.startswith(indent) else line.lstrip(" ")
 
 

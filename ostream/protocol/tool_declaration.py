@@ -1,4 +1,4 @@
-"""Bring the declaration of a tool, however it is written, into the form that the server reads."""
+"""Convert the declaration of a tool to the format that Ollama requires."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ if TYPE_CHECKING:
 
 
 def tool_declaration(declared: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The tool as {"type": "function", "function": {...}}.
+    """Return a tool in the format {"type": "function", "function": {...}}.
 
-    MCP servers declare {"name", "description", "inputSchema"}; Ollama would drop such parameters without an error.
-    What is not a tool in any known form is returned as it is.
+    MCP servers declare a tool as {"name", "description", "inputSchema"}. Here, `inputSchema` becomes `parameters`,
+    because Ollama would ignore it without an error. Any other declaration is returned unchanged.
     """
     function = declared.get("function", declared)
     if not isinstance(function, dict) or "inputSchema" not in function:

@@ -1,4 +1,4 @@
-"""Describe a Python function as a tool: its signature, type hints and docstring become a JSON schema."""
+"""Describe a Python function as a tool: convert its signature, type hints and docstring to a JSON schema."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _ENTRY = re.compile(r"\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)")
 
 
 def schema(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return a function as a tool: its name, its docstring, and its parameters by their type hints.
+    """Return the declaration of a function as a tool, made from its name, its docstring and its type hints.
 
-    A parameter without a hint is a string; one with a default, or that may be None, is not required. A parameter is
-    described by the Google-style docstring, else by the text in `Annotated[..., text]`. *args and **kwargs are left
-    out. Dates, UUIDs and paths are described as strings, dataclasses and typed dicts as objects; the function receives
-    the JSON values.
+    A parameter without a type hint is a string. A parameter is not required if it has a default value or may be None.
+    Its description comes from the Google-style docstring, or else from the text in `Annotated[..., text]`. *args and
+    **kwargs are left out. Dates, UUIDs and paths are declared as strings; dataclasses and typed dicts are declared as
+    objects. The function is called with the JSON values: they are not converted to these types.
 
-    Raises RequestError, which names the parameter, for a hint that has no JSON schema, for a positional-only parameter,
-    and for what is not a plain function: a class, a builtin without a signature, an async function.
+    Raises RequestError for a class, an async function and a builtin without a signature. Also raises RequestError, with
+    the name of the parameter, for a positional-only parameter and for a type hint that has no JSON schema.
     """
     name = function_name(function)
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
@@ -91,12 +91,15 @@ def schema(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def function_name(function: Callable[..., Any]) -> str:
-    """Return the name of a tool: that of the function, of a partial's function, or of the class of a callable."""
+    """Return the name of a tool.
+
+    This is the name of a function, of the function in a functools.partial, or of the class of a callable object.
+    """
     return str(getattr(getattr(function, "func", function), "__name__", type(function).__name__))
 
 
 def _hints(owner: Any) -> dict[str, Any]:
-    """Return type hints with their Annotated metadata, which Python 3.8 does not have."""
+    """Return the type hints, with the metadata of Annotated if this Python has Annotated (3.9 or newer)."""
     owner = getattr(owner, "func", owner)
     owner = owner if hasattr(owner, "__name__") else type(owner).__call__
     options: dict[str, Any] = {"include_extras": True} if hasattr(typing, "Annotated") else {}
@@ -104,7 +107,7 @@ def _hints(owner: Any) -> dict[str, Any]:
 
 
 def _schema_of(hint: Any) -> dict[str, Any]:
-    """Return the schema of a type hint, a new dict. Raises TypeError if there is none."""
+    """Return the JSON schema of a type hint, as a new dict. Raises TypeError if the hint has no schema."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is typing.Any or hint is object:
         return {}
@@ -156,7 +159,7 @@ def _object(cls: type, required: list[str]) -> dict[str, Any]:
 
 
 def _description(metadata: Any) -> str:
-    """Return the text in the metadata of Annotated: a string, a Doc, or a Field of pydantic."""
+    """Return the text of a string, a Doc or a pydantic Field in Annotated; "" for any other metadata."""
     text = getattr(metadata, "documentation", None) or getattr(metadata, "description", None) or metadata
     return text if isinstance(text, str) else ""
 
@@ -171,7 +174,10 @@ def _may_be_none(hint: Any) -> bool:
 
 
 def _one_of(schemas: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return one schema for any of several: a list of types if they are nothing but a type."""
+    """Return a schema that matches any of several schemas.
+
+    If each of the schemas is only a type, the result contains a list of the types.
+    """
     different = [schema for index, schema in enumerate(schemas) if schema not in schemas[:index]]
     if len(different) == 1:
         return different[0]
@@ -186,7 +192,7 @@ def _enum(values: list[Any]) -> dict[str, Any]:
 
 
 def parse_docstring(text: str) -> tuple[str, dict[str, str]]:
-    """Return the description in a Google-style docstring, and that of each parameter by its name."""
+    """Return the description in a Google-style docstring, and a dict from parameter names to descriptions."""
     description: list[str] = []
     descriptions: dict[str, list[str]] = {}
     section, entry, indent = "", "", 0
