@@ -1,14 +1,14 @@
-"""Stream from Ollama with nothing but the standard library.
+"""Stream answers from Ollama. This package uses only the standard library.
 
     from ostream import chat
 
     for text in chat("qwen3", [{"role": "user", "content": "Why is the sky blue?"}], stream=True).text_stream:
         print(text, end="", flush=True)
 
-A stream that ends without `"done": true` raises IncompleteStream, so a truncated answer is never taken for a complete
-one. The public interface is `__all__`, `ostream.types` and `ostream.testing`; everything else may change.
+A stream that ends without `"done": true` raises IncompleteStream, so a truncated answer is never mistaken for a
+complete answer. The public interface is `__all__`, `ostream.types` and `ostream.testing`. Everything else may change.
 
-A name is loaded when it is first used, so importing the package costs next to nothing. Type checkers and editors read
+A name is imported when it is first used, so importing the package takes almost no time. Type checkers and editors read
 __init__.pyi.
 """
 
@@ -62,7 +62,7 @@ __all__ = [
     "tool_calls",
 ]
 
-# What the official SDK has and this package does not, and what to use instead.
+# Names that the official SDK has and this package does not have, and what to use instead.
 _SDK_ONLY = {
     "AsyncClient": "read the stream in a thread, as examples/from_asyncio.py does",
     **dict.fromkeys(
@@ -77,7 +77,7 @@ _SDK_ONLY = {
 
 
 def missing_name(name: str, owner: str) -> str:
-    """Return the message of the AttributeError for a name that does not exist, with the alternative if there is one."""
+    """Return the message for an AttributeError. If the official SDK has the name, suggest what to use instead."""
     alternative = _SDK_ONLY.get(name, "").format(name=name)
     return f"{owner} has no attribute {name!r}{'; ' if alternative else ''}{alternative}"
 
@@ -91,7 +91,7 @@ def __getattr__(name: str) -> object:
     module = _MODULE_OF.get(name)
     if module is None:
         text = missing_name(name, "module 'ostream'")
-        # `from ostream import x` would replace the text of an AttributeError by its own.
+        # For `from ostream import x`, Python would replace the message of an AttributeError by its own message.
         if name in _SDK_ONLY and sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
             raise ImportError(text, name="ostream")
         raise AttributeError(text)

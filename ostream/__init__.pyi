@@ -1,4 +1,4 @@
-"""The public names for type checkers and editors; at run time they are loaded when they are first used."""
+"""The public names, for type checkers and editors. At run time, a name is imported when it is first used."""
 
 from ostream import errors as errors
 from ostream import testing as testing

@@ -1,4 +1,4 @@
-"""Dispatch by command name: `ostream send`, `python3 -m ostream send`, `bin/send`."""
+"""Run a command by its name: `ostream send`, `python3 -m ostream send`, `bin/send`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command that argv[0], or else argv[1], names, and return its exit status."""
+    """Run a command and return its exit status.
+
+    If the file name in argv[0] is the name of a command, this is the command. Otherwise, argv[1] is the name. `argv`
+    defaults to sys.argv.
+    """
     if os.name != "posix":
         sys.stderr.write("ostream: the commands need a POSIX system; on this one, only the library works\n")
         return USAGE
@@ -47,10 +51,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _passes_on(arguments: list[str]) -> bool:
-    """Whether usage errors are passed downstream too: with -w and a pipe, stdout is NDJSON.
+    """Return True if usage errors must be sent downstream too: -w was given, and stdout is a pipe.
 
-    A file gets none: it may be the very input for which -w was refused. Decided before the arguments are parsed, as
-    they may be what is wrong.
+    No error line is written to a file, because stdout may be an input file, which is an error too. This is decided
+    before the arguments are parsed, because the arguments may be wrong.
     """
     if not is_pipe(1):
         return False
@@ -62,15 +66,15 @@ def _passes_on(arguments: list[str]) -> bool:
 
 
 def close_stdout() -> None:
-    """Close stdout when everything is written: the next command of a pipeline ends 5 ms earlier, while Python exits."""
+    """Close stdout after the last output: the next command of a pipeline then ends 5 ms earlier."""
     try:
         os.close(1)
     except OSError:
-        pass  # it was closed before
+        pass  # stdout is closed already
 
 
 def run() -> NoReturn:
-    """Run as a program: the entry point of an installed package."""
+    """Run the command and exit. This function is the entry point of the installed package."""
     status = main()
     close_stdout()
     sys.exit(status)

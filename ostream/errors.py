@@ -7,10 +7,10 @@
           ├── ConnectError (ConnectionError)   no connection: refused, unknown host, TLS
           ├── StreamTimeout (TimeoutError)     a time limit was exceeded
           ├── NotNDJSON (ValueError)           a line that is not a JSON object
-          ├── RequestError (ValueError)        arguments that cannot become a request
-          └── of the commands only: LengthError, EmptyError, InputError, OutputError
+          ├── RequestError (ValueError)        arguments that do not make a valid request
+          └── used only by the commands: LengthError, EmptyError, InputError, OutputError
 
-In parentheses: a builtin exception that is a base class as well. Every error can be pickled.
+A builtin exception in parentheses is a second base class. Every error can be pickled.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 
 class Status:
-    """One exit status: its number, the kind of failure in a few words, what it means, and who may report it.
+    """An exit status: its number, the kind of failure in a few words, its meaning, and whether it is claimable.
 
-    `claimable`: an error line in a stream may carry it; a success, a signal or a bug may not be claimed.
+    A status is claimable if an error line in a stream may contain it as `exit_status`. The statuses of a success, of a
+    bug in ostream and of "no tool calls" are not claimable.
     """
 
     __slots__ = ("claimable", "code", "kind", "meaning")
@@ -37,8 +38,8 @@ class Status:
         self.claimable = claimable
 
 
-# The one table of exit statuses, most severe first. Permanent failures come before temporary ones, so that a loop
-# "until the status is not 75" ends. 69, 70 and 75 are those of sysexits.h.
+# All exit statuses, most severe first. Permanent failures are more severe than temporary failures, so that a loop that
+# repeats a pipeline while its status is 75 ends at a permanent failure. The numbers 69, 70 and 75 are from sysexits.h.
 STATUSES = (
     Status(70, "bug", "a bug in ostream", claimable=False),
     Status(2, "usage or input", "wrong usage, a file that cannot be read, or input that is not NDJSON"),
@@ -59,8 +60,9 @@ CLAIMABLE_STATUSES = frozenset(status.code for status in STATUSES if status.clai
 
 # HTTP statuses after which the same request may succeed later. 520 to 530 are Cloudflare's.
 TEMPORARY_HTTP_STATUSES = frozenset((408, 425, 429, 502, 503, 504, *range(520, 531)))
-# Errors of the model runner after which the same request may succeed: the server starts a new runner for it, or the
-# model may write a valid tool call. Their HTTP status is 500, or none inside a stream.
+# Errors of the model runner after which the same request may succeed, because the server starts a new runner or because
+# the model may generate a valid tool call next time. The HTTP status of these errors is 500; inside a stream, they have
+# no status.
 TEMPORARY_ERRORS = (
     "an error was encountered while running the model",
     "error parsing tool call",
@@ -74,11 +76,11 @@ def worst(a: int, b: int) -> int:
 
 
 def reason(error: Exception) -> str:
-    """Return the system's own text for an error."""
+    """Return the operating system's message for an error, or else the error's own text or the name of its class."""
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
-# Options of the commands in an advice, and the arguments of the library that do the same.
+# Options of the commands that an advice may contain, and the library arguments with the same effect.
 _ARGUMENTS = {"header-file": "headers=", "option": "options="}
 
 
@@ -88,10 +90,10 @@ def _argument(match: Any) -> str:
 
 
 def explain(error: E) -> E:
-    """Add the advice of an error to its traceback, and return the error. For what the library raises.
+    """Add the advice of an error to its traceback, and return the error. The library does this for its errors.
 
-    The advice names arguments of the library instead of options of the commands. Before Python 3.11, which has no
-    notes, it becomes a part of `str(error)`.
+    Options of the commands in the advice are replaced by arguments of the library. Python before 3.11 has no exception
+    notes, so there the advice is added to `str(error)`.
     """
     if error.advice and not error.explained:
         error.explained = True
@@ -111,19 +113,19 @@ class OstreamError(Exception):
     """Base class of all errors.
 
     Attributes:
-        error: the message, of the form "object: what happened"; `str(error)` may add to it.
+        error: the message, in the form "object: what happened". `str(error)` may also contain an HTTP status or advice.
         advice: what to do next, or "".
-        partial: the part of the response that arrived, a ChatResponse or GenerateResponse, or None.
+        partial: the part of the response that arrived, as a ChatResponse or GenerateResponse, or None.
         retryable: True if the same request may succeed when it is sent again.
         exit_status: the exit status of a command that fails with this error.
     """
 
     exit_status = REJECTED
     advice = ""
-    explained = False  # the advice is in the traceback
-    shows_advice = False  # the advice is a part of str()
+    explained = False  # the advice has been added to the traceback
+    shows_advice = False  # str() contains the advice
     retryable = False
-    partial: Any = None  # of a truncated line, its bytes
+    partial: Any = None  # in the commands, bytes: the received part of a truncated line
 
     def __init__(self, error: str = "", *, advice: str = "") -> None:
         super().__init__(error)
@@ -153,7 +155,7 @@ class ResponseError(OstreamError):
 
     Attributes:
         status_code: the HTTP status, or -1 for an error inside a stream.
-        signin_url: where to sign in, if a cloud model requires it, or "".
+        signin_url: the URL at which the user can sign in, if a cloud model requires it, or "".
         retry_after: the Retry-After header of the response, or None.
     """
 
@@ -183,7 +185,7 @@ class ResponseError(OstreamError):
 
 
 class LengthError(OstreamError):
-    """The answer was truncated by a length limit, with --fail-on-length."""
+    """The answer was truncated by a length limit, and --fail-on-length was given."""
 
     exit_status = LENGTH
 
@@ -195,7 +197,7 @@ class EmptyError(OstreamError):
 
 
 class IncompleteStream(OstreamError):
-    """The response ended without `"done": true`: it is truncated. `partial` is the part that arrived."""
+    """The response ended without `"done": true`, so it is truncated. `partial` is the part that arrived."""
 
     exit_status = INCOMPLETE
 
@@ -211,7 +213,7 @@ class ConnectError(OstreamError, ConnectionError):
 
 
 class StreamTimeout(OstreamError, TimeoutError):
-    """A time limit was exceeded. `timeout` is its name: connect, first-byte, idle or max-time."""
+    """A time limit was exceeded. `timeout` is the name of the limit: connect, first-byte, idle or max-time."""
 
     exit_status = TEMPORARY
 
@@ -221,7 +223,12 @@ class StreamTimeout(OstreamError, TimeoutError):
 
 
 class NotNDJSON(OstreamError, ValueError):
-    """A line is not a JSON object. `line` is its bytes, `lineno` its number from 1, or 0 if that is not known."""
+    """A line is not a JSON object.
+
+    Attributes:
+        line: the bytes of the line; only the beginning if the line is too long.
+        lineno: the number of the line, counted from 1, or 0 if it is unknown.
+    """
 
     exit_status = USAGE
 
@@ -232,7 +239,7 @@ class NotNDJSON(OstreamError, ValueError):
 
 
 class RequestError(OstreamError, ValueError):
-    """Arguments that cannot become a request."""
+    """The arguments do not make a valid request."""
 
     exit_status = USAGE
 

@@ -1,4 +1,4 @@
-"""Types of arguments, for annotations. Importing it loads typing, so nothing at run time does."""
+"""Types of arguments, for annotations. ostream itself never imports this module, because it loads typing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     TextPath = PathLike[str]
 else:
-    TextPath = PathLike  # Python 3.8 cannot subscript it
+    TextPath = PathLike  # Python 3.8 cannot evaluate PathLike[str]
 
 
 class FunctionDict(TypedDict, total=False):
-    """`function` of a tool call."""
+    """The function of a tool call."""
 
     name: str
     arguments: Mapping[str, Any]
@@ -21,7 +21,7 @@ class FunctionDict(TypedDict, total=False):
 
 
 class ToolCallDict(TypedDict, total=False):
-    """One of the `tool_calls` of a message."""
+    """A tool call in a message."""
 
     id: str
     function: FunctionDict
@@ -39,19 +39,19 @@ class HasValue(Protocol):
 
     @property
     def value(self) -> Any:
-        """Bytes, a path object or base64 text."""
+        """The image as bytes, a path object or base64 text."""
 
 
 class TimeoutObject(Protocol):
-    """A timeout of httpx, or any object with these attributes, in seconds."""
+    """An httpx.Timeout, or any other object with these attributes. The values are in seconds."""
 
     @property
     def connect(self) -> Any:
-        """The limit of connecting."""
+        """The maximum time to connect."""
 
     @property
     def read(self) -> Any:
-        """The limit of each read."""
+        """The maximum time to wait for each read."""
 
 
 class TLSContext(Protocol):
@@ -59,7 +59,7 @@ class TLSContext(Protocol):
 
     @property
     def wrap_socket(self) -> Any:
-        """The method by which it is recognised."""
+        """The method that all ssl.SSLContext objects have."""
 
 
 ImageParam = Union[bytes, str, TextPath, HasValue]
@@ -78,7 +78,7 @@ class MessageDict(TypedDict, total=False):
 
 
 class OptionsDict(TypedDict, total=False):
-    """Model options of current servers. Servers ignore other names, and a plain dict may hold them."""
+    """Model options of current servers. Servers ignore other names. A plain dict may contain other names."""
 
     num_keep: int
     seed: int
@@ -102,7 +102,7 @@ class OptionsDict(TypedDict, total=False):
     draft_num_predict: int
 
 
-# A Message of a response, and any dict with a role, is a message too.
+# A message may also be a Message of a response, or any dict with a role.
 MessageParam = Union[MessageDict, Mapping[str, Any], SupportsModelDump]
 MessagesParam = Union[Sequence[MessageParam], None]
 OptionsParam = Union[OptionsDict, Mapping[str, Any], SupportsModelDump]
@@ -130,13 +130,13 @@ class _Fields(TypedDict, total=False):
 
 
 class ChatFields(_Fields, total=False):
-    """The keyword arguments of `chat` besides `stream`."""
+    """The keyword arguments of `chat`, except `stream`."""
 
     tools: Union[Sequence[ToolParam], None]
 
 
 class GenerateFields(_Fields, total=False):
-    """The keyword arguments of `generate` besides `stream`."""
+    """The keyword arguments of `generate`, except `stream`."""
 
     system: Union[str, None]
     template: Union[str, None]
