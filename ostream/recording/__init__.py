@@ -1,1 +1,1 @@
-"""Recorded traffic: its format, a server that replays it, and a proxy that records it."""
+"""Recorded traffic: the file format, a server that replays recordings, and a proxy that records them."""

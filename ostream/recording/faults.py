@@ -8,15 +8,18 @@ import re
 from ostream.protocol.ndjson import encode_line
 from ostream.recording.format import COMPLETE, JSON, RecordedExchange
 
-# For the help of replay.
+# Shell completion offers these for `replay --fault`.
 FAULT_KINDS = ("eof", "reset", "error", "stall", "status")
 
 
 class Fault:
-    """A failure: `kind` is eof, reset, error, stall or status.
+    """A failure to inject into a response.
 
-    `number` is the HTTP status, or the number of lines sent before the failure. `request` is the number of the request
-    that fails, counted from 1; None means every request.
+    Arguments:
+        kind: one of FAULT_KINDS: "eof" ends the response early, "reset" resets the connection, "error" sends an error
+            line, "stall" sends nothing more, and "status" sends an HTTP error status.
+        number: for "status", the HTTP status; for the other kinds, the number of lines to send before the failure.
+        request: the number of the request that fails, counted from 1; None means every request.
     """
 
     def __init__(self, kind: str, number: int = 0, request: int | None = None) -> None:
@@ -30,11 +33,11 @@ class Fault:
 
     @property
     def needs_recording(self) -> bool:
-        """False if the failure comes before any line of a recorded response."""
+        """False if the failure needs no line of a recorded response: `status`, and `reset` before the first line."""
         return not (self.kind == "status" or (self.kind == "reset" and not self.number))
 
     def applies_to(self, exchange: RecordedExchange) -> bool:
-        """True if the failure changes this response; one with fewer lines is sent complete."""
+        """True if the failure changes this response. A response with too few lines is sent unchanged."""
         return self.number < len(exchange.lines) + (self.kind != "eof")
 
     def inject(self, exchange: RecordedExchange) -> RecordedExchange:
@@ -47,7 +50,7 @@ class Fault:
         return failed
 
     def response(self, path: str) -> RecordedExchange:
-        """Return the response of a fault that needs no recording."""
+        """Return the response to a request to `path`, for a fault that needs no recording."""
         failed = RecordedExchange(path, status=self.number or 200, content_type=JSON)
         if self.kind == "status":
             failed.status = self.number
@@ -62,7 +65,7 @@ def _error(text: str) -> bytes:
 
 
 def parse_fault(text: str) -> Fault:
-    """Parse KIND[:K][@N], for example `eof:3`, `status:503@1` or `stall`. Raises ValueError."""
+    """Parse KIND[:K][@N], for example `eof:3`, `status:503@1` or `stall`. Raises ValueError for any other text."""
     match = re.fullmatch(
         r"(?:(eof|reset|error|stall)(?::(\d{1,9}))?|status:([45]\d\d))(?:@([1-9]\d{0,8}))?", text, re.ASCII
     )

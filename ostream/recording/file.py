@@ -1,4 +1,7 @@
-"""The file that exchanges are recorded in: recognised before it is changed, and appended to by complete exchanges."""
+"""Read a recording from a file, and append complete exchanges to one.
+
+A file that is not a recording is never changed.
+"""
 
 from __future__ import annotations
 
@@ -21,21 +24,23 @@ if TYPE_CHECKING:
 
     from ostream.recording.proxy import ExchangeLog
 
-# How the lines of a recording begin. A last line without its end that begins otherwise is not deleted.
+# The beginnings of the lines that record, send and Ollama write. An incomplete last line with another beginning is
+# moved to FILE.torn instead of being deleted.
 _OWN_STARTS = (b'{"request":', b'{"model":', b'{"error":')
 
 
 def load(name: str) -> list[RecordedExchange]:
-    """Return the exchanges of the recording `name`; "-" is standard input.
+    """Return the exchanges of the recording `name`; "-" means standard input.
 
-    Raises InputError for a file that cannot be read, and NotNDJSON with file and line number.
+    Raises InputError if the file cannot be read, and NotNDJSON if a line is not a JSON object. The message of NotNDJSON
+    contains the file name and, except for a line that is too long, the line number.
     """
     fd = open_input(name)
     try:
         batches = split_lines(read_blocks(fd, input_name(name)))
         return parse((line for lines in batches for line in lines), input_name(name))
     except NotNDJSON as error:
-        # A line that is too long to be split off has no number.
+        # split_lines() reports a line that is too long, without its number.
         where = "" if error.lineno else f"{input_name(name)}: "
         raise NotNDJSON(f"{where}{error}", error.line, error.lineno) from None
     finally:
@@ -44,13 +49,18 @@ def load(name: str) -> list[RecordedExchange]:
 
 
 class RecordingFile:
-    """A file that exchanges are appended to.
+    """A file to which exchanges are appended.
 
-    `mode` is "new" (the file must be new or empty), "append", or "refresh": then the file is replaced by `close`, if
-    all went well. `note` is called with what was changed in the file before the first exchange, `report` with errors;
-    after an error that concerns the file nothing more is recorded, and `has_failed` is true.
+    Arguments:
+        name: the path of the file. "-" is refused, because standard output belongs to the recorded command.
+        mode: "new" (the file must be new or empty), "append", or "refresh" (`close` replaces the content if everything
+            succeeded).
+        report: called with a message for each error.
+        note: called with a message if the incomplete last line of the file was removed.
 
-    Raises RequestError and OutputError for a file that cannot be used, InputError for one that is not a recording.
+    `has_failed` is true if an exchange could not be recorded. After a failed write, nothing more is recorded.
+
+    Raises RequestError or OutputError if the file cannot be used, and InputError if it is not a recording.
     """
 
     def __init__(self, name: str, mode: str, report: Callable[[str], object], note: Callable[[str], object]) -> None:
@@ -65,19 +75,19 @@ class RecordingFile:
         self._out: Output | None = open_output(name, [], append=True)
         if given_descriptor(name) is None and stat.S_ISREG(os.fstat(self._out.fd).st_mode):
             os.close(self._out.fd)
-            self._out = None  # opened and locked for each exchange, so that several processes can record in it
+            self._out = None  # _append() opens and locks the file each time: several processes can record in it
             self._check(mode)
             if mode == "refresh":
                 self._new = tempfile.TemporaryFile()  # noqa: SIM115
 
     def _check(self, mode: str) -> None:
-        """Refuse a file that is not a recording, and repair the end of one whose writer was killed."""
+        """Raise an error if the file cannot be used in this mode. Repair its last line if its writer was killed."""
         with locked(self.name, os.O_RDWR | os.O_APPEND) as fd:
             size = os.fstat(fd).st_size
             if not size:
                 return
             if mode == "new":
-                # Typing 'record' for 'replay' must not change the recording.
+                # A user who types 'record' instead of 'replay' must not lose the recording.
                 raise RequestError(f"{self.name}: already holds data", advice="add to it with -a, or remove it first")
             tail = _unfinished_line(fd, size)
             is_torn_tail = is_cut(tail)
@@ -98,7 +108,7 @@ class RecordingFile:
             self._note(f"{self.name}: the last line is incomplete (its writer was killed?); {where}")
 
     def add(self, log: ExchangeLog) -> bool:
-        """Append an exchange; False if it was not recorded, which has been reported."""
+        """Append an exchange. Return False if it was not recorded; the reason has then been reported."""
         if not self._is_open:
             return False
         if log.omitted:
@@ -120,7 +130,7 @@ class RecordingFile:
         return True
 
     def _append(self, spool: IO[bytes]) -> None:
-        """Append to the regular file, under its lock."""
+        """Append an exchange to a regular file while holding the lock of the file."""
         with locked(self.name, os.O_RDWR | os.O_APPEND) as fd:
             size = os.fstat(fd).st_size
             out = Output(fd, self.name)
@@ -129,11 +139,15 @@ class RecordingFile:
                     out.write_bytes(block)
                 out.check()
             except OutputError:
-                os.ftruncate(fd, size)  # an incomplete exchange would make the others unreadable
+                os.ftruncate(fd, size)  # a line appended to an incomplete line would make the file unreadable
                 raise
 
     def close(self, succeeded: bool = True) -> None:
-        """Finish the file. In the mode "refresh" it is replaced if the command succeeded and all was recorded."""
+        """Close the file.
+
+        In the mode "refresh", replace its content if `succeeded` is true and every exchange was recorded. If there was
+        no exchange, keep the content.
+        """
         if self._out and self._is_open:
             try:
                 self._out.close()
@@ -163,8 +177,8 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _unfinished_line(fd: int, size: int) -> bytes:
-    """Return what follows the last newline of a file."""
-    blocks: list[bytes] = []  # from the end on
+    """Return the bytes after the last newline of a file. `size` is the size of the file."""
+    blocks: list[bytes] = []  # the last block of the file comes first
     while size and not (blocks and b"\n" in blocks[-1]):
         begin = max(0, size - BLOCK)
         blocks.append(os.pread(fd, size - begin, begin))
@@ -173,7 +187,10 @@ def _unfinished_line(fd: int, size: int) -> bytes:
 
 
 def _is_recording(name: str, has_torn_tail: bool) -> bool:
-    """True if the first line of a file is a line that record, send or a server writes."""
+    """True if the first line of a file is a line that record, send or a server writes.
+
+    `has_torn_tail` is true if the last line of the file is incomplete. That line may also be the first one.
+    """
     fd = open_input(name)
     try:
         batches = split_lines(read_blocks(fd, name))

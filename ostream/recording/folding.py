@@ -1,4 +1,7 @@
-"""Convert a recorded response between streaming and not, as the server would answer with another `stream`."""
+"""Convert a recorded stream to a single object, or a recorded object to a stream.
+
+A recorded exchange can then answer a request with either value of `stream`.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,11 @@ OPENAI_CHAT, OPENAI_TEXT = "/v1/chat/completions", "/v1/completions"
 
 
 def converted(exchange: RecordedExchange, body: Any) -> RecordedExchange:
-    """Return the exchange in the form that a request with this body asks for; itself if it already has that form."""
+    """Return the exchange in the form that a request with this body asks for: a stream or a single object.
+
+    `body` is the decoded JSON of the request. An exchange that has this form already, or that cannot be converted, is
+    returned unchanged.
+    """
     path = exchange.path
     if exchange.status != 200 or path not in (CHAT, GENERATE, OPENAI_CHAT, OPENAI_TEXT):
         return exchange
@@ -39,7 +46,10 @@ def converted(exchange: RecordedExchange, body: Any) -> RecordedExchange:
 
 
 def _like(exchange: RecordedExchange, status: int, content_type: str, *lines: bytes) -> RecordedExchange:
-    """An exchange with another response, which arrives when the last line of the recorded one did."""
+    """Return an exchange with the same request and the response `lines`.
+
+    All of these lines arrive at the time when the last line of `exchange` arrived.
+    """
     other = RecordedExchange(exchange.path, exchange.body, status, content_type, exchange.method, exchange.any_body)
     other.lines = [(line, exchange.elapsed_ns) for line in lines]
     other.ending, other.where = exchange.ending, exchange.where
@@ -47,10 +57,10 @@ def _like(exchange: RecordedExchange, status: int, content_type: str, *lines: by
 
 
 def _fold_lines(exchange: RecordedExchange) -> RecordedExchange:
-    """One object with the complete text, or the error of the stream as an HTTP status.
+    """Return an exchange whose response is one object with the complete text. An error line becomes an HTTP status.
 
-    Without streaming, a server sends nothing before the response is complete: a connection that broke in the middle
-    of the stream breaks before the status line.
+    Without streaming, a server sends nothing before the response is complete. If the connection was lost in the middle
+    of the stream, the new response therefore ends before its status line.
     """
     if exchange.ending != COMPLETE:
         return _like(exchange, 200, JSON)
@@ -64,16 +74,19 @@ def _fold_lines(exchange: RecordedExchange) -> RecordedExchange:
                 return _like(exchange, status, JSON, encode_line({"error": chunk["error"]}))
             response.add(chunk)
     except NotNDJSON:
-        return exchange  # a web page, for example
+        return exchange  # not a stream of Ollama, for example a web page
     if response.chunks == 1:
-        return _like(exchange, 200, JSON, *(line for line, _ in exchange.lines))  # byte for byte
+        return _like(exchange, 200, JSON, *(line for line, _ in exchange.lines))  # the server's own bytes
     empty = {"message": {"role": "", "content": ""}} if exchange.path == CHAT else {"response": ""}
     zero = {"model": "", "created_at": "0001-01-01T00:00:00Z", **empty, "done": False}
     return _like(exchange, 200, JSON, encode_line(response.response if response.chunks else zero))
 
 
 def _fold_events(exchange: RecordedExchange) -> RecordedExchange:
-    """The object that OpenAI's API sends without streaming, from its server-sent events."""
+    """Return an exchange whose response is the object that OpenAI's API sends without streaming.
+
+    The object is made from the recorded server-sent events.
+    """
     events = [line[5:].strip() for text, _ in exchange.lines for line in text.split(b"\n") if line[:5] == b"data:"]
     if exchange.ending != COMPLETE or b"[DONE]" not in events:
         truncated = _like(exchange, 200, JSON)
@@ -82,7 +95,7 @@ def _fold_events(exchange: RecordedExchange) -> RecordedExchange:
     try:
         folded = _folded([decode_line(event) or {} for event in events[: events.index(b"[DONE]")]])
     except (NotNDJSON, AttributeError, TypeError):
-        return exchange  # not the events of OpenAI's API
+        return exchange  # these are not events of OpenAI's API
     if exchange.path == OPENAI_CHAT:
         folded["object"] = "chat.completion"
     return _like(exchange, 200, JSON, encode_line(folded))
@@ -107,7 +120,7 @@ def _folded(chunks: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _add_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
-    """Add a fragment to a message: texts are joined, tool calls by their index."""
+    """Add a fragment to a message. Texts are concatenated; parts of a tool call are found by its `index`."""
     for key, value in delta.items():
         if key == "tool_calls" and isinstance(value, list):
             calls = message.setdefault(key, [])
@@ -124,7 +137,10 @@ def _add_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
 
 
 def _as_events(exchange: RecordedExchange) -> RecordedExchange:
-    """Server-sent events of OpenAI's API, from the object it sends without streaming."""
+    """Return an exchange whose response is the server-sent events of OpenAI's API.
+
+    The events are made from the recorded object, which the API sends without streaming.
+    """
     body = b"".join(line for line, _ in exchange.lines)
     try:
         value = json.loads(body)

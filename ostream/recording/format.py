@@ -1,10 +1,15 @@
-"""The recording format: read lines as exchanges, and write the lines of an exchange.
+"""The recording format: parse lines into exchanges, and write the lines of an exchange.
 
-An exchange is a request line, `{"request":{"path":...,"body":...},"status":200,"content_type":...}`, followed by the
-lines of the response as the server sent them, each with `elapsed` (nanoseconds since the request) as its textual last
-key. `request` has a `method` unless that is POST. From the first line on that is not a chunk, the rest of the response
-is the `partial` of an error line. Lines without a request line, as `send > FILE` writes them, answer any request to
-their endpoint. Recordings are untrusted input: every field is checked.
+- An exchange is a request line followed by the lines of the response.
+- The request line is `{"request":{"path":...,"body":...},"status":200,"content_type":...}`. If the method is not POST,
+  `request` also has a `method`.
+- The lines of the response are recorded as the server sent them. To the end of each line one key is added: `elapsed`,
+  the nanoseconds since the request.
+- If a line of the response is neither a chunk nor an error, that line and all later lines are recorded as the `partial`
+  of one error line.
+- Lines without a request line, as `send > FILE` writes them, answer any request to their endpoint.
+
+Recordings are untrusted input: every field is checked.
 """
 
 from __future__ import annotations
@@ -33,10 +38,10 @@ if TYPE_CHECKING:
 NDJSON = "application/x-ndjson"
 JSON = "application/json; charset=utf-8"
 
-# How a recorded response ends: by HTTP's rules, or with a broken connection. Faults add "reset" and "stall".
+# How a recorded response ends: as HTTP requires, or with a lost connection. Faults add "reset" and "stall".
 COMPLETE, TRUNCATED = "complete", "truncated"
 
-# Bytes kept of a response that is not NDJSON, such as a web page.
+# If a response is not NDJSON (for example, a web page), at most this many bytes of it are recorded.
 TEXT_LIMIT = 1 << 20
 
 _REQUEST_START = b'{"request"'
@@ -44,7 +49,11 @@ _STAMP = re.compile(rb',?"elapsed":(\d{1,19})\}\s*\Z')
 
 
 def stamp(line: bytes, elapsed_ns: int) -> bytes:
-    """Return `line` with `elapsed` as its last key; of a server's own key of that name the value is then not used."""
+    """Return `line` with `elapsed` as its last key.
+
+    If the server has sent a key `elapsed` too, both are in the line, and JSON decoders use the last one. A line that
+    does not end with } is returned unchanged.
+    """
     body = line.rstrip()
     if not body.endswith(b"}"):
         return line
@@ -53,7 +62,7 @@ def stamp(line: bytes, elapsed_ns: int) -> bytes:
 
 
 def unstamp(line: bytes) -> tuple[bytes, int | None]:
-    """Return a line as the server sent it, and its `elapsed` in nanoseconds (None if it has none)."""
+    """Return a line as the server sent it, and its `elapsed` in nanoseconds, or None if `elapsed` was not recorded."""
     match = _STAMP.search(line)
     if not match:
         return line, None
@@ -63,7 +72,11 @@ def unstamp(line: bytes) -> tuple[bytes, int | None]:
 def request_line(
     path: str, body: Any, status: int | None = None, content_type: str | None = None, method: str = "POST"
 ) -> bytes:
-    """Return the line that begins an exchange. It holds no headers, so no credentials."""
+    """Return the line that begins an exchange. It contains no headers and therefore no credentials.
+
+    `path`, `body` (decoded JSON) and `method` describe the request. `status` and `content_type` describe the response
+    and are left out if they are None.
+    """
     request = {"path": path, "body": body}
     line: dict[str, Any] = {"request": request if method == "POST" else {"method": method, **request}}
     if status is not None and status > 0:
@@ -74,7 +87,7 @@ def request_line(
 
 
 def decode_body(body: bytes) -> Any:
-    """Decode the JSON body of a request: an empty object if there is no body, None if it is not JSON."""
+    """Decode the JSON body of a request. Return {} for an empty body, and None for a body that is not JSON."""
     try:
         value = strict.decode(body.decode("utf-8", "replace")) if body else {}
         encode_line({"body": value})
@@ -84,15 +97,19 @@ def decode_body(body: bytes) -> Any:
 
 
 class AnswerRecorder:
-    """Turn the lines of a response, as they arrive, into the lines of a recording."""
+    """Convert the lines of a response to the lines of a recording while the response arrives."""
 
     def __init__(self) -> None:
         self.is_done = False  # the last line was a `"done": true` or an error
-        self.has_failed = False  # an error line, or a line that is not NDJSON, was recorded
+        self.has_failed = False  # an error line, or a line that is not a chunk, has arrived
         self._text: bytearray | None = None
 
     def line(self, line: bytes, elapsed_ns: int) -> bytes:
-        """Return what to record for one line of the response; b"" for a blank line and for text, which `end` adds."""
+        """Return the line to record for one line of the response, or b"" if nothing is to be recorded now.
+
+        b"" is returned for a blank line. It is also returned for the first line that is neither a chunk nor an error,
+        and for all later lines; `end` returns their text. `elapsed_ns` is the nanoseconds since the request.
+        """
         if self._text is None:
             try:
                 chunk = decode_line(line)
@@ -111,7 +128,10 @@ class AnswerRecorder:
         return b""
 
     def end(self, elapsed_ns: int, failure: OstreamError | None = None) -> bytes:
-        """Return the last line to record, or b"": the failure that ended the response, and the text in it."""
+        """Return the last line to record: an error line with `failure` and with the text that `line` has collected.
+
+        `failure` is the error that ended the response. Return b"" if there is neither a failure nor such text.
+        """
         if failure is None and self._text is None:
             return b""
         failure = failure or OstreamError("what follows is not NDJSON")
@@ -120,7 +140,7 @@ class AnswerRecorder:
 
 
 def _reads_back(chunk: dict[str, Any]) -> bool:
-    """True if `parse` reads this line of a server as part of a response, and not as a line written by ostream."""
+    """True if `parse` will read this line of a server as part of the response, and not as a line that ostream wrote."""
     if is_error(chunk):
         return trusted_status(chunk) is None
     return line_kind(chunk) == CHUNK
@@ -129,9 +149,14 @@ def _reads_back(chunk: dict[str, Any]) -> bool:
 class RecordedExchange:
     """One recorded request and its response.
 
-    `body` is the decoded JSON of the request, None if it was not JSON; with `any_body` the request was not recorded,
-    and the response answers any body. `lines` holds each line with its elapsed time in nanoseconds, `ending` is
-    COMPLETE, TRUNCATED or that of a fault, and `where` names the file and line where the exchange begins.
+    Attributes:
+        method, path: of the request.
+        body: the decoded JSON body of the request, or None if it was not JSON.
+        any_body: true if the request was not recorded. The exchange then answers a request with any body.
+        status, content_type: of the response.
+        lines: the lines of the response, each with the nanoseconds between the request and its arrival.
+        ending: COMPLETE, TRUNCATED, or how an injected fault ends the response: "reset" or "stall".
+        where: the file and the line where the exchange begins.
     """
 
     def __init__(
@@ -150,7 +175,7 @@ class RecordedExchange:
         self.status = status
         self.content_type = content_type
         self.lines: list[tuple[bytes, int]] = []
-        self.is_text = False  # the last of the lines is not NDJSON
+        self.is_text = False  # the last item of `lines` is text that is not NDJSON
         self.ending = COMPLETE
         self.is_done = False  # the last line was a `"done": true` or an error
         self.response_model: str | None = None
@@ -158,17 +183,17 @@ class RecordedExchange:
 
     @property
     def model(self) -> str | None:
-        """The model that was requested, else the one that answered."""
+        """The model that was requested or, if the request is unknown or names none, the model that answered."""
         requested = self.body.get("model") if isinstance(self.body, dict) else None
         return requested if isinstance(requested, str) else self.response_model
 
     @property
     def elapsed_ns(self) -> int:
-        """When the last line arrived, in nanoseconds since the request."""
+        """The arrival time of the last line, in nanoseconds since the request; 0 if there is no line."""
         return self.lines[-1][1] if self.lines else 0
 
     def add(self, line: bytes, chunk: dict[str, Any]) -> None:
-        """Append a line of the recording; `chunk` is its decoded object."""
+        """Append a line of the response, as it is in the recording. `chunk` is the decoded line."""
         self.is_done = chunk.get("done") is True or is_error(chunk)
         line, elapsed_ns = unstamp(line)
         if elapsed_ns is None:
@@ -181,7 +206,7 @@ class RecordedExchange:
             self.lines.append((line, elapsed_ns))
 
     def _add_client_error(self, chunk: dict[str, Any], elapsed_ns: int) -> None:
-        """Convert an error line written by send or record back to what the server did."""
+        """Restore what the server sent, and how the response ended, from an error line that send or record wrote."""
         code: Any = chunk.get("status_code")
         if type(code) is not int or not 400 <= code <= 599:
             code = 0
@@ -204,9 +229,11 @@ class RecordedExchange:
 
 
 def parse(lines: Iterable[bytes], where: str) -> list[RecordedExchange]:
-    """Return the exchanges of a recording whose lines are `lines` and whose name is `where`.
+    """Return the exchanges of a recording.
 
-    A response that ends inside its last line is truncated. Raises NotNDJSON, with file and line number.
+    `lines` are the lines of the recording. `where` is its name for messages. If the recording ends inside a line of a
+    response, that response is TRUNCATED. Raises NotNDJSON, with the name and the line number, if a line is not a JSON
+    object.
     """
     exchanges: list[RecordedExchange] = []
     current: RecordedExchange | None = None
@@ -216,7 +243,7 @@ def parse(lines: Iterable[bytes], where: str) -> list[RecordedExchange]:
         except NotNDJSON as error:
             if current is None or not is_torn(line):
                 raise NotNDJSON(f"{where}:{lineno}: {error}", line, lineno) from None
-            # The writer was killed inside a line of this response, or inside the next request line.
+            # The writer was killed while writing this line. It belongs to this response or is the next request line.
             if not (current.is_done or line.startswith(_REQUEST_START) or _REQUEST_START.startswith(line)):
                 current.ending = TRUNCATED
             break
@@ -224,7 +251,7 @@ def parse(lines: Iterable[bytes], where: str) -> list[RecordedExchange]:
             continue
         kind = line_kind(chunk)
         if kind == MESSAGE or (is_error(chunk) and trusted_status(chunk) == LENGTH):
-            continue  # the second: --fail-on-length rejected a response that was complete
+            continue  # LENGTH: --fail-on-length rejected a response that was complete
         if kind == REQUEST:
             current = _begin(chunk)
         elif current is None or (current.any_body and current.is_done):
@@ -242,7 +269,7 @@ def parse(lines: Iterable[bytes], where: str) -> list[RecordedExchange]:
 
 
 def _begin(line: dict[str, Any]) -> RecordedExchange:
-    """Return an exchange without lines, from a request line; invalid fields get defaults."""
+    """Return an exchange without lines, made from a request line. Defaults replace invalid fields."""
     request = line["request"] if isinstance(line["request"], dict) else {}
     path, status, content_type = request.get("path"), line.get("status"), line.get("content_type")
     method = request.get("method")

@@ -1,7 +1,7 @@
-"""An HTTP server on a loopback port, for replay, record and the tests.
+"""An HTTP server on a loopback port, for replay, record and tests.
 
-The memory of request bodies is limited, and the number of connections by the limit of open files: beyond either,
-clients wait.
+The server limits the memory for request bodies and the number of connections. The limit of connections depends on the
+limit of open files. Clients wait while a limit is reached.
 """
 
 from __future__ import annotations
@@ -24,21 +24,25 @@ if TYPE_CHECKING:
 
 __all__ = ["RequestHandler", "Server", "free_port"]
 
-# Memory for the large bodies of all requests.
+# Maximum memory for large bodies, the bodies of all requests together.
 ALL_BODIES = 4 * BODY_LIMIT
-# Descriptors that a connection may need (its socket, two wakeups, a connection to the server, a temporary file), and
-# those the process needs otherwise.
+# How many descriptors one connection may need (its socket, two Wakeups, a connection to the server, a temporary file),
+# and how many the rest of the process needs.
 _FILES_PER_CONNECTION, _OTHER_FILES = 8, 24
-# Refusals that are reported; a web page can send any number of requests.
+# How many refusals are reported. There is a limit because a web page can send any number of requests.
 _REPORT_LIMIT = 5
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serve on 127.0.0.1 while the context is entered; `respond` is called with each request, in a thread of its own.
+    """An HTTP server on 127.0.0.1, which answers requests inside the `with` block.
 
-    `port` 0 is a free port. `report` is called with a text about each request that is refused, up to a limit. Raises
-    RequestError if the port cannot be used.
+    Arguments:
+        respond: called with each request, in the thread of the request's connection.
+        port: the port; 0 means a free port.
+        report: called with a message for each refused request, up to a limit, and when a limit is reached.
+
+    Raises RequestError if the port cannot be used.
     """
 
     daemon_threads = True
@@ -62,7 +66,7 @@ class Server(http.server.ThreadingHTTPServer):
         self._limit_reported = False
 
     def server_bind(self) -> None:
-        # HTTPServer's would ask a name server for the name of 127.0.0.1.
+        # HTTPServer.server_bind() would look up the name of 127.0.0.1, which may send a request to a name server.
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
@@ -71,7 +75,10 @@ class Server(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return the variables that make clients of Ollama use this server, and no proxy for it."""
+        """Return the environment variables that make clients of Ollama use this server, without a proxy.
+
+        `environ` is the current environment. The hosts in its no_proxy variables are kept.
+        """
         changes = {"OLLAMA_HOST": self.url}
         for name in ("no_proxy", "NO_PROXY"):
             changes[name] = ",".join(filter(None, (environ.get(name), "127.0.0.1")))
@@ -79,11 +86,11 @@ class Server(http.server.ThreadingHTTPServer):
 
     @property
     def is_crowded(self) -> bool:
-        """True if more than half of the connections that there may be are open."""
+        """True if more than half of the allowed connections are open."""
         return len(self._connections) > self._limit // 2
 
     def report_refusal(self, text: str) -> None:
-        """Report a request that was refused; after some, only that there are more."""
+        """Report a refused request. After _REPORT_LIMIT messages, report once that more requests were refused."""
         with self._changed:
             self._reports += 1
             count = self._reports
@@ -94,7 +101,7 @@ class Server(http.server.ThreadingHTTPServer):
 
     @contextlib.contextmanager
     def reserve(self, size: int) -> Iterator[None]:
-        """Wait until there is room for a large body of `size` bytes, and keep it while the context is entered."""
+        """Wait until `size` bytes of memory for large bodies are free, and reserve them inside the `with` block."""
         with self._changed:
             self._changed.wait_for(lambda: self._reserved + size <= ALL_BODIES)
             self._reserved += size
@@ -118,7 +125,8 @@ class Server(http.server.ThreadingHTTPServer):
         self._thread.join()
         self._stopping.close()
         self.server_close()
-        # Connections that clients keep open would go on answering, also on a port that another server has taken over.
+        # Clients keep connections open. Through these they would still get answers from this server, even when another
+        # server has taken over the port.
         with self._changed:
             for connection in self._connections:
                 with contextlib.suppress(OSError):
@@ -126,7 +134,7 @@ class Server(http.server.ThreadingHTTPServer):
             self._changed.wait_for(lambda: not self._connections, timeout=1)
 
     def _accept(self) -> None:
-        """Serve until the server is left. serve_forever() would wake up twice a second to check for that."""
+        """Accept connections until the `with` block ends. serve_forever() would check for that twice a second."""
         with contextlib.suppress(ReaderGone):
             while True:
                 wait_ready(self.fileno(), READABLE, self._stopping)
@@ -148,14 +156,14 @@ class Server(http.server.ThreadingHTTPServer):
                     self.process_request_thread(connection, address)
 
     def _wait_for_room(self) -> None:
-        """Wait until a connection ends, or for a second: other parts of the process use descriptors too."""
+        """Wait until a connection ends, but at most one second: other parts of the process also free descriptors."""
         self._report_limit(f"serving {len(self._connections)} connections at a time; raise 'ulimit -n' for more")
         with self._changed:
             count = len(self._connections)
             self._changed.wait_for(lambda: len(self._connections) < count or self._stopping.is_set, timeout=1)
 
     def _report_limit(self, text: str) -> None:
-        """Report the first limit that is reached."""
+        """Report that a limit is reached. Only the first call reports anything."""
         if not self._limit_reported:
             self._limit_reported = True
             self._report(text)
@@ -167,7 +175,7 @@ class Server(http.server.ThreadingHTTPServer):
             self._changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print the traceback of a defect; a client that left is not one."""
+        """Print the traceback of a bug in ostream. A client that has disconnected is not a bug."""
         import sys
 
         if not isinstance(sys.exc_info()[1], (OSError, ReaderGone)):
@@ -175,10 +183,10 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nothing uses now.
+    """Return a port of 127.0.0.1 that is free now.
 
-    For code that reads OLLAMA_HOST when it is imported: set OLLAMA_HOST to this port before the import, and use the
-    port for the server.
+    Use this function for code that reads OLLAMA_HOST when it is imported: set OLLAMA_HOST to this port before the
+    import, and later pass the port to the server.
     """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
@@ -186,7 +194,7 @@ def free_port() -> int:
 
 
 def _connection_limit() -> int:
-    """How many connections the limit of open files allows."""
+    """Return how many connections the limit of open files allows."""
     import resource
 
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]

@@ -1,9 +1,10 @@
-"""Select the recorded exchange that answers a request, and explain why none does.
+"""Select the recorded exchange that answers a request, or explain why there is none.
 
-A request is answered by an exchange of the same method, path and canonical body; identical requests are answered in
-recorded order, each exchange once. `stream` is not part of the canonical body, but an exchange with the same `stream`
-is preferred. Exchanges whose request was not recorded answer any request to their path, in order. Lookups take
-constant time: exchanges are indexed by the hash of their canonical body.
+- An exchange answers a request that has the same method, path and canonical body.
+- Identical requests are answered in recorded order, and each exchange is used once.
+- `stream` is not part of the canonical body, but an exchange with the same `stream` is preferred.
+- An exchange whose request was not recorded answers any request to its path. Such exchanges are used in order.
+- A lookup takes constant time, because exchanges are indexed by the hash of their canonical body.
 """
 
 from __future__ import annotations
@@ -22,20 +23,26 @@ if TYPE_CHECKING:
 
     from ostream.recording.format import RecordedExchange
 
-# How a request must match: by its canonical body, or else only by its path, or by path and model.
+# What a request must have in common with an exchange: the canonical body; or, if no body matches, only the path, or
+# the path and the model.
 MATCHES = ("request", "path", "model")
 
-# A mismatch is compared with at most this many recordings, and this many differences of each.
+# To explain a mismatch, a request is compared with at most _COMPARED exchanges, and at most _DIFFERENCES differences
+# from each exchange are counted.
 _COMPARED, _DIFFERENCES = 1000, 50
-# Values nested more deeply are compared as text, to avoid a RecursionError.
+# Values that are nested more deeply than this are compared as text, to avoid a RecursionError.
 _DEPTH = 50
-# Characters of a value shown in an explanation.
+# Maximum number of characters of one value in an explanation.
 _SHOWN = 60
 _ABSENT = object()
 
 
 class Match:
-    """The exchange that answers a request. `note` tells how the request differs from the recorded one, or is ""."""
+    """The exchange that answers a request.
+
+    `note` describes how the request differs from the recorded request. It is "" if the requests match or the recorded
+    request is unknown.
+    """
 
     def __init__(self, exchange: RecordedExchange, note: str = "") -> None:
         self.exchange = exchange
@@ -43,7 +50,7 @@ class Match:
 
 
 class _Queue:
-    """The exchanges that a key stands for, in recorded order; those before `position` have been used."""
+    """The indexes of all exchanges with the same key, in recorded order. Exchanges before `position` have been used."""
 
     def __init__(self) -> None:
         self.indexes: list[int] = []
@@ -51,11 +58,13 @@ class _Queue:
 
 
 class Recordings:
-    """Exchanges to answer requests from. Thread-safe.
+    """The recorded exchanges that answer requests. Thread-safe.
 
-    `match` is one of MATCHES; with "path" and "model" a request without an exact match is answered by the next
-    exchange of its path, or of its path and model. With `repeat` the last exchange that matches answers any number of
-    further requests.
+    Arguments:
+        exchanges: the exchanges, in recorded order.
+        match: one of MATCHES. If no body matches, "path" selects the next exchange with the path of the request, and
+            "model" the next exchange with its path and model.
+        repeat: when all matching exchanges have been used, answer further requests from the last of them.
     """
 
     def __init__(
@@ -73,7 +82,7 @@ class Recordings:
             self.add(exchange)
 
     def add(self, exchange: RecordedExchange, used: bool = False) -> None:
-        """Append an exchange; with `used` it has answered its request already."""
+        """Append an exchange. `used` is true if it has already answered its request."""
         method, path = exchange.method, exchange.path
         with self._lock:
             index = len(self.exchanges)
@@ -92,7 +101,11 @@ class Recordings:
     def find(
         self, method: str, path: str, body: Any, use: Callable[[RecordedExchange], bool] = lambda exchange: True
     ) -> Match | None:
-        """Return the match for a request, or None. If `use` returns false for it, the exchange remains available."""
+        """Return the match for a request, or None.
+
+        `body` is the decoded JSON of the request. `use` is called with the exchange that was found. If it returns
+        false, the exchange can answer another request.
+        """
         streams = _streams(body)
         exact = _body_keys(method, path, body, streams)
         with self._lock:
@@ -108,7 +121,7 @@ class Recordings:
         return Match(exchange, note)
 
     def _loose_keys(self, method: str, path: str, body: Any) -> list[Hashable]:
-        """The keys of exchanges that answer a request although they do not match its body."""
+        """Return the keys of the exchanges that may answer a request if no exchange matches its body."""
         if self._match == "path":
             return [("path", method, path)]
         keys: list[Hashable] = [("any", method, path)]
@@ -142,16 +155,19 @@ class Recordings:
 
     @property
     def model(self) -> str | None:
-        """The model of the first exchange that has one."""
+        """The model of the first exchange that has a model, or None."""
         return next((exchange.model for exchange in self.exchanges if exchange.model), None)
 
     @property
     def models(self) -> list[str]:
-        """The models of all exchanges, each once, in recorded order."""
+        """The models of all exchanges, without duplicates, in recorded order."""
         return list(dict.fromkeys(exchange.model for exchange in self.exchanges if exchange.model))
 
     def explain(self, method: str, path: str, body: Any) -> str:
-        """Describe why nothing answers a request: the nearest recorded request, and what differs."""
+        """Return a message that explains why no exchange answers a request.
+
+        If no recorded request matches, the message names the most similar one and the first difference.
+        """
         request = f"{method} {path}"
         loose = self._loose_keys(method, path, body)
         exact = _body_keys(method, path, body, _streams(body))
@@ -183,7 +199,7 @@ def _streams(body: Any) -> bool:
 
 
 def _body_keys(method: str, path: str, body: Any, streams: bool) -> list[Hashable]:
-    """The key of a request, and that of the same request with another `stream`."""
+    """Return the key of a request, followed by the key of the same request with the other value of `stream`."""
     digest = hashlib.sha256(_canonical(body)).digest()
     return [("body", method, path, digest, each) for each in (streams, not streams)]
 
@@ -193,12 +209,16 @@ def _canonical(body: Any) -> bytes:
         if isinstance(body, dict):
             return canonical_body(body)
     except RequestError:
-        pass  # nested too deeply: compared as it is
+        pass  # nested too deeply for the canonical form: the plain JSON is compared instead
     return json.dumps(body).encode()
 
 
 def differences(recorded: Any, requested: Any, path: str = "", depth: int = 0) -> Iterator[tuple[str, Any, Any]]:
-    """Yield each difference between two JSON values: its path, as in `messages[0].content`, and both values."""
+    """Yield each difference between two JSON values: its path, such as `messages[0].content`, and both values.
+
+    _ABSENT replaces a value that is missing on one side. `path` and `depth` give the position of the two
+    values in the complete bodies.
+    """
     if depth == _DEPTH and recorded is not _ABSENT and requested is not _ABSENT:
         recorded, requested = json.dumps(recorded), json.dumps(requested)
     if isinstance(recorded, dict) and isinstance(requested, dict):
@@ -217,7 +237,11 @@ def differences(recorded: Any, requested: Any, path: str = "", depth: int = 0) -
 
 
 def _distance(recorded: Any, requested: Any) -> float:
-    """How much two bodies differ: each difference counts 1, one between texts by the part that differs."""
+    """Return how much two bodies differ.
+
+    Each difference counts 1. A difference between two texts counts less: only the fraction of the text after their
+    common beginning.
+    """
     total = 0.0
     for count, (_, left, right) in enumerate(differences(recorded, requested)):
         if count == _DIFFERENCES:
@@ -228,7 +252,7 @@ def _distance(recorded: Any, requested: Any) -> float:
 
 
 def _common(left: str, right: str) -> int:
-    """Length of the common beginning of two texts."""
+    """Return the length of the common beginning of two texts."""
     for index, (one, other) in enumerate(zip(left, right)):
         if one != other:
             return index
@@ -236,7 +260,7 @@ def _common(left: str, right: str) -> int:
 
 
 def _excerpts(left: Any, right: Any) -> tuple[str, str]:
-    """Both values as JSON, each shortened to the part around their first difference."""
+    """Return both values as JSON, each shortened to the part around the first difference."""
     texts = ["nothing" if value is _ABSENT else json.dumps(value, ensure_ascii=False) for value in (left, right)]
     begin = max(_common(*texts) - _SHOWN // 3, 0)
     begin = begin if max(map(len, texts)) > _SHOWN else 0

@@ -1,9 +1,10 @@
 """A proxy that forwards requests to the server and records each exchange.
 
-- One read, one write: nothing waits for the end of a line.
-- A client that leaves ends the request to the server; a response that the server truncates is truncated for the client.
-- An exchange is recorded before the client can know that it is complete, so the next request of a script is also the
-  next exchange.
+- Data is forwarded as soon as it arrives, even if a line is still incomplete.
+- If the client disconnects, the proxy ends the request to the server. If the server truncates the response, the client
+  gets a truncated response.
+- An exchange is recorded before the client can see that the response is complete. Therefore the exchanges of a script
+  are recorded in the order of its requests.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from ostream.system.wakeup import Wakeup
 
 CONNECT_S = 10.0
-# An exchange of fewer bytes is kept in memory until it is complete, a larger one in a temporary file.
+# An exchange of up to this many bytes is kept in memory until it is complete. A larger exchange is kept in a temporary
+# file.
 SPOOL_SIZE = 64 << 10
-# Hop-by-hop headers (RFC 9110, 7.6.1), and those that the server and the client side of the proxy each set themselves.
+# Hop-by-hop headers (RFC 9110, 7.6.1), and headers that the proxy itself sets in requests or responses.
 _NOT_FORWARDED = {
     *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"),
     *("transfer-encoding", "upgrade", "accept-encoding", "content-length", "date", "expect", "host"),
@@ -44,10 +46,15 @@ _NOT_FORWARDED = {
 
 
 class ExchangeLog:
-    """The lines that record one exchange, in the file `spool`; credentials of the request are masked in its errors.
+    """The lines that record one exchange. They are written to the file `spool`.
 
-    `failure` is the OSError that a write to `spool` raised: then recording stops, and forwarding continues. `omitted`
-    is the reason why the exchange cannot be recorded, or "".
+    If an error in the response repeats credentials of the request, they are masked.
+
+    Attributes:
+        failure: the OSError of a failed write to `spool`, or None. After it, the response is forwarded but no longer
+            recorded.
+        omitted: the reason why the exchange cannot be recorded, or "".
+        has_ended: true after `end` has been called.
     """
 
     def __init__(self, handler: RequestHandler, timeouts: Timeouts, spool: IO[bytes]) -> None:
@@ -65,7 +72,7 @@ class ExchangeLog:
         self._has_begun = False
 
     def begin(self, status: int | None = None, content_type: str | None = None) -> None:
-        """Record the request, and the status and type of its response."""
+        """Record the request, and the status and content type of the response (None if there was no response)."""
         self._has_begun = True
         self._status = status
         path, body = self._handler.path.partition("?")[0], decode_body(self._handler.body)
@@ -76,12 +83,12 @@ class ExchangeLog:
         self._write(line)
 
     def lines(self, lines: list[bytes]) -> None:
-        """Record lines of the response, which have just arrived."""
+        """Record lines of the response. Their arrival time is the current time."""
         elapsed_ns = self._elapsed_ns()
         self._write(b"".join([self._mask_error(self.answer.line(line, elapsed_ns)) for line in lines]))
 
     def end(self, failure: OstreamError | None) -> None:
-        """Record the end of the response; `failure` tells why it is not complete."""
+        """Record the end of the response. `failure` is the error that truncated it, or None if it is complete."""
         if not self._has_begun:
             self.begin()
         self._truncated = failure is not None
@@ -93,12 +100,15 @@ class ExchangeLog:
         return self._credentials.mask_bytes(line) if is_error else line
 
     def omit(self, reason: str) -> None:
-        """Do not record this exchange."""
+        """Mark this exchange as one that cannot be recorded, for the given reason."""
         self.omitted = f"{self.name}: {reason}"
 
     @property
     def temporary_failure(self) -> str:
-        """Why the same request could be answered differently next time, or "" for a complete, lasting response."""
+        """The reason why the same request may get another response next time.
+
+        It is "" if the response is complete and is not a temporary failure.
+        """
         status = self._status or 0
         if self._truncated or not self._has_begun:
             return "the response was truncated"
@@ -123,10 +133,14 @@ class ExchangeLog:
 
 
 class Proxy:
-    """Forwards each request to `host`; a `respond` function for `http_server.Server`.
+    """Forward each request to a server. An instance is a `respond` function for `http_server.Server`.
 
-    `on_recorded` is called with the log of each exchange when it has ended, for one exchange at a time. `on_warning`
-    is called with a text about what is not forwarded.
+    Arguments:
+        host: the server.
+        on_recorded: called with the log of each exchange after the exchange has ended. Calls do not overlap, although
+            several threads make them.
+        on_warning: called with a message, at most once, if credentials are not forwarded.
+        tls_config: the settings for an https server.
     """
 
     def __init__(
@@ -160,7 +174,7 @@ class Proxy:
                 self._change.notify_all()
 
     def finish(self) -> None:
-        """Disconnect the clients of running requests, and wait until these have been recorded."""
+        """Disconnect the clients of running requests, and wait until these requests have been recorded."""
         with self._change:
             self._is_finished = True
             for handler in self._running:
@@ -177,7 +191,7 @@ class Proxy:
             try:
                 self._forward(handler, log, timeouts, client)
             except (OSError, ReaderGone):
-                # The client has left. If the response was complete, the client has all of it.
+                # The client has disconnected. If the last line was recorded before that, the response is complete.
                 self._end(log, None if log.answer.is_done else IncompleteStream("the client left"))
                 raise
 
@@ -188,7 +202,7 @@ class Proxy:
             response = request(
                 self.host, handler.command, handler.path, body, headers, timeouts, self._tls_config, client
             )
-        except IncompleteStream as error:  # the server closed the connection; so does the proxy
+        except IncompleteStream as error:  # the server closed the connection, so the proxy closes its own too
             self._end(log, error)
             handler.close_connection = True
         except OstreamError as error:
@@ -202,15 +216,15 @@ class Proxy:
                 self._return(handler, response, log)
 
     def _return(self, handler: RequestHandler, response: Response, log: ExchangeLog) -> None:
-        """Return the response to the client while it arrives."""
+        """Forward the response to the client while it arrives, and record it."""
         log.begin(response.status, response.getheader("Content-Type"))
         length = response.length
         handler.head(response.status, None, length, _end_to_end(response.headers))
-        handler.raw(b"")  # the headers, too, are passed on at once
+        handler.raw(b"")  # send the headers now; the body may take a long time
         encoding = response.getheader("Content-Encoding", "").strip().lower()
         if encoding not in ("", "identity"):
             log.omit(f"the server sent an unrequested Content-Encoding: {encoding}")
-        last = b""  # the bytes that complete a response of known length, sent after it has been recorded
+        last = b""  # the block that completes a response of known length; it is sent after the response is recorded
 
         def passed_on() -> Iterator[bytes]:
             nonlocal last
@@ -245,7 +259,7 @@ class Proxy:
                 self._on_recorded(log)
 
     def _headers(self, handler: RequestHandler) -> dict[str, str]:
-        """The client's headers that are sent to the server."""
+        """Return the headers of the client's request that are sent to the server."""
         headers = {}
         for name, value in _end_to_end(handler.headers):
             if name.lower() == "authorization" and not self.host.accepts_credentials:
@@ -262,7 +276,7 @@ class Proxy:
 
 
 def _end_to_end(headers: Message) -> Iterator[tuple[str, str]]:
-    """The headers that a proxy forwards."""
+    """Yield the headers that a proxy may forward."""
     named = {name.strip().lower() for name in ",".join(headers.get_all("Connection", [])).split(",")}
     for name, value in headers.items():
         if name.lower() not in _NOT_FORWARDED | named and re.fullmatch(r"[\t -~\xa0-\xff]*", value):

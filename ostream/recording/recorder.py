@@ -1,4 +1,4 @@
-"""Record the exchanges of a client with the server, all of them or only those that a recording lacks."""
+"""Record exchanges between a client and the server: every exchange, or only those that a recording does not contain."""
 
 from __future__ import annotations
 
@@ -18,12 +18,19 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Forwards requests to `host` and records them in `file`; a `respond` function for `http_server.Server`.
+    """Forward requests to a server and record them. An instance is a `respond` function for `http_server.Server`.
 
-    With `recorded`, the exchanges of the file, requests are answered from these where possible. Only what they lack is
-    forwarded, and added if it is a complete response that is not a temporary failure; the n-th identical request is
-    answered by the n-th recording of it. `report` is called with what is not recorded, `note` with what is not
-    forwarded, `trace` with a text for each request.
+    Arguments:
+        host: the server.
+        file: the file to record to.
+        recorded: the exchanges that are already in the file, or None to forward and record every request. These
+            exchanges answer the requests that they match; the n-th identical request is answered by its n-th recording.
+            Other requests are forwarded. A response is added to the file if it is complete and is not a temporary
+            failure.
+        tls_config: the settings for an https server.
+        report: called with a message for each response that is not added to the file.
+        note: called with a message, at most once, if credentials are not forwarded.
+        trace: called with a message for each request.
     """
 
     def __init__(
@@ -52,7 +59,7 @@ class Recorder:
         self._proxy(handler)
 
     def finish(self) -> None:
-        """Disconnect the clients of running requests, and wait until these have been recorded."""
+        """Disconnect the clients of running requests, and wait until these requests have been recorded."""
         self._proxy.finish()
 
     def _record(self, log: ExchangeLog) -> None:

@@ -1,4 +1,4 @@
-"""Answer requests from recordings: select, convert, inject faults, and keep the figures of the final report."""
+"""Answer requests from recordings: select an exchange, inject faults, convert it, and count for the final report."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from ostream.recording.faults import Fault
     from ostream.recording.http_server import RequestHandler
 
-# A recording may contain any elapsed time; no line is delayed for longer than this.
+# A recording may contain any elapsed time. Every line is sent at the latest after this time.
 LONGEST_DELAY_S = 24 * 3600.0
 
-# Requests about the server and its models. Clients send them unasked, so they are answered without a recording.
+# Requests about the server and its models. Many clients send them on their own, so they are answered even if they were
+# not recorded.
 _INFORMATION = {
     ("GET", "/"),
     ("HEAD", "/"),
@@ -40,10 +41,16 @@ _DETAILS = {
 
 
 class Replayer:
-    """Answers each request from `recordings`; a `respond` function for `http_server.Server`.
+    """Answer each request from recordings. An instance is a `respond` function for `http_server.Server`.
 
-    `speed` is a factor on the recorded speed, 0 for no delay. `faults` are injected. `report` is called with a text
-    for each request that nothing matches, `trace` with one for each request. Both are also called by other threads.
+    Arguments:
+        recordings: the exchanges that answer the requests.
+        speed: multiplies the recorded speed; 0 means no delay.
+        faults: the failures to inject.
+        report: called with a message for each request that no recording matches.
+        trace: called with a message for each request.
+
+    `report` and `trace` are called in the threads of the connections.
     """
 
     def __init__(
@@ -57,8 +64,8 @@ class Replayer:
         self.recordings = recordings
         self.mismatches: list[str] = []
         self.answered = 0  # requests answered from a recording
-        self.loose = 0  # of these, requests that differ from the recorded one
-        self.faults = 0  # requests that a fault was injected into
+        self.loose = 0  # answered requests that differ from the recorded request
+        self.faults = 0  # requests whose response has an injected fault
         self._speed = speed
         self._faults = faults
         self._report = report
@@ -79,7 +86,10 @@ class Replayer:
             request.send_body(404, JSON, json.dumps({"error": error}, ensure_ascii=False).encode("utf-8", "replace"))
 
     def answer(self, request: RequestHandler, path: str, body: Any) -> bool:
-        """Answer from a fault or a recording, if one applies; False if neither does."""
+        """Answer a request from a fault or a recording. Return False if there is neither for this request.
+
+        `path` is the path of the request without its query; `body` is the decoded JSON.
+        """
         name = f"{request.command} {path}"
         fault = self._next_fault(request.command, path)
         if fault and not fault.needs_recording:
@@ -106,7 +116,10 @@ class Replayer:
         return True
 
     def _next_fault(self, method: str, path: str) -> Fault | None:
-        """The fault for this request, by its number among the requests that are not about the server."""
+        """Count the request, and return the fault for its number or for every request, or None.
+
+        Requests about the server and its models are not counted and get no fault.
+        """
         if (method, path) in _INFORMATION:
             return None
         with self._lock:
@@ -119,7 +132,7 @@ class Replayer:
         return fault
 
     def report(self, strict: bool = False) -> list[str]:
-        """Return what to report at the end: requests without an exact match, and if `strict`, unused recordings."""
+        """Return the lines of the final report: requests without an exact match and, if `strict`, unused recordings."""
         lines = []
         if self.mismatches:
             lines.append(f"{_count(len(self.mismatches), 'request')} matched no recording")
@@ -132,7 +145,7 @@ class Replayer:
         return lines
 
     def summary(self) -> str:
-        """Return one line with all figures."""
+        """Return one line with all counts."""
         total, unused = len(self.recordings.exchanges), len(self.recordings.unused)
         return (
             f"{_count(self.answered, 'request')} answered from {total - unused} of {_count(total, 'recording')}, "
@@ -141,7 +154,8 @@ class Replayer:
 
     def _send(self, request: RequestHandler, exchange: RecordedExchange) -> None:
         begin = time.monotonic()
-        # Without a wait, the next write notices that the client has left.
+        # Only a wait needs a thread that watches the client. Without a wait, the next write fails if the client has
+        # disconnected.
         waits = self._speed or exchange.ending == "stall"
         with request.watched() if waits else contextlib.nullcontext() as client:
 
@@ -158,7 +172,7 @@ class Replayer:
                 is_line = body.endswith(b"\n") and not exchange.is_text
                 request.send_body(exchange.status, exchange.content_type, body[:-1] if is_line else body)
             else:
-                # Headers are sent with the first line; a server killed before that has sent none.
+                # A server sends its headers together with the first line. If it was killed before, it sent no headers.
                 if exchange.lines or exchange.ending == COMPLETE:
                     request.head(exchange.status, exchange.content_type)
                 for line, elapsed_ns in exchange.lines:
@@ -174,7 +188,10 @@ class Replayer:
             request.reset()
 
     def _answer_information(self, request: RequestHandler, path: str, body: Any) -> bool:
-        """Answer a request about the server or its models as a server with the recorded models would."""
+        """Answer a request about the server or its models, as a server that has the recorded models would.
+
+        Return False for any other request.
+        """
         if (request.command, path) not in _INFORMATION:
             return False
         self._trace(f"{request.command} {path}: not recorded; answered from the models")
@@ -189,7 +206,7 @@ class Replayer:
         elif path == "/api/show":
             wanted = (body.get("model") or body.get("name")) if isinstance(body, dict) else None
             if wanted in models or wanted in self.recordings.models:
-                # Whether a request with tools, images or thinking is answered is up to the recordings.
+                # Name every capability: the recordings decide which requests are answered.
                 capabilities = ["completion", "vision", "tools", "thinking"]
                 answer = {"template": "", "details": _DETAILS, "model_info": {}, "capabilities": capabilities}
             else:

@@ -1,7 +1,7 @@
-"""One HTTP request on a loopback connection: read it, refuse it, or send a response framed as Ollama frames it.
+"""Read an HTTP request on a loopback connection, and refuse it or send a response with the same framing as Ollama.
 
-- A request is read completely before it is answered: closing a connection with unread input resets it, and the client
-  could lose the end of the response.
+- A request is read completely before it is answered. If a connection is closed while input is unread, it is reset, and
+  the client could lose the end of the response.
 - Requests that a web page could have sent are refused before their body is read.
 """
 
@@ -23,18 +23,18 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Iterator
 
-# A larger body could not be recorded: a line of a recording is limited to this.
+# A larger body could not be recorded, because a line of a recording has this limit.
 BODY_LIMIT = LINE_LIMIT
-# Larger bodies wait until the server has room for them.
+# A request with a larger body waits until the server has reserved memory for it.
 LARGE_BODY = 1 << 20
-# Bytes read of a request that was refused, so that its client can receive the response.
+# After a refusal, at most this many bytes of the request are read, so that the client can receive the response.
 DRAIN_LIMIT = 4 << 20
-# Ollama sends JSON responses above this size in HTTP chunks.
+# Ollama sends JSON responses of more bytes than this in HTTP chunks.
 CHUNKED_ABOVE = 2048
 
 
 class _Refused(Exception):
-    """A request that is not answered, with its HTTP status."""
+    """Raised to refuse a request. `status` is the HTTP status of the response; the text is the reason."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -46,7 +46,7 @@ def _too_large() -> _Refused:
 
 
 class RequestHandler(http.server.BaseHTTPRequestHandler):
-    """One request (`command`, `path`, `headers` and `body`) and the methods that send its response."""
+    """One request (`command`, `path`, `headers` and `body`), and the methods that send the response to it."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -59,9 +59,9 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self._chunked = False
 
     def answer(self) -> None:
-        """Read the request and pass it to the server's `respond`, or refuse it."""
+        """Read the request and call the server's `respond` with it, or refuse it."""
         if self.server.is_crowded:
-            self.close_connection = True  # an idle connection would keep others waiting
+            self.close_connection = True  # while idle, it would make other clients wait
         with contextlib.ExitStack() as stack:
             try:
                 self._refuse_foreign()
@@ -74,12 +74,13 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_OPTIONS = answer
 
     def handle_expect_100(self) -> bool:
-        return True  # a client waits for "100 Continue" only until its headers have been checked
+        return True  # _read_body() sends "100 Continue", after the headers have been checked
 
     def _refuse_foreign(self) -> None:
-        """Refuse what a web page could send: with another host name (DNS rebinding), an origin, or fetch metadata.
+        """Refuse a request that a web page could have sent. Raises _Refused.
 
-        GET and HEAD carry no Origin, for example for an image, but browsers send Sec-Fetch-Site with every request.
+        Such a request has another host name (DNS rebinding), an Origin, or a Sec-Fetch-Site of another site. Browsers
+        send no Origin with some GET and HEAD requests, for example for an image, but they always send Sec-Fetch-Site.
         """
         host = self.headers.get("Host", "localhost")
         if not is_loopback(re.sub(r":\d*\Z", "", host).strip("[]")):
@@ -89,7 +90,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             raise _Refused(403, f"sent by a web page ({self.headers.get('Origin', site)[:100]})")
 
     def _read_body(self, stack: contextlib.ExitStack) -> bytes:
-        """Read the body; `stack` holds the memory it takes until the request has been answered."""
+        """Read the body. For a large body, reserve memory, which `stack` frees after the request has been answered."""
         encoding, length = self.headers.get("Transfer-Encoding"), self.headers.get("Content-Length", "0")
         if encoding is not None and encoding.strip().lower() != "chunked":
             raise _Refused(501, f"Transfer-Encoding {encoding[:100]!r} is not supported")
@@ -129,7 +130,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             if self.rfile.readline(3).strip():
                 raise _Refused(400, "an HTTP chunk is longer than its size")
         while self.rfile.readline(1 << 16).strip():
-            pass  # the trailer, which is not used
+            pass  # the trailer is not used
         return bytes(body)
 
     def _refuse(self, refused: _Refused) -> None:
@@ -137,7 +138,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.server.report_refusal(f"refused {self.command} {path}: {refused}")
         self.close_connection = True
         self.send_body(refused.status, None, b"")
-        # Read on for a moment: a client that is still sending would lose the response with the connection.
+        # Continue to read for a short time. If the connection were closed while the client is still sending, the client
+        # would lose the response.
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(1)
@@ -146,19 +148,19 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 left -= len(self.connection.recv(1 << 16)) or left
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what is not HTTP, or has another method, as the base class does, and report it."""
+        """Report a request that is not HTTP or has an unknown method, and answer it as the base class does."""
         self.server.report_refusal(f"refused a request: {(message or str(code))[:200]}")
         super().send_error(code, message, explain)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[Wakeup]:
-        """An event that is set when the client leaves, to pass as `reader` while waiting for something else.
+        """Yield an event that is set when the client disconnects. Pass it as `reader` to functions that wait.
 
-        As with the real server, a client that shuts down its sending side has left.
+        A client that shuts down its sending side counts as disconnected, as it does for Ollama.
         """
         with Wakeup() as finished, Wakeup() as left:
             thread = threading.Thread(target=self._watch, args=(finished, left), daemon=True)
-            with contextlib.suppress(RuntimeError):  # no thread can be started: the next write notices
+            with contextlib.suppress(RuntimeError):  # no thread can be started: the next write detects the end
                 thread.start()
             try:
                 yield left
@@ -168,11 +170,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                     thread.join()
 
     def _watch(self, finished: Wakeup, left: Wakeup) -> None:
-        """Set `left` when the client leaves; return when `finished` is set."""
+        """Wait until the client disconnects or `finished` is set. Then set `left` and return."""
         try:
             wait_ready(self.connection.fileno(), READABLE, finished)
             if self.connection.recv(1, socket.MSG_PEEK):
-                wait_ready(None, 0, finished)  # its next request, not its end
+                wait_ready(None, 0, finished)  # the client is still there and has sent its next request
         except (OSError, ReaderGone):
             pass
         left.wake()
@@ -185,9 +187,15 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         more: Iterable[tuple[str, str]] = (),
         **headers: str,
     ) -> None:
-        """Set the status line and the headers, which are sent with the first bytes of the body.
+        """Prepare the status line and the headers. They are sent together with the first bytes of the body.
 
-        Without `length` the body is sent in HTTP chunks. `more` and `headers` are added, `_` in the latter as `-`.
+        Arguments:
+            status: the HTTP status.
+            content_type: the Content-Type header, or None to omit it.
+            length: the Content-Length in bytes. Without it, the body is sent in HTTP chunks (to an HTTP/1.0 client:
+                until the connection is closed).
+            more: further headers, as names and values.
+            headers: further headers; each `_` in a name becomes `-`.
         """
         phrase = self.responses.get(status, ("",))[0]
         lines = [f"HTTP/1.1 {status} {phrase}"]
@@ -208,37 +216,37 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self._head = "\r\n".join([*lines, "", ""]).encode("latin-1")
 
     def raw(self, data: bytes) -> None:
-        """Send bytes as they are, after the headers if those have not been sent yet."""
+        """Send `data` unchanged. If the headers have not been sent yet, send them first."""
         head, self._head = self._head, b""
         self.wfile.write(head + data)
 
     def chunk(self, data: bytes) -> None:
-        """Send one HTTP chunk."""
+        """Send `data`, as one HTTP chunk if the response is chunked."""
         self.raw(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def end(self) -> None:
-        """End the response properly."""
+        """End the response as HTTP requires."""
         self.raw(b"0\r\n\r\n" if self._chunked else b"")
 
     def truncate(self) -> None:
-        """Close the connection after what was sent, as when the server is killed."""
+        """Close the connection without ending the response, as happens when a server is killed."""
         self.raw(b"")
         self.close_connection = True
 
     def reset(self) -> None:
-        """Reset the connection."""
+        """Reset the TCP connection. The headers are sent before, if they have not been sent yet."""
         self.raw(b"")
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         self.close_connection = True
 
     def disconnect(self) -> None:
-        """Close the connection; may be called by any thread."""
+        """Shut down the connection. Any thread may call this."""
         with contextlib.suppress(OSError):  # the client has closed it already
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def send_body(self, status: int, content_type: str | None, body: bytes) -> None:
-        """Send a complete response."""
+        """Send a complete response. For a HEAD request, send only the headers."""
         if self.command == "HEAD":
             self.head(status, content_type, len(body))
             self.raw(b"")
@@ -251,4 +259,4 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.raw(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Suppress the access log of the base class."""
+        """Print nothing, unlike the base class, which prints an access log."""
