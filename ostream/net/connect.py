@@ -34,7 +34,7 @@ def connect(name: str, port: int, timeouts: Timeouts, reader: Reader | None) -> 
     """Look up a host name, try its addresses in order, and return a socket connected to the first that accepts.
 
     The time left before the timeout is divided equally among the addresses that have not been tried. Raises
-    ConnectError if no address accepts, StreamTimeout, or ReaderGone because of `reader` (see `polling.wait_any`).
+    ConnectError if no address accepts, StreamTimeout, or ReaderGone if `reader` ends the wait (see `polling.wait_any`).
     """
     codes: list[int] = []
     addresses = _look_up(name, port, timeouts, reader)
@@ -102,8 +102,8 @@ def _connect(sock: socket.socket, address: Any, left_s: Callable[[], float | Non
     if not wait_ready(sock.fileno(), WRITABLE, reader, left_s):
         return errno.ETIMEDOUT
     code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    # After a reset, the server had accepted the connection before closing it. Treat this as connected: the next
-    # read reports the reset.
+    # A reset means that the server accepted the connection and then closed it. Treat it as connected: the next read
+    # reports the reset.
     return 0 if code == errno.ECONNRESET else code
 
 

@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ostream.errors import OstreamError
 
-# Seconds between tries. The pause doubles each time, up to the longest; a random part of up to one half is subtracted.
+# Seconds between tries. The pause doubles from FIRST_PAUSE up to LONGEST_PAUSE, less a random part of up to one half.
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 # Longest Retry-After to wait for, in seconds. If the server sends a longer one, the request fails at once.
 LONGEST_RETRY_AFTER = 600.0

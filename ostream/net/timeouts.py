@@ -67,7 +67,7 @@ class Timeouts:
         return time.monotonic_ns() - self.sent_ns
 
     def expire_in(self, seconds: float) -> None:
-        """Let max-time end in at most `seconds`. For a complete answer, whose last bytes must arrive soon."""
+        """Let max-time end in at most `seconds`. Used after a complete answer, to limit the wait for the end."""
         end = time.monotonic() + seconds
         if self._end is None or end < self._end:
             self._end, self._limits["max-time"] = end, seconds
@@ -75,7 +75,7 @@ class Timeouts:
     def pause(self, seconds: float, reader: Reader | None = None) -> None:
         """Sleep for `seconds` before a retry.
 
-        Raises StreamTimeout if max-time ends first, and ReaderGone because of `reader` (see `polling.wait_any`).
+        Raises StreamTimeout if max-time ends first, and ReaderGone if `reader` ends the wait (see `polling.wait_any`).
         """
         self.start("retry")
         end = time.monotonic() + seconds

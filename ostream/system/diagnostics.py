@@ -41,7 +41,7 @@ class Diagnostics:
         return self.program[: -len(self.command)]
 
     def error(self, error: OstreamError, kind: str = "") -> None:
-        """Print an error with its advice. Of each `kind` except "", only the first SAME_KIND are printed."""
+        """Print an error with its advice. If `kind` is not "", print only the first SAME_KIND of it."""
         self._report(_text(error), kind)
 
     def error_report(self, error: OstreamError) -> str:

@@ -4,7 +4,7 @@ If a process is killed, the result depends on the function that was running:
 
 - `append`: the file may end with a part of the new data.
 - `append_atomically`: the file may end with data whose first byte is NUL.
-- `replace`: the file has its old content, and `remove_unfinished` deletes the temporary file that is left.
+- `replace`: the file has its old or its new content. `remove_unfinished` deletes a temporary file that may be left.
 """
 
 from __future__ import annotations

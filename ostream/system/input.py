@@ -28,7 +28,7 @@ _locked: list[int] = []
 def lock_input() -> None:
     """Lock the pipe on standard input until the process ends.
 
-    The command that writes to the pipe finds the lock. It then leaves it to this process to print error messages.
+    A command that writes to the pipe and fails finds the lock, and lets this process print its error message.
     """
     if not polling.is_pipe(0):
         return

@@ -97,7 +97,7 @@ def _unread() -> int:
 
 
 def _sleep(seconds: float) -> bool:
-    """Sleep. Return True at once if the reader of standard output closes it, else False."""
+    """Sleep for `seconds`. Return True at once if the reader of standard output closes it, else False."""
     end = time.monotonic() + seconds
     try:
         wait_ready(None, 0, 1, lambda: end - time.monotonic())

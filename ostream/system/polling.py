@@ -38,7 +38,7 @@ class ReaderGone(Exception):
 
 
 def pollable_or_none(fd: int) -> int | None:
-    """Return `fd` if it is a pipe, socket or terminal, for which poll() reports that the reader has gone, else None."""
+    """Return `fd` if poll() can report that its reader has gone (for a pipe, socket or terminal), else None."""
     mode = os.fstat(fd).st_mode
     return fd if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd) else None
 
@@ -68,7 +68,7 @@ def wait_any(
 
     Arguments:
         events: maps each descriptor to READABLE, WRITABLE, or both combined with |.
-        reader: an output descriptor or a Wakeup, which ends the wait (default: none).
+        reader: an output descriptor or a Wakeup that can end the wait (default: none).
         left_s: returns the seconds left, or None for no limit. It may raise an exception when the time is over.
 
     Raises ReaderGone if the program that reads the descriptor `reader` has closed it, or if the Wakeup `reader` is set.

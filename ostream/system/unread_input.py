@@ -14,7 +14,7 @@ def is_redirected() -> bool:
     """True if standard input is a pipe or a file, and differs from the standard input of the parent process.
 
     If both are the same (in a shell loop or function, or under ssh, cron or CI), the input is not meant for this
-    command. Also returns False if this can't be determined, without /proc or if the parent belongs to another user.
+    command. Also returns False if this can't be determined: without /proc, or if the parent belongs to another user.
     """
     try:
         own = os.fstat(0)
