@@ -1,6 +1,7 @@
-"""Where answers are written: standard output, or a file that survives crashes and that a later run continues.
+"""Write answers to standard output, or to a file that survives crashes and that a later run can continue.
 
-The file is locked itself, not by a second file, so that no other name of it admits a second writer.
+The lock is on the file of answers itself, not on a separate lock file. So a second run cannot write to the file, even
+if it uses another name of the same file.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _RESUME = "--resume continues"
 
 
 class StdoutSink:
-    """Answers on standard output. `index` has the ids of this run alone."""
+    """Writes answers to standard output. `index` has only the ids of this run."""
 
     name = "standard output"
     dropped = 0
@@ -38,20 +39,25 @@ class StdoutSink:
         self._regular = stat.S_ISREG(os.fstat(output.fd).st_mode)
 
     def write(self, line: bytes) -> None:
-        """Write a line."""
+        """Write a line. Raises OutputError, or ReaderGone if the program that reads stdout has closed the pipe."""
         self._output.write_lines(line)
 
     def sync(self) -> None:
-        """Make durable what was written, where that is possible."""
+        """Sync the written lines to disk if standard output is a regular file. Raises OutputError."""
         if self._regular:
             _sync(self._output.fd, self.name)
 
 
 class AnswerFile:
-    """The file of `-o FILE`, locked.
+    """The file named by `-o FILE`. `open_answers` opens and locks it.
 
-    `index` has the ids that it answers and those that failed; `dropped` counts the lines taken out, which are failures
-    to be tried again and what a crash left; `model` is the model of its first answer.
+    Attributes:
+        name: the path as the user gave it.
+        index: the ids that the file answers, and the ids that failed.
+        dropped: the number of lines that `load` removes: failures, which are sent again; further answers to the same
+            id; and blank lines and lines with NUL bytes, which a crash may leave.
+        model: the model of the first answer that is kept, or "".
+        moved: the number of answers that `rewrite` has moved to FILE.replaced.
     """
 
     def __init__(self, path: str, real: str, fd: int, dry_run: bool = False) -> None:
@@ -59,7 +65,7 @@ class AnswerFile:
         self.index = ResumeIndex()
         self.dropped = 0
         self.model = ""
-        self.moved = 0  # answers that are now in FILE.replaced
+        self.moved = 0  # answers that this run has moved to FILE.replaced
         self._real = real
         self._fd = fd
         self._dry_run = dry_run
@@ -79,9 +85,9 @@ class AnswerFile:
             self._dirty = True
 
     def sync(self) -> None:
-        """Make durable what was appended (needed for a crash of the machine, not for a kill).
+        """Sync the appended lines to disk, so that they also survive a crash of the machine.
 
-        Raises OutputError, also when another file, or none, is at the path by now.
+        Raises OutputError if that fails, or if the file was removed or replaced by another file.
         """
         with self._lock:
             try:
@@ -95,11 +101,12 @@ class AnswerFile:
                 _sync(self._fd, self.name)
 
     def load(self, on_read: Callable[[int, int], None]) -> None:
-        """Read and repair the file. Raises RequestError, before anything is changed, if batch did not write it.
+        """Read the file and repair it. A dry run only reads it.
 
-        `on_read` is called with the bytes read so far and the size.
+        `on_read` is called with the number of bytes read so far and the size of the file. Raises RequestError, before
+        anything is changed, if batch did not write the file. Raises OutputError if the repair fails.
         """
-        kept = bytearray()  # for each line, whether it stays
+        kept = bytearray()  # for each line, 1 if it is kept
         position = last_kept_end = 0
         known = torn = line = b""
         is_ours = False
@@ -137,7 +144,7 @@ class AnswerFile:
 
     def _drop(self, kept: bytearray, last_kept_end: int, torn: bytes) -> None:
         if b"\0" not in kept.rstrip(b"\0"):
-            # Nothing but the end goes, so the rest need not be copied.
+            # Only lines at the end are removed, so the file can be truncated and no copy is needed.
             if torn or self.dropped:
                 os.ftruncate(self._fd, last_kept_end)
             return
@@ -155,10 +162,10 @@ class AnswerFile:
         os.close(new)
 
     def rewrite(self, obsolete: Mapping[bytes, object], renumbered: Mapping[bytes, int]) -> None:
-        """Move the answers to `obsolete` ids to FILE.replaced and give others a new id.
+        """Move the answers to `obsolete` ids to FILE.replaced, and replace each id in `renumbered` by its new id.
 
-        Only answers that were there at the beginning are meant. The moved ones are durable in FILE.replaced before they
-        leave FILE. Raises OutputError.
+        Answers that this run has written are not changed. The moved answers are durable in FILE.replaced before they
+        are removed from FILE. A dry run changes nothing. Raises OutputError.
         """
         if self._dry_run:
             return
@@ -189,7 +196,7 @@ class AnswerFile:
             position += len(line)
 
     def positions(self, begin: int) -> Iterator[tuple[int, str]]:
-        """Yield the answers of earlier runs whose ids are integers from `begin`: the id and the request's hash."""
+        """Yield (id, request's hash) for each answer of an earlier run whose id is an integer >= `begin`."""
         with self._lock:
             for is_loaded, line in self._loaded_lines():
                 key, sha256 = parse_answer(line) if is_loaded else (None, "")
@@ -197,7 +204,7 @@ class AnswerFile:
                     yield int(key), sha256
 
     def _set_aside(self, path: str, lines: Iterator[bytes]) -> None:
-        """Append lines that are not there yet to another file, durably."""
+        """Append lines to another file, durably. Lines that it already has are not appended again."""
         try:
             with locked(path, os.O_RDWR | os.O_CREAT | os.O_APPEND) as fd:
                 there = {hash(line) for line in _lines_of(fd, path)}
@@ -222,7 +229,7 @@ class AnswerFile:
 def _lines_of(fd: int, path: str, on_read: Callable[[int], None] = lambda done: None) -> Iterator[bytes]:
     os.lseek(fd, 0, os.SEEK_SET)
     done = 0
-    # An answer of the largest size has our keys added to it.
+    # More than LINE_LIMIT: an answer may have that size before batch adds its keys.
     for lines in split_lines(read_blocks(fd, path), 2 * LINE_LIMIT):
         done += sum(map(len, lines))
         on_read(done)
@@ -249,12 +256,20 @@ def open_answers(
     on_read: Callable[[int, int], None] = lambda done, size: None,
     dry_run: bool = False,
 ) -> Iterator[AnswerFile]:
-    """Open, lock, read and repair the file of `-o FILE`; it is created if missing, and synced at the end.
+    """Open, lock, read and repair the file named by `-o FILE`, and yield it.
 
-    With `dry_run` it is only read. `on_read` is called with the bytes read so far and the size.
+    The file is created if it is missing. It is synced to disk if the `with` block ends without an exception.
+
+    Arguments:
+        path: the name of the file.
+        resume: True to accept a file that is not empty.
+        inputs: the names of the input files. The file must not be one of them.
+        on_read: called with the number of bytes read so far and the size of the file.
+        dry_run: True to only read the file, without a lock.
 
     Raises RequestError for a file that another run is writing, that batch did not write, that is also an input, or that
-    is not empty without `resume`; InputError for what is no regular file; OutputError.
+    is not empty without `resume`. Raises InputError for a file that is not a regular file, and OutputError for one that
+    can't be written.
     """
     if path == "-" or given_descriptor(path) is not None:
         raise RequestError(f"{path}: not a regular file", advice="without -o, answers go to standard output")

@@ -1,4 +1,7 @@
-"""Lines of a file of answers: which id each one answers, recognised by its end where that is possible."""
+"""Parse the lines of a file of answers: find the id that each line answers.
+
+Most lines are recognised by their end alone, without decoding the JSON.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# What batch appends to an answer. An id with an escape or a byte beyond ASCII is decoded instead, as is an answer with
-# an error (perhaps a failure) or a custom_id (perhaps a record of an OpenAI batch file).
+# The keys that batch appends to an answer. A line is decoded as JSON instead if its id has an escape or a non-ASCII
+# byte, if it contains "error" (it may be a failure), or if it contains "custom_id" (it may be a record of an OpenAI
+# batch file).
 _TAIL = re.compile(
     rb',"id":("[^"\\\x00-\x1f\x7f-\xff]*"|-?\d{1,18}),"body_sha256":"([0-9a-f]{64})"'
     rb'(?:,"row_sha256":"[0-9a-f]{64}","row_columns":\[[^\\\]]*\])?\}\n'
 )
-# How answers of Ollama, failures, and records of OpenAI batch files begin.
+# The beginnings of Ollama's answers, of failures, and of records of OpenAI batch files.
 _BEGINNINGS = re.compile(rb'\{"(model":"[^"]*","(created_at|remote_)|error":|id":"batch_req_)')
 
 
 def parse_answer(line: bytes) -> tuple[bytes | None, str]:
-    """Return the id, as `key_of` has it, and the request's hash on a line that batch wrote; no hash for a failure.
+    """Return the id on a line that batch wrote, as `key_of` encodes it, and the hash of its request.
 
-    (None, "") is a line without an answer: a blank one, one of NULs as a crash of the machine leaves them, or the
-    failure of an input. Raises NotNDJSON, and ValueError for what batch never wrote.
+    The hash is "" for a failure. The result is (None, "") for a line that belongs to no id: a blank line, a line with
+    NUL bytes that a crash of the machine left, or a failure to read an input file.
+
+    Raises NotNDJSON for a line that is not a JSON object, and ValueError for an object that batch did not write.
     """
     at = line.rfind(b',"id":')
     match = _TAIL.fullmatch(line, at) if at > 0 else None
@@ -48,7 +54,7 @@ def _entry(answer: dict[str, Any]) -> tuple[bytes | None, str]:
     if isinstance(id, bool) or not isinstance(id, (str, int, type(None))):
         raise ValueError("not an answer that batch wrote")
     if is_error(answer):
-        # Another program's log may have error lines, too.
+        # The log of another program may contain error lines, too, but without an integer `exit_status`.
         if type(answer.get("exit_status")) is not int:
             raise ValueError("not a failure that batch wrote")
         return (None if id is None else key_of(id)), ""
@@ -59,7 +65,7 @@ def _entry(answer: dict[str, Any]) -> tuple[bytes | None, str]:
 
 
 def with_id(line: bytes, id: int) -> bytes:
-    """Return an answer's line with another id."""
+    """Return an answer line with its id replaced by `id`."""
     at = line.rfind(b',"id":')
     match = _TAIL.fullmatch(line, at) if at > 0 else None
     if match:
@@ -70,9 +76,12 @@ def with_id(line: bytes, id: int) -> bytes:
 
 
 def begins_as_answer(line: bytes, known: bytes) -> bool:
-    """True if a truncated line is the beginning of one that batch writes. `known` is a complete line, or empty."""
+    """True if a truncated line is the beginning of a line that batch writes.
+
+    `known` is a complete answer line of the same file, or empty.
+    """
     if _BEGINNINGS.match(line):
         return True
-    # An answer begins with the same key as the others of its server.
+    # All answers of one server begin with the same key.
     begin = known[: known.find(b":") + 1]
     return bool(begin) and (line.startswith(begin) or begin.startswith(line) or b'{"error":'.startswith(line))

@@ -1,12 +1,12 @@
-"""Admission of requests to a server that may be busy or unreachable.
+"""Decide when a request may be sent to a server that may be busy or unreachable.
 
-- Busy (429, 503): all wait as long as the server asks for, or a growing pause; then fewer requests run at a time. Each
-  of these answers halves their number, each success adds one.
-- Unreachable (refused, reset before an answer, 502, 504) after the first success: all wait until a probe is answered.
-  The pauses between probes grow to 30 s.
+- Busy (HTTP 429 or 503): all requests wait as long as the server asks, and at least for a pause that grows with each
+  rejection. Then fewer requests run at a time: each rejection halves their number, and each success adds one.
+- Unreachable (connection refused or lost, HTTP 502, 504, or 520 and above), after the first success: all requests wait
+  until the server answers a probe. The pauses between probes grow to 30 s.
 
-Neither has a limit of tries. After `patience` seconds without a success, and without a request that may still become
-one, the run gives up.
+The number of tries is not limited. The run gives up after `patience` seconds without a success, unless a request is
+still running that may succeed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-# How long a thread sleeps before it looks whether the run has stopped.
+# Longest sleep of a waiting thread, in seconds, before it checks again whether the run has stopped.
 PAUSE_S = 0.25
 # Seconds between two reports of the same wait.
 REPORT_S = 30.0
@@ -29,10 +29,14 @@ BUSY, UNREACHABLE = "busy", "unreachable"
 
 
 class SharedBackoff:
-    """Decides when a request may be sent; shared by all threads of a run.
+    """Decides when a request may be sent. All threads of a run share it.
 
-    `jobs` is how many may run at a time, `probe` returns whether the server answers, `patience` is in seconds (0: give
-    up at the first such failure). `failure` is set when the run must give up.
+    Arguments:
+        jobs: how many requests may run at a time.
+        patience: how many seconds the server may be busy or unreachable before the run gives up.
+        probe: returns True if the server answers.
+
+    `failure` is set when the run must give up.
     """
 
     def __init__(self, jobs: int, patience: float, probe: Callable[[], bool]) -> None:
@@ -47,15 +51,18 @@ class SharedBackoff:
         self._condition = threading.Condition()
         self._running = 0
         self._state = ""
-        self._since = 0.0  # of the state
-        self._error: OstreamError | None = None  # the latest one
+        self._since = 0.0  # when the server became busy or unreachable
+        self._error: OstreamError | None = None  # the latest failure
         self._not_before = 0.0
         self._pauses = 0
         self._probing = False
         self._reported = 0.0
 
     def enter(self) -> bool:
-        """Wait until a request may be sent. Return False if the run has stopped; otherwise call `leave` afterwards."""
+        """Wait until a request may be sent, then return True. Return False if the run has stopped.
+
+        After True, `leave` must be called when the request has ended.
+        """
         while True:
             with self._condition:
                 if self.stopped:
@@ -84,13 +91,13 @@ class SharedBackoff:
                 self._pause(0)
 
     def leave(self) -> None:
-        """Note that a request has ended, in whatever way."""
+        """Record that a request has ended, successfully or not."""
         with self._condition:
             self._running -= 1
             self._condition.notify()
 
     def succeeded(self) -> None:
-        """Note that the server has answered a request."""
+        """Record that the server has answered a request."""
         with self._condition:
             self.had_success = True
             self.successes += 1
@@ -100,7 +107,7 @@ class SharedBackoff:
             self._condition.notify_all()
 
     def busy(self, error: OstreamError, asked_s: float) -> None:
-        """Note that the server has rejected a request as busy; `asked_s` is its Retry-After (0: none)."""
+        """Record that the server rejected a request as busy. `asked_s` is its Retry-After in seconds (0: none)."""
         with self._condition:
             self._enter_state(BUSY, error)
             self.limit = max(1, self.limit // 2)
@@ -110,28 +117,32 @@ class SharedBackoff:
                 self._give_up(f"the server asks to wait for {asked_s:,.0f} s, until {until}")
 
     def unreachable(self, error: OstreamError) -> None:
-        """Note that the server could not be reached."""
+        """Record that the server could not be reached."""
         with self._condition:
             if self._state != UNREACHABLE:
                 self._enter_state(UNREACHABLE, error)
                 self._pause(0)
 
     def pause(self, seconds: float) -> None:
-        """Let all wait before the next request."""
+        """Send no request for the next `seconds` seconds."""
         with self._condition:
             self._not_before = max(self._not_before, time.monotonic() + seconds)
 
     @property
     def running(self) -> int:
-        """How many requests are with the server."""
+        """The number of requests that were sent and have not ended."""
         return self._running
 
     def stop(self) -> None:
-        """Admit no more requests. Takes no lock, for signal handlers."""
+        """Admit no more requests. Takes no lock, so a signal handler may call it."""
         self.stopped = True
 
     def report(self) -> str:
-        """Return what the user should know now: that requests wait, at once and every 30 s; or ""."""
+        """Return a message that requests are waiting for the server, or "" if there is nothing to report now.
+
+        The wait is reported when it begins and then every 30 s. If the patience has run out, this call makes the run
+        give up.
+        """
         with self._condition:
             if not self._state:
                 return ""
@@ -150,7 +161,7 @@ class SharedBackoff:
         if not self._state:
             self._since = time.monotonic()
         if state == UNREACHABLE:
-            self._reported = 0.0  # a busy server is no news each time
+            self._reported = 0.0  # report this at once; a busy server changes its state too often for that
         self._state = state
 
     def _pause(self, asked_s: float) -> None:

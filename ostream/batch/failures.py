@@ -1,4 +1,7 @@
-"""Report the failures of a run: the first of each kind, the others as a count; and notice mistakes that concern all."""
+"""Report the failures of a run: print the first few of each kind and count the others.
+
+Also detect mistakes that make all requests fail, such as a wrong model name.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,19 @@ if TYPE_CHECKING:
     from ostream.batch.jobs import Job
     from ostream.batch.progress import Progress
 
-# So many failures for one reason, with no success before them, stop the run.
+# The run stops after this many failures with the same reason and no success.
 EARLY = 10
 _UNUSABLE = "unusable"
 
 
 class FailureReport:
-    """Prints failures as they occur. The first ones are held back while all have one reason.
+    """Prints failures as they occur.
 
-    `had_success`: an earlier run has had a success, so no mistake can concern all requests.
+    Until the first success, failures are held back while all of them have the same reason. When EARLY failures are held
+    back, the run stops, and one message is printed instead of them.
+
+    `had_success` is True if an earlier run had a success. Then no failure is held back, because no mistake can concern
+    all requests.
     """
 
     def __init__(self, progress: Progress, had_success: bool) -> None:
@@ -38,22 +45,25 @@ class FailureReport:
         self._held: list[tuple[OstreamError, str]] = []
         self._reason = ""
         self._is_stopped = False
-        self._lock = threading.RLock()  # rows are reported by the thread that reads the input
+        self._lock = threading.RLock()  # `add_row` is called by the thread that reads the input, `add` by others
 
     def succeeded(self) -> None:
-        """Note that a request was answered."""
+        """Record that a request was answered, and print the failures that were held back."""
         if self._is_early:
             with self._lock:
                 self._is_early = False
                 self._print_held()
 
     def add(self, job: Job, error: OstreamError) -> OstreamError | None:
-        """Report a failure. Return the reason to stop the run, if all failures so far have the same one."""
+        """Report a failure. Return an error to stop the run with, or None to continue.
+
+        The run stops when the first EARLY failures have the same reason.
+        """
         with self._lock:
             return self._add(job, error)
 
     def add_row(self, job: Job, error: OstreamError) -> None:
-        """Report a row that is not sent, and for which no line is written. It never stops the run."""
+        """Report a row that is not sent and gets no output line. This never stops the run."""
         with self._lock:
             prefix, text = _split(job, error)
             self._progress.fail(error, text)
@@ -83,12 +93,12 @@ class FailureReport:
         return OstreamError(f"the first {EARLY} {what}: {place}{first}", advice=first.advice)
 
     def drop_held(self) -> None:
-        """Forget what is held back: the run stops, and its own message has the reason."""
+        """Discard the failures that are held back. The run stops, and its own message gives the reason."""
         self._held = []
         self._is_stopped = True
 
     def finish(self) -> None:
-        """Print what was held back."""
+        """Print the failures that are still held back."""
         self._print_held()
 
     def _print_held(self) -> None:
@@ -98,7 +108,7 @@ class FailureReport:
 
 
 def _split(job: Job, error: OstreamError) -> tuple[str, str]:
-    """Return the place or id of a failure, for the front of its message, and the message without it."""
+    """Return the prefix of a failure's message (its location or id), and the message without the prefix."""
     prefix = f"{job.where}: " if job.failure else f"id {job.key.decode()}: "
     text = str(error)
     if text.startswith(prefix):
@@ -107,7 +117,7 @@ def _split(job: Job, error: OstreamError) -> tuple[str, str]:
 
 
 def _shared_reason(job: Job, error: OstreamError, text: str) -> str:
-    """Return a name of the reason if it may concern all requests, or ""."""
+    """Return a name for the reason of a failure if all requests may fail for this reason, else ""."""
     if job.id is None:
         return ""
     if job.failure:

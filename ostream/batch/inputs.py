@@ -1,4 +1,4 @@
-"""The rows of a batch's input, as jobs: NDJSON, lines of text, CSV, recordings, or files as prompts."""
+"""Read the rows of a batch's input as jobs: NDJSON, recordings, lines of text, CSV, or files as prompts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,17 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class InputFormat:
-    """How the input is read: its `kind`, and for CSV and files the options that go with them."""
+    """How the input is read.
+
+    Arguments:
+        kind: NDJSON, LINES, CSV or FILES.
+        prompt: the prompt template, for CSV and FILES.
+        id_column: the CSV column that contains the ids (default: the id of a row is its position).
+        delimiter: the CSV delimiter, a character or "tab" (default: detected from the header).
+        encoding: the encoding of CSV (default: utf-8).
+
+    Raises RequestError for an option that is invalid or not for this kind.
+    """
 
     def __init__(
         self,
@@ -62,15 +72,15 @@ class InputFormat:
 
     @property
     def has_positions(self) -> bool:
-        """True if the ids of all rows are their positions."""
+        """True if the id of every row is its position in the input."""
         return self.kind == LINES or (self.kind == CSV and self.id_column is None)
 
 
 class RequestReader:
-    """Reads the jobs of the input files, in order.
+    """Reads the input files in order and makes a job of each row.
 
-    `skipped` counts the lines of recordings that are no requests. `reader_fd`, if any, is watched while waiting for
-    input: ReaderGone is raised when its reader leaves.
+    `skipped` counts the lines of recordings that are not requests. `reader_fd` is an output that is watched while
+    waiting for input, or None. Raises ReaderGone when the program that reads this output closes the pipe.
     """
 
     def __init__(
@@ -91,7 +101,10 @@ class RequestReader:
         self._number = 0
 
     def jobs(self) -> Iterator[Job | None]:
-        """Yield a job for each row, None for each line that is none; an input that can't be read is a failed job."""
+        """Yield a job for each row, and None for each line that is not a request.
+
+        If an input can't be read, a job with a `failure` and without an id is yielded.
+        """
         read = {NDJSON: self._ndjson, LINES: self._text_lines, CSV: self._csv, FILES: self._file}[self._form.kind]
         for name in self.files:
             self.starts.append((self._number, name))
@@ -104,11 +117,11 @@ class RequestReader:
 
     @property
     def rows(self) -> int:
-        """The number of rows so far."""
+        """The number of rows that have been read so far."""
         return self._number
 
     def where(self, name: str, row: int) -> str:
-        """Return the place of a row of a file, for messages: its line, or for CSV its row number."""
+        """Return the location of a row in a file, for messages. `row` is counted from 0."""
         if self._form.kind == CSV:
             return f"{input_name(name)}, row {row + 1}"
         return input_name(name) if self._form.kind == FILES else f"{input_name(name)}:{row + 1}"
@@ -119,7 +132,7 @@ class RequestReader:
         return job
 
     def _fill(self, job: Job, fill: Callable[[], None]) -> Job:
-        """Let `fill` make the job's request; what is wrong with it becomes the job's failure."""
+        """Call `fill` to set the request of the job. If it raises an error, this becomes the job's failure."""
         try:
             fill()
         except OstreamError as error:
@@ -198,7 +211,7 @@ class RequestReader:
     def _set_file(self, job: Job, name: str) -> None:
         data = read_input(name)
         uses_text = "text" in self._form.template.fields
-        if is_media(data) and b"\0" in data:  # a text may begin as a picture does
+        if is_media(data) and b"\0" in data:  # a text may begin like an image, but has no NUL
             if uses_text:
                 raise RequestError("is an image or sound, and has no {text}", advice="leave {text} out of --prompt")
             set_prompt(job, self._form.template.render({"name": name}), [encode_image(data)], self._defaults)
@@ -228,7 +241,7 @@ class RequestReader:
         set_prompt(job, template.render(row), (), self._defaults)
 
     def _template(self, name: str, columns: list[str]) -> PromptTemplate:
-        """Return the prompt for a table with these columns. Raises RequestError when they do not fit together."""
+        """Return the prompt template for a table's columns. Raises RequestError if they do not match."""
         where = input_name(name)
         known = ", ".join(columns)
         if self._form.prompt is None:
@@ -259,7 +272,7 @@ def _decoded(data: bytes) -> str:
 
 
 def _text_of(line: bytes) -> str:
-    """Return a line of a text file without its end and byte order mark."""
+    """Return a line of a text file, without its line end and byte order mark."""
     text = _decoded(line)
     return text[: -2 if text.endswith("\r\n") else -1 if text.endswith("\n") else len(text)]
 
@@ -278,7 +291,7 @@ def _value(line: bytes, name: str) -> dict[str, Any] | str:
             value: str = strict.decode(text)
             return value
         except ValueError:
-            pass  # decode_line reports what is wrong
+            pass  # decode_line below raises an error that describes the damage
     try:
         return decode_line(line) or {}
     except NotNDJSON as error:
@@ -287,14 +300,14 @@ def _value(line: bytes, name: str) -> dict[str, Any] | str:
 
 
 def _advice(text: str, name: str) -> str:
-    """Return what to do about a line that is not one JSON object, by its looks."""
+    """Return advice about a line that is not a JSON object, guessed from its text."""
     file = "FILE" if name == "-" else name
     if text.startswith("["):
         return f"an array becomes lines with: jq -c '.[]' {file}"
     if text in ("{", "}") or (text.startswith('{"') and text.endswith(("{", "[", ","))):
         return f"put each object on one line: jq -c . {file}"
     if text.startswith(("{", '"')):
-        return ""  # a damaged request is not a prompt
+        return ""  # a damaged request, which --lines would send as a prompt
     if text.count(",") >= 1 or "\t" in text or ";" in text:
         return "a table is read with --csv --prompt '...{COLUMN}...', lines of text with --lines"
     return "with --lines, each line is a prompt"

@@ -1,8 +1,13 @@
-"""Jobs: the requests of a batch, built from rows of the input and from the defaults of the command line.
+"""The requests of a batch as jobs, which are built from the input's rows and the command line's defaults.
 
-A row is a request body of Ollama's (`messages` or `prompt`), a JSON string or a line of text (a prompt), a request
-line as `send --dry-run` prints it, or a record of an OpenAI batch file. Its `id` (or `custom_id`) is returned with the
-answer; a row without one has its position in the input as id, counted from 0.
+A row is one of these:
+- a request body for Ollama, with `messages` or `prompt`;
+- a prompt: a JSON string or a line of text;
+- a request line, as `send --dry-run` prints it;
+- a record of an OpenAI batch file.
+
+The row's `id` (or `custom_id`) is returned with the answer. If a row has no id, its id is its position in the input,
+counted from 0.
 """
 
 from __future__ import annotations
@@ -18,17 +23,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Mapping, Sequence
 
-# What a request line or a record of an OpenAI batch file may address: a path, never a host.
+# The addresses that a request line or a record of an OpenAI batch file may have: a path, never another host.
 PATHS = ("/v1/chat/completions", "/v1/completions", CHAT, GENERATE)
 
 _quote = json.encoder.encode_basestring_ascii
 
 
 class RequestDefaults:
-    """Fields that the command line gives to all requests.
+    """Fields that the command line sets in all requests.
 
-    `model`, `system` and `fields` override a row's own, as do `chat_fields` and `generate_fields` for the endpoint;
-    `default_model` is for rows that name none. `stream` is what requests to Ollama's own API ask for.
+    Arguments:
+        model: the model of all requests; overrides the model of a row.
+        default_model: the model of requests whose row names none.
+        generate: True to send prompts to /api/generate instead of /api/chat.
+        system: the system message of all requests; overrides the system message of a row.
+        fields: fields of all requests; override the fields of a row.
+        stream: the value of `stream` in requests to /api/chat and /api/generate.
+        chat_fields, generate_fields: like `fields`, for one endpoint only.
     """
 
     def __init__(
@@ -51,7 +62,7 @@ class RequestDefaults:
         self.endpoint_fields = {CHAT: _given(chat_fields), GENERATE: _given(generate_fields)}
 
     def body(self, prompt: str, images: Sequence[str] = ()) -> dict[str, Any]:
-        """Return the body for a prompt, for the endpoint that was chosen."""
+        """Return the request body for a prompt with base64 images."""
         media = {"images": list(images)} if images else {}
         if self.generate:
             return {"prompt": prompt, **media}
@@ -63,10 +74,10 @@ def _given(fields: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 class Job:
-    """One request and the id of its answer; or `failure`, the reason why it can't be sent.
+    """One request and the id of its answer. If the request can't be sent, `failure` is the reason.
 
-    `number` is the row's position in the input; `name` and `lineno` are those of its file, for messages. A job without
-    an id stands for an input that can't be read.
+    `number` is the row's position in the input. `name` and `lineno` are the file and line of the row, for messages. A
+    job whose id is None represents an input that can't be read.
     """
 
     __slots__ = (
@@ -79,31 +90,31 @@ class Job:
         self.number = number
         self.name = name
         self.lineno = lineno
-        self.openai = False  # a record of an OpenAI batch file, answered in that format
+        self.openai = False  # True for a record of an OpenAI batch file; its answer is also such a record
         self.path = ""
         self.body: dict[str, Any] = {}
         self.body_sha256 = ""
-        self.row_sha256 = ""  # of the cells that a prompt was made of
+        self.row_sha256 = ""  # hash of the cells that the prompt was made from
         self.row_columns: list[str] = []
         self.overridden: tuple[str, ...] = ()  # fields of the row that an option replaced
         self.failure: OstreamError | None = None
 
     @property
     def where(self) -> str:
-        """The file and line of the row."""
+        """The file and, if known, the line of the row."""
         return f"{self.name}:{self.lineno}" if self.lineno else self.name
 
     @property
     def key(self) -> bytes:
-        """The id in a form that keeps 1 and "1" apart."""
+        """The id in a form that distinguishes 1 from "1"."""
         return key_of(self.id)
 
     def encode(self) -> bytes:
-        """Return the bytes to send."""
+        """Return the request body as bytes."""
         return encode_body(self.body)
 
     def tag(self) -> dict[str, Any]:
-        """Return the last keys of the answer's line."""
+        """Return the keys that are appended to the answer: the id and the hashes."""
         tag: dict[str, Any] = {} if self.id is None else {"id": self.id}
         if self.body_sha256:
             tag["body_sha256"] = self.body_sha256
@@ -112,12 +123,12 @@ class Job:
         return tag
 
     def dump(self) -> bytes:
-        """Return the job as a line, for `load`. The job must have no failure."""
+        """Return the job as a line that `load` can read. The job must not have a failure."""
         return json.dumps([getattr(self, name) for name in self.__slots__[:-1]]).encode() + b"\n"
 
     @classmethod
     def load(cls, line: bytes) -> Job:
-        """Return the job that `dump` wrote."""
+        """Return the job in a line that `dump` returned."""
         job = cls()
         for name, value in zip(cls.__slots__, json.loads(line)):
             setattr(job, name, value)
@@ -125,18 +136,18 @@ class Job:
 
 
 def key_of(id: Any) -> bytes:
-    """Return an id as bytes: 1 and "1" are two ids."""
+    """Return an id as JSON. 1 and "1" are different ids."""
     return (_quote(id) if type(id) is str else json.dumps(id)).encode()
 
 
 def is_request_line(line: dict[str, Any] | str) -> bool:
-    """True for the request line of a chat or generate request; recordings also have those of other requests."""
+    """True for the request line of a chat or generate request. Recordings may contain other requests, too."""
     request = line.get("request") if isinstance(line, dict) else None
     return isinstance(request, dict) and request.get("method", "POST") == "POST" and request.get("path") in PATHS
 
 
 def set_request(job: Job, request: dict[str, Any] | str, defaults: RequestDefaults) -> None:
-    """Make the value of a row the job's request. Raises RequestError for what is none."""
+    """Set the request of a job from the value of its row. Raises RequestError if the value is not a request."""
     if isinstance(request, str):
         _set_body(job, defaults.body(request), defaults)
     elif is_request_line(request):
@@ -149,12 +160,12 @@ def set_request(job: Job, request: dict[str, Any] | str, defaults: RequestDefaul
 
 
 def set_prompt(job: Job, prompt: str, images: Sequence[str], defaults: RequestDefaults) -> None:
-    """Make a prompt, with base64 images, the job's request."""
+    """Set the request of a job from a prompt and base64 images."""
     _set_body(job, defaults.body(prompt, images), defaults)
 
 
 def set_id(job: Job, id: Any) -> None:
-    """Give the job the id of its row, if the row has one. Raises RequestError for what can't be an id."""
+    """Set the id of a job to the id of its row, if the row has one. Raises RequestError for an invalid id."""
     if id is None:
         return
     if isinstance(id, bool) or not isinstance(id, (str, int)):
@@ -216,7 +227,7 @@ def _system(job: Job, body: dict[str, Any], system: str, path: str) -> dict[str,
 
 
 def _check_images(body: dict[str, Any]) -> None:
-    """Refuse what a server can't take, rather than send each such row in vain."""
+    """Raise RequestError for an image that is a URL, because servers accept only base64."""
     messages = body.get("messages")
     for holder in [body, *(messages if isinstance(messages, list) else ())]:
         if not isinstance(holder, dict) or "images" not in holder:

@@ -1,4 +1,4 @@
-"""Which requests of the input are sent, and in which order, given what a file of answers has already."""
+"""Decide which requests of the input are sent, and in which order, given the answers that exist already."""
 
 from __future__ import annotations
 
@@ -21,18 +21,27 @@ if TYPE_CHECKING:
 
     AnswerSink = Union[AnswerFile, StdoutSink]
 
-# Jobs that wait for their turn are in memory up to this size, then in a temporary file.
+# Jobs to be sent later are kept in memory up to this size in bytes, then in a temporary file.
 _SPOOL_BYTES = 16 << 20
-# Changed requests that are named; the others are counted.
+# A message names at most this many changed requests and counts the others.
 _NAMED = 5
 
 
 class Plan:
-    """Yields the jobs to send: new ones as the input is read, then those that failed before or are to be sent again.
+    """Yields the jobs to send: new ones while the input is read, then those that failed before or are sent again.
 
-    An answered request that has changed keeps its answer; with `resend` its old answer moves to FILE.replaced and it
-    is sent again. With `has_positions` the rows' ids are their positions, and an answer follows its request. `report`
-    is called with two rows that have one id and different requests; no line is written about them to a file.
+    If a request has changed since it was answered, it keeps its answer. With `resend`, the old answer is moved to
+    FILE.replaced and the request is sent again.
+
+    Arguments:
+        reader: reads the rows of the input.
+        sink: the file of answers, or standard output.
+        resend: True to send changed requests again.
+        has_positions: True if the id of every row is its position. Then, if a row has moved, its answer gets the new
+            position as its id.
+        on_skip: called for each row that is not sent.
+        report: called with a row and an error if an earlier row has the same id and a different request. Called only if
+            the answers go to a file; the file gets no line about the row.
     """
 
     def __init__(
@@ -49,7 +58,7 @@ class Plan:
         self.answered = 0
         self.repeated = 0
         self.failed_before = 0
-        self._changed: list[Job] = []  # the first few
+        self._changed: list[Job] = []  # the first _NAMED changed requests
         self._changed_count = 0
         self._gone = 0
         self._reader = reader
@@ -63,7 +72,7 @@ class Plan:
         self._is_matching = False
         self._unanswered: set[int] = set()
         self._obsolete: dict[bytes, bool] = {}
-        self._keeps: set[int] = set()  # changed rows that keep their answer
+        self._keeps: set[int] = set()  # numbers of the changed rows that keep their answer
 
     @property
     def files(self) -> Sequence[str]:
@@ -71,7 +80,7 @@ class Plan:
         return self._reader.files
 
     def jobs(self) -> Iterator[Job]:
-        """Yield what is to be sent, and the failures of rows that can't be. Raises OutputError."""
+        """Yield the jobs to send, and a job with a `failure` for each row that can't be sent. Raises OutputError."""
         with contextlib.closing(self._later):
             for job in self._reader.jobs():
                 if job is None:
@@ -96,14 +105,14 @@ class Plan:
                 yield job
 
     def _is_due_now(self, job: Job) -> bool:
-        """Decide about a row. Rows to be sent later are put aside."""
+        """Return True if a row is to be sent now. A row to be sent later is added to `_later`."""
         if self._is_matching:
             self._match(job)
             return False
         number = job.number or 0
         state, earlier = self._sink.index.look_up(job.key, job.body_sha256, number)
         if self._has_positions and (state == CHANGED or (state in (NEW, FAILED_BEFORE) and self._is_elsewhere(job))):
-            # Rows were edited or moved: from here on, answers are matched by request.
+            # Rows were edited or moved. From this row on, answers are matched by request, not by position.
             self._matcher = self._matcher or PositionMatcher(self._positions(number))
             self._matcher.forget_before(number)
             self._is_matching = True
@@ -131,7 +140,11 @@ class Plan:
         return False
 
     def _is_conflict_reported(self, job: Job, earlier: int) -> bool:
-        """A second request for an id. On standard output it gets an error line, so that later stages know."""
+        """Handle a second, different request for an id. Return True if it gets an error line.
+
+        If the answers go to standard output, it gets an error line, so that later stages of the pipeline see the
+        failure. If they go to a file, `report` is called instead.
+        """
         job.failure = RequestError(
             f"{job.where}: id {job.key.decode()} has another request at {self._where(earlier)}",
             advice="give each request an id of its own",
@@ -160,7 +173,7 @@ class Plan:
         return self._sink.positions(begin)  # type: ignore[union-attr]
 
     def _is_elsewhere(self, job: Job) -> bool:
-        """True if a row without an answer has one at another position."""
+        """True if an earlier answer at another position belongs to the request of this row."""
         if not self._sink.index.unseen:
             return False
         self._matcher = self._matcher or PositionMatcher(self._positions(job.number or 0))
@@ -184,7 +197,7 @@ class Plan:
                 if job.number in rows:
                     self._add_changed(job)
         self._gone = len(gone)
-        # What has no row must not have the id of another row's answer.
+        # An answer without a row must not keep an id that is the position of a row.
         obsolete = [position for position in gone if position < self._reader.rows]
         if self._resend:
             obsolete += changed
@@ -198,12 +211,12 @@ class Plan:
         self._sink.rewrite(obsolete, renumbered)  # type: ignore[union-attr]
 
     def problems(self) -> Iterator[OstreamError]:
-        """Yield what kept requests from being sent that should have been looked at."""
+        """Yield an error if changed requests were not sent again."""
         if self._changed_count and not self._resend:
             yield RequestError(self._changed_text(), advice="--changed=resend sends them again")
 
     def notes(self) -> Iterator[str]:
-        """Yield what else is worth knowing about the input."""
+        """Yield notes about changed requests, answers without a request, repeated rows and skipped lines."""
         name = self._sink.name
         if self._changed_count and self._resend:
             yield f"{self._changed_text()}; earlier answers are in {name}.replaced"
@@ -223,7 +236,7 @@ class Plan:
         return f"{self._changed_count:,} {what} answered (id {ids}{more}){self._cause()}"
 
     def _cause(self) -> str:
-        """Return why requests changed, if it was not the rows themselves."""
+        """Return a text to append to a message if an option, not the rows, caused the changes; else ""."""
         model = self._changed[0].body.get("model") if self._changed else None
         if self._sink.model and model != self._sink.model:
             return f": the model was {self._sink.model}, and is {model} now"
@@ -233,7 +246,7 @@ class Plan:
 
 
 class _Spool:
-    """Jobs for later, in a temporary file if they are large."""
+    """The jobs to be sent later, in a temporary file if they need more than _SPOOL_BYTES."""
 
     def __init__(self) -> None:
         self._file: IO[bytes] | None = None

@@ -1,6 +1,6 @@
-"""A pool of threads that take jobs, process them and write the results, in any order or in that of the jobs.
+"""A pool of threads that take jobs, process them, and write the results in any order or in the jobs' order.
 
-A job is taken when a thread is free for it, so the input is read no faster than it is processed.
+A thread takes a job only when it is free, so the input is not read faster than it is processed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,21 @@ if TYPE_CHECKING:
 
 # Seconds between two calls of `tick`.
 TICK_S = 0.5
-# With the order kept, so many jobs for each thread may be started before the oldest is done.
+# If results are written in order, at most this many jobs per thread are started before the oldest result is written.
 WINDOW = 4
 
 
 class Pool:
-    """Calls `process` for each job in one of `threads` threads, and `write` with one result at a time.
+    """Processes jobs in several threads and writes the results.
 
-    A result of None is not written. `on_fewer` is called once with the number of threads and the reason, if the system
-    does not give as many threads or as much memory as needed.
+    Arguments:
+        jobs: an iterator of jobs.
+        process: called with each job, in one of the threads; returns the result.
+        write: called with each result that is not None, one at a time.
+        threads: the number of threads.
+        in_order: True to write the results in the order of the jobs.
+        on_fewer: called with the number of remaining threads and the reason, if the system can't start all threads or a
+            thread runs out of memory.
     """
 
     def __init__(
@@ -50,15 +56,16 @@ class Pool:
         self._running = 0
         self._started = 0
         self._written = 0
-        self._waiting: dict[int, Any] = {}  # results that wait for an older one, with the order kept
-        self._returned: list[tuple[int, Any]] = []  # jobs of threads that were out of memory
+        self._waiting: dict[int, Any] = {}  # with `in_order`: results that wait for an older result
+        self._returned: list[tuple[int, Any]] = []  # jobs that threads gave back when they ran out of memory
         self._input_failure: OstreamError | None = None
         self._failure: BaseException | None = None
 
     def run(self, tick: Callable[[], None]) -> None:
-        """Process all jobs. `tick` is called twice a second in this thread, which also handles signals.
+        """Process all jobs. `tick` is called twice a second in the calling thread, which also handles signals.
 
-        An error of the jobs' iterator is raised when the running jobs are done, any other error at once.
+        If the iterator of jobs raises OstreamError, that error is raised here when the running jobs are done. Any other
+        error is raised at once.
         """
         for started in range(self._threads):
             try:
@@ -72,7 +79,10 @@ class Pool:
             raise self._failure or self._input_failure  # type: ignore[misc]
 
     def stop(self) -> None:
-        """Start no more jobs; `run` returns when the running ones are done. Takes no lock, for signal handlers."""
+        """Start no more jobs; `run` returns when the running jobs are done.
+
+        Takes no lock, so a signal handler may call it.
+        """
         self.stopping = True
 
     @property
@@ -81,7 +91,7 @@ class Pool:
         return self._running
 
     def _run_with(self, started: int) -> None:
-        """Go on with the threads there are; this thread works itself if there is no other."""
+        """Continue with the `started` threads. If there are none, process the jobs in the calling thread."""
         self._on_fewer(max(started, 1), "no more threads can be started")
         with self._state:
             self._alive -= self._threads - max(started, 1)
@@ -116,7 +126,10 @@ class Pool:
                     self._ended.set()
 
     def _is_returned(self, number: int, job: Any) -> bool:
-        """Leave a job to the other threads, if there are any. This thread ends, so that less memory is needed."""
+        """Leave the job to another thread and return True. Return False if there is no other thread.
+
+        After True, the calling thread must end, so that less memory is needed.
+        """
         with self._state:
             others = self._alive - 1
             if not others:
@@ -128,7 +141,7 @@ class Pool:
         return True
 
     def _take(self) -> tuple[int, Any] | None:
-        """Return the next job and its number; None when there is none to start."""
+        """Return the number of the next job and the job, or None if no more job is to be started."""
         with self._input:
             if self.stopping:
                 return None
@@ -157,7 +170,7 @@ class Pool:
     def _finish(self, number: int, result: Any) -> None:
         with self._output:
             if self._failure:
-                return  # the run is ending, and a line might not be written completely
+                return  # the process may exit soon, in the middle of this write
             try:
                 self._write_or_keep(number, result)
             except BaseException as error:

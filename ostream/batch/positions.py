@@ -1,4 +1,4 @@
-"""Match earlier answers with rows whose ids are positions, after rows were inserted, moved or removed."""
+"""Match earlier answers to rows whose ids are positions, after rows were inserted, moved or removed."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterable
 
-_BITS = 40  # of an entry that are the position
+_BITS = 40  # number of low bits of an entry that hold the position; the others hold the request's hash
 
 
 class PositionMatcher:
-    """Gives each row the earlier answer to the same request, wherever the row was.
+    """Finds for each row the earlier answer to the same request, even if the row has moved.
 
-    `answers` are positions with the hashes of their requests; about 50 bytes of memory each. A row keeps the answer
-    at its own position if the request is the same; otherwise equal requests are served in the order of their answers.
+    `answers` yields the position and the request's hash of each answer. An answer takes about 50 bytes of memory. A row
+    keeps the answer at its own position if the request there is the same. Otherwise, rows with the same request get the
+    answers to it in the order of the answers' positions.
     """
 
     def __init__(self, answers: Iterable[tuple[int, str]]) -> None:
         self._entries = sorted(int(sha256[:16], 16) << _BITS | position for position, sha256 in answers)
-        self._rows: dict[int, int] = {}  # index of an entry: the row that has its answer now
+        self._rows: dict[int, int] = {}  # index of an entry -> the row that now has this answer
         self._cursors: dict[int, int] = {}
 
     def has(self, sha256: str) -> bool:
-        """True if there is an answer to this request."""
+        """True if there is an answer to the request with this hash."""
         wanted = int(sha256[:16], 16)
         at = bisect_left(self._entries, wanted << _BITS)
         return at < len(self._entries) and self._entries[at] >> _BITS == wanted
 
     def forget_before(self, position: int) -> None:
-        """Leave out the answers before this position: their rows have them already."""
+        """Remove the answers before this position, because their rows have already been matched."""
         self._entries = [entry for entry in self._entries if _position(entry) >= position]
 
     def claim(self, row: int, sha256: str) -> bool:
-        """Give the row its answer. Return False if there is none."""
+        """Give the row an answer to its request. Return False if none is left."""
         wanted = int(sha256[:16], 16)
         entry = wanted << _BITS | row
         at = bisect_left(self._entries, entry)
@@ -49,10 +50,13 @@ class PositionMatcher:
         return True
 
     def settle(self, unanswered: set[int]) -> tuple[dict[int, int], dict[int, int], list[int]]:
-        """Return what became of the answers, by position: (moved to a row, changed row, no row any more).
+        """Return what happened to the answers, by their old positions: (moved, changed, gone).
 
-        An answer that no row has claimed belongs to a changed row if the row where it would be now, judging by the
-        answer before it, is `unanswered`.
+        `moved` maps a position to the new position of the same request. `changed` maps a position to the position of a
+        row whose request has changed. `gone` lists the positions of answers whose rows were removed.
+
+        An answer that no row has claimed is assumed to have moved as far as the last claimed answer before it. If the
+        row at that position is `unanswered`, the request of this row has changed; otherwise the row was removed.
         """
         moved: dict[int, int] = {}
         changed: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""Show how far a batch is: one line that is rewritten on a terminal, or a line now and then; and totals at the end."""
+"""Show the progress of a batch: one line that is rewritten on a terminal, or a line at intervals, and totals."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ if TYPE_CHECKING:
     from ostream.system.diagnostics import Diagnostics
 
 
-# Seconds between two lines on a terminal that others may write to, and elsewhere.
+# Seconds between two lines: on a terminal that another program may write to, and without a terminal.
 SHARED_S, PLAIN_S = 10.0, 60.0
-# Reading a file is shown if it takes longer than this many seconds.
+# The progress of reading a file is shown if it takes longer than this many seconds.
 SLOW_S = 1.0
-# Kinds of failures that the last line names.
+# The totals name at most this many kinds of failures.
 _NAMED = 3
 
 
 class Progress:
-    """Counts what was done of `total` rows (None: unknown) and shows it.
+    """Counts the rows that are done and shows the progress. `total` is the number of rows (None: unknown).
 
-    `every` is the number of seconds between lines; None: one line that is rewritten on a terminal, elsewhere a line a
-    minute. `shared`: another program may write to the terminal, so nothing is rewritten. `totals`: print totals at the
-    end even after a short run that no terminal shows.
+    Arguments:
+        diagnostics: prints the lines on stderr.
+        every: seconds between lines. None: rewrite one line on a terminal; elsewhere print a line a minute.
+        shared: True if another program may write to the terminal. Then a line is printed every 10 s, not rewritten.
+        totals: True to print totals at the end even if the run is shorter than a minute and stderr is not a terminal.
     """
 
     def __init__(
@@ -48,11 +50,11 @@ class Progress:
         if every is None and not self._rewrites and not diagnostics.quiet:
             self._every = SHARED_S if self._stderr.styled else PLAIN_S
         self._has_totals = totals or every is not None or self._stderr.styled
-        self._shown = 0  # columns
+        self._shown = 0  # columns of the line on the terminal
         self._lock = threading.Lock()
-        self._begin: float | None = None  # of the first request
+        self._begin: float | None = None  # when the first request was sent
         self._started = self._last = time.monotonic()
-        # Tokens and duration of the answers that have a rate, for the rate of a single stream.
+        # Tokens and duration of the answers that report both, for the tokens per second of a single stream.
         self._rated_tokens = self._rated_ns = 0.0
         self._kinds: dict[str, int] = {}
         self._examples: dict[str, str] = {}
@@ -62,20 +64,20 @@ class Progress:
 
     @property
     def is_shown(self) -> bool:
-        """False if neither lines nor totals are shown."""
+        """True if progress lines and totals are shown."""
         return self._rewrites or self._every is not None
 
     def begin(self) -> None:
-        """Note that a request is sent; the first one starts the clock for rates."""
+        """Record that a request is sent. Rates are computed from the time of the first request."""
         if self._begin is None:
             self._begin = time.monotonic()
 
     def skip(self) -> None:
-        """Count a row that is not sent: answered before, or blank."""
+        """Count a row that is not sent, for example because it is blank or was answered before."""
         self._skipped += 1
 
     def add(self, answer: Mapping[str, Any]) -> None:
-        """Count an answer."""
+        """Count an answer and its tokens."""
         self._complete += 1
         count, duration_ns = number(answer.get("eval_count")), number(answer.get("eval_duration"))
         if count is not None:
@@ -85,31 +87,31 @@ class Progress:
                 self._rated_ns += duration_ns
 
     def fail(self, error: OstreamError, text: str) -> None:
-        """Count a failure with this message."""
+        """Count a failure, whose message is `text`."""
         self.failures += 1
         kind = without_numbers(text)
         self._examples.setdefault(kind, text)
         self._kinds[kind] = self._kinds.get(kind, 0) + 1
 
     def print_failure(self, error: OstreamError, prefix: str) -> None:
-        """Print a failure; of one kind only the first few."""
+        """Print a failure. Only the first few failures of one kind are printed."""
         with self.cleared():
             self._diagnostics.error(OstreamError(f"{prefix}{error}", advice=error.advice), str(error))
 
     def note(self, text: str) -> None:
-        """Print a note above the line."""
+        """Print a note above the progress line."""
         if not self._diagnostics.quiet:
             with self.cleared():
                 self._diagnostics.write(text)
 
     def trace(self, text: str) -> None:
-        """Print a trace above the line, with -v."""
+        """Print a message above the progress line, if -v is given."""
         if self._diagnostics.verbose:
             with self.cleared():
                 self._diagnostics.write(text)
 
     def reading(self, name: str, done: int, size: int) -> None:
-        """Show how much of a file has been read, if that takes a while."""
+        """Show how much of a file has been read, if reading takes longer than SLOW_S. `done` and `size` are bytes."""
         now = time.monotonic()
         if self._rewrites and now - self._started > SLOW_S and now - self._last > SLOW_S / 4:
             self._last = now
@@ -117,7 +119,7 @@ class Progress:
                 self._rewrite(f"reading {name}: {100 * done // max(size, 1)}%")
 
     def tick(self) -> None:
-        """Show the current state, if it is time to."""
+        """Rewrite the progress line, or print one if the time for it has come."""
         now = time.monotonic()
         with self._lock:
             if self._rewrites:
@@ -128,7 +130,7 @@ class Progress:
 
     @contextlib.contextmanager
     def cleared(self) -> Iterator[None]:
-        """Take the line off the terminal, and keep it off for the duration of the block."""
+        """Erase the progress line, and do not show it until the `with` block ends."""
         with self._lock:
             if self._shown:
                 self._write(f"\r{'':<{self._shown}}\r")
@@ -136,7 +138,7 @@ class Progress:
             yield
 
     def end(self) -> None:
-        """Print the totals, where progress is shown and anything was sent."""
+        """Print how many failures were not printed, and the totals if progress is shown and a request was sent."""
         with self.cleared():
             self._diagnostics.finish()
             if self._begin is None or not self.is_shown:
@@ -153,7 +155,7 @@ class Progress:
         try:
             self._stderr.write_bytes(text.encode())
         except (OutputError, ReaderGone):
-            pass  # the terminal is gone
+            pass  # the terminal was closed
 
     def _elapsed(self, now: float) -> float:
         return max(now - (now if self._begin is None else self._begin), 0.001)
@@ -173,7 +175,7 @@ class Progress:
         return ", ".join(parts)
 
     def _rates(self, elapsed: float) -> str:
-        """Throughput over all requests that run at a time."""
+        """Return the answers and tokens per second of all concurrent requests together."""
         return f"{self._complete / elapsed:.1f} answers/s, {self._tokens / elapsed:.1f} tokens/s"
 
     def _totals(self) -> str:
@@ -188,7 +190,7 @@ class Progress:
         return "; ".join(parts) + f"; in {show_time(elapsed)}"
 
     def _failures(self) -> str:
-        """Failures by message, the most frequent first."""
+        """Return the number of failures and their messages, the most frequent ones first."""
         if not self.failures:
             return "none"
         ordered = sorted(self._kinds.items(), key=lambda item: -item[1])
@@ -198,7 +200,7 @@ class Progress:
 
 
 def show_time(seconds: float) -> str:
-    """Return a time for a person: 12s, 4m05s, 2h03m."""
+    """Return a time in a readable form, such as 12s, 4m05s or 2h03m."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
@@ -208,5 +210,5 @@ def show_time(seconds: float) -> str:
 
 
 def without_numbers(text: str) -> str:
-    """Return a text whose numbers are replaced, to compare messages."""
+    """Return a text with each number replaced by N, so that messages can be compared."""
     return re.sub(r"\d+", "N", text)

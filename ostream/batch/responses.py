@@ -1,4 +1,4 @@
-"""Responses: the body of a response becomes one complete answer, and an answer or a failure becomes an output line."""
+"""Turn the body of a response into one complete answer, and an answer or a failure into an output line."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
     from ostream.batch.jobs import Job
 
-# At most this much of an incomplete answer goes into its error line.
+# At most this many bytes of an incomplete answer are copied into its error line.
 PARTIAL_LIMIT = 1 << 20
-# Keys with a meaning in our own lines. A server's are replaced, or they would steer whatever reads the file.
+# Keys that have a meaning in the lines that ostream writes. They are removed from a server's answer, because programs
+# that read the line would misunderstand them.
 OWN_KEYS = frozenset(
     ("id", "custom_id", "body_sha256", "row_sha256", "row_columns", "elapsed", "exit_status", "request", "role")
 )
-# Lines folded between two looks at the timeouts.
+# Number of lines between two checks of the timeouts.
 _LINES_PER_CHECK = 1000
 
 
@@ -34,10 +35,15 @@ class FormatError(ResponseError):
 
 
 def complete_answer(path: str, data: bytes, check: Callable[[], object] = lambda: None) -> dict[str, Any]:
-    """Return the complete answer in a response's body. Several chunks, as of a stream, are folded into one object.
+    """Return the complete answer in the body of a response. The chunks of a stream are combined into one object.
 
-    `check` is called now and then, and may raise. Raises ResponseError for an error in the body, and IncompleteStream
-    for an answer that is not complete, with what was received as `partial`.
+    Arguments:
+        path: the path of the request, which determines when an answer is complete.
+        data: the body of the response.
+        check: called every 1,000 lines; may raise an error, such as a timeout.
+
+    Raises ResponseError if the body contains an error or can't be decoded, and IncompleteStream if the answer is not
+    complete. The `partial` of IncompleteStream is the part that was received.
     """
     answer = _fold(data, check)
     if is_error(answer):
@@ -59,7 +65,7 @@ def _with_partial(error: OstreamError, data: bytes) -> OstreamError:
 
 def _fold(data: bytes, check: Callable[[], object]) -> dict[str, Any]:
     total = Accumulator()
-    # Blank lines cost next to nothing this way, however many a server sends.
+    # Skip blank lines here, where they take little time even if a server sends millions of them.
     lines = [line for line in data.split(b"\n") if line and not line.isspace()]
     for number, line in enumerate(lines):
         if number % _LINES_PER_CHECK == 0:
@@ -78,22 +84,24 @@ def _fold(data: bytes, check: Callable[[], object]) -> dict[str, Any]:
 
 
 def _pretty_printed(data: bytes, error: NotNDJSON, total: Accumulator) -> dict[str, Any]:
-    """Return the object that is spread over all lines; if there is none, raise the error of the first bad line."""
+    """Decode a body that is one object on several lines. If it is not one, raise an error about the first bad line."""
     try:
         return decode_line(data) or {}
     except NotNDJSON:
         pass
-    # A last line without its beginning-of-object is damage; with it, the rest of the answer is missing.
+    # If the bad line is the last line and the beginning of an object, the rest of the answer is missing.
+    # Otherwise the body is damaged.
     is_truncated = data.rstrip().endswith(error.line.rstrip()) and is_torn(error.line)
     failure = IncompleteStream("the answer is truncated") if is_truncated else ResponseError(f"the answer: {error}")
     raise _with_partial(failure, encode_line(total.response)[:-1] if is_truncated and total.chunks else data) from None
 
 
 def check_answer(job: Job, answer: dict[str, Any], fail_on_length: bool = False, fail_on_empty: bool = False) -> None:
-    """Raise an error for a complete answer that the request does not accept.
+    """Raise an error for a complete answer that does not meet the requirements.
 
-    LengthError when a limit truncated it (always if that broke its format), FormatError when it does not have the
-    format that the request asks for, EmptyError when it has no text, tool call or image.
+    LengthError: a length limit truncated the answer, and either `fail_on_length` is set or the format is wrong.
+    FormatError: the answer does not have the format that the request asks for.
+    EmptyError: `fail_on_empty` is set, and the answer has no text, tool call or image.
     """
     chunk = chunk_of({"custom_id": None, "response": {"body": answer}}) if "choices" in answer else answer
     is_truncated = chunk.get("done_reason") == "length"
@@ -112,7 +120,7 @@ def check_answer(job: Job, answer: dict[str, Any], fail_on_length: bool = False,
 
 
 def _requested_format(job: Job) -> Any:
-    """Return "json", a JSON schema, or None."""
+    """Return the format that the request asks for: "json", a JSON schema, or None."""
     if job.path in (CHAT, GENERATE):
         return job.body.get("format") or None
     form = job.body.get("response_format")
@@ -145,9 +153,9 @@ def _has_image(chunk: dict[str, Any]) -> bool:
 
 
 def answer_line(job: Job, answer: dict[str, Any], data: bytes, status_code: int = 200, request_id: str = "") -> bytes:
-    """Return the line of an answer: the server's object as it was received, then the id and the request's hash.
+    """Return the output line of an answer: the server's object, then the id and the request's hash.
 
-    An OpenAI record is answered with a record.
+    The object is copied as it was received if possible. A record of an OpenAI batch file is answered with a record.
     """
     if job.openai:
         return _openai_line(job, {"status_code": status_code, "request_id": request_id, "body": answer}, None)
@@ -172,7 +180,7 @@ def failure_line(job: Job, error: OstreamError) -> bytes:
 
 
 def _openai_line(job: Job, response: dict[str, Any] | None, error: dict[str, Any] | None, **details: Any) -> bytes:
-    # Names the request within the batch, and is the same in every run.
+    # The name of the request in the batch; it is the same in every run.
     name = hashlib.sha256(job.key + job.body_sha256.encode()).hexdigest()[:24]
     record = {"id": f"batch_req_{name}", "custom_id": job.id, "response": response, "error": error, **details}
     if job.body_sha256:
@@ -181,5 +189,5 @@ def _openai_line(job: Job, response: dict[str, Any] | None, error: dict[str, Any
 
 
 def measurable(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the answer with its counts under the names of Ollama's own API."""
+    """Return the answer, or for an answer in OpenAI's format its token counts under the names of Ollama's API."""
     return counts(answer) or answer

@@ -1,4 +1,4 @@
-"""The ids of a batch with the hashes of their requests, in 20 bytes each."""
+"""An index of the ids of a batch and the hashes of their requests. Each id takes 20 bytes."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ import struct
 BUCKETS = 1 << 14
 ENTRY = 20
 _SEEN = struct.Struct("<I")
-# In place of a row's number: the id is in the file of answers, and the input has not had it yet.
+# Stored instead of a row's number: the id is in the file of answers, and no row of the input had it so far.
 ANSWERED, FAILED = 0xFFFFFFFF, 0xFFFFFFFE
 _LARGEST = FAILED - 1
 
-# What `look_up` finds.
+# The results of `look_up`.
 NEW = "new"
-SAME = "same"  # answered before
+SAME = "same"  # the same request was answered before
 FAILED_BEFORE = "failed before"
-CHANGED = "changed"  # answered before, to another request
+CHANGED = "changed"  # the id was answered before, for a different request
 REPEATED = "repeated"  # an earlier row of this input has the same id and request
-CONFLICT = "conflict"  # an earlier row of this input has the same id and another request
+CONFLICT = "conflict"  # an earlier row of this input has the same id and a different request
 
 
 class ResumeIndex:
-    """Which ids are answered or have failed in the file, and which ones the input has had.
+    """Stores which ids are answered or failed in the file of answers, and which ids the input has contained so far.
 
-    An entry is 8 bytes of the id's hash, 8 of the request's, and the number of the row that had it. It is in the one
-    of 16,384 byte arrays that 14 more bits of the id's hash select. So two of ten million ids are taken for the same
-    with a probability of 1 : 10^10.
+    An entry is 8 bytes of the id's hash, 8 bytes of the request's hash, and 4 bytes for the number of the row with this
+    id. 14 more bits of the id's hash select the byte array, one of 16,384, that contains the entry. The probability
+    that any two of ten million ids are confused is about 2 in 10^10.
     """
 
     def __init__(self) -> None:
         self._buckets = [bytearray() for _ in range(BUCKETS)]
-        self.answered = 0  # in the file
-        self.failed = 0
-        self.unseen = 0  # answered in the file, and not in the input so far
+        self.answered = 0  # ids with an answer in the file
+        self.failed = 0  # ids with a failure in the file
+        self.unseen = 0  # ids with an answer in the file that the input has not contained so far
 
     def load(self, key: bytes, body_sha256: str) -> bool:
-        """Add an answer of the file. Return False if the id is there already; its first answer counts."""
+        """Add an answer from the file. Return False if the id has an answer already; then the first answer is kept."""
         return self._load(key, body_sha256, ANSWERED)
 
     def load_failure(self, key: bytes) -> None:
-        """Add the id of a failure in the file."""
+        """Add the id of a failure from the file, unless the file also has an answer to this id."""
         if self._load(key, "0" * 16, FAILED):
             self.failed += 1
             self.answered -= 1
@@ -61,7 +61,10 @@ class ResumeIndex:
         return True
 
     def look_up(self, key: bytes, body_sha256: str, number: int) -> tuple[str, int]:
-        """Note that a row has this id and request. Return what is known of it, and the number of an earlier row."""
+        """Record that row `number` has this id and request.
+
+        Return one of the results above, and the number of the earlier row for REPEATED and CONFLICT (otherwise 0).
+        """
         bucket, id, at = self._find(key)
         body, mark = bytes.fromhex(body_sha256[:16]), _SEEN.pack(min(number, _LARGEST))
         if at < 0:

@@ -1,4 +1,4 @@
-"""Count the rows of input files in advance, for the progress."""
+"""Count the rows of the input files in advance, so that the progress can show the total."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 
 def count_rows(files: list[str], form: InputFormat) -> int | None:
-    """Return the number of rows in these files, if all are regular files at their beginning."""
+    """Return the number of rows in these files.
+
+    Return None if it is not known: a file is not a regular file, is not read from its beginning, or can't be read.
+    """
     if form.kind == FILES:
         return len(files)
     total = 0
     for name in files:
         try:
-            # Not even opened: the writer of a FIFO would lose its reader.
+            # Do not open a FIFO here: closing it again may end its writer with SIGPIPE.
             if not stat.S_ISREG(os.stat(0 if name == "-" else name).st_mode):
                 return None
             with open(os.dup(0) if name == "-" else name, "rb", buffering=0) as file:
@@ -46,7 +49,7 @@ def _count_lines(file: FileIO) -> int:
 
 
 def _count_rows(file: FileIO, form: InputFormat) -> int:
-    """Return the number of rows of a CSV file after its header; quoted cells may have several lines."""
+    """Return the number of rows of a CSV file without its header. A quoted cell may contain line ends."""
     text = io.TextIOWrapper(io.BufferedReader(file), form.encoding or "utf-8", errors="replace", newline="")
     try:
         rows = sum(map(bool, csv.reader(text)))

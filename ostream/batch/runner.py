@@ -1,4 +1,4 @@
-"""Run a batch: send the planned requests, write the results, and stop when there is a reason to."""
+"""Run a batch: send the planned requests, write the results, and stop early if necessary."""
 
 from __future__ import annotations
 
@@ -25,20 +25,24 @@ if TYPE_CHECKING:
     from ostream.batch.sender import Result, SendPolicy
     from ostream.net.session import Session
 
-# A probe of the server must be answered within this many seconds.
+# Seconds to connect to the server for a probe, and again to wait for its answer.
 _PROBE_S = 10.0
-# Descriptors that one request may need at a time: a socket, and a pair to end a name lookup.
+# Descriptors that one request may need: one for a socket, and two to be able to cancel a name lookup.
 _DESCRIPTORS_PER_JOB = 3
-# Descriptors for everything else: files, replacement of a file, the resolver.
+# Descriptors for everything else: open files, the temporary file of a replacement, the resolver.
 _OTHER_DESCRIPTORS = 8
-# The options that override a field of the rows.
+# Fields of the rows that an option overrides, if the option has a name other than --FIELD.
 _OPTION_OF = {"model": "-m", "system": "-s", "format": "-f"}
 
 
 class RunLimits:
-    """How many requests run at a time, whether answers keep the input's order, and when the run stops.
+    """The limits of a run.
 
-    `stall_timeout`: seconds without a byte of any answer (0: no limit).
+    Arguments:
+        jobs: how many requests run at a time.
+        in_order: True to write answers in the order of the input.
+        max_failures: stop after this many failures (None: no limit).
+        stall_timeout: stop after this many seconds without a byte of any answer (0: no limit).
     """
 
     def __init__(
@@ -53,8 +57,8 @@ class RunLimits:
 class BatchRunner:
     """One run of a batch.
 
-    `reader_fd` is watched: ReaderGone is raised when the reader of stdout leaves. `interrupted` is the number of the
-    signal that ended the run early, or 0.
+    `reader_fd` is the descriptor of stdout, or None if it is not watched. Raises ReaderGone when the program that reads
+    stdout closes the pipe. `interrupted` is the number of the signal that ended the run early, or 0.
     """
 
     def __init__(
@@ -86,7 +90,7 @@ class BatchRunner:
         self._pause_noted = 0.0
 
     def run(self, plan: Plan) -> int:
-        """Send all jobs of the plan and return the exit status. Raises OstreamError and ReaderGone."""
+        """Send all jobs of the plan, write the results and return the exit status. Raises OstreamError, ReaderGone."""
         self._pool = Pool(
             self._begun(plan.jobs()),
             self._sender.process,
@@ -157,18 +161,18 @@ class BatchRunner:
         self._stop()
 
     def _stop(self) -> None:
-        """Start nothing more, and end all waits for the server."""
+        """Start no more requests, and end all waits for a busy or unreachable server."""
         self._pool.stop()
         self._backoff.stop()
 
     def _note_pause(self, text: str) -> None:
-        """Note a retry, unless another request has just noted its own."""
+        """Report a retry. If another retry was reported within the last second, report this one only with -v."""
         now = time.monotonic()
         is_news, self._pause_noted = now - self._pause_noted > 1, now
         (self._progress.note if is_news else self._progress.trace)(text)
 
     def _affordable_jobs(self, jobs: int) -> int:
-        """Return how many requests the limit of open files allows at a time."""
+        """Return `jobs`, or fewer if the limit of open files does not allow so many requests at a time."""
         try:
             import resource
 
@@ -212,7 +216,7 @@ class BatchRunner:
 
 
 def _is_wrong_server(error: OstreamError) -> bool:
-    """True for a failure that every request to this address will have: no connection, or not an Ollama server."""
+    """True for a failure that every request to this address would have: no connection, or not an Ollama server."""
     if isinstance(error, ResponseError) and error.status_code != -1:
         return 300 <= error.status_code < 400 or (
             error.status_code in (404, 405) and "model" not in error.error.lower()

@@ -1,8 +1,11 @@
-"""Send one job, again where that may help, and turn the response into an output line.
+"""Send one job, retry it if that may help, and turn the response into an output line.
 
-What is sent again: busy and unreachable servers, within the patience of the run (see `backoff`); other temporary
-failures, and all of them before the first success, at most `retry` times; answers that break the request's format, at
-once, at most `retry` times, or once if the model would repeat itself.
+A request is sent again after these failures:
+- The server is busy, or it is unreachable after the first success of the run: until the run's patience is used up (see
+  `backoff`). A patience of 0 makes this an ordinary temporary failure.
+- Another temporary failure: at most `retry` times.
+- The answer does not have the format that the request asks for: without a pause, at most `retry` times, but only
+  once if the model would give the same answer again.
 """
 
 from __future__ import annotations
@@ -33,15 +36,15 @@ if TYPE_CHECKING:
     from ostream.net.timeouts import Timeouts
     from ostream.system.polling import Reader
 
-    # A job with its output line, and the answer or the failure on it.
+    # A job, its output line, and the answer or the failure in this line.
     Result = Tuple[Job, bytes, Union[dict[str, Any], OstreamError]]
 
-# A request whose connection breaks is tried at most so often: it may be what makes the server crash. A try may send it
-# twice, if the server closed a kept connection.
+# A request is tried at most this many times if its connection breaks, because the request may make the server crash.
+# One try may send it twice, if the server had closed a connection that was kept open.
 MOST_TRIES = 3
-# A request that is turned away so often while others are answered has failed.
+# A request that is rejected as busy more often than this, while other requests are answered, has failed.
 MOST_REJECTIONS = 20
-# A Retry-After beyond ten years is no number to count with.
+# A Retry-After longer than this (almost ten years) is shortened, because time.localtime() fails for huge numbers.
 _LONGEST_PAUSE_S = 3e8
 
 BUSY, REFUSED, LOST, OTHER = "busy", "refused", "lost", "other"
@@ -52,7 +55,14 @@ class LostAnswer(IncompleteStream):
 
 
 class SendPolicy:
-    """How often requests are sent again, and which complete answers count as failures."""
+    """How often requests are sent again, and which complete answers count as failures.
+
+    Arguments:
+        retry: how often a request is sent again after a temporary failure or an answer in a wrong format.
+        patience: seconds to wait for a busy or unreachable server (0: do not wait).
+        fail_on_length: True if an answer that a length limit truncated is a failure.
+        fail_on_empty: True if an empty answer is a failure.
+    """
 
     def __init__(
         self, retry: int = 3, patience: float = 600, fail_on_length: bool = False, fail_on_empty: bool = False
@@ -64,7 +74,10 @@ class SendPolicy:
 
 
 class Sender:
-    """Sends jobs; one for all threads. `last_activity` is when the latest byte of any answer was received."""
+    """Sends jobs. All threads share one sender.
+
+    `last_activity` is the time, by time.monotonic(), when a request began or data of an answer was received.
+    """
 
     def __init__(
         self,
@@ -84,7 +97,10 @@ class Sender:
         self._reader = reader
 
     def process(self, job: Job) -> Result | None:
-        """Send a job and return its line with the answer or the failure; None if the run stopped before that."""
+        """Send a job, with retries. Return the job, its output line, and the answer or the failure.
+
+        Return None if the run stopped before the job was sent.
+        """
         try:
             if job.failure:
                 raise job.failure
@@ -94,7 +110,7 @@ class Sender:
             return job, failure_line(job, error), error
 
     def attempt(self, job: Job, body: bytes, timeouts: Timeouts) -> Result:
-        """Send a job once. Raises OstreamError."""
+        """Send a job once and return its result. Raises OstreamError."""
         self._trace(f"id {job.key.decode()}: POST {job.path}, {len(body):,} bytes")
         response = self._session.post_once(job.path, body, timeouts, self._reader)
         try:
@@ -127,11 +143,11 @@ class Sender:
         return b"".join(blocks)
 
     def _answer(self, job: Job, response: Response, data: bytes, timeouts: Timeouts) -> dict[str, Any]:
-        timeouts.start("decode")  # only the total time counts while the answer is decoded
+        timeouts.start("decode")  # while the answer is decoded, only the total time is limited
         try:
             return complete_answer(job.path, data, timeouts.left)
         except IncompleteStream as error:
-            # How a body ended counts only if the answer in it is not complete.
+            # The way in which the body ended matters only if the answer is not complete.
             failure = response.failure or error
             if isinstance(failure, IncompleteStream) and not response.is_complete:
                 failure = LostAnswer(failure.error, advice=failure.advice)
@@ -140,7 +156,7 @@ class Sender:
 
 
 class _Attempts:
-    """The attempts at one job."""
+    """The attempts to send one job."""
 
     def __init__(self, job: Job, sender: Sender) -> None:
         self._job = job
@@ -173,9 +189,9 @@ class _Attempts:
         return None
 
     def _is_sent_again(self, error: OstreamError) -> bool:
-        """Decide whether a failed request is sent again, and let it or all wait before that."""
+        """Return True if a failed request is to be sent again. If a pause is needed, it applies to all requests."""
         if isinstance(error, FormatError):
-            # At once: the server is not the reason.
+            # No pause: the server is not the cause of the failure.
             self._mismatches += 1
             return self._mismatches <= (min(1, self._policy.retry) if _is_fixed(self._job) else self._policy.retry)
         kind = _kind(error)
@@ -198,7 +214,7 @@ class _Attempts:
 
     def _is_sent_when_free(self, error: OstreamError) -> bool:
         self._renew()
-        # A success of another request shows that it is this one that the server does not take.
+        # If another request succeeded in the meantime, the server rejects this request and not all requests.
         self._rejections += self._backoff.successes != self._successes_seen
         self._successes_seen = self._backoff.successes
         if self._rejections > MOST_REJECTIONS:
@@ -207,7 +223,7 @@ class _Attempts:
         return True
 
     def _renew(self) -> None:
-        """Begin the request's total time anew: the time for which a server is busy or unreachable does not count."""
+        """Restart the total time of the request: time when a server is busy or unreachable does not count."""
         self._timeouts = self._sender._session.new_timeouts()
 
 

@@ -1,4 +1,4 @@
-"""CSV tables: a header row and rows of cells, read as a stream."""
+"""Read CSV tables as a stream: a header row and rows of cells."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ if TYPE_CHECKING:
 
 
 class Table:
-    """A table in CSV, as RFC 4180 and spreadsheets have it; `name` is for messages.
+    """A CSV table in the format of RFC 4180, as spreadsheets write it.
 
-    Without `delimiter`, it is a comma, or a semicolon or tab if the header has no comma; `note` is called then. Raises
-    InputError for bytes that are not in `encoding`, for broken quoting and for a missing header.
+    Arguments:
+        blocks: the bytes of the table.
+        name: the name of the table, for messages.
+        delimiter: the character between cells. None: a comma; or a semicolon or tab if the header has no comma.
+        encoding: the encoding of the text.
+        note: called with a message if a semicolon or tab is used because the header has no comma.
+
+    Raises InputError for bytes that are not in `encoding`, for broken quoting and for a missing header.
     """
 
     def __init__(
@@ -40,11 +46,14 @@ class Table:
             raise InputError(f"{name}: has no header row")
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield the rows with the numbers of their first lines. Blank lines are no rows."""
+        """Yield the number of the first line of each row, and its cells. Blank lines are skipped."""
         return self._cells()
 
     def row(self, cells: list[str]) -> dict[str, str]:
-        """Return a row by column; missing cells are empty. Raises RequestError for more cells than columns."""
+        """Return the cells of a row by column. Missing cells are empty.
+
+        Raises RequestError if there are more cells than columns.
+        """
         missing = len(self.columns) - len(cells)
         if missing < 0:
             raise RequestError(
@@ -73,7 +82,7 @@ def _delimiter(name: str, header: str, note: Callable[[str], None]) -> str:
 
 
 def _decoded_lines(blocks: Iterable[bytes], name: str, encoding: str) -> Iterator[str]:
-    """Yield the lines of a text, without a byte order mark."""
+    """Decode blocks of bytes and yield the lines, without a byte order mark. Raises InputError."""
     decoder = codecs.getincrementaldecoder("utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding)()
     lineno = 1
     unfinished: list[str] = []

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 class PromptTemplate:
-    """A text whose `{NAME}` are replaced by values, once: braces inside a value have no meaning.
+    """A text in which each `{NAME}` is a field, to be replaced by a value. Braces in a value have no meaning.
 
-    `names` are the fields there are, in their order. A literal brace is doubled. Raises RequestError for any other
-    brace.
+    `names` are the names of all fields that the text may use. `{{` and `}}` are literal braces. Raises RequestError for
+    any other brace.
     """
 
     def __init__(self, text: str, names: Sequence[str]) -> None:
-        self._parts: list[tuple[str, str | None]] = []  # literal text, and the field after it
+        self._parts: list[tuple[str, str | None]] = []  # literal text, and the field after it or None
         literal = ""
         position = 0
         while position < len(text):
@@ -37,16 +37,16 @@ class PromptTemplate:
 
     @property
     def fields(self) -> list[str]:
-        """The fields that the text uses, each once."""
+        """The names of the fields that the text uses, each once."""
         return list(dict.fromkeys(name for _, name in self._parts if name is not None))
 
     def render(self, values: Mapping[str, str]) -> str:
-        """Return the text with these values."""
+        """Return the text with its fields replaced by these values."""
         return "".join(literal + ("" if name is None else values[name]) for literal, name in self._parts)
 
 
 def _name_at(text: str, position: int, names: Sequence[str]) -> str:
-    """Return the name of the field that begins at this brace. Names may contain braces themselves."""
+    """Return the name of the field at this brace. A name may contain braces. Raises RequestError if none matches."""
     for name in sorted(names, key=len, reverse=True):
         if text.startswith(f"{{{name}}}", position):
             return name
