@@ -1,6 +1,7 @@
-"""Shared by the commands: their table, options, filter input, relaying, the tool loop and presentation."""
+"""Modules that the commands use: the table of commands, options, filter input and output, relaying, presentation."""
 
-# Name: kind and description. A source, and a filter with -w, also writes its failures as error lines to stdout.
+# Maps the name of a command to its kind and its description. A source writes its failures to stdout as error lines,
+# in addition to the message on stderr. A filter does so only with -w.
 COMMANDS = {
     "send": ("source", "send a prompt to an Ollama server and print its NDJSON as it arrives"),
     "batch": ("source", "send many requests, several at a time, and print one answer line for each"),

@@ -1,4 +1,4 @@
-"""The options of batch, as a table."""
+"""Define the command-line options of batch."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class BatchOptions(RequestOptions, ConnectionOptions):
-    """The options of batch; times are in seconds."""
+    """Option values of batch, with their defaults; times are in seconds."""
 
     files: Sequence[str] = ()
-    input = ""  # "": NDJSON
+    input = ""  # "" means NDJSON
     prompt: str | None = None
     id: str | None = None
     delimiter: str | None = None

@@ -1,4 +1,4 @@
-"""Run the command of `record` and `replay` with the environment of their server, or serve until interrupted."""
+"""Run the COMMAND of `record` or `replay` as a client of their server, or serve until a signal arrives."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ostream.recording.http_server import Server
 
-# The signals that ask a process to end. A terminal sends SIGINT and SIGHUP to all its processes.
+# The signals that ask a process to end. A terminal sends SIGINT when Ctrl-C is pressed, and SIGHUP when it is closed.
 _TERMINATING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def child_environment(server: Server, model: str | None = None) -> dict[str, str]:
-    """Return the environment of COMMAND: that of this process, with `server`, and with `model` if none is set."""
+    """Return the environment for COMMAND: a copy of this process's environment with OLLAMA_HOST set to `server`.
+
+    OLLAMA_MODEL is set to `model`, if that is given and if the variable is unset or empty.
+    """
     environment = {**os.environ, **server.environment(os.environ)}
     if model and not environment.get("OLLAMA_MODEL"):
         environment["OLLAMA_MODEL"] = model
@@ -29,13 +32,17 @@ def child_environment(server: Server, model: str | None = None) -> dict[str, str
 
 
 def run_command(command: list[str], environment: dict[str, str]) -> int:
-    """Run COMMAND and pass signals on to it. Return its exit status, or the negative number of its signal."""
+    """Run COMMAND, forward signals to it, and return its exit status.
+
+    If a signal ended COMMAND, the negative number of that signal is returned. Raises RequestError if COMMAND can't be
+    started.
+    """
     process: subprocess.Popen[bytes] | None = None
     early: list[int] = []
 
     def pass_on(number: int, _frame: object) -> None:
         if number == signal.SIGINT and _in_foreground():
-            return  # the terminal sent Ctrl-C to COMMAND too
+            return  # the terminal has sent SIGINT to COMMAND too
         if process is None:
             early.append(number)
         else:
@@ -44,7 +51,8 @@ def run_command(command: list[str], environment: dict[str, str]) -> int:
     for number in _catchable_signals():
         signal.signal(number, pass_on)
     try:
-        # Descriptors opened here are not inheritable; those inherited by this process are meant for COMMAND.
+        # close_fds=False: COMMAND gets the descriptors that this process inherited, such as /dev/fd/3. Descriptors
+        # that this process opened are not inheritable.
         process = subprocess.Popen(command, env=environment, close_fds=False)
     except OSError as error:
         raise RequestError(f"{command[0]}: {reason(error)}") from None
@@ -56,25 +64,29 @@ def run_command(command: list[str], environment: dict[str, str]) -> int:
 
 
 def exit_like(status: int) -> int:
-    """Return the status of COMMAND; if a signal ended it, end this process by the same signal instead."""
+    """Return `status` if it is 0 or more. A negative `status` is a signal number: end this process with that signal."""
     if status < 0:
         exit_by_signal(-status)
     return status
 
 
 class _Terminated(Exception):
-    """A signal that asks the process to end; its number is the argument."""
+    """Raised when a signal asks this process to end; the argument is the signal number."""
 
 
 def serve(url: str, what: str, diagnostics: Diagnostics) -> int:
-    """Print the URL of the server, and wait for a signal. Return its negative number."""
+    """Print `url` on stdout, wait for a signal that asks to end, and return the negative number of that signal.
+
+    `what` describes the work of this process in a note on stderr, for example "serving 3 recordings".
+    """
 
     def end(number: int, _frame: object) -> None:
         for each in _catchable_signals():
             signal.signal(each, signal.SIG_DFL)  # a second signal ends the process at once
         raise _Terminated(number)
 
-    # There is no child to wait for. As process 1 of a container, let the kernel reap orphans.
+    # This process has no child to wait for. If it is process 1 of a container, it inherits orphaned processes; with
+    # SIGCHLD ignored, the kernel reaps them.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         for number in _catchable_signals():
@@ -88,12 +100,12 @@ def serve(url: str, what: str, diagnostics: Diagnostics) -> int:
 
 
 def _catchable_signals() -> list[signal.Signals]:
-    """Return the terminating signals that are not ignored."""
+    """Return the signals of _TERMINATING that this process does not ignore."""
     return [number for number in _TERMINATING if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 def _in_foreground() -> bool:
-    """True if this process group gets the signals of the terminal's keys."""
+    """Return True if this process group is in the foreground, so that Ctrl-C on the terminal sends SIGINT to it."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -105,9 +117,9 @@ def _in_foreground() -> bool:
 
 
 def _reap_orphans(pid: int) -> None:
-    """As process 1 of a container, reap orphans until the process `pid` has ended."""
+    """Reap orphaned processes, as process 1 of a container must, until the process `pid` has ended."""
     while True:
-        # WNOWAIT keeps COMMAND waitable, so that Popen.wait gets its status.
+        # WNOWAIT keeps the zombie of COMMAND, so that Popen.wait can still read the exit status.
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
         if ended is None or ended.si_pid == pid:
             return

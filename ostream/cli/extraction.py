@@ -1,4 +1,4 @@
-"""Shared by extract-content and extract-thinking: their options, and text from chunks."""
+"""Implement extract-content and extract-thinking: their options, and the extraction of text from chunks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Chunk = Dict[str, Any]
 
     class Writer(Protocol):
-        """Writes an object or a row for each response and failure."""
+        """Writes JSON objects or CSV rows for responses and failures."""
 
         def add(self, last: Chunk, text: str, problem: OstreamError | None, failed: Chunk | None) -> None: ...
         def write(self, source: FilterInput) -> None: ...
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 
 
 ONLY_CALLS = "the answer contains tool calls and no text; 'collect' shows them"
-# How many ids a message names.
+# The largest number of ids that a message lists.
 _IDS = 5
 
 
 class ExtractionOptions(FilterOptions):
-    """`end` follows each text: "\\n" unless the text has one, "\\0" always, or "". `table` is for --csv and --join."""
+    """Option values of extract-content and extract-thinking.
+
+    `end` is written after each text. "\\n" is written only if the text is not empty and does not end with "\\n"; "\\0"
+    is always written. The attributes from `as_csv` to `bom` are the arguments of `table.make_table_writer`.
+    """
 
     end = "\n"
     as_json = False
@@ -48,7 +52,11 @@ class ExtractionOptions(FilterOptions):
 
 
 def parser(what: str, description: str, examples: list[str], *more: Option) -> Parser:
-    """Return the parser of extract-content or extract-thinking; `more` are options of its own."""
+    """Return the parser of extract-content or extract-thinking.
+
+    `what` is "content" or "thinking". `description` and `examples` are for --help. `more` are options that only this
+    command has.
+    """
     from ostream.cli.options import filter_options
     from ostream.cli.parser import FILES, Option, Parser
     from ostream.cli.think_tags import think_tags_option
@@ -77,7 +85,10 @@ def parser(what: str, description: str, examples: list[str], *more: Option) -> P
 
 
 def run(diagnostics: Diagnostics, what: str, options: ExtractionOptions) -> int:
-    """Write the `what` ("content" or "thinking") of each response, and return the exit status."""
+    """Extract the `what` ("content" or "thinking") of each response, write it, and return the exit status.
+
+    Raises RequestError for table options that can't be combined.
+    """
     writer: Writer | None = None
     if options.as_json:
         writer = _JSONWriter(what)
@@ -100,7 +111,7 @@ def run(diagnostics: Diagnostics, what: str, options: ExtractionOptions) -> int:
 
 
 class _Extraction:
-    """The text of responses, and what is known of the one that is being read."""
+    """Extracts the text of responses, and stores what is known about the current response."""
 
     def __init__(self, source: FilterInput, what: str, options: ExtractionOptions) -> None:
         self._source = source
@@ -113,7 +124,7 @@ class _Extraction:
         self._begin()
 
     def _begin(self) -> None:
-        self._last: Chunk | None = None  # None: no response has begun
+        self._last: Chunk | None = None  # the last chunk that was read; None if no response has begun
         self._has_text = self._has_thinking = self._has_calls = self._has_image = False
         self._tail = ""  # the last character that was extracted
         self._block: FirstCodeBlock | None = None
@@ -123,15 +134,15 @@ class _Extraction:
             self._block = FirstCodeBlock()
 
     def write_text(self, runs: Iterator[list[Run]], end: str) -> int:
-        """Write the text of each response, followed by `end`."""
-        only_calls = False  # the response before had no text
+        """Write the text of each response, followed by `end`, and return the exit status."""
+        only_calls = False  # the previous response had tool calls and no text
         for block in runs:
             out: list[str] = []
             for run in block:
                 chunks, item = _without_item(run)
                 out += self._fragments(chunks)
                 if isinstance(item, MessageItem):
-                    only_calls = False  # the tool has answered
+                    only_calls = False  # the message line is the result of a tool: the calls were handled
                 elif self._last is not None and (item is not None or self._last.get("done") is True):
                     if only_calls:
                         self._diagnostics.note(ONLY_CALLS, kind=ONLY_CALLS)
@@ -147,7 +158,7 @@ class _Extraction:
         return self._finish()
 
     def write_objects(self, runs: Iterator[list[Run]], writer: Writer) -> int:
-        """Give each response and each failure to `writer`."""
+        """Pass each response and each failure to `writer`, and return the exit status."""
         texts: list[str] = []
         for block in runs:
             for run in block:
@@ -166,7 +177,7 @@ class _Extraction:
         return self._finish()
 
     def _fragments(self, chunks: Sequence[Chunk]) -> list[str]:
-        """Return the fragments of text in chunks, and remember what they say about the response."""
+        """Return the text fragments of `chunks`; record whether the response has text, thinking, calls or images."""
         if not chunks:
             return []
         self._last = chunks[-1]
@@ -201,14 +212,18 @@ class _Extraction:
         self._watch.add(text)
 
     def _rest(self) -> str:
-        """Return the text that was kept to the end of the response."""
+        """Return the last line of a code block that the response did not close; "" if there is none."""
         rest = self._block.end() if self._block is not None else ""
         if rest:
             self._tail = rest[-1]
         return rest
 
     def _report(self, item: Any) -> OstreamError | None:
-        """Account for a response that has ended; return the error of a complete one that has nothing to extract."""
+        """Check a response that has ended; count and return its error, or return None.
+
+        `item` is the failure that ended the response, or None. Only a complete answer of extract-content can have an
+        error: it is empty, it has no code block, or a length limit truncated its code block.
+        """
         if self._watch is not None:
             self._watch.end()
         last = self._last or {}
@@ -245,7 +260,7 @@ class _Extraction:
 
 
 def _without_item(run: Run) -> tuple[Sequence[Chunk], ErrorItem | MessageItem | None]:
-    """Return the chunks of a run, and the failure or message line at its end, if there is one."""
+    """Return the chunks of a run, and the failure or message line that ends the run (None if a chunk ends it)."""
     item: Any = run[-1]
     chunks: Any = run
     return (chunks[:-1], item) if isinstance(item, (ErrorItem, MessageItem)) else (chunks, None)
@@ -264,7 +279,7 @@ def _shown_id(id: Any) -> str:
 
 
 class _JSONWriter:
-    """Writes an object with the text, and the id of a batch answer, for each response."""
+    """Writes one JSON object for each response, with its text and with its id if the response has one."""
 
     def __init__(self, what: str) -> None:
         self._what = what

@@ -1,4 +1,4 @@
-"""The input of a filter: read NDJSON files, pass the lines on with -w, and derive the exit status."""
+"""Read the NDJSON input of a filter, pass the lines on with -w, and determine the exit status."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 else:
     Object = dict
 
-# Keys that the line of an ordinary chunk does not have.
+# Returns True for an ordinary chunk: an object without any of these keys.
 _is_plain = (KIND_KEYS | {"custom_id"}).isdisjoint
 _done = itemgetter("done")
 
 
 class FilterOptions:
-    """The options of every filter; `files` empty means standard input."""
+    """Option values that every filter has. If `files` is empty, the filter reads standard input."""
 
     files: Sequence[str] = ()
     write_to: str | None = None
@@ -52,9 +52,9 @@ class FilterOptions:
 
 
 class ErrorItem:
-    """A failure among the chunks; it ends the response that was open, if there was one.
+    """A failure between chunks. It ends the current response, if one has begun.
 
-    `line` is its error line, with an exit status.
+    `line` is the error line of the failure, which contains an exit status.
     """
 
     def __init__(self, line: dict[str, Any]) -> None:
@@ -62,22 +62,23 @@ class ErrorItem:
 
 
 class MessageItem(Object):
-    """A message line among the chunks; a chunk may have a `role` too."""
+    """A message line between chunks. It has its own class because a chunk may also have the key `role`."""
 
     __slots__ = ()
 
 
 class RequestItem(Object):
-    """A request line among the chunks; a chunk may have a `request` too."""
+    """A request line between chunks. It has its own class because a chunk may also have the key `request`."""
 
     __slots__ = ()
 
 
 class FilterInput:
-    """Read the inputs of a filter as chunks, and failures as ErrorItem.
+    """Reads the input files of a filter and yields items: chunks, and an ErrorItem for each failure.
 
-    Message and request lines are items only `with_messages` and `with_requests`. `messages_suffice`: an input of
-    messages alone is a success. `output` is where the filter writes, `status` the exit status so far.
+    With `with_messages` and `with_requests`, message lines and request lines are items too. With `messages_suffice`, an
+    input that contains only messages is a success; otherwise it is a failure. The attribute `output` is the output of
+    the filter, `status` is the exit status so far, and `complete` is the number of complete responses.
     """
 
     def __init__(
@@ -100,32 +101,32 @@ class FilterInput:
         self._messages_suffice = messages_suffice
         self._has_messages = self._has_requests = False
         self._last_chunk: dict[str, Any] = {}
-        self._open = False  # a response has begun and not ended
+        self._open = False  # a response has begun and has not ended
         self._reports = Reports(diagnostics, self.output)
         self._at_end: list[OstreamError] = []
-        # Of the file that is being read:
+        # State of the current input file:
         self._name = ""
         self._lineno = 0
         self._is_regular = False
-        self._skipping = False  # recorded lines are skipped: they answer a request such as GET /api/tags
+        self._skipping = False  # skip recorded lines: they are the response to a request such as GET /api/tags
 
     def chunks(self) -> Iterator[Run]:
-        """Yield the items of each block that was read, to be written with one write."""
+        """Yield one list of items for each block of input, so that the filter can write its output with one write."""
         for runs in self.runs():
             yield [item for run in runs for item in run]
 
     def runs(self) -> Iterator[list[Run]]:
-        """Yield the same in runs: a chunk with "done": true, and an item that is no chunk, is the last of its run."""
+        """Yield the items of each block as runs. A run ends at "done": true, a non-chunk item or the end of a block."""
         for runs in self._read_all():
             yield runs
             self._reports.print()
 
     def fail_at_end(self, error: OstreamError) -> None:
-        """Report a failure of complete responses after the last line, where it cuts off no other response."""
+        """Report a failure of a complete response after all input; an earlier error line would end another response."""
         self._at_end.append(error)
 
     def finish(self) -> int:
-        """Report what is left, check that everything was written, and return the exit status."""
+        """Report the remaining failures, check that everything was written, and return the exit status."""
         for error in self._at_end:
             self.status = worst(self.status, error.exit_status)
             line = self._reports.error_line(error)
@@ -158,7 +159,7 @@ class FilterInput:
         reader_fd = pollable_or_none(1)
         fd = open_input(name, reader_fd)
         try:
-            # Reading a regular file never waits, so nothing has to be watched.
+            # Reading a regular file never waits, so the reader of stdout need not be watched.
             self._is_regular = stat.S_ISREG(os.fstat(fd).st_mode)
             for lines in split_lines(read_blocks(fd, self._name, None if self._is_regular else reader_fd)):
                 chunks, damage = decode_lines(lines)
@@ -178,7 +179,7 @@ class FilterInput:
                 os.close(fd)
 
     def _runs_of(self, lines: list[bytes], chunks: list[dict[str, Any] | None]) -> list[Run]:
-        """Return the items of decoded lines in runs, and pass the lines on."""
+        """Return the items of the decoded lines as runs, and with -w pass the lines on."""
         if _are_ordinary(chunks) and not self._skipping:
             self._lineno += len(chunks)
             self._open = True
@@ -228,10 +229,11 @@ class FilterInput:
         return [run for run in runs if run]
 
     def _error_item(self, chunk: dict[str, Any], record: dict[str, Any], line: bytes) -> tuple[ErrorItem, bytes]:
-        """Account for an error, which was read as `record`; return its item, and the line to pass on.
+        """Report an error line and update the status. Return the item, and the line to pass on.
 
-        The first command to report an error adds `exit_status`, so later stages of the pipeline are silent. An error
-        read from a file is reported again: nothing in this pipeline has reported it.
+        `record` is the object on `line`; `chunk` is the same object or its conversion from an OpenAI batch record. The
+        first command that reports an error adds `exit_status` to the line, so that later stages do not report the same
+        error again. An error in a regular file is always reported, because nothing in this pipeline has reported it.
         """
         self._open = False
         status = line_status(chunk)
@@ -249,7 +251,7 @@ class FilterInput:
         return ErrorItem({**item, "exit_status": status}), line
 
     def _fail(self, error: OstreamError, passed: list[bytes] | None = None) -> ErrorItem:
-        """Account for a failure found here: message, status, and an error line for the following stages."""
+        """Report a failure that this filter found, update the status, and add its error line to the lines passed on."""
         self._open = False
         self.status = worst(self.status, error.exit_status)
         line = self._reports.error_line(error)
@@ -282,15 +284,15 @@ class FilterInput:
 
 
 def _are_ordinary(chunks: Sequence[dict[str, Any] | None]) -> bool:
-    """True if all are chunks of a response that goes on. Without a step of Python for each chunk: most are."""
+    """Return True if all are chunks of an unfinished response. This runs for each block, so it has no Python loop."""
     try:
         return bool(chunks) and all(map(_is_plain, chunks)) and True not in map(_done, chunks)  # type: ignore[arg-type]
-    except (KeyError, TypeError):  # without "done", or a blank line
+    except (KeyError, TypeError):  # a chunk without "done", or None, which is a blank line
         return False
 
 
 def _end(runs: list[Run], item: Item) -> None:
-    """Append the last item of a run."""
+    """Append `item` to the last run and begin a new run."""
     runs[-1].append(item)
     runs.append([])
 
@@ -302,16 +304,17 @@ def _openai_chunk(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_other_endpoint(request: Any) -> bool:
-    """True if a request of a recording, such as GET /api/tags, has no response of a model.
+    """Return True if a recorded request, such as GET /api/tags, does not ask a model for an answer.
 
-    Only the lines that the recorder stamped are then skipped; an error line of `send` always counts.
+    Then the response lines that contain `elapsed`, which the recorder adds, are skipped. An error line that `send`
+    wrote is not skipped, because it has no `elapsed`.
     """
     path = request.get("path") if isinstance(request, dict) else None
     return isinstance(path, str) and path not in ("/api/chat", "/api/generate")
 
 
 def _damage(error: NotNDJSON, name: str, lineno: int) -> OstreamError:
-    """The error of a line that does not decode: a stream truncated inside a line, or not NDJSON."""
+    """Return the error for a line that can't be decoded: IncompleteStream if it is truncated, NotNDJSON otherwise."""
     if is_torn(error.line):
         return IncompleteStream(f"{name}:{lineno}: the stream ended inside this line", error.line)
     return NotNDJSON(f"{name}:{lineno}: {error}", error.line, lineno)

@@ -1,6 +1,7 @@
-"""The output of a filter: what it extracts, to stdout or to the FILE of -w, the NDJSON that -w passes on, and messages.
+"""Write the output of a filter: the text or NDJSON that it extracts, the input lines that -w passes on, and messages.
 
-Messages about failures are printed after the text before them, by the last filter of the pipeline.
+The extraction goes to stdout or, with -w, to FILE. The last filter of a pipeline prints the messages about failures,
+each after the text that precedes the failure.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 
 class FilterOutput:
-    """Without `write_to`, the extraction goes to stdout and `passing` is false.
+    """Writes what a filter extracts and, with -w, passes the input lines on to stdout.
 
-    With it, a FILE that can't be written is reported once, and the stream is still passed on, as tee does. `inputs`
-    are the names of the input files, none of which may be an output.
+    `write_to` is the FILE of -w. If it is None, the extraction goes to stdout and `passing` is False. If FILE can't be
+    written, the error is reported once and the lines are still passed on, as tee does. `raw_terminal` turns off the
+    escaping of control characters on a terminal. Raises RequestError if an output is also one of the files `inputs`.
     """
 
     def __init__(
@@ -50,12 +52,12 @@ class FilterOutput:
             self._write(Output.write_text, *fragments)
 
     def write_spans(self, spans: Spans) -> None:
-        """Write spans of extracted text; dim ones are dimmed if the terminal supports it."""
+        """Write spans of extracted text. Spans marked as dim are dimmed if the terminal supports it."""
         if spans:
             self._write(Output.write_spans, spans)
 
     def write_lines(self, lines: bytes) -> None:
-        """Write extracted NDJSON."""
+        """Write extracted NDJSON lines."""
         self._write(Output.write_lines, lines)
 
     def _write(self, write: Any, *data: Any) -> None:
@@ -68,7 +70,10 @@ class FilterOutput:
             self.fail(error)
 
     def fail(self, error: OutputError) -> None:
-        """Handle an extraction that can't be written: raise, or with -w report it once and write no more of it."""
+        """Handle an extraction that can't be written.
+
+        Without -w, raise `error`. With -w, report the first error and stop writing to FILE.
+        """
         if not self.passing:
             raise error
         if self._failure is None:
@@ -79,24 +84,24 @@ class FilterOutput:
 
     @property
     def styled(self) -> bool:
-        """True if dim text can be shown where the extraction goes."""
+        """True if the extraction goes to a terminal that can show dim text."""
         return self.extraction is not None and self.extraction.styled
 
     def width(self) -> int:
-        """Width in columns of the terminal that the extraction goes to (80 if it is none)."""
+        """Return the width for the extraction in columns: the terminal's width, or else $COLUMNS, or else 80."""
         return self.extraction.width() if self.extraction else 80
 
     def pass_on(self, lines: bytes) -> None:
-        """Write lines of the input, or error lines, to stdout; only with -w.
+        """Write input lines or error lines to stdout; called only with -w.
 
-        A b"\\n" that the input lacks at its end is added when more follows.
+        If the last line of an input file has no b"\\n" at its end, the b"\\n" is added when another line follows.
         """
         if lines:
             self._stdout.write_lines(lines if self._at_line_start else b"\n" + lines)
             self._at_line_start = lines.endswith(b"\n")
 
     def close(self) -> None:
-        """Check that everything was written; with -w, pass the failure of FILE on as an error line."""
+        """With -w, close FILE. If FILE could not be written, pass this failure on as an error line."""
         if self.passing and self.extraction is not None:
             try:
                 self.extraction.close()
@@ -107,9 +112,10 @@ class FilterOutput:
 
 
 class Reports:
-    """Collects messages while a block is processed; `print` prints them once its text has been written.
+    """Collects messages while a block is processed. `print` prints them after the text of the block was written.
 
-    A message is left to the filter that reads the NDJSON of -w, if there is one: its text comes before the message.
+    With -w, another filter may read the NDJSON that is passed on. Then that filter prints the message, because its text
+    must precede the message.
     """
 
     def __init__(self, diagnostics: Diagnostics, output: FilterOutput) -> None:
@@ -118,11 +124,14 @@ class Reports:
         self._pending: list[tuple[OstreamError | str, str]] = []
 
     def add(self, error: OstreamError, kind: str = "") -> None:
-        """Add the message of an error; `kind` as for Diagnostics.error."""
+        """Add the message of an error. `kind` is passed to Diagnostics.error."""
         self._pending.append((error, kind))
 
     def error_line(self, error: OstreamError) -> bytes:
-        """Add the message of an error found here, and return the error line to pass on."""
+        """Return the error line to pass on for an error that this filter found.
+
+        Its message is added here or, if another filter prints it, stored in the line under REPORT.
+        """
         line = error.error_line()
         if self._is_left_downstream():
             return encode_line({**line, REPORT: self._diagnostics.error_report(error)})
@@ -130,9 +139,10 @@ class Reports:
         return encode_line(line)
 
     def take(self, line: dict[str, Any], is_regular: bool) -> dict[str, Any]:
-        """Add the message that a command left in an error line, and return the line to pass on.
+        """Take the message that an earlier command stored in an error line, and return the line to pass on.
 
-        In a regular file the message is out of place: nobody left it to this process.
+        The message is added here, or stays in the line if another filter prints it. If the line was read from a regular
+        file (`is_regular`), the message is removed and not added, because the caller reports the error itself.
         """
         if REPORT not in line:
             return line
@@ -150,7 +160,7 @@ class Reports:
         return reader_reports()
 
     def print(self) -> None:
-        """Print what was added."""
+        """Print the messages that were added."""
         while self._pending:
             error, kind = self._pending.pop(0)
             if isinstance(error, str):
@@ -159,5 +169,5 @@ class Reports:
             if self._output.passing and is_pipe(1):
                 from ostream.system.pipe_reader import wait_settled
 
-                wait_settled()  # another reader may be writing text
+                wait_settled()  # the program that reads the pipe may still be writing text to the terminal
             self._diagnostics.error(error, kind)

@@ -1,4 +1,4 @@
-"""The options that several commands share, as rows of their tables, and what they make: a client, headers, fields."""
+"""Define the options that several commands share, and turn their values into a session, headers and request fields."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 THINK_LEVELS = {"true": True, "false": False, "low": "low", "medium": "medium", "high": "high", "max": "max"}
 
-# What other programs call these options.
+# Maps the names that other programs use for these options to the names used here.
 CONNECTION_SUGGESTIONS = {"-H": "--header", "--timeout": "--max-time"}
 _PARAMETERS = ("temperature", "seed", "num-ctx", "num-predict", "top-k", "top-p", "min-p", "stop", "repeat-penalty")
 
 
 def request_suggestions(option: str) -> dict[str, str]:
-    """Return what to write for options of other programs; `option` is the name of the model option here."""
+    """Return a dict that maps request options of other programs to our options; `option` is "--option" or "-o"."""
     found = {f"--{name}": f"{option} {name.replace('-', '_')}=VALUE" for name in _PARAMETERS}
     found.update({"--max-tokens": f"{option} num_predict=VALUE", "--schema": "-f @FILE", "--json": "-f json"})
     return found
 
 
 class RequestOptions:
-    """The options that go into a request of either endpoint."""
+    """Option values that determine a request to /api/chat or /api/generate."""
 
     model: str | None = None
     generate = False
@@ -47,7 +47,7 @@ class RequestOptions:
 
 
 class ConnectionOptions:
-    """The options that say where the server is and how long to wait; times are in seconds."""
+    """Option values for the connection to the server; times are in seconds."""
 
     host: str | None = None
     header: Sequence[str] = ()
@@ -63,7 +63,7 @@ class ConnectionOptions:
 
 
 class SendOptions(RequestOptions, ConnectionOptions):
-    """The options of send, which request_builder turns into a request."""
+    """Option values of send. `request_builder` turns them into a request."""
 
     words: Sequence[str] = ()
     image: Sequence[str] = ()
@@ -91,7 +91,7 @@ RAW_TERMINAL = Option("--raw-terminal", help="do not escape control characters o
 
 
 def filter_options(extraction: str) -> list[Option]:
-    """Return the options of every filter; `extraction` is what it writes, such as "the content"."""
+    """Return the options that every filter has; `extraction` describes what -w writes, such as "the content"."""
     return [
         Option(
             *("-w", "--write"),
@@ -104,7 +104,7 @@ def filter_options(extraction: str) -> list[Option]:
 
 
 def request_options(*names: str) -> list[Option]:
-    """Return the options that become fields of the request; `names` are those of the model option."""
+    """Return the options that determine a request; `names` are the names of the option that sets model options."""
     group = "request"
     return [
         Option("-m", "--model", metavar="NAME", group=group, help="model name (default: $OLLAMA_MODEL)"),
@@ -161,7 +161,7 @@ def request_options(*names: str) -> list[Option]:
 
 
 def connection_options(retry: int = 0) -> list[Option]:
-    """Return the options of the connection; `retry` is the default of --retry, for its help."""
+    """Return the options for the connection to the server; the help of --retry shows `retry` as its default."""
     group = "connection"
     return [
         Option("--host", metavar="URL", group=group, help="server address (default: $OLLAMA_HOST)"),
@@ -209,7 +209,7 @@ def connection_options(retry: int = 0) -> list[Option]:
 
 
 def make_session(options: ConnectionOptions) -> Session:
-    """Return the session that the options of the connection describe."""
+    """Create the session with the settings of the connection options. Raises RequestError for an unusable value."""
     from ostream.net.session import Session
 
     return Session(
@@ -227,7 +227,7 @@ def make_session(options: ConnectionOptions) -> Session:
 
 
 def read_headers(options: ConnectionOptions) -> dict[str, str]:
-    """Return the headers of --header-file and --header; a later one replaces an earlier one of the same name."""
+    """Return the headers of --header-file and --header; a later header replaces an earlier header of the same name."""
     lines: list[str] = []
     for name in options.header_file:
         lines += read_input(name).decode("utf-8", "replace").splitlines()
@@ -242,7 +242,7 @@ def read_headers(options: ConnectionOptions) -> dict[str, str]:
 
 
 def report_unusual(session: Session, diagnostics: Diagnostics) -> None:
-    """Note a key that is withheld and a certificate that is not verified."""
+    """Print a note if the API key is not sent, and a note if the server's certificate is not verified."""
     if session.key_withheld:
         diagnostics.note(f"OLLAMA_API_KEY is not sent over plain http to {session.host.url}; use https")
     if session.insecure:
@@ -250,7 +250,7 @@ def report_unusual(session: Session, diagnostics: Diagnostics) -> None:
 
 
 def common_fields(options: RequestOptions) -> dict[str, Any]:
-    """Return the fields of the body that the options set and both endpoints have, without the model and `stream`."""
+    """Return the body fields that options set and that both endpoints have, except `model` and `stream`."""
     if options.model == "":
         raise RequestError("--model: is empty", advice="give a model name, or leave it out to use $OLLAMA_MODEL")
     fields = {name: getattr(options, name) for name in COMMON_FIELDS if getattr(options, name, None) is not None}
@@ -303,12 +303,12 @@ def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     return parse_options(pairs)
 
 
-# How the text of an option becomes the value of the field of the same name.
+# The functions that convert an option's text to the value of the request field with the same name.
 _PARSERS = {"think": _parse_think, "keep_alive": _parse_keep_alive, "format": _parse_format, "options": _parse_options}
 
 
 def read_text(value: str | None, option: str) -> str | None:
-    """Return TEXT, the content of FILE for @FILE without its last newline, or @TEXT for @@TEXT."""
+    """Return `value`. @FILE means the content of FILE without its last newline; @@TEXT means the text "@TEXT"."""
     if value is None or not value.startswith("@"):
         return value
     if value.startswith("@@"):

@@ -1,8 +1,8 @@
-"""Parse a command line from a table of options, by GNU conventions.
+"""Parse a command line with a table of options, according to GNU conventions.
 
-Options and operands may be mixed; `--` ends the options; short flags combine; names are never abbreviated; an optional
-value is given only as `--option=VALUE`. argparse is loaded for --help alone: it would take "-x y" for an operand,
-refuse "-s -hello", and let `--think WORD` swallow the prompt.
+Options and operands may be mixed; `--` ends the options; short flags can be combined; names can't be abbreviated; an
+optional value can only be given as `--option=VALUE`. argparse only formats --help; it is not used for parsing because
+it treats "-x y" as an operand, rejects "-s -hello", and takes the first word of a prompt as the value of `--think`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
 
 class ValueType:
-    """How the text of an option's value is converted, and what it must be, for the message when it isn't.
+    """The type of an option's value.
 
-    `convert` raises ValueError for text that it does not accept.
+    `convert` converts the text of the value, and raises ValueError for text that it does not accept. The error message
+    is then "must be `description`".
     """
 
     def __init__(self, convert: Callable[[str], Any], description: str) -> None:
@@ -33,12 +34,13 @@ class ValueType:
 
 
 class Option:
-    """One row of a command's table.
+    """One row of a command's table of options.
 
-    `names`: short and long names, the long one last. `dest`: the attribute that it sets (default: from the long name).
-    `metavar`: the name of its value; "" for a flag, which sets `const`. `optional_value`: the value of `--name` alone,
-    for an option whose value may be left out. `repeat`: values are collected in a list. `choices`: values that shells
-    offer. `exclusive`: at most one option with the same mark may be given. `group`: the heading in the help.
+    `names` are the short and long names; the long name is last. `help` is the text in --help, below the heading
+    `group`. `dest` is the attribute to set (default: made from the long name). `metavar` is the placeholder for the
+    value in --help; an option without `metavar` is a flag and sets `const`. `type` converts the value. `optional_value`
+    is the value if only `--name` is given; None means that a value is required. `repeat` collects the values in a list.
+    `choices` are the values that shell completion offers. Options with the same `exclusive` can't be combined.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Option:
         self.group = group
 
     def convert(self, text: str) -> Any:
-        """Return the value of `text`; raise RequestError if it is not acceptable."""
+        """Convert the text of a value. Raises RequestError if the text is not acceptable."""
         if self.type is None:
             return text
         try:
@@ -78,7 +80,7 @@ class Option:
 
 
 class Operands:
-    """The words of a command line that are no options: the attribute they set, their name and description."""
+    """The words that are not options. `dest` is the attribute to set; `metavar` and `help` describe them in --help."""
 
     def __init__(self, dest: str, metavar: str, help: str) -> None:
         self.dest = dest
@@ -97,10 +99,10 @@ COMMON = (
 
 
 class Parser:
-    """The command line of one command.
+    """Parses the command line of one command, and formats its --help.
 
-    `usage` follows the command's name; `kind` is a sentence about streaming and memory. `suggestions` maps options of
-    other programs to what to write here. With `command`, words after `--` are the command to run, not operands.
+    `usage` is the text after the command's name; `kind` is a sentence about streaming and memory. `suggestions` maps
+    options of other programs to our options. With `command`, the words after `--` are a command, not operands.
     """
 
     def __init__(
@@ -127,14 +129,14 @@ class Parser:
         self._by_name = {each: option for option in self.options for each in option.names}
 
     def find(self, name: str) -> Option | None:
-        """Return the option of this name, short or long."""
+        """Return the option with this short or long name, or None."""
         return self._by_name.get(name)
 
     def parse(self, arguments: Sequence[str], diagnostics: Diagnostics, result: T) -> T:
-        """Set the attributes of `result` that the command line gives, and return it.
+        """Store the values on the command line as attributes of `result`, and return `result`.
 
-        Operands are set under their name; for a wrapper, words after "--" are set as `command`. Sets the verbosity of
-        `diagnostics`. Raises EarlyExit after --help and --version, RequestError for wrong usage.
+        The operands are stored as the attribute `operands.dest`; a wrapper's words after "--" are stored as `command`.
+        -q and -v are set in `diagnostics`. Raises EarlyExit after --help and --version, RequestError for wrong usage.
         """
         program = diagnostics.program
         try:
@@ -158,9 +160,9 @@ class Parser:
         return result
 
     def split(self, arguments: Sequence[str]) -> tuple[list[tuple[Option, str | None]], list[str], list[str]]:
-        """Return the options with the text of their values (None: a flag), the operands, and the words after "--".
+        """Return the options with the text of their values (None for a flag), the operands, and the words after "--".
 
-        Raises RequestError for an unknown option and for a value that is missing or not wanted.
+        Raises RequestError for an unknown option, for a missing value, and for a value given to a flag.
         """
         given: list[tuple[Option, str | None]] = []
         words: list[str] = []
@@ -193,7 +195,7 @@ class Parser:
         return option, _value(name, remaining)
 
     def _short(self, argument: str, remaining: list[str]) -> list[tuple[Option, str | None]]:
-        """A cluster of short options: flags, and at the end perhaps one with a value."""
+        """Parse combined short options, such as -gm NAME. Only the last one may have a value."""
         given: list[tuple[Option, str | None]] = []
         letters = argument[1:]
         while letters:
@@ -243,7 +245,7 @@ class Parser:
             usage=f"{program} {self.usage}",
             description="\n\n".join(textwrap.fill(text, 98) for text in (self.description, self.kind)),
             epilog="examples:\n" + "".join(f"  {with_prefix(example, prefix)}\n" for example in self.examples),
-            # A fixed width: the text is the same everywhere.
+            # The width is fixed, so that the text does not depend on the terminal.
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
             add_help=False,
         )
@@ -270,7 +272,7 @@ class Parser:
 
 
 def with_prefix(example: str, prefix: str) -> str:
-    """Return an example whose commands are called by `prefix`, such as "ostream "."""
+    """Return `example` with `prefix`, such as "ostream ", added before each name of a command."""
     if not prefix:
         return example
     import re
@@ -306,7 +308,7 @@ COUNT = ValueType(_count, "a whole number, 0 or more")
 
 
 def between(low: int, high: int) -> ValueType:
-    """Return the type of whole numbers from `low` to `high`."""
+    """Return the type of an option's value that is a whole number from `low` to `high`."""
 
     def convert(text: str) -> int:
         value = int(text)

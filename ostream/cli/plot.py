@@ -1,4 +1,4 @@
-"""Draw bar charts as text that fits a width."""
+"""Draw bar charts as lines of text that fit into a given width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def bars(rows: Sequence[tuple[str, float, str]], width: int) -> str:
-    """Return one line for each (label, value, value as text); the longest bar fills `width`."""
+    """Return a bar chart with one line for each row of (label, value, value as text).
+
+    The lines fit into `width` columns, unless `width` leaves fewer than 8 columns for the bars.
+    """
     label_width = min(max((len(label) for label, _, _ in rows), default=0), max(width // 3, 8))
     shown_width = max((len(shown) for _, _, shown in rows), default=0)
     bar_width = max(width - label_width - shown_width - 3, 8)
@@ -26,13 +29,16 @@ def bars(rows: Sequence[tuple[str, float, str]], width: int) -> str:
 def _bar(part: float, bar_width: int) -> str:
     eighths = round(part * bar_width * 8)
     if part > 0 and not eighths:
-        eighths = 1  # a small value is not 0
+        eighths = 1  # a small value must look different from 0
     whole, rest = divmod(eighths, 8)
     return "█" * whole + (_EIGHTHS[rest] if rest else "")
 
 
 def histogram(values: Sequence[float], bins: int = 12) -> list[tuple[float, float, int]]:
-    """Return (from, to, count) for equal ranges from 0 to the largest value, which belongs to the last one."""
+    """Return (from, to, count) for each of `bins` equal ranges from 0 to the largest value.
+
+    The last range includes the largest value.
+    """
     most = max(values, default=0) or 1
     counts = [0] * bins
     for value in values:

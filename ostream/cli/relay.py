@@ -1,7 +1,7 @@
-"""Relay a response of the server to standard output, line by line, and find out whether it is complete.
+"""Relay a response of the server to standard output, line by line, and check whether the response is complete.
 
-The statuses agree with those of the filters: the same functions decode lines and classify them. A line that matches
-the pattern of an ordinary chunk is passed on without decoding it.
+The exit status agrees with the exit status of the filters, because the same functions decode and classify the lines.
+Lines that match the pattern of ordinary chunks are written without being decoded.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from ostream.protocol.accumulator import Accumulator
     from ostream.system.output import Output
 
-# Seconds that a server may take to end the response after `"done":true`: the answer is complete.
+# Seconds to wait for the end of the response after `"done":true`. The wait is short: the answer is already complete.
 LINGER_S = 1.0
 
-# The server ends a stream without `"done":true` when a token is repeated this often. It sends one token less or more.
+# The server ends a stream without `"done":true` after the same token was sent this many times, or one more or less.
 REPEATED_TOKENS = 30
 
-# How much of each of the last lines is kept, to be examined and quoted when the stream ends early.
+# Bytes kept of each of the last lines. If the stream ends early, these lines may show the cause.
 KEPT_BYTES = 4096
 
-# A line of a server that is nested more deeply is refused: a filter, whose stack is not as deep, might decode it.
+# The number of nested levels that a line from the server may have. Without this limit, the result would depend on the
+# depth of the call stack: a filter, whose stack is less deep, might decode a line that send can't decode.
 DEEPEST = 500
 
 EARLY_END = 'the stream ended early (no "done": true)'
@@ -37,11 +38,11 @@ PARTIAL_WRITTEN = "the partial answer was written"
 
 
 class Relay:
-    """Writes the lines of one response after another to `out`, and raises what was wrong with each.
+    """Writes the lines of responses to `out`, and raises an error for each response that failed.
 
-    `stamped` adds the time since the request to each line. `fail_on_length` makes an answer that a limit truncated a
-    failure, `fail_on_empty` one without text, tool calls and images. `note` is called with a message about a complete
-    answer that may not be what was asked for.
+    `note` is called with a message if the server may have truncated the prompt of a complete answer. `fail_on_length`
+    rejects an answer that a length limit truncated; `fail_on_empty` rejects an answer without text, tool calls and
+    images. `stamped` adds the time since the request, in nanoseconds, to each line.
     """
 
     def __init__(
@@ -65,17 +66,17 @@ class Relay:
         answer: Accumulator | None = None,
         arrived: Callable[[], None] = lambda: None,
     ) -> None:
-        """Write complete lines as they arrive, then raise the failure, if any.
+        """Write complete lines as they arrive, then raise an OstreamError if the response failed.
 
-        `body` is the request's. The chunks up to the first `"done":true` are added to `answer`. `arrived` is called
-        once, before the first line is written.
+        `body` is the body of the request. The chunks up to the first `"done":true` are added to `answer`, if given.
+        `arrived` is called once, before the first line is written.
         """
         self._response = response
         self._answer = answer
-        self._open = False  # a chunk has arrived, and its "done":true has not
+        self._open = False  # a chunk has arrived, but no "done":true after it
         self._complete = False
         self._truncated = False
-        self._has_text = not self._fail_on_empty  # or tool calls, or an image
+        self._has_text = not self._fail_on_empty  # or has tool calls or an image; always True if this is not checked
         self._has_thinking = False
         self._last_chunk: dict[str, Any] = {}
         self._recent: list[bytes] = []
@@ -95,7 +96,7 @@ class Relay:
         self._check_end(body)
 
     def _write(self, lines: list[bytes], block: bytes) -> None:
-        """Write `lines`, which are those of `block`."""
+        """Write `lines`; `block` contains the same lines, joined."""
         if self._stamped:
             from ostream.recording.format import stamp
 
@@ -104,7 +105,10 @@ class Relay:
         self._out.write_lines(block)
 
     def _decode(self, lines: list[bytes], lineno: int) -> None:
-        """Write lines up to the first that is an error, or damaged; `lineno` is the number of lines before them."""
+        """Write the lines before the first error line or unusable line, then raise the failure of that line.
+
+        `lineno` is the number of lines that arrived before `lines`.
+        """
         decoded, damage = decode_lines(lines)
         failure: OstreamError | None = None
         accepted = 0
@@ -153,7 +157,7 @@ class Relay:
         return failure
 
     def _damage(self, error: NotNDJSON, line: bytes, lineno: int) -> OstreamError:
-        """The failure for a line that does not decode: a truncated stream, or a response that is not NDJSON."""
+        """Return the failure for a line that can't be decoded: a truncated stream, or a response that is not NDJSON."""
         if not is_torn(line):
             return self._bad_line(str(error), line, lineno)
         failure = self._response.failure or IncompleteStream(f"the stream ended inside line {lineno} of the answer")
@@ -189,7 +193,7 @@ class Relay:
             raise failure
 
     def _early_end(self) -> OstreamError:
-        """The failure for a stream without `"done":true`; its last lines may tell the cause."""
+        """Return the failure for a stream without `"done":true`. Its last lines may show the cause."""
         tokens = [_token(line) for line in self._recent]
         if len(tokens) == REPEATED_TOKENS and all(tokens) and len({str(token).strip() for token in tokens}) == 1:
             return IncompleteStream(
@@ -206,7 +210,7 @@ class Relay:
         options = body.get("options")
         num_ctx = options.get("num_ctx") if isinstance(options, dict) else None
         if not isinstance(count, int) or (num_ctx is None and count < 1024):
-            return  # without loading the module
+            return  # nothing to report, so the module for the exact check need not be loaded
         from ostream.protocol.metrics import is_prompt_truncated, truncation_warning
 
         if is_prompt_truncated(count, num_ctx, body.get("truncate")):
@@ -225,7 +229,10 @@ def _lines(response: Response, unstreamed: bool) -> Iterator[list[bytes]]:
 
 
 def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
-    """Put a response that is one object on several lines, as test servers indent it, on one line; pass others on."""
+    """If the response is one object on several lines, yield it as one line. Yield any other response unchanged.
+
+    Test servers may send such indented JSON.
+    """
     for first in lines:
         if b"".join(first).strip():
             break
@@ -248,13 +255,13 @@ def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
     try:
         decode_line(joined)
     except NotNDJSON:
-        yield from held  # the first line of which is an error
+        yield from held  # not one object; the caller reports the first line as damaged
     else:
         yield [joined]
 
 
 def _is_beginning(line: bytes) -> bool:
-    """True if a line is not a complete object."""
+    """Return True if the line is not a complete object, and so may be the beginning of an indented object."""
     try:
         decode_line(line)
     except NotNDJSON:
@@ -263,7 +270,7 @@ def _is_beginning(line: bytes) -> bool:
 
 
 def _token(line: bytes) -> str | None:
-    """Return the text of a chunk; None for a line that is not a chunk."""
+    """Return the text and thinking of the chunk on a line; None if the line is not a chunk."""
     try:
         chunk = decode_line(line)
     except NotNDJSON:
@@ -274,7 +281,7 @@ def _token(line: bytes) -> str | None:
 
 
 def _is_deep(value: Any) -> bool:
-    """True if containers are nested more than DEEPEST levels deep."""
+    """Return True if arrays and objects are nested more than DEEPEST levels deep."""
     level = [value]
     for _ in range(DEEPEST):
         level = [

@@ -1,4 +1,4 @@
-"""Build the request body of send from the words, files and options of its command line."""
+"""Build the request of send from the words, files and options on its command line."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ostream.system.diagnostics import Diagnostics
     from ostream.tools.directory import ToolDirectory
 
-# The options of one endpoint only, its path, and how to select it.
+# For `generate` False and True: the options that only the other endpoint takes, the path of that endpoint, and advice.
 _ONLY = {
     False: (("raw", "suffix", "template", "context"), GENERATE, "add -g"),
     True: (("conversation", "messages", "tools"), CHAT, "leave out -g"),
@@ -39,7 +39,10 @@ _NOT_WITH_LOAD = ("system", "body", "conversation", "messages", "context")
 
 
 def default_model() -> str:
-    """Return $OLLAMA_MODEL, without white space around it: a file from Windows may end its lines with CR LF."""
+    """Return $OLLAMA_MODEL without surrounding white space, such as the CR from a file with CR LF line ends.
+
+    Returns "" if the variable is not set. Raises RequestError if the name contains a control character.
+    """
     model = os.environ.get("OLLAMA_MODEL", "").strip()
     if not model.isprintable():
         raise RequestError(f"OLLAMA_MODEL: {model!r} contains a control character")
@@ -52,9 +55,10 @@ def build_request(
     conversation: Conversation | None = None,
     tool_directory: ToolDirectory | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    """Return the path and the body of the request; reads files and standard input.
+    """Return the path and the body of the request. This reads files and standard input.
 
-    Raises RequestError for options that make no request, InputError for a file that can't be read.
+    `conversation` contains the messages before the prompt (--conversation); `tool_directory` contains the tools to
+    offer (--tools DIR). Raises RequestError for unusable options, and InputError for a file that can't be read.
     """
     if uses_of_stdin(options) > 1:
         raise RequestError("standard input can only be used once", advice="put one of the inputs in a file")
@@ -64,7 +68,7 @@ def build_request(
     prompt = _prompt(diagnostics, options)
     images = [_image(name) for name in options.image]
     fields = common_fields(options)
-    # The body of --body has its own "stream", or none.
+    # With --body, "stream" has the value from the body, unless --no-stream is given.
     if options.stream is not None or not options.body:
         fields["stream"] = options.stream is not False
     if options.unload:
@@ -91,7 +95,7 @@ def build_request(
     history_file = options.conversation or options.messages
     if history_file and body.get("messages"):
         diagnostics.note(f"--body {options.body}: its messages are replaced by those of {history_file}")
-    # The server checks the earlier messages.
+    # The earlier messages are not checked here, because the server checks them.
     history = _history(diagnostics, options, body, conversation)
     if system is not None:
         if conversation and history and system_of(history) != system:
@@ -114,7 +118,7 @@ def build_request(
 
 
 def uses_of_stdin(options: SendOptions) -> int:
-    """Return how many inputs the command line takes from standard input."""
+    """Return how many inputs of the command line are read from standard input. More than one is an error."""
     files = [getattr(options, option) for option in ("body", "messages", "tools")]
     names = [*options.words, *options.image, *options.header_file, *files]
     texts = [options.system, options.template, options.format]
@@ -149,7 +153,7 @@ def _given_body(name: str | None) -> dict[str, Any]:
 def _history(
     diagnostics: Diagnostics, options: SendOptions, body: dict[str, Any], conversation: Conversation | None
 ) -> list[Any]:
-    """Return the messages before the prompt."""
+    """Return the messages before the prompt, from --conversation, --messages or --body."""
     if conversation:
         conversation.read()
         return conversation.messages
@@ -191,10 +195,10 @@ def _tools(name: str | None, tool_directory: ToolDirectory | None) -> list[Any] 
 
 
 def _prompt(diagnostics: Diagnostics, options: SendOptions) -> str | None:
-    """Return the prompt, or None if the request takes none."""
+    """Return the prompt, or None for a request without a prompt."""
     words = options.words
     if options.load or options.unload:
-        # With any message the server would answer.
+        # A request with messages or a prompt would get an answer instead of only loading or unloading the model.
         others = [option for option in _NOT_WITH_LOAD if getattr(options, option) is not None]
         if words or others or (options.load and options.unload):
             raise RequestError(
@@ -233,7 +237,7 @@ def _prompt(diagnostics: Diagnostics, options: SendOptions) -> str | None:
 
 
 def _stdin_text(diagnostics: Diagnostics) -> str:
-    """Return standard input without its last newline."""
+    """Return the text of standard input without its last newline."""
     data = read_input("-")
     try:
         text = data.decode()

@@ -1,4 +1,4 @@
-"""Write answers as CSV: one row per response, or joined to the rows of the table that batch read."""
+"""Write answers as CSV: one row per response or, with --join, the rows of batch's input table and their answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ _BOM = "\ufeff"
 def make_table_writer(
     as_csv: bool, columns: str | None, join: str | None, id_column: str | None, encoding: str | None, bom: bool
 ) -> CSVWriter:
-    """Return the writer that the options describe. Raises RequestError if they do not fit together."""
+    """Return the writer for the options --csv, --columns, --join, --id, --encoding and --bom, in this order.
+
+    Raises RequestError for options that can't be combined, an unknown encoding or an unknown column, and InputError if
+    the file of --join can't be read as CSV.
+    """
     if not (as_csv or join):
         raise RequestError("--columns, --id, --encoding and --bom need --csv or --join")
     if (id_column or encoding) and not join:
@@ -39,10 +43,11 @@ def make_table_writer(
 
 
 class CSVWriter:
-    """Writes a row for each response, and for each failure without one.
+    """Writes a CSV row for each response, and for each failure without a response.
 
-    The columns `id`, `content` and `error` are those of the answer; any other, and each that begins with a dot, is a
-    field of an answer that is a JSON object.
+    The columns `id`, `content` and `error` contain the id, the text and the error of the answer. Any other column
+    contains the field of that name from the text, which must be a JSON object. A name that begins with a dot is always
+    a field: `.id` is the field `id`.
     """
 
     def __init__(self, columns: Sequence[str], bom: bool, delimiter: str = ",") -> None:
@@ -59,18 +64,23 @@ class CSVWriter:
     def add(
         self, last: Mapping[str, Any], text: str, problem: OstreamError | None, failed: Mapping[str, Any] | None
     ) -> None:
-        """Add the row of a response, whose last chunk is `last`; `failed` is the error line that ended it."""
+        """Add the row of a response.
+
+        `last` is the last chunk of the response, or {} for a failure without a response. `text` is the text of the
+        response. `problem` is the error of a complete response, and `failed` is the error line that ended the response;
+        both may be None.
+        """
         self._rows.append(self._cells(last, text, problem, failed))
 
     def write(self, source: FilterInput) -> None:
-        """Write the rows so far with one write."""
+        """Write the rows that were added since the last call, with one write."""
         out = io.StringIO(newline="")
         csv.writer(out, delimiter=self._delimiter, lineterminator="\n").writerows(self._rows)
         source.output.write_text([self._begin, out.getvalue()])
         self._rows, self._begin = [], ""
 
     def finish(self, source: FilterInput) -> None:
-        """Write what is left, and report the answers that are no JSON objects."""
+        """Write the remaining rows, and report how many answers lack a field that is a column."""
         self.write(source)
         if self._not_json:
             responses = "response" if self._not_json == 1 else "responses"
@@ -105,19 +115,20 @@ class CSVWriter:
 
 
 class JoinWriter(CSVWriter):
-    """Writes the rows of a table in their order, each followed by the columns of its answer."""
+    """Writes the rows of a table in their original order, with the columns of the answer at the end of each row."""
 
     def __init__(self, columns: Sequence[str], bom: bool, table: _Table) -> None:
         super().__init__(columns, bom, table.delimiter)
         self._table = table
-        # Of each id the cells, the columns and hash of the row it was made from, and whether it failed.
+        # Maps an id to a tuple: the cells of the answer, the hash and the columns of the row that the prompt was made
+        # from, and whether the answer is a failure.
         self._answers: dict[str, tuple[list[str], Mapping[str, Any], bool]] = {}
         self._set_header([*table.columns, *columns])
 
     def add(
         self, last: Mapping[str, Any], text: str, problem: OstreamError | None, failed: Mapping[str, Any] | None
     ) -> None:
-        """Keep the answer of a row; an answer replaces a failure, and a later answer an earlier one."""
+        """Store the answer of a row. An answer replaces a failure, and a later answer replaces an earlier answer."""
         given = last if "id" in last else failed or {}
         key = str(given.get("custom_id", given.get("id")))
         if failed is None or key not in self._answers or self._answers[key][2]:
@@ -125,7 +136,7 @@ class JoinWriter(CSVWriter):
             self._answers[key] = self._cells(last, text, problem, failed), origin, failed is not None
 
     def write(self, source: FilterInput) -> None:
-        """Write nothing before the end: the rows are in the order of the table."""
+        """Write nothing: `finish` writes all rows, in the order of the table."""
 
     def finish(self, source: FilterInput) -> None:
         stale = missing = 0
@@ -154,7 +165,10 @@ class JoinWriter(CSVWriter):
 
 
 class _Table:
-    """A CSV file with a header row. A row's id is its cell in `id_column`, or its number, counted from 0."""
+    """A CSV file with a header row.
+
+    The id of a row is its cell in `id_column` or, if `id_column` is None, the number of the row, counted from 0.
+    """
 
     def __init__(self, name: str, id_column: str | None, encoding: str) -> None:
         where = input_name(name)
@@ -175,7 +189,7 @@ class _Table:
         csv.field_size_limit(LINE_LIMIT)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter, strict=True)
         try:
-            # A blank line is not a row, as for batch.
+            # Blank lines are not counted as rows. batch does not count them either, so the ids agree.
             self.columns, *self._rows = [row for row in reader if row] or [[]]
         except csv.Error as error:
             raise InputError(f"{where}:{reader.line_num}: not CSV: {error}") from None
@@ -187,7 +201,7 @@ class _Table:
         self._id_index = None if id_column is None else self.columns.index(id_column)
 
     def rows(self) -> list[tuple[str, list[str]]]:
-        """Return the id and the cells of each row, as many cells as there are columns."""
+        """Return the id and the cells of each row. A row that is too short is filled with empty cells."""
         rows = []
         for number, cells in enumerate(self._rows):
             cells = [*cells, *[""] * (len(self.columns) - len(cells))]
@@ -196,7 +210,7 @@ class _Table:
 
 
 def _is_current(row: Mapping[str, str], origin: Mapping[str, Any]) -> bool:
-    """True unless the cells that the prompt was made of have changed since the answer."""
+    """Return False if the cells that the prompt was made from are known to have changed since the answer."""
     sha256, columns = origin.get("row_sha256"), origin.get("row_columns")
     if not isinstance(sha256, str) or not isinstance(columns, list):
         return True

@@ -1,4 +1,4 @@
-"""Options and notes about <think> tags, for the filters that can separate them from the answer."""
+"""Separate the thinking in <think> tags from the answer (--think-tags), or print a note if </think> appears."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEVELS = ("true", OPENED)
 
 
 def think_tags_option() -> Option:
-    """Return the option --think-tags, whose value is None, "true" or "open"."""
+    """Return the option --think-tags. Its value is "true" or "open"."""
     from ostream.cli.parser import Option, ValueType
 
     def convert(text: str) -> str:
@@ -38,7 +38,7 @@ def think_tags_option() -> Option:
 
 
 def split_think_tags(runs: Iterator[list[Run]], value: str) -> Iterator[list[Run]]:
-    """Move the text inside <think> tags to the thinking of its chunks; `value` is that of --think-tags."""
+    """Yield the runs with the text inside <think> tags moved to the thinking. `value` is the value of --think-tags."""
     rewriter = ThinkTagRewriter(opened=value == OPENED)
     for block in runs:
         yield [_rewrite(run, rewriter) for run in block]
@@ -56,7 +56,7 @@ def _rewrite(run: Run, rewriter: ThinkTagRewriter) -> Run:
 
 
 class ThinkTagWatch:
-    """Notes once that an answer's text contains </think>, which its reader probably does not want."""
+    """Prints one note when the text of an answer contains </think>, which is probably unwanted there."""
 
     def __init__(self, diagnostics: Diagnostics) -> None:
         self._diagnostics = diagnostics
@@ -65,7 +65,7 @@ class ThinkTagWatch:
         self._tail = ""
 
     def add(self, text: str) -> None:
-        """Look at text that is passed on as content."""
+        """Search for the tag in `text`, a part of the answer. The tag may be split over several calls."""
         if self._noted:
             return
         if len(self._start) < 64:
@@ -77,5 +77,5 @@ class ThinkTagWatch:
         self._tail = (self._tail + text)[-len(CLOSE_TAG) :]
 
     def end(self) -> None:
-        """The response has ended."""
+        """Forget the text of the response that has ended."""
         self._start = self._tail = ""

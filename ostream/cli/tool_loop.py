@@ -1,6 +1,6 @@
-"""Send the requests of one run of send: one, or with tools as many as the model needs to answer.
+"""Send the request of the command `send` or, with --run-tools, as many requests as the model needs to answer.
 
-With tools, each round is: the model calls tools, they are run, and their results are sent back.
+With --run-tools, the model calls tools, `send` runs them, and the next request contains the results of the tools.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from ostream.system.output import Output
     from ostream.tools.directory import ToolDirectory
 
-# A model that makes the same call so often does not understand the result.
+# A model that makes the same call this many times does not understand the result, so the loop ends.
 SAME_CALLS = 3
 
 
 class ToolLoop:
-    """Requests to one server, whose responses are written as they arrive.
+    """Sends requests to one server and writes the responses to `out` as they arrive.
 
-    `options` decide whether request lines and the time of each line are written, and which answers are failures.
-    `answer` is the last response, if it was kept.
+    `options.stamp` adds a request line before each response, and the time to each line of the response. Relay describes
+    `fail_on_length` and `fail_on_empty`. The attribute `answer` contains the last response if `is_kept` was true.
     """
 
     def __init__(self, diagnostics: Diagnostics, session: Session, out: Output, options: SendOptions) -> None:
@@ -47,7 +47,10 @@ class ToolLoop:
         self.answer = Accumulator()
 
     def send_once(self, path: str, body: dict[str, Any], is_kept: bool) -> None:
-        """Send one request and relay the response. Raises OstreamError after writing everything that arrived."""
+        """Send one request and write the response; with `is_kept`, also store the response in `answer`.
+
+        Raises OstreamError if the request or the response fails, after everything that arrived was written.
+        """
         data = encode_body(body)
         diagnostics = self._diagnostics
         diagnostics.trace(f"POST {self._session.host.url}{path}, {len(data):,} bytes")
@@ -80,7 +83,10 @@ class ToolLoop:
         note: Callable[[str], None],
         arrived: Callable[[], None],
     ) -> None:
-        """Send the request; `arrived` is called before the first output."""
+        """Send the request and write the response.
+
+        `note` is called with a message before each retry, and `arrived` before the first line is written.
+        """
         try:
             response = self._session.post(path, data, reader=pollable_or_none(1), note=note)
         except OstreamError as error:
@@ -95,7 +101,7 @@ class ToolLoop:
             self._diagnostics.trace(f"{response.status} {content_type or 'without a type'}")
             if self._stamped:
                 self._write_request_line(path, body, response.status, content_type)
-            # If this fails, the terminal may show an unfinished line of text of the filter downstream.
+            # If the response fails, the terminal may show an unfinished line of text from the filter downstream.
             self._diagnostics.text_downstream = is_pipe(1)
             self._diagnostics.mid_line = is_pipe(1) and os.isatty(2)
             self.answer = Accumulator()
@@ -117,12 +123,15 @@ class ToolLoop:
         max_turns: int,
         save: Callable[[list[dict[str, Any]]], None] = lambda messages: None,
     ) -> None:
-        """Send until an answer has no tool calls, at most `max_turns` times.
+        """Send requests until an answer has no tool calls, but at most `max_turns` requests.
 
-        The messages of each round are written as message lines, added to body["messages"], and passed to `save`
-        together with all before them, so that a later failure does not hide that tools have run. The calls of the
-        last allowed turn are not made: no request would report their results.
-        Raises OstreamError when the model repeats a call SAME_CALLS times, or has not answered after `max_turns`.
+        In each round, the answer and the results of its tool calls are written as message lines and added to
+        body["messages"]. Then `save` is called with all messages, so that the saved conversation shows which tools
+        have run even if a later request fails. The tool calls of the last allowed turn are not run, because no request
+        would send their results.
+
+        Raises OstreamError if the model makes the same call SAME_CALLS times, if all answers have tool calls, or if a
+        request fails.
         """
         counts: dict[str, int] = {}
         for left in range(max_turns, 0, -1):
@@ -154,7 +163,7 @@ class ToolLoop:
             self._diagnostics.trace(f"calling {parse_tool_call(call)[0]}")
             messages.append(tool_directory.answer(call))
             if number == len(calls):
-                save(messages)  # first: writing may fail
+                save(messages)  # before the last write, because writing may fail
             self._out.write_lines(encode_line(messages[-1]))
 
 

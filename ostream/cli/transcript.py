@@ -1,4 +1,4 @@
-"""Format a stream for reading: thinking, answer, tool calls and messages, as spans of text."""
+"""Format a stream for people to read: thinking, answer, tool calls and messages, as spans of text."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ _HEADINGS = {"thinking": "Thinking:\n\n", "answer": "Answer:\n\n", "calls": "Too
 
 
 class Transcript:
-    """Format chunks and message lines as spans. `headings`: name the sections in words, where text can't be dim."""
+    """Formats chunks and message lines as spans.
+
+    `headings` adds a heading such as "Thinking:" to each section; it is for outputs that can't show dim text.
+    """
 
     def __init__(self, headings: bool) -> None:
         self._headings = headings
         self._section = ""
-        self._end = "\n\n"  # the last two characters, to know how many line ends a blank line needs
+        self._end = "\n\n"  # the last two characters returned: they show how many line ends a blank line needs
         self._sections = 0
 
     def answer(self, text: str) -> Spans:
-        """Return the spans of text of the answer."""
+        """Return the spans for `text`, a part of the answer."""
         spans: Spans = []
         self._add(spans, "answer", text)
         return spans
 
     def chunk(self, chunk: Mapping[str, Any]) -> Spans:
-        """Return the spans of a chunk."""
+        """Return the spans for a chunk: its thinking, text and tool calls."""
         spans: Spans = []
         self._add(spans, "thinking", thinking(chunk), dim=True)
         self._add(spans, "answer", content(chunk))
@@ -41,7 +44,7 @@ class Transcript:
         return spans
 
     def message(self, message: Mapping[str, Any]) -> Spans:
-        """Return the spans of a message line."""
+        """Return the spans for a message line."""
         role = " ".join(str(message[key]) for key in ("role", "tool_name") if message.get(key))
         text = message.get("content")
         spans: Spans = []
@@ -53,11 +56,11 @@ class Transcript:
         return spans + self.end()
 
     def footer(self, text: str) -> Spans:
-        """Return the spans of a line below a response."""
+        """Return the spans for a dim line below a response."""
         return [("\n" + text + "\n", True)]
 
     def end(self) -> Spans:
-        """End a response; return the line end that its last line lacks."""
+        """End a response. Returns a line end if the last line has none."""
         self._section, self._sections = "", 0
         spans: Spans = [] if self._end.endswith("\n") else [("\n", False)]
         self._wrote(spans)
@@ -70,14 +73,14 @@ class Transcript:
             self._break(spans)
             self._section = section
             self._sections += 1
-            # An answer without thinking needs no heading.
+            # An answer that is the first section of its response needs no heading.
             if self._headings and (section != "answer" or self._sections > 1):
                 spans.append((_HEADINGS[section], False))
         spans.append((text, dim))
         self._wrote(spans)
 
     def _break(self, spans: Spans) -> None:
-        """Add the blank line before a new section."""
+        """Add the line ends that make a blank line before a new section."""
         missing = "\n\n"[len(self._end) - len(self._end.rstrip("\n")) :]
         if missing:
             spans.append((missing, False))
@@ -97,7 +100,7 @@ def _call(call: Mapping[str, Any]) -> str:
 
 
 def footer(measured: Mapping[str, Any]) -> str:
-    """Return the most useful numbers on one line."""
+    """Return the most useful numbers of `measured`, the metrics of a response, as one line of text."""
     known = []
     if measured["eval_count"] is not None:
         known.append(f"{measured['eval_count']} tokens")

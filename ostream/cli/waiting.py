@@ -1,4 +1,4 @@
-"""A line on stderr while the server has not answered: `waiting for qwen3 (12 s)`."""
+"""Show a line on stderr until the server answers: `waiting for qwen3 (12 s)`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import time
 from ostream.system.pipe_reader import is_read_by_filter
 from ostream.system.terminal import one_line
 
-# Seconds before the line appears; then it is updated every second.
+# Seconds before the line appears. After that, it is updated every second.
 DELAY_S = 2.0
 
 
 class WaitingLine:
-    """Shown from DELAY_S seconds after its creation until `stop`, if a person can see it and it disturbs nothing.
+    """A line that is shown from DELAY_S seconds after its creation until `stop` is called.
 
-    That is: stderr is a terminal that can erase a line, this process is in its foreground, and stdout goes to a
-    terminal or to a filter, which does not draw on the terminal, as less would.
+    It is shown only if a person can see it and no other program uses the screen: stderr is a terminal that can erase a
+    line, this process is in the foreground of that terminal, and stdout is a terminal or a pipe that one of our filters
+    reads. (Another reader, such as less, might draw on the terminal.)
     """
 
     def __init__(self, model: object) -> None:
@@ -30,7 +31,7 @@ class WaitingLine:
             try:
                 threading.Thread(target=self._run, daemon=True).start()
             except RuntimeError:
-                pass  # no thread to be had
+                pass  # the system can't start a thread; send works without this line
 
     def _run(self) -> None:
         pause = DELAY_S
@@ -43,14 +44,14 @@ class WaitingLine:
                     _write(f"\r\x1b[Kwaiting for {self._model} ({seconds} s)")
 
     def erase(self) -> None:
-        """Erase the line before something else is written; it appears again within a second."""
+        """Erase the line before other output is written. The line appears again within a second."""
         with self._writing:
             if self._is_shown:
                 self._is_shown = False
                 _write("\r\x1b[K")
 
     def stop(self) -> None:
-        """Erase the line for good."""
+        """Erase the line and do not show it again."""
         self._stopped.set()
         self.erase()
 
@@ -59,11 +60,11 @@ def _can_be_shown() -> bool:
     try:
         return os.tcgetpgrp(2) == os.getpgrp() and (os.isatty(1) or is_read_by_filter())
     except OSError:
-        return False  # not the controlling terminal
+        return False  # stderr is not the controlling terminal
 
 
 def _write(text: str) -> None:
     try:
         os.write(2, text.encode())
     except OSError:
-        pass  # the terminal has gone
+        pass  # the terminal was closed
