@@ -1,1 +1,1 @@
-"""One module for each command: `main(arguments, diagnostics)` parses, `run` works and returns the exit status."""
+"""The commands, one module each. `main` parses the arguments; `run` does the work and returns the exit status."""

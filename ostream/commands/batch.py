@@ -1,4 +1,4 @@
-"""batch: send many requests, some at a time, and write an answer line for each."""
+"""batch: send many requests, several at a time, and write one answer line for each request."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main(arguments: list[str], diagnostics: Diagnostics) -> int:
 
 
 def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
-    # The rest of the package is loaded now, so that --help and a wrong option answer at once.
+    # These modules are loaded only now, so that --help and usage errors appear without a delay.
     from ostream.batch.failures import FailureReport
     from ostream.batch.inputs import RequestReader
     from ostream.batch.plan import Plan
@@ -59,7 +59,7 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
     )
     if progress.is_shown and not options.dry_run:
         progress.total = count_rows(files, form)
-    # With a file for the answers, standard output need not be read.
+    # Without -o, batch ends when the program that reads its output ends. With -o, standard output is not used.
     reader_fd = pollable_or_none(1) if output is None else None
     with _sink(options, output, files, progress) as sink:
         failures = FailureReport(progress, had_success=sink.index.answered > 0)
@@ -99,7 +99,7 @@ def _finish(plan: Plan, failures: FailureReport, progress: Progress) -> None:
 
 
 def _dry_run(plan: Plan, session: Session, failures: FailureReport, progress: Progress, out: Output) -> int:
-    """Print what would be sent, and the counts."""
+    """Print the request lines that would be sent, and a note with their number. Return the exit status."""
     status = OK
     count = 0
     for job in plan.jobs():
@@ -125,7 +125,10 @@ def _no_request(files: Sequence[str]) -> IncompleteStream:
 
 
 def _output(names: Sequence[str]) -> str | None:
-    """Return the file of -o, which is not --option here as it is of send."""
+    """Return the FILE of -o, or None without -o.
+
+    Raises RequestError if -o is given twice, or as NAME=VALUE: `send -o` sets a model option, but `batch -o` does not.
+    """
     for name in names:
         if re.fullmatch(r"[a-z_]+=[^/]*", name):
             raise RequestError(

@@ -1,4 +1,4 @@
-"""collect: fold the chunks of each response into one object."""
+"""collect: combine the chunks of each response into one object."""
 
 from __future__ import annotations
 

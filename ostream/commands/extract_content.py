@@ -1,4 +1,4 @@
-"""extract-content: write the text of the answer, or a table of answers."""
+"""extract-content: write the text of each answer, or a CSV table of the answers."""
 
 from __future__ import annotations
 

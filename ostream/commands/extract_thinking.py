@@ -1,4 +1,4 @@
-"""extract-thinking: write the text of the thinking."""
+"""extract-thinking: write the thinking text of each answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""record: forward a command's requests to the server, and record each exchange."""
+"""record: forward the requests of a command to the server, and record each request with its response."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def main(arguments: list[str], diagnostics: Diagnostics) -> int:
 
 
 def run(diagnostics: Diagnostics, options: RecordOptions) -> int:
-    # Loaded only now, so that --help and usage errors appear at once.
+    # These modules are loaded only now, so that --help and usage errors appear without a delay.
     from ostream.net.tls import TLSConfig
     from ostream.recording.file import RecordingFile, load
     from ostream.recording.recorder import Recorder
@@ -69,7 +69,7 @@ def run(diagnostics: Diagnostics, options: RecordOptions) -> int:
     name = options.files[0]
     host, tls_config = parse_host(os.environ.get("OLLAMA_HOST")), TLSConfig(options.cacert)
     if options.cacert:
-        tls_config.context()  # reports an unusable file before COMMAND starts
+        tls_config.context()  # raises an error for an unusable file before COMMAND starts
     mode = "refresh" if options.refresh else "append" if options.append or options.once else "new"
     file = RecordingFile(name, mode, diagnostics.write, diagnostics.note)
     recorded = load(name) if options.once and not options.refresh and os.path.getsize(name) else []

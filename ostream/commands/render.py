@@ -1,4 +1,4 @@
-"""render: print a stream for reading."""
+"""render: print a stream in a form that people can read."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def run(diagnostics: Diagnostics, options: RenderOptions) -> int:
 
 
 class _Page:
-    """The transcript, the numbers and the notes of responses and messages."""
+    """Converts items to spans: the transcript and, with --stats, numbers. Prints notes about the answers."""
 
     def __init__(self, diagnostics: Diagnostics, transcript: Transcript, with_stats: bool) -> None:
         self._diagnostics = diagnostics
         self._transcript = transcript
         self._with_stats = with_stats
         self._watch: ThinkTagWatch | None = None
-        self._is_shown = False  # an answer was printed from its chunks
+        self._is_shown = False  # chunks were printed, and no message line has followed
         self._begin()
 
     def _begin(self) -> None:
@@ -88,12 +88,12 @@ class _Page:
             self._metrics = Metrics()
 
     def spans(self, items: Run) -> Spans:
-        """Return the spans of a run of items."""
+        """Return the spans for a run of items."""
         item: Any = items[-1]
         chunks: Any = items[:-1] if isinstance(item, (ErrorItem, MessageItem)) else items
         spans = self._chunks(chunks) if chunks else []
         if isinstance(item, MessageItem):
-            # The message of a response that was printed from its chunks is not printed again.
+            # `send --run-tools` writes the chunks of an answer, then its message line. The answer is printed only once.
             if not (self._is_shown and item["role"] == "assistant"):
                 spans += self._transcript.message(item)
             self._is_shown = False
@@ -127,7 +127,8 @@ class _Page:
         try:
             text.encode()
         except UnicodeEncodeError:
-            # Two lone surrogates of different chunks must not join, depending on where the reads ended.
+            # Lone surrogates: in one string, two of them from different chunks could form one character, depending on
+            # which chunks are in the same block. So each fragment is a separate span.
             return [span for fragment in fragments for span in self._transcript.answer(fragment)]
         return self._transcript.answer(text)
 

@@ -1,4 +1,4 @@
-"""replay: serve recordings as an Ollama server, to a command or until interrupted."""
+"""replay: serve recordings as an Ollama server would, until COMMAND has ended or a signal arrives."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def run(diagnostics: Diagnostics, options: RunToolsOptions) -> int:
             if options.dry_run:
                 stage.output.write_lines(b"".join(map(encode_line, calls)))
                 continue
-            request_id = {"id": item["id"]} if "id" in item else {}  # of an answer of batch
+            request_id = {"id": item["id"]} if "id" in item else {}  # batch adds the id of the request to an answer
             stage.output.write_lines(encode_line({**request_id, **message}))
             for call in calls:
                 diagnostics.trace(f"calling {parse_tool_call(call)[0]}")
@@ -105,7 +105,11 @@ def _always(call: dict[str, Any]) -> bool:
 
 
 def _asker() -> Callable[[dict[str, Any]], bool]:
-    """Return a function that asks on the controlling terminal, whatever stdin and stdout are, whether to run a call."""
+    """Return a function that asks the user whether to run a call, and returns True for yes.
+
+    It uses the controlling terminal, because stdin and stdout may be redirected. Raises RequestError if this process
+    has no controlling terminal.
+    """
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -113,9 +117,10 @@ def _asker() -> Callable[[dict[str, Any]], bool]:
     import termios
 
     def ask(call: dict[str, Any]) -> bool:
-        # As JSON with escapes, the name too: hidden characters show, and a line break cannot forge another question.
+        # The name and the arguments are printed as JSON with escapes. So hidden characters are visible, and the model
+        # can't use a line break to print a false question.
         name, arguments = (escaped(json.dumps(value, ensure_ascii=False)) for value in parse_tool_call(call))
-        # Keys typed before the question is shown must not answer it.
+        # Discard the keys that were typed before the question is shown: they are not an answer to the question.
         termios.tcflush(terminal, termios.TCIFLUSH)
         Output(terminal, "/dev/tty").write_text(f"{name[1:-1]} {arguments}\nrun it? [y/N] ")
         line = b""

@@ -1,4 +1,4 @@
-"""send: send one request and write the server's NDJSON as it arrives."""
+"""send: send a request and write the server's NDJSON response as it arrives."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def parser() -> Parser:
             Option("--raw-terminal", group=answer, help=RAW_TERMINAL.help),
         ],
         Operands("words", "WORD", "the prompt"),
-        {**CONNECTION_SUGGESTIONS, **request_suggestions("-o"), "-d": "--body", "--data": "--body"},  # curl's
+        {**CONNECTION_SUGGESTIONS, **request_suggestions("-o"), "-d": "--body", "--data": "--body"},  # names in curl
     )
 
 
@@ -119,14 +119,14 @@ def main(arguments: list[str], diagnostics: Diagnostics) -> int:
 
 
 def run(diagnostics: Diagnostics, options: SendOptions) -> int:
-    # Loaded only now: --help and usage errors answer faster without them.
+    # These modules are loaded only now, so that --help and usage errors appear without a delay.
     from ostream.cli.request_builder import build_request, uses_of_stdin
     from ostream.protocol.request import encode_body
 
     conversation = _open_conversation(options, diagnostics)
     tool_directory = _open_tools(options, diagnostics)
     path, body = build_request(diagnostics, options, conversation, tool_directory)
-    encode_body(body)  # reports what can't be encoded before anything is sent
+    encode_body(body)  # raises an error for a value that can't be encoded, before anything is sent
     session = make_session(options).single_use()
     report_unusual(session, diagnostics)
     out = Output(1, "standard output", options.raw_terminal)
@@ -165,7 +165,7 @@ def _open_conversation(options: SendOptions, diagnostics: Diagnostics) -> Conver
     from ostream.storage.conversation import Conversation
 
     if is_input(1, [name]):
-        # After an OutputError nothing is written to standard output.
+        # An OutputError, because it is the error whose error line is not written to standard output.
         raise OutputError(
             f"{name}: is also standard output", advice="redirect elsewhere; messages are appended to it anyway"
         )
@@ -188,7 +188,11 @@ def _open_tools(options: SendOptions, diagnostics: Diagnostics) -> ToolDirectory
 def _append_answer(
     conversation: Conversation, body: dict[str, Any], answer: Accumulator, diagnostics: Diagnostics
 ) -> None:
-    """Append the exchange; an answer without text and tool calls would only confuse the model in later turns."""
+    """Append the new messages and the answer to the conversation.
+
+    If the answer is empty, nothing is appended and a note is printed: an empty answer would only confuse the model in
+    later turns.
+    """
     from ostream.protocol.emptiness import empty_error, has_image
 
     error = None

@@ -108,10 +108,14 @@ def run(diagnostics: Diagnostics, options: StatsOptions) -> int:
 
 
 def _responses(source: FilterInput) -> Iterator[tuple[Metrics | None, dict[str, Any], ErrorItem | None]]:
-    """Yield the metrics and the id of each response, and the failure that ended it; a failure alone has no metrics."""
+    """Yield (metrics, id, failure) for each response.
+
+    The id is {} or an object with the one key `id`. The failure is None if the response is complete. For a failure
+    without a response, the metrics are None.
+    """
     response: Metrics | None = None
     identity: dict[str, Any] = {}
-    num_ctx = truncate = None  # of the request
+    num_ctx = truncate = None  # the values in the last request line
     for runs in source.runs():
         for run in runs:
             item: Any = run[-1]
@@ -132,7 +136,7 @@ def _responses(source: FilterInput) -> Iterator[tuple[Metrics | None, dict[str, 
 
 
 def _window(request: Any) -> tuple[Any, Any]:
-    """Return num_ctx and truncate of a request line."""
+    """Return the values of `num_ctx` and `truncate` in a request line; None for a value that is not there."""
     body = request.get("body") if isinstance(request, dict) else None
     if not isinstance(body, dict):
         return None, None
@@ -141,7 +145,7 @@ def _window(request: Any) -> tuple[Any, Any]:
 
 
 def _plot(source: FilterInput) -> int:
-    """Plot the times between the chunks of a single response, or the rates of several."""
+    """Plot the times between the chunks of one response, or the eval rates of several responses."""
     from ostream.cli.plot import bars, histogram
 
     rows: list[tuple[str, float, str]] = []
@@ -176,7 +180,7 @@ def _plain(value: Any) -> str:
 
 
 def _table(known: dict[str, Any]) -> str:
-    """Return a line for each number that is known, in the style of `ollama run --verbose`."""
+    """Return one line of text for each known number, in the style of `ollama run --verbose`."""
     width = max(26, *(len(name) + 2 for name in known))
     lines = []
     for name, value in known.items():
