@@ -1,9 +1,9 @@
-"""A directory of tools: executables, each with a declaration.
+"""A directory of tools. Each tool is an executable with a declaration.
 
-- The declarations are the allow-list: DIR/NAME.json declares the executable DIR/NAME; nothing else is executed.
-- Arguments from a model are data: they are passed on standard input, never on a command line or through a shell.
-- A tool that fails is an answer for the model, not an error of the command.
-- Nobody but the user and root can change what is executed (see ownership.py).
+- The declarations are the allow-list: DIR/NAME.json declares the executable DIR/NAME. Nothing else is executed.
+- Arguments from a model are data. They are passed on standard input, never on a command line or through a shell.
+- If a tool fails, the failure is the tool's answer to the model, and not an error of the command.
+- Only the user and root can change what is executed (see ownership.py).
 """
 
 from __future__ import annotations
@@ -30,10 +30,14 @@ _NAME = re.compile(r"[A-Za-z0-9_-]+")
 class ToolDirectory:
     """The tools in a directory.
 
-    `path`: the directory. `note`: called with each line that a tool writes to stderr. `time_s`, `limit`: the longest
-    run of a tool in seconds, and the most bytes of its output.
-    Raises RequestError for a directory that has no tools, for a declaration that is not one, and for files that another
-    user could have put there.
+    Arguments:
+        path: the directory.
+        note: called with each line that a tool writes to stderr, and with the reason if a tool can't be run.
+        time_s: the maximum running time of a tool, in seconds.
+        limit: the maximum size of a tool's output, in bytes.
+
+    Raises RequestError if the directory can't be read or has no tools, if a declaration is invalid, or if another user
+    could have changed the directory or a file.
     """
 
     def __init__(self, path: str, note: Callable[[str], None], time_s: float = TIME_S, limit: int = BYTES) -> None:
@@ -41,10 +45,10 @@ class ToolDirectory:
         self._time_s = time_s
         self._limit = limit
         try:
-            # Once: a link on the way to it may lead elsewhere later.
+            # Resolve symbolic links only once, because they may be changed later.
             self._path = os.path.realpath(path)
             files = sorted(os.listdir(path))
-            # A hidden file declares nothing: macOS leaves ._NAME.json beside NAME.json.
+            # A hidden file is not a declaration: macOS may create ._NAME.json in addition to NAME.json.
             names = [file[: -len(".json")] for file in files if file.endswith(".json") and not file.startswith(".")]
             self._declarations = {name: self._read_declaration(name) for name in names}
         except (OSError, ValueError) as error:
@@ -60,7 +64,7 @@ class ToolDirectory:
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
-        """The tools as a request offers them to the model."""
+        """The declarations of all tools, in the form for the `tools` field of a request."""
         return list(self._declarations.values())
 
     def _read_declaration(self, name: str) -> dict[str, Any]:
@@ -72,7 +76,10 @@ class ToolDirectory:
             return _declaration(parse_json(file.read(), path), name, path)
 
     def executable(self, name: str) -> str:
-        """The path of a tool, without links, after all checks. Raises RequestError, OSError."""
+        """Check a tool's files, and return the path of its executable with all symbolic links resolved.
+
+        Raises RequestError if a check fails, and OSError if a file can't be examined.
+        """
         check_directory(self._path)
         for file in (f"{name}.json", name):
             path = os.path.join(self._path, file)
@@ -87,7 +94,7 @@ class ToolDirectory:
         return real
 
     def answer(self, call: dict[str, Any]) -> dict[str, Any]:
-        """Run the tool that `call` names. Returns the tool message: the tool's output, or what went wrong."""
+        """Run the tool that `call` names, and return the tool message: the tool's output, or what went wrong."""
         name, arguments = parse_tool_call(call)
         if name not in self._declarations:
             content = unknown_tool(name, self._declarations)
@@ -111,7 +118,11 @@ class ToolDirectory:
 
 
 def _declaration(value: Any, name: str, path: str) -> dict[str, Any]:
-    """A declaration as the server reads it. The file may hold a tool or only its function, and may omit the name."""
+    """Return a declaration in the form that the server reads.
+
+    `value` is the JSON of the file `path`. It may be a tool or only the tool's function, and may omit the name. Raises
+    RequestError if it is anything else or has another name.
+    """
     declared = tool_declaration(value) if isinstance(value, dict) else {}
     function = declared.get("function", declared)
     if not isinstance(function, dict) or not isinstance(value, dict):

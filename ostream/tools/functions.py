@@ -1,4 +1,4 @@
-"""Call the Python functions that a model's tool calls name."""
+"""Call the Python functions that a model requests in its tool calls."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 def run_tools(
     message: ostream.types.MessageMapping, functions: ostream.types.FunctionsParam
 ) -> list[ostream.types.ToolMessage]:
-    """Call the functions that a message calls, and return the tool messages to send back, in the order of the calls.
+    """Call the functions that an assistant message requests, and return the tool messages to send back.
 
     Arguments:
-        message: the assistant's message, `response.message` or `stream.message`.
-        functions: the functions that were offered, in a list or by name.
+        message: the assistant's message: `response.message` or `stream.message`.
+        functions: the functions that were offered to the model: a list of functions, or a dict from names to functions.
 
-    A function receives the JSON values of its arguments. A result that is not a string becomes JSON. An exception, an
-    unknown name and wrong arguments become results for the model, beginning with "error:".
+    The tool messages are in the order of the calls. A function receives the JSON values of its arguments. A result that
+    is not a string is converted to JSON. If the function raises an exception, if its name is unknown, or if the
+    arguments are wrong, the tool message contains the error and begins with "error:".
 
     Raises RequestError if `message` is a response, or if a function is async or a generator.
     """
@@ -60,14 +61,14 @@ def _result(call: dict[str, Any], functions: Mapping[str, Callable[..., Any]]) -
     except Exception as error:
         return f"error: {type(error).__name__}: {error}"
     if inspect.iscoroutine(result):
-        result.close()  # or Python warns that it was never awaited
+        result.close()  # otherwise Python warns that it was never awaited
     raise RequestError(
         f"tool {name}: an async function or a generator cannot be a tool", advice="wrap it in a function that returns"
     )
 
 
 def _plain(value: Any) -> Any:
-    """Convert a value that JSON does not have: a model, a dataclass, an enum, a set; anything else becomes text."""
+    """Convert a value that JSON can't represent: a model, dataclass, enum, mapping or set. Other values become text."""
     if hasattr(value, "model_dump"):
         return value.model_dump()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

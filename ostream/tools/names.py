@@ -1,4 +1,4 @@
-"""Answer a call of a tool that does not exist, so that the model can correct itself."""
+"""Describe to a model which tools exist, so that it can correct a call of an unknown tool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ _LONGEST_NAME = 100
 
 
 def unknown_tool(name: str, names: Iterable[str]) -> str:
-    """The content of the tool message: the names there are, and the one that was probably meant."""
+    """Return the tool message's content for a call of the unknown tool `name`.
+
+    The content lists the existing `names` and suggests the name that the model probably meant.
+    """
     names = list(names)
     near = nearest(name, names)
     hint = f"did you mean {near}? " if near else ""
@@ -23,9 +26,9 @@ def unknown_tool(name: str, names: Iterable[str]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """Which of `names` a model probably meant by `name`, or "".
+    """Return the name among `names` that a model probably meant by `name`, or "" if none is similar.
 
-    Models write functions.add, tool:add, Add, add() and add<|channel|>analysis for add.
+    For example, models write functions.add, tool:add, Add, add() or add<|channel|>analysis when they mean add.
     """
     plain = {_plain(known): known for known in names}
     name = name[:_LONGEST_NAME]

@@ -1,14 +1,16 @@
 """Check that no other user can replace a file before it is executed.
 
-Nobody but the user and root may be able to change the file or a directory on the way to it. These are the rules of
-sshd for authorized_keys, applied to every component of the path:
+Only the user and root may be able to change the file or a directory above it. The rules are those of sshd for
+authorized_keys. They apply to every component of the path:
 
-- the owner is the user or root (of a directory above, also the owner of /);
-- it is not writable by others, nor by its group unless that is the owner's private group (umask 002);
-- a directory that others may write to is accepted if it is sticky, as /tmp is: there only the owner of the next
-  component, which is checked as well, can rename or remove it.
+- The owner of the component is the user or root. A directory above the file may also belong to the owner of /.
+- Other users can't write to the component. Its group can't write to it either, unless the group is the owner's private
+  group (as with umask 002).
+- A directory above the file may be writable by others if it is sticky, like /tmp. In a sticky directory, only trusted
+  owners can rename or remove the next component: the owner of the directory and the owner of the component, which is
+  checked as well.
 
-When these hold, the file cannot change between the check and the execution.
+If these rules are met, no other user can change the file between the check and the execution.
 """
 
 from __future__ import annotations
@@ -26,13 +28,19 @@ ROOT = 0
 
 
 def check_file(path: str) -> None:
-    """Raise RequestError unless `path`, which has no symbolic links, is a regular file that nobody else can replace."""
+    """Raise RequestError unless `path` is a regular file that no other user can replace.
+
+    `path` must be absolute and without symbolic links.
+    """
     _check_parents(path)
     _check(path, stat.S_ISREG, "not a regular file")
 
 
 def check_directory(path: str) -> None:
-    """Raise RequestError unless `path`, which has no symbolic links, is a directory that nobody else can add to."""
+    """Raise RequestError unless `path` is a directory to which no other user can add files.
+
+    `path` must be absolute and without symbolic links.
+    """
     _check_parents(path)
     _check(path, stat.S_ISDIR, "not a directory")
 
@@ -55,7 +63,7 @@ def _check(path: str, is_kind: Callable[[int], bool], otherwise: str, is_parent:
         raise RequestError(f"{path}: {otherwise}")
     trusted = [os.geteuid(), ROOT]
     if is_parent:
-        # In a user namespace that does not map root, directories of root have the same owner as / (the overflow uid).
+        # If a user namespace does not map root, root's directories and / all have the same owner, the overflow uid.
         trusted.append(os.lstat("/").st_uid)
     if found.st_uid not in trusted:
         raise _foreign_owner(path, found.st_uid, is_parent)
@@ -78,18 +86,21 @@ def _foreign_owner(path: str, uid: int, is_parent: bool) -> RequestError:
 
 
 def _is_private_group(path: str, found: os.stat_result) -> bool:
-    """Whether the owner is the only member of the file's group, as useradd makes it: same name, no other members."""
+    """Return whether the owner of a file is the only member of the file's group.
+
+    useradd creates such groups: the group has the name of the user and no other members.
+    """
     import grp
     import pwd
 
-    # With an access control list the group bits show its mask, which may stand for any user or group.
+    # If the file has an access control list, the group bits are the mask of the list, so any user may have access.
     if hasattr(os, "listxattr") and "system.posix_acl_access" in _attributes(path):
         return False
     try:
         group = grp.getgrgid(found.st_gid)
         owner = pwd.getpwuid(found.st_uid)
     except KeyError:
-        # A container that runs as --user 1000:1000 has no names for these.
+        # The ids may have no names, for example in a container that was started with --user 1000:1000.
         return found.st_gid == found.st_uid
     return group.gr_name == owner.pw_name and owner.pw_gid == found.st_gid and {owner.pw_name}.issuperset(group.gr_mem)
 

@@ -1,9 +1,9 @@
-"""Run one tool: limited in time and output, in a session of its own, and killed when the caller ends in any way.
+"""Run one tool in its own session, with limits on its time and output. The tool is killed when the caller ends.
 
-A guard process starts the tool and leads its process group. It holds the read end of a pipe that only the caller can
-write to. When the caller ends, even by SIGKILL, the kernel closes that pipe, and the guard kills the whole group.
-The caller therefore needs neither signal handlers nor a thread. Processes that the tool leaves behind are killed
-too, unless they moved to another session or user.
+A guard process starts the tool and leads its process group. The guard has the read end of a pipe that only the caller
+can write to. When the caller ends, even by SIGKILL, the kernel closes that pipe, and the guard kills the complete
+process group. The caller therefore needs neither signal handlers nor a thread. Processes that the tool has started are
+killed too, unless they have moved to another session or user.
 """
 
 from __future__ import annotations
@@ -20,25 +20,27 @@ if TYPE_CHECKING:
     from subprocess import Popen
     from typing import NoReturn
 
-# The environment variables that a tool gets: no key, no server address.
+# The only environment variables that a tool gets. API keys and the address of the server are not passed.
 ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 TIME_S = 30.0
 BYTES = 1 << 20
-# The tool's stderr is shown to the user; the rest is read and dropped.
+# At most this many bytes of a tool's stderr are shown to the user. The rest is read and dropped.
 STDERR_BYTES = 8 << 10
 BLOCK = 64 << 10
 
-# Signals that the guard does not handle: two cannot be handled, and after a fault a handler would return to the fault.
+# Signals that the guard does not handle. SIGKILL and SIGSTOP can't be handled. After the other four, which report a
+# fault, a handler would return to the instruction that failed.
 _UNHANDLED = {signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL}
-# The guard reports a start as this, a failed start as an errno in as many bytes.
+# The guard reports a successful start as these four zero bytes, and a failed start as an errno in four bytes.
 _STARTED = bytes(4)
 
 
 class ToolResult:
     """The result of one run.
 
-    `answer`: the text for the model, the tool's standard output or a description of its failure.
-    `stderr`: the tool's standard error, for the user.
+    Attributes:
+        answer: the text for the model: the tool's standard output, or a description of its failure.
+        stderr: the tool's standard error, for the user.
     """
 
     def __init__(self, answer: str, stderr: bytes) -> None:
@@ -49,9 +51,14 @@ class ToolResult:
 def run_tool(path: str, stdin: bytes, time_s: float = TIME_S, limit: int = BYTES) -> ToolResult:
     """Run an executable without arguments and return its result.
 
-    `path`: the executable. `stdin`: its standard input. `time_s`: the longest run, in seconds. `limit`: the most bytes
-    it may write to standard output.
-    Raises OSError if it cannot be started, ReaderGone if the reader of our standard output has left.
+    Arguments:
+        path: the executable.
+        stdin: the bytes for its standard input.
+        time_s: the maximum running time, in seconds.
+        limit: the maximum size of its standard output, in bytes.
+
+    Raises OSError if the executable can't be started, and ReaderGone if the program that reads our standard output
+    closes the pipe.
     """
     tool = ToolProcess(path, stdin)
     try:
@@ -62,10 +69,10 @@ def run_tool(path: str, stdin: bytes, time_s: float = TIME_S, limit: int = BYTES
 
 
 class ToolProcess:
-    """A running tool and its guard."""
+    """A running tool and its guard process. Raises OSError if the tool can't be started."""
 
     def __init__(self, path: str, stdin: bytes) -> None:
-        from subprocess import Popen  # before the fork, or each guard would load it anew
+        from subprocess import Popen  # before the fork, so that the guards need not load it
 
         self._unsent = memoryview(stdin)
         self.stdout = bytearray()
@@ -89,14 +96,18 @@ class ToolProcess:
             for fd in guard_fds:
                 os.close(fd)
         self._stdin, self._stdout, self._stderr, self._lifeline, self._report = self._fds
-        # Nothing, if the tool killed the guard at once.
+        # If the tool has already killed the guard, this reads b"", and the number is 0.
         number = int.from_bytes(os.read(self._report, 4), "big")
         if number:
             self.close()
             raise OSError(number, os.strerror(number), path)
 
     def communicate(self, time_s: float, limit: int) -> str:
-        """Exchange input and output until the tool ends. Returns "" or, at a limit, a description for the model."""
+        """Write the tool's input and read its output until it ends or reaches a limit.
+
+        `time_s` is the maximum time in seconds, `limit` the maximum size of standard output in bytes. Return "" if the
+        tool ended, or a description for the model if it reached a limit. Raises ReaderGone.
+        """
         os.set_blocking(self._stdin, False)
         events = {self._stdin: WRITABLE, self._stdout: READABLE, self._stderr: READABLE, self._report: READABLE}
         deadline = time.monotonic() + time_s
@@ -118,12 +129,12 @@ class ToolProcess:
             if len(self.stdout) > limit:
                 return f"error: more than {limit:,} bytes of output"
             if ready == [self._report]:
-                # Only this one: everything that the tool wrote before its end has been read.
+                # No other descriptor is ready, so everything that the tool wrote before its end has been read.
                 self._status = os.read(self._report, 16)
                 return ""
 
     def _write(self) -> bool:
-        """Write as much input as the pipe takes now. Returns whether there is more."""
+        """Write as much input as fits in the pipe now. Return True if there is more to write."""
         try:
             self._unsent = self._unsent[os.write(self._stdin, self._unsent) :]
         except BrokenPipeError:
@@ -131,8 +142,8 @@ class ToolProcess:
         return bool(self._unsent)
 
     def close(self) -> None:
-        """Kill what is left of the tool's process group, and release the descriptors."""
-        # Closing the lifeline makes the guard do the same; a guard that the tool has stopped needs the signal.
+        """Kill all remaining processes of the tool's process group, and close the descriptors."""
+        # When the lifeline is closed, the guard kills the group. The signal is for a guard that the tool has stopped.
         self._close_fds()
         try:
             os.killpg(self._pid, signal.SIGKILL)
@@ -147,7 +158,10 @@ class ToolProcess:
             os.close(self._fds.pop())
 
     def answer(self) -> str:
-        """The tool's standard output, prefixed with its failure if it failed. Valid after close()."""
+        """Return the text for the model. Call this after close().
+
+        It is the tool's standard output. If the tool failed, it also has the exit status or the signal, and stderr.
+        """
         status = int(self._status)
         text = self.stdout.decode("utf-8", "replace")
         if not status:
@@ -160,7 +174,8 @@ def _fork() -> int:
     import warnings
 
     with warnings.catch_warnings():
-        # Python 3.12 warns if there are threads. The child only starts the tool and waits.
+        # Python 3.12 warns about a fork if there are other threads: the child could deadlock on a lock that one of them
+        # holds. This child only starts the tool and waits.
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
@@ -168,7 +183,7 @@ def _fork() -> int:
 def _run_guard(
     start: type[Popen[bytes]], path: str, environment: dict[str, str], fds: list[int], parent_fds: list[int]
 ) -> NoReturn:
-    """The main function of the guard process. It ends by killing its process group, itself included."""
+    """Run the guard process. At its end it kills its process group, which includes the guard itself."""
     try:
         os.setsid()
         for fd in parent_fds:
@@ -193,12 +208,13 @@ def _guard_tool(
 ) -> None:
     """Start a tool, report its start and its end, and return when `lifeline` is closed.
 
-    Writes 4 bytes to `report`: the errno of a failed start, or 0. Then the exit status, as subprocess gives it.
+    To `report` it first writes 4 bytes: 0, or the errno of a failed start. When the tool has ended, it writes the exit
+    status in decimal; as in subprocess, -N means signal N.
     """
     wake_reader, wake_writer = os.pipe()
     os.set_blocking(wake_writer, False)
     signal.set_wakeup_fd(wake_writer)
-    # The guard must outlive a tool that signals its own process group ('kill 0' in a trap).
+    # The guard must survive when the tool sends a signal to its own process group ('kill 0' in a trap).
     for number in signal.valid_signals() - _UNHANDLED:
         if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _ignore)
@@ -207,7 +223,7 @@ def _guard_tool(
     except OSError as error:
         os.write(report, (error.errno or errno.EIO).to_bytes(4, "big"))
         return
-    # The caller sees the end of the tool's output only when no other process has these open.
+    # The caller sees the end of the tool's output only when all processes have closed these descriptors.
     for fd in (stdin, stdout, stderr):
         os.close(fd)
     os.write(report, _STARTED)
@@ -220,4 +236,4 @@ def _guard_tool(
 
 
 def _ignore(number: int, frame: object) -> None:
-    """Do nothing. Unlike SIG_IGN, exec resets a handler to the default action, so the tool does not inherit it."""
+    """Do nothing. SIG_IGN would be inherited by the tool; a handler is not, because exec resets it to the default."""
