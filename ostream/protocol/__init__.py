@@ -1,1 +1,1 @@
-"""The wire protocol as pure functions: lines, chunks, requests and metrics. No input or output."""
+"""The wire protocol: lines, chunks, requests and metrics. No module here opens a connection or writes output."""

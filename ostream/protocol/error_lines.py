@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any, Mapping
 
 
-# The 404 messages of replay begin with this text. They need no advice.
+# The messages of replay for status 404 begin with this text. These messages need no advice.
 NO_RECORDING = "no recording"
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 
-# Smaller blocks (in bytes) are decoded, because compiling the pattern takes 0.7 ms, as long as decoding a thousand
-# short lines.
+# The minimum size of a block, in bytes. Compiling the pattern takes 0.7 ms, as long as decoding a thousand short lines,
+# so smaller blocks are decoded instead.
 SMALLEST_BLOCK = 2 << 10
-# Larger blocks (in bytes) are decoded, because the matcher stores about 100 bytes for each line and each escape
-# sequence to which it could backtrack.
+# The maximum size of a block, in bytes. The matcher stores about 100 bytes for each line and each escape sequence to
+# which it could backtrack.
 LARGEST_BLOCK = 256 << 10
 
 _PLAIN = rb'"[ !#-\[\]-\xff]*"'

@@ -1,7 +1,8 @@
 """Measure one response: counts, durations, rates, and the times between its fragments.
 
 Durations are in nanoseconds. Rates are in tokens per second, as in the output of `ollama run --verbose`. A value is
-None if the server did not report it, or if it cannot be true. Every other number is finite and not negative.
+None if the server did not report it, or if the reported value is impossible. Every other number is finite and not
+negative.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ class Metrics:
         return elapsed is not None and self._gaps_from is CLIENT and duration(elapsed) is not None
 
     def _times(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None) -> list[int] | None:
-        """Return the times of the chunks in ns, or None if a chunk has no time on the clock of the gaps so far."""
+        """Return the times of the chunks in ns; None if a chunk has no time from the clock of the gaps so far."""
         if elapsed is not None or not all(map(_has_no_elapsed, chunks)):
             stamps = [chunk.get("elapsed") if elapsed is None else elapsed for chunk in chunks]
             times, clock = [*map(duration, stamps)], CLIENT
@@ -215,8 +216,9 @@ def is_prompt_truncated(count: Any, num_ctx: Any = None, truncate: Any = None) -
     `truncate` are fields of the request, if known. Servers up to 0.30.9 truncate to num_ctx tokens. Newer servers
     truncate to num_ctx / 2 + 2 or num_ctx / 2 + 3 tokens.
 
-    Without `num_ctx`, the function returns True if `count` fits a window of 2,048 tokens or more that is a power of
-    two, as all default windows are. It returns None for any other count, because the model may define another window.
+    Without `num_ctx`, the function returns True if truncating to a default window can result in `count`: a default
+    window is a power of two, at least 2,048. It returns None for any other count, because the model may define another
+    window.
     """
     count = number(count)
     if truncate is False:

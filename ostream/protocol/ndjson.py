@@ -18,8 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Iterable, Iterator, NoReturn
 
-# Lines with images or contexts can have many megabytes; the official Go client accepts at most 8 MB. Decoding can need
-# 27 times the size of the line (for many small objects), so a line of this size may need 1.7 GB.
+# The maximum size of a line, in bytes. A line with an image or a context can be many megabytes long; the official Go
+# client accepts at most 8 MB. Decoding can need 27 times the size of the line (for many small objects), so a line of
+# the maximum size may need 1.7 GB.
 LINE_LIMIT = 64 << 20
 
 

@@ -22,8 +22,8 @@ def chunk_of(record: Mapping[str, Any]) -> dict[str, Any]:
         return id
     choices = body.get("choices")
     if not isinstance(choices, list):
-        # Without `choices`, the body is an error from OpenAI, whose status is outside the body, or a response of
-        # Ollama's own API.
+        # Without `choices`, the body is an error from OpenAI or a response of Ollama's own API. The status of an OpenAI
+        # error is outside the body.
         status = {"status_code": response.get("status_code")} if body.get("error") else {}
         return {**status, **body, **id}
     choice = choices[0] if choices and isinstance(choices[0], dict) else {}

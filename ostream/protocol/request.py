@@ -279,7 +279,7 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
 
 
 def _dump(value: Any) -> Any:
-    """Convert an object of the SDK or of pydantic, such as a tool call in a message, to a dict."""
+    """Convert an object of the SDK or of pydantic, such as a tool call in a message, to plain data."""
     if hasattr(value, "model_dump"):
         return value.model_dump(exclude_none=True)
     raise TypeError(f"{type(value).__name__} is not JSON serializable")

@@ -86,7 +86,7 @@ class Summary:
         """Return counts, totals, rates, and the 50th, 90th and 99th percentiles. Durations are in ns.
 
         `eval_rate` is the average rate of a single response, in tokens per second. `throughput` is the rate of all
-        responses together, over the time in which at least one response was running.
+        responses together: all tokens divided by the time during which at least one response was running.
         """
         known: dict[str, Any] = {"responses": self.responses, "complete": self.complete, "failures": self.failures}
         known.update(self._lacking)

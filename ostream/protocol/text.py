@@ -21,8 +21,8 @@ class ThinkTagSplitter:
     """Splits the content of one response into thinking and answer.
 
     Only a <think> block at the start of the content is recognised. Text is returned as soon as its first characters
-    show whether it begins with <think>. If `opened` is True, the content begins inside the block, because some
-    templates put the opening tag into the prompt.
+    show whether it begins with <think>. If `opened` is True, the content begins inside the block. This is needed if the
+    template of the model puts the opening tag into the prompt.
     """
 
     def __init__(self, opened: bool = False) -> None:
