@@ -91,7 +91,8 @@ def __getattr__(name: str) -> object:
     module = _MODULE_OF.get(name)
     if module is None:
         text = missing_name(name, "module 'ostream'")
-        # For `from ostream import x`, Python would replace the message of an AttributeError by its own message.
+        # For `from ostream import x`, Python replaces the message of an AttributeError, but not the message of an
+        # ImportError.
         if name in _SDK_ONLY and sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
             raise ImportError(text, name="ostream")
         raise AttributeError(text)

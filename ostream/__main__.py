@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    If the file name in argv[0] is the name of a command, this is the command. Otherwise, argv[1] is the name. `argv`
-    defaults to sys.argv.
+    `argv` is the command line (default: sys.argv). If a command has the file name of argv[0], this command is run.
+    Otherwise, argv[1] is the name of the command.
     """
     if os.name != "posix":
         sys.stderr.write("ostream: the commands need a POSIX system; on this one, only the library works\n")
@@ -53,8 +53,8 @@ def main(argv: list[str] | None = None) -> int:
 def _passes_on(arguments: list[str]) -> bool:
     """Return True if usage errors must be sent downstream too: -w was given, and stdout is a pipe.
 
-    No error line is written to a file, because stdout may be an input file, which is an error too. This is decided
-    before the arguments are parsed, because the arguments may be wrong.
+    If stdout is a file, no error line is written to it, because the usage error may be that this file is also an input.
+    The arguments are checked before they are parsed, because parsing them may fail.
     """
     if not is_pipe(1):
         return False

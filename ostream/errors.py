@@ -8,7 +8,7 @@
           ├── StreamTimeout (TimeoutError)     a time limit was exceeded
           ├── NotNDJSON (ValueError)           a line that is not a JSON object
           ├── RequestError (ValueError)        arguments that do not make a valid request
-          └── used only by the commands: LengthError, EmptyError, InputError, OutputError
+          └── raised mainly by commands: LengthError, EmptyError, InputError, OutputError
 
 A builtin exception in parentheses is a second base class. Every error can be pickled.
 """

@@ -51,7 +51,7 @@ class TimeoutObject(Protocol):
 
     @property
     def read(self) -> Any:
-        """The maximum time to wait for each read."""
+        """The maximum time to wait for data."""
 
 
 class TLSContext(Protocol):
