@@ -59,7 +59,8 @@ class AttrDict(Base):
             include: names of the top-level items to return (default: all items).
             exclude: names of the top-level items to leave out (default: none).
             exclude_none: leave out items that are None, at every level.
-            exclude_unset, exclude_defaults: leave out fields of the SDK that are missing here (default: return None for them).
+            exclude_unset, exclude_defaults: leave out fields of the SDK that are missing here. By default, the result
+                contains None for these fields.
 
         Other arguments of pydantic's method are accepted and ignored.
         """
