@@ -1,1 +1,1 @@
-"""The options of `ostream` itself: help, installing the commands under their own names, and shell completion."""
+"""The options of `ostream` itself: help, links to the commands under their own names, and shell completion."""

@@ -1,10 +1,10 @@
 # bash completion of ostream; in ~/.bashrc: eval "$(ostream --completion bash)"
 #
-# Only `ostream` itself is run to complete a word. The other commands are completed only where they are links to it,
+# To complete a word, only `ostream` itself is run. The other commands are completed only if they are links to it,
 # because another program may have the same name.
 _ostream() {
     local IFS=$' \t\n' line=${COMP_LINE:0:COMP_POINT} words=() space word name i
-    # bash splits words at : and =, which model names and options contain. Join them again.
+    # bash splits words at : and =, which model names and options contain. Join the parts again.
     for ((i = 0; i <= COMP_CWORD; i++)); do
         space=${line%%[![:space:]]*}
         line=${line#"$space"}
@@ -19,7 +19,7 @@ _ostream() {
     done
     COMPREPLY=()
     if [[ ${#words[@]} -gt 1 && ${words[${#words[@]} - 2]} == *[\<\>] ]]; then
-        return # the file of a redirection
+        return # the word is the file of a redirection, which bash completes itself
     fi
     words=("${words[@]//[\'\"\\]/}")
     name=${words[0]##*/}
@@ -28,7 +28,7 @@ _ostream() {
     else
         words=("$name" "${words[@]:1}")
     fi
-    # bash replaces $2, the end of the word. Offer only what follows its beginning.
+    # bash replaces only $2, which may be only the last part of the word. Leave out the part before it.
     local skip=$((${#words[${#words[@]} - 1]} - ${#2}))
     ((skip >= 0)) || skip=0
     local files=
@@ -39,7 +39,7 @@ _ostream() {
                 line=${line:skip}
                 if [[ -z $line ]]; then
                     files=1
-                else # a file name after a prefix such as @, which bash would take for a host
+                else # a file name after a prefix such as @; bash would complete @ with host names
                     while IFS= read -r word; do
                         COMPREPLY+=("$line$(printf %q "$word")")
                     done < <(compgen -f -- "${2:${#line}}")

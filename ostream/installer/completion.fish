@@ -1,6 +1,6 @@
 # fish completion of ostream; in ~/.config/fish/config.fish: ostream --completion fish | source
 #
-# Only `ostream` itself is run to complete a word. The other commands are completed only where they are links to it,
+# To complete a word, only `ostream` itself is run. The other commands are completed only if they are links to it,
 # because another program may have the same name.
 function __ostream_complete
     set -l words (commandline -opc)

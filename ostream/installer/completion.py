@@ -1,8 +1,12 @@
-"""Complete command lines: the words that a shell offers for the word under the cursor.
+"""Complete command lines: find the candidates that a shell offers for the word under the cursor.
 
-`ostream --completion SHELL` prints the script completion.SHELL. Its function runs `ostream --complete WORD...`, which
-prints one line per candidate: the complete word, a tab, and its description. A line that begins with a tab asks for
-candidates of the shell: "files", then after another tab the part of the word before the file name; or "commands".
+`ostream --completion SHELL` prints the script completion.SHELL. The function in this script runs
+`ostream --complete WORD...`, which prints one line per candidate: the complete word, a tab, and a description.
+A line that begins with a tab asks the shell to add candidates of its own:
+
+- tab, "files", tab, PREFIX: file names. PREFIX is the part of the word before the file name, and may be empty.
+- tab, "commands": names of commands.
+
 All candidates are derived from the option tables.
 """
 
@@ -22,33 +26,38 @@ if TYPE_CHECKING:
     from ostream.cli.parser import Option, Parser
     from ostream.net.session import Session
 
-    # Options and the text of their values.
+    # Options, each with the text of its value, or None if it has none.
     Given = List[Tuple[Option, Optional[str]]]
 
 SHELLS = ("bash", "zsh", "fish")
 
-# Completion is interactive: give up on a server after this time, and on a longer list of models.
+# Completion is interactive. If the server needs more seconds than this to list its models, or if the list has more
+# bytes than this, no models are offered.
 MODELS_TIMEOUT_S = 1.0
 MODELS_LIMIT = 4 << 20
 
-# A server chooses these names, and they become part of a command line: allow nothing that is special to a shell.
+# The server chooses the model names, and they become part of a command line. A name with any character that is special
+# to a shell is not offered.
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
 
-_CURSOR = "\0"  # the word under the cursor; no argument contains it
+_CURSOR = "\0"  # stands for the word under the cursor; no argument of a program can contain NUL
 
 
 def script(shell: str, commands: Mapping[str, tuple[str, str]]) -> str:
-    """Return the completion script of a shell."""
+    """Return the completion script for `shell`, one of SHELLS. `commands` is the table of commands."""
     path = os.path.join(os.path.dirname(__file__), f"completion.{shell}")
-    # The loader reads from a directory and from a zip.
+    # The loader can read the file from a directory and from a zip.
     text: str = __spec__.loader.get_data(path).decode()  # type: ignore[union-attr]
     return text.replace("COMMANDS", " ".join(commands))
 
 
 def complete(words: list[str], commands: Mapping[str, tuple[str, str]], options: Mapping[str, str]) -> list[str]:
-    """Return the lines for the last of `words`, the arguments of `ostream`.
+    """Return the lines for the word under the cursor.
 
-    `commands`: the table of commands. `options`: the options of `ostream` itself, with the kind of their value or "".
+    Arguments:
+        words: the arguments of `ostream`. The last one is the word under the cursor.
+        commands: the table of commands.
+        options: the options of `ostream` itself, each with the kind of its value, or "" if it takes none.
     """
     *before, current = words or [""]
     if before[:1] == ["help"]:
@@ -75,7 +84,7 @@ def _complete_command(
 ) -> list[str]:
     try:
         given, _, rest = parser.split([*before, _CURSOR])
-    except RequestError:  # after an unknown option, every word is ambiguous
+    except RequestError:  # after an unknown option, any word may be its value
         return []
     if given and given[-1][1] == _CURSOR:
         return _complete_value(given[-1][0], given, "", current)
@@ -96,7 +105,10 @@ def _complete_command(
 def _complete_wrapped(
     before: list[str], current: str, commands: Mapping[str, tuple[str, str]], options: Mapping[str, str]
 ) -> list[str]:
-    """Return the lines for a word in the command line that a wrapper runs."""
+    """Return the lines for a word of the command line that a wrapper such as replay runs.
+
+    `before` are the words before it in that command line, `current` is the word under the cursor.
+    """
     if not before:
         own = [f"{name}\t{description}" for name, (_, description) in commands.items() if name.startswith(current)]
         return [*own, "\tcommands"]
@@ -107,7 +119,7 @@ def _complete_wrapped(
 
 
 def _complete_value(option: Option | None, given: Given, prefix: str, value: str) -> list[str]:
-    """Return the lines for `value`, the value of an option; `prefix` is what comes before it in the same word."""
+    """Return the lines for `value`, the value of an option. `prefix` is the part of the same word before `value`."""
     if option is None or not option.metavar:
         return []
     if option.dest == "model":
@@ -127,7 +139,10 @@ def _files(prefix: str) -> list[str]:
 
 
 def models(connection: Mapping[str, str | None]) -> list[str]:
-    """Return the names of the models on the server, or none if it does not answer in time or not properly."""
+    """Return the names of the models on the server, or an empty list if it does not answer in time and correctly.
+
+    `connection` has the values of the options that the user has given: host, cacert, and insecure.
+    """
     from ostream.net.session import Session
 
     host, cacert = connection.get("host"), connection.get("cacert")

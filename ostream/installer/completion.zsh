@@ -1,7 +1,7 @@
 #compdef ostream COMMANDS
 # zsh completion of ostream; in ~/.zshrc: eval "$(ostream --completion zsh)"
 #
-# Only `ostream` itself is run to complete a word. The other commands are completed only where they are links to it,
+# To complete a word, only `ostream` itself is run. The other commands are completed only if they are links to it,
 # because another program may have the same name.
 _ostream() {
     local -a before lines all all_shown open open_shown
@@ -20,7 +20,7 @@ _ostream() {
                 word=${line#$'\tfiles\t'}
                 (( $#word )) && compset -P "${(b)word}"
                 _files ;;
-            # More is typed after these: no space.
+            # The user types more after : or =, so add no space.
             (*[:=]$'\t'*) open+=("$word") open_shown+=("$word  ${line#*$'\t'}") ;;
             (*) all+=("$word") all_shown+=("$word  ${line#*$'\t'}") ;;
         esac
@@ -37,11 +37,11 @@ _ostream_register() {
     true
 }
 if [[ ${funcstack[1]} == _ostream ]]; then
-    _ostream "$@" # loaded by compinit from a directory of fpath
+    _ostream "$@" # this file is in a directory of fpath, and compinit has loaded it as a function
 elif (( $+functions[compdef] )); then
     _ostream_register
 else
-    # Before compinit, or without it: register at the first prompt, when ~/.zshrc has been read.
+    # compinit has not run yet, and perhaps never will. Register at the first prompt, after ~/.zshrc has been read.
     _ostream_precmd() {
         add-zsh-hook -d precmd _ostream_precmd
         unfunction _ostream_precmd

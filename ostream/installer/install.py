@@ -1,6 +1,6 @@
-"""ostream --install and --uninstall: link the commands under their own names in a directory, and remove the links.
+"""ostream --install and --uninstall: create links to `ostream` with the names of its commands, and remove these links.
 
-Other programs may have these names, so nothing but a link to an ostream program is ever replaced or removed.
+Other programs may have the same names. Therefore only links to an ostream program are replaced or removed.
 """
 
 from __future__ import annotations
@@ -15,18 +15,25 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Iterator, Sequence
 
-# Every launcher, the console script of pip and the zipapp contain this.
+# bin/ostream, the console script that pip creates, and the zipapp all contain this.
 _IMPORT = b"from ostream.__main__ import"
-# The file names of these, to recognise a link whose target is gone.
+# The file names of these programs, to recognise a link whose target no longer exists.
 _PROGRAM_NAME = re.compile(r"ostream(-\d[\w.]*)?(\.pyz)?")
 
 
 def install(argv0: str, directory: str, names: Sequence[str]) -> list[str]:
-    """Link each of `names` in `directory`, which is created if missing, to the running program.
+    """Create links to the running program in a directory.
 
-    `argv0`: the path by which the program was started. Returns lines for the user: what was linked, whether the
-    directory is on PATH, which programs come first there, and what to do next.
-    Raises RequestError, before anything is changed, if a name is taken, OutputError if a link can't be made.
+    Arguments:
+        argv0: the path by which the program was started.
+        directory: the directory. It is created if it is missing.
+        names: the names of the links.
+
+    Return lines for the user: which links were created, whether the directory is on PATH, which other programs on PATH
+    have the same names, and what to do next.
+
+    Raises RequestError if another program in the directory has one of the names (no link is changed then) or if the
+    running program is not an executable file, and OutputError if the directory or a link can't be created.
     """
     program, directory = _program(argv0), _absolute(directory)
     try:
@@ -46,7 +53,7 @@ def install(argv0: str, directory: str, names: Sequence[str]) -> list[str]:
 
 
 def uninstall(directory: str, names: Sequence[str]) -> list[str]:
-    """Remove the links to ostream programs that have one of `names`. Returns lines for the user.
+    """Remove the links to ostream programs from `directory`, if they have one of `names`. Return lines for the user.
 
     Raises OutputError if a link can't be removed.
     """
@@ -66,7 +73,10 @@ def uninstall(directory: str, names: Sequence[str]) -> list[str]:
 
 
 def is_link_to_ostream(path: str) -> bool:
-    """Whether `path` is a symbolic link to an ostream program, of any version, or to where one was."""
+    """Return whether `path` is a symbolic link to an ostream program of any version.
+
+    If the target does not exist, the name of the target decides.
+    """
     if not os.path.islink(path):
         return False
     target = os.path.realpath(path)
@@ -82,14 +92,14 @@ def is_link_to_ostream(path: str) -> bool:
 
 
 def _absolute(directory: str) -> str:
-    # Not every shell expands the ~ of --install=~/bin.
+    # Not every shell expands the ~ in --install=~/bin.
     return os.path.abspath(os.path.expanduser(directory))
 
 
 def _program(argv0: str) -> str:
-    """Return the path of the running program, for links to it."""
+    """Return the path of the running program, as the target of links. Raises RequestError if it is not executable."""
     path = os.path.abspath(argv0)
-    if os.path.basename(path) == "__main__.py":  # python3 -m ostream: of a checkout, or installed by pip
+    if os.path.basename(path) == "__main__.py":  # python3 -m ostream, from a checkout or installed by pip
         path = os.path.join(os.path.dirname(os.path.dirname(path)), "bin", "ostream")
         if not os.path.exists(path):
             path = os.path.join(os.path.dirname(sys.executable), "ostream")
@@ -104,16 +114,16 @@ def _link(path: str, program: str) -> None:
         return
     new = f"{path}.{os.urandom(4).hex()}.new"
     try:
-        # Relative within one directory, so that the directory can be moved.
+        # If link and program are in the same directory, the link is relative, so that the directory can be moved.
         os.symlink(name if _place(path)[0] == directory else program, new)
         os.replace(new, path)
     except OSError as error:
-        # Of the link, not the program: for symlink(), error.filename is the target.
+        # The message names the link. error.filename would be wrong: for symlink() it is the target.
         raise OutputError(f"{path}: {reason(error)}") from None
 
 
 def _place(path: str) -> tuple[str, str]:
-    """Return the directory of a file without links, and its name there, which may be a link."""
+    """Return the real path of a file's directory, and the file's name. The file itself may be a link."""
     directory, name = os.path.split(path)
     return os.path.realpath(directory), name
 
@@ -137,7 +147,7 @@ def _next_steps(directory: str, names: Sequence[str]) -> Iterator[str]:
 
 
 def _same_names(directory: str, names: Sequence[str], search: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield each directory of `search` that has other programs with these names, and the names."""
+    """Yield each directory of `search` that contains other programs with some of `names`, and these names as text."""
     for other in dict.fromkeys(search):
         found = [name for name in names if _is_other_program(os.path.join(other, name), os.path.join(directory, name))]
         if found:

@@ -1,4 +1,4 @@
-"""`ostream` without a command: its help and its own options. No command loads this module."""
+"""Run `ostream` without a command: print its help, or run one of its own options. No command loads this module."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ SUMMARY = (
     "the pipeline's exit status reports it."
 )
 
-# The options of `ostream` itself, and the kind of their value.
+# The options of `ostream` itself, each with the kind of its value: "", a directory, or a list of words.
 OPTIONS = {"--help": "", "--version": "", "--install": "DIR", "--uninstall": "DIR", "--completion": "bash zsh fish"}
 
 
 def run_main_option(argv0: str, program: str, arguments: list[str], commands: Commands) -> int:
     """Run `ostream` with arguments that do not begin with a command, and return the exit status.
 
-    `argv0`: the path of the program. `program`: how it was called, for advice. `commands`: the table of commands.
+    Arguments:
+        argv0: the path by which the program was started.
+        program: how the user calls the program, for help and advice.
+        arguments: the command line without the program.
+        commands: the table of commands.
     """
     diagnostics = Diagnostics("ostream", program)
     command, *values = arguments or [""]
