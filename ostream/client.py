@@ -1,4 +1,4 @@
-"""The functions of the library: `chat`, `generate`, and the Client whose methods they are."""
+"""The functions `chat` and `generate`, and the class Client, which has them as methods."""
 
 from __future__ import annotations
 
@@ -22,32 +22,36 @@ if TYPE_CHECKING:
     from ostream.types import ChatFields, GenerateFields, MessagesParam
 else:
 
-    def overload(function):  # typing's takes longer to load than all of this package
+    def overload(function):  # importing typing takes longer than importing this whole package
         return function
 
 
 class Client(Session):
-    """A server and how to reach it. Threads may share it; it keeps connections for its next requests.
+    """A client for one server. Threads may share it. It keeps connections open for further requests.
 
     Arguments:
-        host: the server, in the syntax of OLLAMA_HOST (default: $OLLAMA_HOST, else http://127.0.0.1:11434).
-        headers: more HTTP headers for every request; a value of None is left out.
-        timeout: seconds for `connect_timeout`, `first_byte_timeout` and `idle_timeout`, or an object whose `connect`
-            is the first and whose `read` is the other two, such as httpx.Timeout.
-        connect_timeout: seconds to connect: name lookup, all addresses, proxy and TLS (default 10).
-        first_byte_timeout: seconds from connected to the first byte of the response; loading a model may take minutes.
-        idle_timeout: seconds between two reads of the response.
-        max_time: seconds for a whole request, retries included. Of all limits None is no limit.
-        retry: how often a request is sent again after a temporary failure (a busy server, a crashed model, a refused
-            or reset connection, a connect or first-byte timeout), as long as nothing of the response has arrived. The
-            pauses grow from 0.5 to 30 s; a Retry-After of up to ten minutes is honoured.
-        cacert: a PEM file of certificate authorities to trust (default: the system's).
+        host: the address of the server, in the syntax of OLLAMA_HOST (default: $OLLAMA_HOST, or http://127.0.0.1:11434
+            if it is not set).
+        headers: additional HTTP headers for every request. A header whose value is None is not sent.
+        timeout: the seconds for `connect_timeout`, `first_byte_timeout` and `idle_timeout`; or an object such as
+            httpx.Timeout, whose `connect` is used for the first and whose `read` is used for the other two.
+        connect_timeout: maximum seconds to connect, including name lookup, all addresses, proxy and TLS (default: 10).
+        first_byte_timeout: maximum seconds from the connection to the first byte of the response (default: no limit).
+            Loading a model may take minutes.
+        idle_timeout: maximum seconds without data after the first byte (default: no limit).
+        max_time: maximum seconds for a request, retries included (default: no limit). For each of these times, None
+            means no limit.
+        retry: how often a request is sent again after a temporary failure (a busy server, a crashed model, a refused or
+            reset connection, a connect or first-byte timeout), if no part of the response has arrived. The pauses grow
+            from 0.5 to 30 s. A Retry-After of up to ten minutes is honoured.
+        cacert: a PEM file with the certificate authorities to trust (default: the system's authorities).
         insecure: True to accept any certificate.
-        verify: as for the official SDK: False is `insecure=True`, a file is `cacert`, an ssl.SSLContext is used as it
-            is.
+        verify: as in the official SDK: False means `insecure=True`, a file name means `cacert`, and an ssl.SSLContext
+            is used unchanged.
         allow_plain_http: True to send credentials over plain http to another machine.
 
-    $OLLAMA_API_KEY is sent as a Bearer token, to this host only, over https or to this machine.
+    If $OLLAMA_API_KEY is set, it is sent as a Bearer token, but only to this host, and only over https or to this
+    machine. With `allow_plain_http`, it is also sent over plain http.
 
     Raises RequestError for arguments that cannot be used.
     """
@@ -70,7 +74,7 @@ class Client(Session):
             raise AttributeError(ostream.missing_name(name, f"{type(self).__name__!r} object"))
 
     def close(self) -> None:
-        """Close the connections that were kept for further requests. The client can still be used."""
+        """Close the connections that were kept open. The client can still be used."""
         self.close_connections()
 
     @overload
@@ -110,25 +114,28 @@ class Client(Session):
         truncate: bool | None = None,
         shift: bool | None = None,
     ) -> ChatResponse | Stream[ChatResponse]:
-        """Send a chat to /api/chat and return the answer: a ChatResponse, or with `stream=True` a Stream of them.
+        """Send a conversation to /api/chat. Return a ChatResponse, or a Stream of them if `stream=True`.
 
         Arguments:
-            model: the name of the model; it is always needed.
-            messages: dicts with `role` (system, user, assistant or tool) and `content`, or Message objects, or other
-                objects with a `model_dump` method. `images` in a message are bytes, path objects, Image objects,
-                base64 text or data: URLs; text is never taken for the name of a file.
-            tools: functions, whose schema is made from their type hints and Google-style docstring, or schemas.
-            stream: True for a Stream, which sends its request at the first `next()`.
+            model: the name of the model; required.
+            messages: the conversation. Each message is a dict with `role` (system, user, assistant or tool) and
+                `content`, a Message, or another object with a `model_dump` method. `images` in a message are bytes,
+                path objects, Image objects, base64 text or data: URLs; text is never used as the name of a file.
+            tools: functions or tool schemas. The schema of a function is made from its type hints and its Google-style
+                docstring.
+            stream: True to return a Stream. It sends the request at the first `next()`.
             think: True or False, or a level such as "low", "medium" or "high", for models that think.
-            logprobs: True for the log probability of each token.
-            top_logprobs: how many alternatives to each token to return, 0 to 20; implies `logprobs`.
-            format: "json", a JSON schema, or a pydantic class.
+            logprobs: True to return the log probability of each token.
+            top_logprobs: how many alternatives to each token are returned, 0 to 20. A number above 0 implies
+                `logprobs`.
+            format: the format of the answer: "json", a JSON schema, or a pydantic class.
             options: model options, such as {"temperature": 0, "num_ctx": 8192}.
-            keep_alive: how long the model stays loaded: seconds, or text such as "5m"; 0 unloads it, -1 keeps it.
-            truncate: False to reject a prompt that exceeds the context window, instead of cutting it.
+            keep_alive: how long the model stays loaded: seconds, or text such as "5m". 0 unloads it, -1 keeps it
+                loaded.
+            truncate: False to reject a prompt that exceeds the context window, instead of truncating it.
             shift: False to stop when the context window is full, instead of dropping the oldest tokens.
 
-        None leaves an argument out of the request. A Stream raises its errors when it is read.
+        An argument that is None is left out of the request. A Stream raises its errors while it is read.
 
         Raises RequestError for arguments that cannot become a request, TypeError for an unknown argument, and the
         errors of Stream.
@@ -207,20 +214,20 @@ class Client(Session):
         truncate: bool | None = None,
         shift: bool | None = None,
     ) -> GenerateResponse | Stream[GenerateResponse]:
-        """Send a prompt to /api/generate and return a GenerateResponse, or with `stream=True` a Stream of them.
+        """Send a prompt to /api/generate. Return a GenerateResponse, or a Stream of them if `stream=True`.
 
         Arguments:
-            model: the name of the model; it is always needed.
-            prompt: the prompt. Without one the model is only loaded, or with `keep_alive=0` unloaded.
-            suffix: text that follows the answer, for models that fill in the middle.
+            model: the name of the model; required.
+            prompt: the prompt. Without a prompt, the model is only loaded, or unloaded if `keep_alive=0`.
+            suffix: the text after the answer, for models that can insert text.
             system: the system message, instead of the model's own.
             template: the prompt template, instead of the model's own.
-            context: the `context` of the last response, to continue from there.
+            context: the `context` of the previous response, to continue from it.
             raw: True to send the prompt without the template.
             images: bytes, path objects, Image objects, base64 text or data: URLs.
-            width, height, steps: size in pixels and number of steps, for models that make images.
+            width, height, steps: the image size in pixels and the number of steps, for models that make images.
 
-        The other arguments and the errors are those of `chat`.
+        The other arguments and the errors are the same as for `chat`.
         """
         body = generate_body(
             model,
@@ -262,10 +269,10 @@ class Client(Session):
 
 
 class _EnvironmentClient(Client):
-    """A Client for the server that the environment names at the time of each request."""
+    """A Client that reads the environment, for example OLLAMA_HOST, again for each request."""
 
     def __init__(self) -> None:
-        """Read nothing yet."""
+        """Do not read the environment yet."""
 
     def __repr__(self) -> str:
         return "<Client of $OLLAMA_HOST>"

@@ -1,14 +1,14 @@
-"""The response to a request as an iterator of chunks that any thread can close.
+"""The response to a request, as an iterator of chunks that any thread can close.
 
-One lock decides which thread owns a running stream: the one in `next()`, or the one that releases the connection.
-`close()` never waits for that lock, so a signal handler may call it: it sets a flag and ends the reader's wait, and
-the reader releases the connection on its way out.
+A lock decides which thread owns a running stream: a thread in `next()`, or a thread that closes the connection.
+`close()` never waits for this lock, so a signal handler may call it. It sets a flag and ends the wait of the thread in
+`next()`, and that thread closes the connection before it leaves `next()`.
 """
 
 from __future__ import annotations
 
 import os
-from _thread import RLock, allocate_lock  # without the cost of importing threading
+from _thread import RLock, allocate_lock  # importing threading would take longer
 
 from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamError, explain, reason
 from ostream.protocol.accumulator import Accumulator
@@ -36,7 +36,7 @@ else:
     C = None
 
     class _Generic:
-        """What Generic of typing does for annotations such as Stream[ChatResponse]."""
+        """Allows annotations such as Stream[ChatResponse] at run time, as typing.Generic does."""
 
         __slots__ = ()
 
@@ -45,18 +45,18 @@ else:
 
 
 class Stream(_Generic[C]):
-    """The chunks of one response, in the order and at the time they arrive.
+    """The chunks of one response. Each chunk is available as soon as it arrives.
 
-    `chat` and `generate` return it for `stream=True`. The request is sent at the first `next()`. It is an iterator and
-    a context manager; leaving the `with` block, or dropping the last reference, closes it.
+    `chat` and `generate` return a Stream if `stream=True`. The request is sent at the first `next()`. A Stream is an
+    iterator and a context manager. It is closed at the end of the `with` block, or when its last reference is dropped.
 
-    `next()`, and with it a `for` loop, raises
+    `next()` and a `for` loop raise
         ResponseError: the server rejected the request or reported an error;
         IncompleteStream: the response ended without `"done": true`; `.partial` is the part that arrived;
         ConnectError, StreamTimeout: no connection, or a time limit was exceeded;
         NotNDJSON: the server sent a line that is not a JSON object;
         RuntimeError: another thread is in `next()`, or the stream was started before a fork.
-    After an error, or after `close()`, it raises StopIteration.
+    After an error, or after `close()`, `next()` raises StopIteration.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Stream(_Generic[C]):
         host: str = "",
         metrics: Metrics | None = None,
     ) -> None:
-        """Not for programs, which call `chat` or `generate`. `post` sends the request; its argument ends its waits."""
+        """Not public: call `chat` or `generate`. `post` sends the request; its argument can end the wait for it."""
         self._wakeup: Wakeup | None = None
         self._response: Response | None = None
         self._post = post
@@ -78,14 +78,14 @@ class Stream(_Generic[C]):
         self._closed = False
         self._lines: Iterator[list[bytes]] | None = None
         self._lineno = self._pid = 0
-        # What follows the current block, once that is known: the end, or the error to raise.
+        # What follows the current block, if that is known: the end of the response, or the error to raise.
         self._ended = False
         self._failure: OstreamError | None = None
-        # The chunks of the current block: how many `next()` returned, and how many are in the accumulator.
+        # The chunks of the current block. `_returned` and `_folded` count those that were returned and accumulated.
         self._block: list[dict[str, Any]] = []
         self._elapsed_ns = 0
         self._returned = self._folded = 0
-        self._folding = RLock()  # a signal handler may ask for `message` while it is being computed
+        self._folding = RLock()  # a signal handler may read `message` while it is being computed
         self._accumulator = Accumulator()
         self._metrics = metrics or Metrics()
 
@@ -96,7 +96,7 @@ class Stream(_Generic[C]):
         return wrap_chunk(self._chunk_class, self._next_decoded())
 
     def _next_decoded(self) -> dict[str, Any]:
-        """Return the next chunk as it was decoded."""
+        """Return the next chunk as a plain dict."""
         if self._closed:
             raise StopIteration
         if not self._owner.acquire(False):
@@ -109,7 +109,7 @@ class Stream(_Generic[C]):
         finally:
             self._owner.release()
             if self._closed:
-                self._release()  # close() found this thread in here
+                self._release()  # close() was called while this thread was in here
 
     def __enter__(self) -> Stream[C]:
         return self
@@ -120,7 +120,7 @@ class Stream(_Generic[C]):
         self.close()
 
     def __del__(self) -> None:
-        # With no reference left, no thread can be in next(): the lock does not matter.
+        # No reference is left, so no thread can be in next() and the lock is not needed.
         self._close_connection()
 
     def __repr__(self) -> str:
@@ -144,7 +144,7 @@ class Stream(_Generic[C]):
         self._release()
 
     def _release(self) -> None:
-        """Close the connection, unless a thread is in `next()`, which will do it."""
+        """Close the connection. If a thread is in `next()`, that thread closes it instead."""
         if self._owner.acquire(False):
             try:
                 self._close_connection()
@@ -160,9 +160,9 @@ class Stream(_Generic[C]):
 
     @property
     def text_stream(self) -> Iterator[str]:
-        """The answer text as it arrives, in fragments that are not empty; thinking is skipped.
+        """The text of the answer as it arrives, in fragments that are not empty. Thinking is left out.
 
-        Raises the errors of the stream.
+        Raises the same errors as `next()`.
         """
         while True:
             try:
@@ -173,10 +173,10 @@ class Stream(_Generic[C]):
                 yield text
 
     def final(self) -> C:
-        """Read to the end and return the complete response, as `stream=False` returns it.
+        """Read the rest of the stream and return the complete response, as `stream=False` returns it.
 
-        Chunks that were already read are part of it. Raises the errors of the stream, and IncompleteStream if the
-        stream was closed, or failed, before its end.
+        The response includes the chunks that were read before. Raises the same errors as `next()`, and IncompleteStream
+        if the stream was closed or failed before its end.
         """
         for _ in self:
             pass
@@ -188,7 +188,7 @@ class Stream(_Generic[C]):
 
     @property
     def message(self) -> Message:
-        """The message so far: role, content, thinking and tool calls, ready to append to the next messages."""
+        """The message so far (role, content, thinking, tool calls), to append to the messages of the next request."""
         self._fold()
         return wrap_chunk(Chunk, {"message": self._accumulator.message})["message"]  # type: ignore[no-any-return]
 
@@ -200,7 +200,7 @@ class Stream(_Generic[C]):
 
     @property
     def metrics(self) -> ResponseMetrics:
-        """Counts, durations (nanoseconds) and rates (tokens per second) so far; None for what is not known."""
+        """The counts, durations (nanoseconds) and rates (tokens per second) so far. None if a value is not known."""
         self._fold()
         return ResponseMetrics(self._metrics.as_dict())
 
@@ -213,7 +213,7 @@ class Stream(_Generic[C]):
         return response if self._accumulator.chunks else None
 
     def _fold(self) -> None:
-        """Add the chunks that `next()` has returned; a block at a time costs less than each by itself."""
+        """Add the returned chunks to the message and the metrics. A call per block is faster than one per chunk."""
         with self._folding:
             chunks, self._folded = self._block[self._folded : self._returned], self._returned
             if chunks:
@@ -221,7 +221,7 @@ class Stream(_Generic[C]):
                 self._metrics.add_all(chunks, self._elapsed_ns)
 
     def _next_block(self) -> None:
-        """Replace the block, all of whose chunks were returned. Raises what ends the stream."""
+        """Replace the block after all of its chunks were returned. Raises StopIteration or an error at the end."""
         self._fold()
         if self._closed:
             raise StopIteration
@@ -234,11 +234,11 @@ class Stream(_Generic[C]):
         try:
             block = self._read_block()
         except ReaderGone:
-            block = []  # woken by close()
+            block = []  # close() ended the wait
         except OstreamError as error:
             block, self._ended, self._failure = [], True, error
         except BaseException:
-            # Ctrl-C, or the exception of a signal handler: the rest cannot be read any more.
+            # Ctrl-C, or an exception of a signal handler: the rest of the response can't be read.
             self._ended, self._failure = True, IncompleteStream("reading the stream was interrupted")
             self._close_connection()
             raise
@@ -248,7 +248,7 @@ class Stream(_Generic[C]):
             self._close_connection()
 
     def _read_block(self) -> list[dict[str, Any]]:
-        """Return the chunks of the next lines to arrive; `_ended` and `_failure` are set if nothing follows."""
+        """Return the chunks in the next lines that arrive. Sets `_ended` if no more follow, `_failure` for an error."""
         if self._lines is None:
             self._start()
         elif os.getpid() != self._pid:
@@ -282,13 +282,13 @@ class Stream(_Generic[C]):
             raise ConnectError(
                 f"no descriptors left: {reason(error)}", advice="close other streams or raise 'ulimit -n'"
             ) from None
-        if self._closed:  # close() came before there was anything to wake
+        if self._closed:  # close() was called before the Wakeup existed
             raise ReaderGone
         self._response = response = self._post(wakeup)
         self._lines = split_lines(response.blocks())
 
     def _check(self, decoded: list[dict[str, Any] | None], response: Response) -> list[dict[str, Any]]:
-        """Return the chunks among decoded lines, up to the one that ends the response; the rest is dropped."""
+        """Return the chunks among decoded lines, up to the chunk that ends the response. Drop the lines after it."""
         for index, chunk in enumerate(decoded):
             if chunk is None:  # a blank line
                 continue
@@ -304,13 +304,13 @@ class Stream(_Generic[C]):
         return [chunk for chunk in decoded if chunk is not None] if None in decoded else decoded  # type: ignore[return-value]
 
     def _end(self, damage: NotNDJSON) -> None:
-        """End with a line that does not decode; a part of an object means that the rest is missing."""
+        """End the stream at a line that can't be decoded. A truncated object means that the rest is missing."""
         lineno = self._lineno + 1
         failure = NotNDJSON(f"line {lineno} of the response: {damage}", damage.line, lineno)
         self._ended, self._failure = True, self._early_end() if is_torn(damage.line) else failure
 
     def _decode_indented(self, lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotNDJSON | None]:
-        """Decode a response that is one object on several lines, as indenting servers send it."""
+        """Decode a response that is one object on several lines. Some servers indent their JSON."""
         lines, size = [*lines], 0
         for more in self._lines or ():
             lines += more

@@ -1,4 +1,4 @@
-"""Test code that talks to an Ollama server without a server: replay recordings, or record what they lack.
+"""Test code that uses an Ollama server without a server: replay recordings, or record what is missing.
 
     from ostream.testing import replay
 
@@ -6,9 +6,10 @@
         with replay("answers.ndjson", strict=True):
             assert summarize("a long text") == "The sky is blue."
 
-The server runs in a thread of this process, and OLLAMA_HOST and OLLAMA_MODEL are set while the context is entered, for
-this process and those it starts. A request that no recording matches makes the context raise ReplayError on leaving,
-with the nearest recording and what differs, even if the code under test ignored the failure.
+The recordings are served by a thread of this process. Inside the `with` block, OLLAMA_HOST and OLLAMA_MODEL are set for
+this process and the processes that it starts. If a request matches no recording, ReplayError is raised at the end of
+the `with` block, even if the code under test ignored the failure. The error describes the nearest recording and the
+first difference.
 """
 
 from __future__ import annotations
@@ -41,8 +42,10 @@ __all__ = ["ReplayError", "ReplayServer", "Request", "free_port", "record_once",
 class Request:
     """A request that was received.
 
-    Attributes: `method`; `path`, with the query if it had one; `body`, its decoded JSON, {} if it had no body, None if
-    that is not JSON.
+    Attributes:
+        method: the HTTP method.
+        path: the path, including the query if there is one.
+        body: the decoded JSON body; {} if there is no body, None if the body is not JSON.
     """
 
     def __init__(self, method: str, path: str, body: Any) -> None:
@@ -52,14 +55,17 @@ class Request:
 
 
 class ReplayError(AssertionError):
-    """The code under test did not send the recorded requests. The text has one line for each problem."""
+    """The code under test did not send the recorded requests. The message has one line for each problem."""
 
 
 class ReplayServer:
     """The server of `replay` and `record_once`.
 
-    Attributes: `url`, for clients that do not read OLLAMA_HOST; `port`; `model`, the model of the first recording that
-    has one, or None; `requests`, the list of each `Request` received so far, in order.
+    Attributes:
+        url: the address of the server, for clients that do not read OLLAMA_HOST.
+        port: the port of the server.
+        model: the model of the first recording that has one, or None.
+        requests: a list of the requests received so far, in order.
     """
 
     def __init__(self, server: Server, model: str | None, requests: list[Request]) -> None:
@@ -79,19 +85,22 @@ def replay(
     speed: float = 0,
     port: int = 0,
 ) -> Iterator[ReplayServer]:
-    """Serve recordings while the context is entered.
+    """Serve recordings inside the `with` block.
 
-    files: recordings, as `send`, `send --stamp` or `record` write them.
-    match: "request" (default): a request is answered by a recording of the same method, path and body, each recording
-        once; "model": or else by the next recording of the same path and model; "path": or of the same path.
-    repeat: answer a request any number of times, by the last recording of it.
-    strict: also fail when a recording was not used.
-    faults: failures to inject, KIND[:K][@N] as for `replay --fault`: "status:503@1", "eof:3", "reset", "stall:2".
-    speed: 1 for the recorded timing, 2 for twice as fast, 0 (default) for no delay.
-    port: the port on 127.0.0.1 (default: a free one).
+    Arguments:
+        files: recordings that `send`, `send --stamp` or `record` has written.
+        match: how a recording is selected. "request" (default): by method, path and body; each recording is used once.
+            "model": if none matches, the next recording with the same path and model. "path": if none matches, the next
+            recording with the same path.
+        repeat: True to use the last matching recording again when all matching recordings have been used.
+        strict: True to also raise ReplayError if a recording was not used.
+        faults: failures to inject, KIND[:K][@N] as for `replay --fault`: "status:503@1", "eof:3", "reset", "stall:2".
+        speed: multiplies the recorded speed: 1 keeps the recorded timing, 2 is twice as fast. 0 (default) means no
+            delay.
+        port: the port on 127.0.0.1 (default: a free port).
 
-    Yields a ReplayServer. Raises InputError, NotNDJSON or RequestError for unusable files or arguments (ValueError for
-    `match` and `faults`), and ReplayError on leaving.
+    Yields a ReplayServer. Raises ValueError for an invalid `match` or `faults`, and InputError, NotNDJSON or
+    RequestError for other arguments or files that can't be used. Raises ReplayError at the end of the `with` block.
     """
     if match not in MATCHES:
         raise ValueError(f"match must be one of {', '.join(MATCHES)}, not {match!r}")
@@ -111,16 +120,22 @@ def replay(
 def record_once(
     file: Path, host: str | None = None, refresh: bool = False, cacert: str | None = None, port: int = 0
 ) -> Iterator[ReplayServer]:
-    """Replay `file`, and record in it what it lacks; the second run needs no server.
+    """Replay `file`. If a request matches no recording in it, forward the request and record the response.
 
-    host: the server to record from (default: $OLLAMA_HOST, else http://127.0.0.1:11434).
-    refresh: ignore what the file holds, and replace it if the context is left without an exception.
-    cacert: a PEM file with certificate authorities to trust.
-    port: the port on 127.0.0.1 (default: a free one).
+    Only the first run of a test needs the server; later runs replay its responses.
 
-    A response is recorded if it is complete and not a temporary failure (status 429 or 5xx). Credentials are not
-    recorded. Yields a ReplayServer. Raises RequestError or InputError for an unusable file or host, and ReplayError on
-    leaving if something could not be recorded.
+    Arguments:
+        host: the server to record from (default: $OLLAMA_HOST, or http://127.0.0.1:11434 if it is not set).
+        refresh: True to ignore the recordings in the file, and to replace them if the `with` block ends without an
+            exception.
+        cacert: a PEM file with certificate authorities to trust.
+        port: the port on 127.0.0.1 (default: a free port).
+
+    A response is recorded if it is complete and not a temporary failure (such as status 429 or 5xx). Credentials are
+    not recorded.
+
+    Yields a ReplayServer. Raises RequestError or InputError for a file or host that can't be used. Raises ReplayError
+    at the end of the `with` block if a response could not be recorded.
     """
     name = os.fspath(file)
     problems: list[str] = []
@@ -146,7 +161,7 @@ def record_once(
 def _serving(
     respond: Callable[[RequestHandler], None], model: str | None, port: int, check: Callable[[], list[str]]
 ) -> Iterator[ReplayServer]:
-    """Serve, with the environment set; then raise ReplayError for the problems that `check` returns."""
+    """Run the server, with the environment variables set. Then raise ReplayError if `check` returns problems."""
     requests: list[Request] = []
 
     def report(text: str) -> None:
@@ -174,7 +189,7 @@ def _serving(
                     os.environ[name] = value
     problems = check()
     if problems:
-        # The exception of the code under test is probably a consequence; Python prints both.
+        # An exception of the code under test is probably caused by these problems. Python prints both.
         raise ReplayError("\n".join(problems)) from failure
     if failure:
         raise failure
