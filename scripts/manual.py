@@ -1,7 +1,8 @@
-"""Write the manual: manual.py DIRECTORY makes man1/ostream.1, man1/ostream-COMMAND.1 and man7/ostream.7 in it.
+"""Write the manual pages: manual.py DIRECTORY.
 
-The pages are generated from the option tables (not from --help, which each version of Python formats differently), from
-docs/protocol.md and from the table of exit statuses.
+The pages are man1/ostream.1, man1/ostream-COMMAND.1 and man7/ostream.7 in DIRECTORY. They are generated from the option
+tables, docs/protocol.md and the table of exit statuses. They are not generated from the output of --help, because each
+version of Python formats it differently.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ostream.errors import STATUSES, Status  # noqa: E402
 from ostream.installer.main_options import OPTIONS, SUMMARY  # noqa: E402
 from ostream.version import __version__  # noqa: E402
 
-# The sections of docs/protocol.md that become a page of section 7.
+# These sections of docs/protocol.md become the page ostream(7).
 SECTIONS = ("Lines", "Exit status", "Limits")
 
 ENVIRONMENT = {
@@ -40,7 +41,7 @@ def main(directory: str) -> None:
         path = os.path.join(directory, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="ascii") as file:
-            # .SH and .SS start a paragraph themselves.
+            # Remove .PP after .SH and .SS, because these start a paragraph themselves.
             file.write(re.sub(r"^(\.S[HS] .*\n)\.PP\n", r"\1", "\n".join(lines) + "\n", flags=re.MULTILINE))
 
 
@@ -100,7 +101,7 @@ def command_page(name: str, what: str) -> list[str]:
 
 
 def names_of(option: Option) -> tuple[str, str]:
-    """Return how an option is written, and its value."""
+    """Return the names of an option, separated by commas, and the placeholder of its value."""
     names = ", ".join(option.names)
     return names, f"[={option.metavar}]" if option.optional_value is not None else option.metavar
 
@@ -124,7 +125,7 @@ def code_of(status: Status) -> int:
 
 
 def markdown(text: str) -> list[str]:
-    """Convert the Markdown that those sections use: paragraphs, lists, a table of two columns."""
+    """Convert Markdown to roff. Paragraphs, lists and tables of two columns are supported; SECTIONS use only these."""
     lines = []
     for block in re.split(r"\n\s*\n|\n(?=\d+\. |- )", text.strip()):
         if block.startswith("|"):
@@ -149,7 +150,10 @@ def head(name: str, number: int, what: str) -> list[str]:
 
 
 def released() -> str:
-    """Return the release date of this version from the changelog, or "": never the date of the build."""
+    """Return the release date of this version in the changelog, or "" if there is none.
+
+    The date of the build is not used, so that every build of a version writes the same pages.
+    """
     with open(os.path.join(ROOT, "CHANGELOG.md"), encoding="utf-8") as file:
         found = re.search(rf"^## \[?{re.escape(__version__)}\]? - (\d{{4}}-\d\d-\d\d)$", file.read(), re.MULTILINE)
     return found[1] if found else ""
@@ -179,8 +183,8 @@ def literal(lines: list[str]) -> list[str]:
 
 
 def wrapped(text: str) -> list[str]:
-    """Convert inline Markdown, and wrap it in lines, none of which begins like a request."""
-    # Convert before wrapping: a mark may span lines.
+    """Convert inline Markdown to roff, and wrap it into lines. Escape a line that would begin like a roff request."""
+    # Convert before wrapping, because marked text may extend over several lines.
     words = re.split(r"(`[^`]*`|\*\*[^*]*\*\*|\*[^*]*\*|\[[^]]*\]\([^)]*\))", " ".join(text.split()))
     marked = "".join(map(mark, words))
     lines = textwrap.wrap(marked, 78, break_long_words=False, break_on_hyphens=False)
@@ -214,7 +218,7 @@ _ESCAPES = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "
 
 
 def plain(text: str) -> str:
-    """Escape text so that a formatter shows it unchanged; the result is ASCII."""
+    """Escape text so that a roff formatter shows it unchanged. The result is ASCII."""
     return "".join(_ESCAPES.get(c) or (c if c.isascii() else rf"\[u{ord(c):04X}]") for c in text)
 
 

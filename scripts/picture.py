@@ -1,4 +1,4 @@
-"""Run `make demo` on a terminal and draw the screen as docs/demo.svg."""
+"""Run the script of `make demo` in a pseudo-terminal, and draw its final screen as docs/demo.svg."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pyte
 
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS, ROWS = 120, 60
-# Size of a character and margin, in pixels.
+# The width and height of a character, and the margin, in pixels.
 WIDTH, HEIGHT, MARGIN = 8, 17, 14
 HEAD = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img">
 <title>make demo, on a terminal</title>
@@ -37,7 +37,7 @@ def shown() -> pyte.Screen:
             for block in iter(lambda: os.read(master, 4096), b""):
                 stream.feed(block)
         except OSError:
-            pass  # Linux reports the close of the last writer as EIO
+            pass  # on Linux, reading fails with EIO after the last writer has closed the terminal
     os.close(master)
     if process.returncode:
         raise SystemExit(f"the demo failed: status {process.returncode}")

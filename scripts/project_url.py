@@ -1,7 +1,8 @@
-"""Point the links of a source tree at the project's address: project_url.py TREE URL VERSION.
+"""Write the project's address into a source tree: project_url.py TREE URL VERSION.
 
-The README of a package index has no files beside it, so its relative links become absolute ones at the release's tag.
-pyproject.toml gets the address as a project URL. No address is written in the repository itself.
+A package index shows the README without the other files. Therefore its relative links are replaced by absolute links to
+the tag of the release. In pyproject.toml, the address is added as a project URL. The repository itself contains no
+address.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 
 def absolute_links(markdown: str, url: str, version: str) -> str:
-    """Return Markdown whose relative links and images point below `url` at the tag of `version`."""
+    """Return `markdown` with absolute links: relative links and images point to files of the tag of `version`."""
 
     def replace(match: re.Match[str]) -> str:
         kind = "raw" if match[1] == "!" else "blob"

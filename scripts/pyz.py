@@ -1,8 +1,8 @@
 """Build the single-file executable: pyz.py FILE.
 
-The file is a line of sh followed by a zip of the sources. One commit gives the same bytes on every machine: bytecode
-would differ between Pythons, and compressed data between versions of zlib (which also takes longer to load than the
-file takes to read).
+The file is a short sh script followed by a zip of the sources. A commit produces the same bytes on every machine.
+Therefore the zip contains no bytecode, which differs between versions of Python, and is not compressed, because
+compressed data differs between versions of zlib. (Loading zlib also takes longer than reading the uncompressed file.)
 """
 
 import os
@@ -11,7 +11,8 @@ import sys
 import zipfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# -I and -S: start fast, and import nothing from the current directory. Python skips everything before the zip.
+# With -I and -S, Python starts fast and imports nothing from the current directory. Python skips the text before the
+# zip.
 HEADER = b'#!/bin/sh\nexec python3 -I -S "$0" "$@"\nexit\n'
 EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -33,7 +34,7 @@ def main(target: str) -> None:
 
 
 def sources() -> "list[str]":
-    """Return the paths of the files in the package, and of its license."""
+    """Return the paths of the package's files and of the license, relative to the repository."""
     names = ["LICENSE"]
     for folder, _, found in os.walk(os.path.join(ROOT, "ostream")):
         names += [os.path.relpath(os.path.join(folder, name), ROOT) for name in found if name.endswith((".py", "sh"))]
@@ -41,7 +42,7 @@ def sources() -> "list[str]":
 
 
 def launcher() -> bytes:
-    """Return bin/ostream without the line that sets sys.path: Python searches the zip that it runs."""
+    """Return bin/ostream without the line that sets sys.path. Python adds the zip that it runs to sys.path itself."""
     text, found = re.subn(rb"^(#.*\n)*sys\.path\..*\n", b"", read("bin/ostream"), flags=re.MULTILINE)
     if found != 1:
         sys.exit("pyz.py: bin/ostream: not one line that sets sys.path")

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Check that this commit can be released and build the files to publish in dist/: release.sh PYTHON
-# PYTHON has `build` and `flit_core` installed. $CHECK is run first (default: make check demo fault-matrix). Publishes nothing.
+# Check that this commit can be released, and build the files to publish in dist/: release.sh PYTHON
+# PYTHON must have the packages `build` and `flit_core`. The command in $CHECK runs first (default: make check demo
+# fault-matrix). Nothing is published.
 set -eu
 python=$1
 check=${CHECK:-make check demo fault-matrix}
@@ -23,7 +24,7 @@ grep -Eq "^## \[?$version\]? - [0-9]{4}-[0-9]{2}-[0-9]{2}\$" CHANGELOG.md ||
 $check
 clean 'the checks changed files; commit them and try again'
 
-# Build twice, from clean copies in different directories: the files must be identical.
+# Build twice, from clean copies in different directories. The files of both builds must be identical.
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 scratch=$(mktemp -d)
@@ -41,7 +42,7 @@ for copy in "$scratch/a" "$scratch/another place"; do
 done
 diff -r "$scratch/a/dist" "$scratch/another place/dist" || fail 'two builds of one commit differ'
 
-# The built files work without the checkout.
+# Check that the built files work without the checkout.
 work=$scratch/work
 mkdir "$work"
 tar -xzf "$scratch/a/dist/ollama_ostream-$version.tar.gz" -C "$work"
