@@ -1,6 +1,6 @@
 #!/bin/sh
-# An agent with two tools, as a loop of pipelines: sh examples/agent.sh 'What is 17 × 23?'
-# The same in one command: send --run-tools -t examples/tools 'What is 17 × 23?' | render
+# Run an agent with two tools as a loop of pipelines: sh examples/agent.sh 'What is 17 × 23?'
+# A single pipeline can do the same: send --run-tools -t examples/tools 'What is 17 × 23?' | render
 here=$(cd "$(dirname "$0")" && pwd)
 PATH=$here/../bin:$PATH
 chat=$(mktemp) && trap 'rm -f "$chat"' EXIT

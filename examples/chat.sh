@@ -1,5 +1,5 @@
 #!/bin/sh
-# A chat that remembers: sh examples/chat.sh [FILE]. What was said is in FILE, a line for each message; Ctrl-D ends it.
+# Start a chat: sh examples/chat.sh [FILE]. FILE keeps the conversation, one message per line. Ctrl-D ends the chat.
 PATH=$(cd "$(dirname "$0")/../bin" && pwd):$PATH
 chat=${1:-chat.ndjson}
 [ ! -s "$chat" ] || render "$chat"

@@ -1,12 +1,12 @@
 #!/bin/sh
-# A CI job that tests a script without a model: a recording answers it. A busy server and a truncated answer are tested
-# too. See docs/testing.md.
+# A CI job that tests a script without a model: a recording answers the script's requests. The job also tests the script
+# with a busy server and with a truncated answer. See docs/testing.md.
 #   sh examples/ci.sh
 set -e
 here=$(cd "$(dirname "$0")/.." && pwd)
 PATH=$here/bin:$PATH
 
-# The script under test; yours is a file of its own.
+# The script under test. In your project, the script is a separate file.
 explain() {
     send --retry 1 -o temperature=0 "Why is $1 blue?" | extract-content
 }
@@ -25,7 +25,7 @@ complete)
     answer=$(explain 'the sky')
     [ -n "$answer" ]
     ;;
-truncated) # it must not pass as an answer
+truncated) # the script must not accept a truncated answer
     if answer=$(explain 'the sky' 2> /dev/null); then
         echo 'a truncated answer passed as complete' >&2
         exit 1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A message for what is staged: message=$(sh examples/commit-message.sh) && git commit -e -m "$message"
+# Write a commit message for the staged changes: message=$(sh examples/commit-message.sh) && git commit -e -m "$message"
 PATH=$(cd "$(dirname "$0")/../bin" && pwd):$PATH
 if git diff --cached --quiet; then
     echo 'commit-message: nothing is staged; git add first' >&2

@@ -1,5 +1,5 @@
 #!/bin/sh
-# ostream in fifteen seconds, on recordings of a real server. Needs only python3.
+# Show what ostream does, in fifteen seconds, with recorded responses. Only python3 is needed.
 here=$(cd "$(dirname "$0")/.." && pwd)
 PATH=$here/bin:$PATH
 export PATH

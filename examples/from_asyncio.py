@@ -1,10 +1,14 @@
-"""Read streams in threads and hand their chunks to asyncio.
+"""Read streams in threads and pass their chunks to asyncio.
 
 PYTHONPATH=. python3 examples/from_asyncio.py MODEL PROMPT
 
-Time limits of a Client and of others: `total` of aiohttp is `max_time`, `sock_connect` is `connect_timeout`, and
-`sock_read`, like `read` of httpx and the official SDK, is `first_byte_timeout` and `idle_timeout`. `asyncio.timeout`
-and `wait_for` work as well: a cancelled task closes its stream.
+The timeouts of a Client correspond to these timeouts of other libraries:
+
+- `max_time`: `total` of aiohttp.
+- `connect_timeout`: `sock_connect` of aiohttp.
+- `first_byte_timeout` and `idle_timeout`: `sock_read` of aiohttp, `read` of httpx and the official SDK.
+
+`asyncio.timeout` and `asyncio.wait_for` work as well: a cancelled task closes its stream.
 """
 
 from __future__ import annotations
@@ -16,15 +20,15 @@ from typing import Any, AsyncGenerator
 
 from ostream import ChatResponse, Client
 
-# So many chunks of a stream wait for a slow task; then the thread stops reading, and so does the server.
+# At most this many chunks of a stream wait for a slow task. Then the thread stops reading, and the server has to wait.
 MOST_WAITING = 100
 
 
 async def stream_chat(client: Client, *args: Any, **fields: Any) -> AsyncGenerator[ChatResponse, None]:
     """Yield the chunks of `client.chat(*args, **fields, stream=True)`.
 
-    Errors are raised in the task. Leaving the loop, cancelling the task, or `aclose()` closes the connection at once,
-    also while the server is silent. Needs one thread for each stream.
+    Errors are raised in the task. The connection is closed at once if the task leaves the loop, is cancelled, or calls
+    `aclose()`, even while the server is silent. Each stream needs one thread.
     """
     loop = asyncio.get_running_loop()
     chunks: asyncio.Queue[ChatResponse | BaseException | None] = asyncio.Queue()
@@ -55,7 +59,7 @@ async def stream_chat(client: Client, *args: Any, **fields: Any) -> AsyncGenerat
             yield chunk
     finally:
         stream.close()  # ends the thread's wait for the server
-        free.release()  # and its wait for the task
+        free.release()  # ends the thread's wait for the task
         thread.join()
 
 

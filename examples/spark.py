@@ -1,7 +1,7 @@
 """A Spark job that sends requests with batch: spark-submit examples/spark.py requests.ndjson answers
 
-Each partition is one process of batch. A partition that fails is rerun, as every Spark task, and its answers are kept
-only if all of them are complete. The output directory has one file per partition.
+Each partition runs one batch process. If a partition fails, Spark runs it again, like any other task. The answers of a
+partition are kept only if all of them are complete. The output directory has one file per partition.
 """
 
 import os
@@ -10,7 +10,8 @@ import sys
 from pyspark import SparkContext
 
 PARTITIONS = 4
-# A piped process has only the environment that it is given. Without the API key, which would be sent with every task.
+# A piped process gets only these environment variables. OLLAMA_API_KEY is not one of them, because Spark would send it
+# with every task.
 PASSED = ("PATH", "OLLAMA_HOST", "OLLAMA_MODEL")
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Limit how much a model thinks: after BUDGET characters of thinking, stop it and ask for the answer alone.
+"""Limit how much a model thinks: after BUDGET characters of thinking, stop the model and ask only for the answer.
 
 python3 examples/thinking_budget.py MODEL BUDGET PROMPT
 """
@@ -14,7 +14,7 @@ from ostream import chat
 
 
 def answer(model: str, budget: int, prompt: str) -> str:
-    """Return the answer, given after at most about `budget` characters of thinking."""
+    """Return the model's answer to `prompt`. The model thinks for about `budget` characters at most."""
     messages = [{"role": "user", "content": prompt}]
     thinking, content = "", ""
     with chat(model, messages, stream=True, think=True) as stream:
