@@ -21,7 +21,7 @@ _TERMINATING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def child_environment(server: Server, model: str | None = None) -> dict[str, str]:
-    """Return the environment for COMMAND: a copy of this process's environment with OLLAMA_HOST set to `server`.
+    """Return the environment for COMMAND: a copy of this process's environment, changed so that clients use `server`.
 
     OLLAMA_MODEL is set to `model`, if that is given and if the variable is unset or empty.
     """
@@ -75,7 +75,7 @@ class _Terminated(Exception):
 
 
 def serve(url: str, what: str, diagnostics: Diagnostics) -> int:
-    """Print `url` on stdout, wait for a signal that asks to end, and return the negative number of that signal.
+    """Print `url` on stdout, wait for one of the signals _TERMINATING, and return the negative number of that signal.
 
     `what` describes the work of this process in a note on stderr, for example "serving 3 recordings".
     """

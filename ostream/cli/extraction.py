@@ -85,9 +85,9 @@ def parser(what: str, description: str, examples: list[str], *more: Option) -> P
 
 
 def run(diagnostics: Diagnostics, what: str, options: ExtractionOptions) -> int:
-    """Extract the `what` ("content" or "thinking") of each response, write it, and return the exit status.
+    """Write the text of each response, and return the exit status.
 
-    Raises RequestError for table options that can't be combined.
+    `what` is "content" or "thinking": the text to write. Raises RequestError for table options that can't be combined.
     """
     writer: Writer | None = None
     if options.as_json:
@@ -221,8 +221,8 @@ class _Extraction:
     def _report(self, item: Any) -> OstreamError | None:
         """Check a response that has ended; count and return its error, or return None.
 
-        `item` is the failure that ended the response, or None. Only a complete answer of extract-content can have an
-        error: it is empty, it has no code block, or a length limit truncated its code block.
+        `item` is the failure that ended the response, or None. Only extract-content finds errors, and only in complete
+        answers: the answer is empty, has no code block, or was truncated inside its code block by a length limit.
         """
         if self._watch is not None:
             self._watch.end()

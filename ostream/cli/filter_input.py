@@ -306,8 +306,8 @@ def _openai_chunk(record: dict[str, Any]) -> dict[str, Any]:
 def _is_other_endpoint(request: Any) -> bool:
     """Return True if a recorded request, such as GET /api/tags, does not ask a model for an answer.
 
-    Then the response lines that contain `elapsed`, which the recorder adds, are skipped. An error line that `send`
-    wrote is not skipped, because it has no `elapsed`.
+    If so, the caller skips the response lines that contain `elapsed`, which the recorder adds. It does not skip an
+    error line that `send` wrote, because that line has no `elapsed`.
     """
     path = request.get("path") if isinstance(request, dict) else None
     return isinstance(path, str) and path not in ("/api/chat", "/api/generate")

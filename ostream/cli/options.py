@@ -250,7 +250,7 @@ def report_unusual(session: Session, diagnostics: Diagnostics) -> None:
 
 
 def common_fields(options: RequestOptions) -> dict[str, Any]:
-    """Return the body fields that options set and that both endpoints have, except `model` and `stream`."""
+    """Return the body fields that the options set and that both endpoints have, except `model` and `stream`."""
     if options.model == "":
         raise RequestError("--model: is empty", advice="give a model name, or leave it out to use $OLLAMA_MODEL")
     fields = {name: getattr(options, name) for name in COMMON_FIELDS if getattr(options, name, None) is not None}

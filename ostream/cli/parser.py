@@ -272,7 +272,7 @@ class Parser:
 
 
 def with_prefix(example: str, prefix: str) -> str:
-    """Return `example` with `prefix`, such as "ostream ", added before each name of a command."""
+    """Return `example` with `prefix`, such as "ostream ", added before each command name."""
     if not prefix:
         return example
     import re

@@ -24,10 +24,11 @@ _BOM = "\ufeff"
 def make_table_writer(
     as_csv: bool, columns: str | None, join: str | None, id_column: str | None, encoding: str | None, bom: bool
 ) -> CSVWriter:
-    """Return the writer for the options --csv, --columns, --join, --id, --encoding and --bom, in this order.
+    """Return the writer for the table options of extract-content.
 
-    Raises RequestError for options that can't be combined, an unknown encoding or an unknown column, and InputError if
-    the file of --join can't be read as CSV.
+    The arguments are the values of --csv, --columns, --join, --id, --encoding and --bom. Raises RequestError for
+    options that can't be combined, an unknown encoding or an unknown column, and InputError if the file of --join can't
+    be read as CSV.
     """
     if not (as_csv or join):
         raise RequestError("--columns, --id, --encoding and --bom need --csv or --join")

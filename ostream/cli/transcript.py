@@ -60,7 +60,7 @@ class Transcript:
         return [("\n" + text + "\n", True)]
 
     def end(self) -> Spans:
-        """End a response. Returns a line end if the last line has none."""
+        """End a response. Returns the spans to write: a line end if the last line has none."""
         self._section, self._sections = "", 0
         spans: Spans = [] if self._end.endswith("\n") else [("\n", False)]
         self._wrote(spans)
