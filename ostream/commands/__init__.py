@@ -1,1 +1,1 @@
-"""The commands, one module each. `main` parses the arguments; `run` does the work and returns the exit status."""
+"""One module for each command. `main` parses the arguments; `run` does the work and returns the exit status."""

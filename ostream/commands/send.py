@@ -165,7 +165,7 @@ def _open_conversation(options: SendOptions, diagnostics: Diagnostics) -> Conver
     from ostream.storage.conversation import Conversation
 
     if is_input(1, [name]):
-        # An OutputError, because it is the error whose error line is not written to standard output.
+        # An OutputError, unlike other errors, writes no error line to standard output, which is the conversation here.
         raise OutputError(
             f"{name}: is also standard output", advice="redirect elsewhere; messages are appended to it anyway"
         )

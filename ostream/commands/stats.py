@@ -110,8 +110,8 @@ def run(diagnostics: Diagnostics, options: StatsOptions) -> int:
 def _responses(source: FilterInput) -> Iterator[tuple[Metrics | None, dict[str, Any], ErrorItem | None]]:
     """Yield (metrics, id, failure) for each response.
 
-    The id is {} or an object with the one key `id`. The failure is None if the response is complete. For a failure
-    without a response, the metrics are None.
+    The id is {"id": ...}, or {} if the response has none. The failure is None if the response is complete. For a
+    failure without a response, the metrics are None.
     """
     response: Metrics | None = None
     identity: dict[str, Any] = {}
