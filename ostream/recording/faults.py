@@ -50,7 +50,7 @@ class Fault:
         return failed
 
     def response(self, path: str) -> RecordedExchange:
-        """Return the response to a request to `path`, for a fault that needs no recording."""
+        """Return the response for a fault that needs no recording. `path` is the path of the request."""
         failed = RecordedExchange(path, status=self.number or 200, content_type=JSON)
         if self.kind == "status":
             failed.status = self.number

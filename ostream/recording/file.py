@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ostream.recording.proxy import ExchangeLog
 
-# The beginnings of the lines that record, send and Ollama write. An incomplete last line with another beginning is
+# Lines that record, send or Ollama write begin with one of these. An incomplete last line that begins otherwise is
 # moved to FILE.torn instead of being deleted.
 _OWN_STARTS = (b'{"request":', b'{"model":', b'{"error":')
 
@@ -40,7 +40,7 @@ def load(name: str) -> list[RecordedExchange]:
         batches = split_lines(read_blocks(fd, input_name(name)))
         return parse((line for lines in batches for line in lines), input_name(name))
     except NotNDJSON as error:
-        # split_lines() reports a line that is too long, without its number.
+        # If a line is too long, split_lines() raises NotNDJSON without a line number.
         where = "" if error.lineno else f"{input_name(name)}: "
         raise NotNDJSON(f"{where}{error}", error.line, error.lineno) from None
     finally:
@@ -75,7 +75,7 @@ class RecordingFile:
         self._out: Output | None = open_output(name, [], append=True)
         if given_descriptor(name) is None and stat.S_ISREG(os.fstat(self._out.fd).st_mode):
             os.close(self._out.fd)
-            self._out = None  # _append() opens and locks the file each time: several processes can record in it
+            self._out = None  # _append() opens and locks the file for each exchange: several processes can record
             self._check(mode)
             if mode == "refresh":
                 self._new = tempfile.TemporaryFile()  # noqa: SIM115

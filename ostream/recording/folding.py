@@ -48,7 +48,7 @@ def converted(exchange: RecordedExchange, body: Any) -> RecordedExchange:
 def _like(exchange: RecordedExchange, status: int, content_type: str, *lines: bytes) -> RecordedExchange:
     """Return an exchange with the same request and the response `lines`.
 
-    All of these lines arrive at the time when the last line of `exchange` arrived.
+    Each of these lines gets the arrival time of the last line of `exchange`.
     """
     other = RecordedExchange(exchange.path, exchange.body, status, content_type, exchange.method, exchange.any_body)
     other.lines = [(line, exchange.elapsed_ns) for line in lines]
@@ -76,7 +76,7 @@ def _fold_lines(exchange: RecordedExchange) -> RecordedExchange:
     except NotNDJSON:
         return exchange  # not a stream of Ollama, for example a web page
     if response.chunks == 1:
-        return _like(exchange, 200, JSON, *(line for line, _ in exchange.lines))  # the server's own bytes
+        return _like(exchange, 200, JSON, *(line for line, _ in exchange.lines))  # keep the server's bytes
     empty = {"message": {"role": "", "content": ""}} if exchange.path == CHAT else {"response": ""}
     zero = {"model": "", "created_at": "0001-01-01T00:00:00Z", **empty, "done": False}
     return _like(exchange, 200, JSON, encode_line(response.response if response.chunks else zero))
@@ -120,7 +120,7 @@ def _folded(chunks: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _add_delta(message: dict[str, Any], delta: dict[str, Any]) -> None:
-    """Add a fragment to a message. Texts are concatenated; parts of a tool call are found by its `index`."""
+    """Add a fragment to a message. Texts are concatenated; parts of a tool call are matched by their `index`."""
     for key, value in delta.items():
         if key == "tool_calls" and isinstance(value, list):
             calls = message.setdefault(key, [])

@@ -100,7 +100,7 @@ class AnswerRecorder:
     """Convert the lines of a response to the lines of a recording while the response arrives."""
 
     def __init__(self) -> None:
-        self.is_done = False  # the last line was a `"done": true` or an error
+        self.is_done = False  # the last line had "done": true or was an error
         self.has_failed = False  # an error line, or a line that is not a chunk, has arrived
         self._text: bytearray | None = None
 
@@ -150,10 +150,10 @@ class RecordedExchange:
     """One recorded request and its response.
 
     Attributes:
-        method, path: of the request.
+        method, path: the HTTP method and the path of the request.
         body: the decoded JSON body of the request, or None if it was not JSON.
         any_body: true if the request was not recorded. The exchange then answers a request with any body.
-        status, content_type: of the response.
+        status, content_type: the HTTP status and the content type of the response.
         lines: the lines of the response, each with the nanoseconds between the request and its arrival.
         ending: COMPLETE, TRUNCATED, or how an injected fault ends the response: "reset" or "stall".
         where: the file and the line where the exchange begins.
@@ -177,13 +177,13 @@ class RecordedExchange:
         self.lines: list[tuple[bytes, int]] = []
         self.is_text = False  # the last item of `lines` is text that is not NDJSON
         self.ending = COMPLETE
-        self.is_done = False  # the last line was a `"done": true` or an error
+        self.is_done = False  # the last line had "done": true or was an error
         self.response_model: str | None = None
         self.where = ""
 
     @property
     def model(self) -> str | None:
-        """The model that was requested or, if the request is unknown or names none, the model that answered."""
+        """The model in the request. If the request contains none, the model in the response, or None."""
         requested = self.body.get("model") if isinstance(self.body, dict) else None
         return requested if isinstance(requested, str) else self.response_model
 
@@ -243,7 +243,8 @@ def parse(lines: Iterable[bytes], where: str) -> list[RecordedExchange]:
         except NotNDJSON as error:
             if current is None or not is_torn(line):
                 raise NotNDJSON(f"{where}:{lineno}: {error}", line, lineno) from None
-            # The writer was killed while writing this line. It belongs to this response or is the next request line.
+            # The writer was killed while writing this line. The line is part of this response, or it is the request
+            # line of the next exchange.
             if not (current.is_done or line.startswith(_REQUEST_START) or _REQUEST_START.startswith(line)):
                 current.ending = TRUNCATED
             break

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RequestHandler", "Server", "free_port"]
 
-# Maximum memory for large bodies, the bodies of all requests together.
+# Maximum memory for the large bodies of all requests together, in bytes.
 ALL_BODIES = 4 * BODY_LIMIT
 # How many descriptors one connection may need (its socket, two Wakeups, a connection to the server, a temporary file),
 # and how many the rest of the process needs.
@@ -40,7 +40,8 @@ class Server(http.server.ThreadingHTTPServer):
     Arguments:
         respond: called with each request, in the thread of the request's connection.
         port: the port; 0 means a free port.
-        report: called with a message for each refused request, up to a limit, and when a limit is reached.
+        report: called with a message for each of the first refused requests, and when the number of connections or
+            threads reaches its limit.
 
     Raises RequestError if the port cannot be used.
     """
@@ -125,8 +126,8 @@ class Server(http.server.ThreadingHTTPServer):
         self._thread.join()
         self._stopping.close()
         self.server_close()
-        # Clients keep connections open. Through these they would still get answers from this server, even when another
-        # server has taken over the port.
+        # Close the connections that clients have kept open. Otherwise this server would still answer on them, even
+        # after another server has taken over the port.
         with self._changed:
             for connection in self._connections:
                 with contextlib.suppress(OSError):
@@ -134,7 +135,10 @@ class Server(http.server.ThreadingHTTPServer):
             self._changed.wait_for(lambda: not self._connections, timeout=1)
 
     def _accept(self) -> None:
-        """Accept connections until the `with` block ends. serve_forever() would check for that twice a second."""
+        """Accept connections until the `with` block ends.
+
+        serve_forever() is not used, because it wakes up twice a second to check for the end.
+        """
         with contextlib.suppress(ReaderGone):
             while True:
                 wait_ready(self.fileno(), READABLE, self._stopping)
@@ -156,7 +160,7 @@ class Server(http.server.ThreadingHTTPServer):
                     self.process_request_thread(connection, address)
 
     def _wait_for_room(self) -> None:
-        """Wait until a connection ends, but at most one second: other parts of the process also free descriptors."""
+        """Wait until a connection ends, but at most one second: other parts of the process may free descriptors too."""
         self._report_limit(f"serving {len(self._connections)} connections at a time; raise 'ulimit -n' for more")
         with self._changed:
             count = len(self._connections)

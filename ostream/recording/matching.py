@@ -50,7 +50,7 @@ class Match:
 
 
 class _Queue:
-    """The indexes of all exchanges with the same key, in recorded order. Exchanges before `position` have been used."""
+    """The indexes of all exchanges with the same key, in recorded order. Those before `position` have been used."""
 
     def __init__(self) -> None:
         self.indexes: list[int] = []
@@ -239,8 +239,8 @@ def differences(recorded: Any, requested: Any, path: str = "", depth: int = 0) -
 def _distance(recorded: Any, requested: Any) -> float:
     """Return how much two bodies differ.
 
-    Each difference counts 1. A difference between two texts counts less: only the fraction of the text after their
-    common beginning.
+    Each difference counts 1, except a difference between two texts. Such a difference counts as the fraction of the
+    longer text that follows the common beginning.
     """
     total = 0.0
     for count, (_, left, right) in enumerate(differences(recorded, requested)):

@@ -3,8 +3,8 @@
 - Data is forwarded as soon as it arrives, even if a line is still incomplete.
 - If the client disconnects, the proxy ends the request to the server. If the server truncates the response, the client
   gets a truncated response.
-- An exchange is recorded before the client can see that the response is complete. Therefore the exchanges of a script
-  are recorded in the order of its requests.
+- An exchange is recorded before the client can see that the response is complete. Therefore, if a script sends one
+  request after another, the exchanges are recorded in the same order.
 """
 
 from __future__ import annotations

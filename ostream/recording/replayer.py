@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ostream.recording.faults import Fault
     from ostream.recording.http_server import RequestHandler
 
-# A recording may contain any elapsed time. Every line is sent at the latest after this time.
+# A recording may contain any elapsed time. Every line is sent after this many seconds at the latest.
 LONGEST_DELAY_S = 24 * 3600.0
 
 # Requests about the server and its models. Many clients send them on their own, so they are answered even if they were
@@ -116,7 +116,7 @@ class Replayer:
         return True
 
     def _next_fault(self, method: str, path: str) -> Fault | None:
-        """Count the request, and return the fault for its number or for every request, or None.
+        """Count the request. Return the fault for its number, or else the first fault for every request, or None.
 
         Requests about the server and its models are not counted and get no fault.
         """

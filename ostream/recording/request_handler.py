@@ -61,7 +61,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def answer(self) -> None:
         """Read the request and call the server's `respond` with it, or refuse it."""
         if self.server.is_crowded:
-            self.close_connection = True  # while idle, it would make other clients wait
+            self.close_connection = True  # an idle connection would make other clients wait
         with contextlib.ExitStack() as stack:
             try:
                 self._refuse_foreign()
@@ -160,7 +160,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """
         with Wakeup() as finished, Wakeup() as left:
             thread = threading.Thread(target=self._watch, args=(finished, left), daemon=True)
-            with contextlib.suppress(RuntimeError):  # no thread can be started: the next write detects the end
+            with contextlib.suppress(RuntimeError):  # no thread can be started: the next write detects a disconnect
                 thread.start()
             try:
                 yield left
@@ -234,7 +234,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     def reset(self) -> None:
-        """Reset the TCP connection. The headers are sent before, if they have not been sent yet."""
+        """Reset the TCP connection. If the headers have not been sent yet, send them first."""
         self.raw(b"")
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
