@@ -143,7 +143,7 @@ class ToolProcess:
 
     def close(self) -> None:
         """Kill all remaining processes of the tool's process group, and close the descriptors."""
-        # When the lifeline is closed, the guard kills the group. The signal is for a guard that the tool has stopped.
+        # When the lifeline closes, the guard kills the group. If the tool has stopped the guard, only killpg() works.
         self._close_fds()
         try:
             os.killpg(self._pid, signal.SIGKILL)
@@ -160,7 +160,8 @@ class ToolProcess:
     def answer(self) -> str:
         """Return the text for the model. Call this after close().
 
-        It is the tool's standard output. If the tool failed, it also has the exit status or the signal, and stderr.
+        The text is the tool's standard output. If the tool failed, the exit status or signal comes first, and the
+        standard error comes last.
         """
         status = int(self._status)
         text = self.stdout.decode("utf-8", "replace")
@@ -208,8 +209,8 @@ def _guard_tool(
 ) -> None:
     """Start a tool, report its start and its end, and return when `lifeline` is closed.
 
-    To `report` it first writes 4 bytes: 0, or the errno of a failed start. When the tool has ended, it writes the exit
-    status in decimal; as in subprocess, -N means signal N.
+    The guard writes to `report` twice: 4 bytes at the start (0, or the errno of a failed start), and the exit status in
+    decimal when the tool has ended. As in subprocess, -N means signal N.
     """
     wake_reader, wake_writer = os.pipe()
     os.set_blocking(wake_writer, False)
