@@ -107,7 +107,7 @@ def _complete_wrapped(
 ) -> list[str]:
     """Return the lines for a word of the command line that a wrapper such as replay runs.
 
-    `before` are the words before it in that command line, `current` is the word under the cursor.
+    `before` contains the words before it in that command line. `current` is the word under the cursor.
     """
     if not before:
         own = [f"{name}\t{description}" for name, (_, description) in commands.items() if name.startswith(current)]

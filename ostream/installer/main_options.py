@@ -19,7 +19,7 @@ SUMMARY = (
     "the pipeline's exit status reports it."
 )
 
-# The options of `ostream` itself, each with the kind of its value: "", a directory, or a list of words.
+# The options of `ostream` itself, each with the kind of its value: "" (no value), "DIR", or the words that are allowed.
 OPTIONS = {"--help": "", "--version": "", "--install": "DIR", "--uninstall": "DIR", "--completion": "bash zsh fish"}
 
 
