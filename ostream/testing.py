@@ -88,7 +88,7 @@ def replay(
     """Serve recordings inside the `with` block.
 
     Arguments:
-        files: recordings that `send`, `send --stamp` or `record` has written.
+        files: recordings written by `send`, `send --stamp` or `record`.
         match: how a recording is selected. "request" (default): by method, path and body; each recording is used once.
             "model": if none matches, the next recording with the same path and model. "path": if none matches, the next
             recording with the same path.

@@ -268,8 +268,8 @@ def open_answers(
         dry_run: True to only read the file, without a lock.
 
     Raises RequestError for a file that another run is writing, that batch did not write, that is also an input, or that
-    is not empty without `resume`. Raises InputError for a file that is not a regular file, and OutputError for one that
-    can't be written.
+    is not empty without `resume`. Raises InputError for a file that is not a regular file, and OutputError for a file
+    that can't be written.
     """
     if path == "-" or given_descriptor(path) is not None:
         raise RequestError(f"{path}: not a regular file", advice="without -o, answers go to standard output")

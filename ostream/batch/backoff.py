@@ -5,8 +5,8 @@
 - Unreachable (connection refused or lost, HTTP 502, 504, or 520 and above), after the first success: all requests wait
   until the server answers a probe. The pauses between probes grow to 30 s.
 
-The number of tries is not limited. The run gives up after `patience` seconds without a success, unless a request is
-still running that may succeed.
+The number of tries is not limited. The run gives up after `patience` seconds without a success, unless a request that
+may succeed is still running.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class FailureReport:
     """Prints failures as they occur.
 
     Until the first success, failures are held back while all of them have the same reason. When EARLY failures are held
-    back, the run stops, and one message is printed instead of them.
+    back, the run stops and one message is printed instead.
 
     `had_success` is True if an earlier run had a success. Then no failure is held back, because no mistake can concern
     all requests.
@@ -93,7 +93,7 @@ class FailureReport:
         return OstreamError(f"the first {EARLY} {what}: {place}{first}", advice=first.advice)
 
     def drop_held(self) -> None:
-        """Discard the failures that are held back. The run stops, and its own message gives the reason."""
+        """Discard the failures that are held back, because the message about the end of the run gives their reason."""
         self._held = []
         self._is_stopped = True
 

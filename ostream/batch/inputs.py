@@ -35,7 +35,7 @@ class InputFormat:
         delimiter: the CSV delimiter, a character or "tab" (default: detected from the header).
         encoding: the encoding of CSV (default: utf-8).
 
-    Raises RequestError for an option that is invalid or not for this kind.
+    Raises RequestError for an option that is invalid or does not apply to this kind.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class RequestReader:
         return self._number
 
     def where(self, name: str, row: int) -> str:
-        """Return the location of a row in a file, for messages. `row` is counted from 0."""
+        """Return the location of a row, for messages: its line, or in CSV its row number. `row` counts from 0."""
         if self._form.kind == CSV:
             return f"{input_name(name)}, row {row + 1}"
         return input_name(name) if self._form.kind == FILES else f"{input_name(name)}:{row + 1}"
@@ -241,7 +241,7 @@ class RequestReader:
         set_prompt(job, template.render(row), (), self._defaults)
 
     def _template(self, name: str, columns: list[str]) -> PromptTemplate:
-        """Return the prompt template for a table's columns. Raises RequestError if they do not match."""
+        """Return the prompt template for a table. Raises RequestError if it does not match the columns."""
         where = input_name(name)
         known = ", ".join(columns)
         if self._form.prompt is None:

@@ -1,4 +1,4 @@
-"""The requests of a batch as jobs, which are built from the input's rows and the command line's defaults.
+"""Build the requests of a batch (jobs) from the rows of the input and the defaults of the command line.
 
 A row is one of these:
 - a request body for Ollama, with `messages` or `prompt`;
@@ -114,7 +114,7 @@ class Job:
         return encode_body(self.body)
 
     def tag(self) -> dict[str, Any]:
-        """Return the keys that are appended to the answer: the id and the hashes."""
+        """Return the keys that are appended to the answer, such as the id and the hashes."""
         tag: dict[str, Any] = {} if self.id is None else {"id": self.id}
         if self.body_sha256:
             tag["body_sha256"] = self.body_sha256

@@ -28,7 +28,7 @@ _NAMED = 5
 
 
 class Plan:
-    """Yields the jobs to send: new ones while the input is read, then those that failed before or are sent again.
+    """Yields the jobs to send: new jobs while the input is read, then jobs that failed before or have changed.
 
     If a request has changed since it was answered, it keeps its answer. With `resend`, the old answer is moved to
     FILE.replaced and the request is sent again.
@@ -173,7 +173,7 @@ class Plan:
         return self._sink.positions(begin)  # type: ignore[union-attr]
 
     def _is_elsewhere(self, job: Job) -> bool:
-        """True if an earlier answer at another position belongs to the request of this row."""
+        """True if an answer at another position answers the request of this row."""
         if not self._sink.index.unseen:
             return False
         self._matcher = self._matcher or PositionMatcher(self._positions(job.number or 0))
@@ -197,7 +197,7 @@ class Plan:
                 if job.number in rows:
                     self._add_changed(job)
         self._gone = len(gone)
-        # An answer without a row must not keep an id that is the position of a row.
+        # An answer without a row must not keep an id that is now the position of another row.
         obsolete = [position for position in gone if position < self._reader.rows]
         if self._resend:
             obsolete += changed

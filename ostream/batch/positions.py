@@ -15,8 +15,8 @@ class PositionMatcher:
     """Finds for each row the earlier answer to the same request, even if the row has moved.
 
     `answers` yields the position and the request's hash of each answer. An answer takes about 50 bytes of memory. A row
-    keeps the answer at its own position if the request there is the same. Otherwise, rows with the same request get the
-    answers to it in the order of the answers' positions.
+    keeps the answer at its own position if the request there is the same. Otherwise, rows with equal requests get the
+    answers in order: the first of these rows gets the answer with the lowest position.
     """
 
     def __init__(self, answers: Iterable[tuple[int, str]]) -> None:

@@ -155,7 +155,7 @@ def _has_image(chunk: dict[str, Any]) -> bool:
 def answer_line(job: Job, answer: dict[str, Any], data: bytes, status_code: int = 200, request_id: str = "") -> bytes:
     """Return the output line of an answer: the server's object, then the id and the request's hash.
 
-    The object is copied as it was received if possible. A record of an OpenAI batch file is answered with a record.
+    The object is copied byte for byte if possible. A record of an OpenAI batch file is answered with a record.
     """
     if job.openai:
         return _openai_line(job, {"status_code": status_code, "request_id": request_id, "body": answer}, None)
@@ -189,5 +189,5 @@ def _openai_line(job: Job, response: dict[str, Any] | None, error: dict[str, Any
 
 
 def measurable(answer: dict[str, Any]) -> dict[str, Any]:
-    """Return the answer, or for an answer in OpenAI's format its token counts under the names of Ollama's API."""
+    """Return the token counts of an OpenAI answer under Ollama's names, or any other answer unchanged."""
     return counts(answer) or answer

@@ -22,11 +22,11 @@ CONFLICT = "conflict"  # an earlier row of this input has the same id and a diff
 
 
 class ResumeIndex:
-    """Stores which ids are answered or failed in the file of answers, and which ids the input has contained so far.
+    """Stores which ids the file of answers contains, as answered or failed, and which ids the input has contained.
 
-    An entry is 8 bytes of the id's hash, 8 bytes of the request's hash, and 4 bytes for the number of the row with this
-    id. 14 more bits of the id's hash select the byte array, one of 16,384, that contains the entry. The probability
-    that any two of ten million ids are confused is about 2 in 10^10.
+    An entry consists of 8 bytes of the id's hash, 8 bytes of the request's hash, and 4 bytes for the number of the row
+    with this id. It is in one of 16,384 byte arrays, selected by 14 more bits of the id's hash. The probability that
+    any two of ten million ids are confused is about 2 in 10^10.
     """
 
     def __init__(self) -> None:

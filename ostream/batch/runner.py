@@ -31,7 +31,7 @@ _PROBE_S = 10.0
 _DESCRIPTORS_PER_JOB = 3
 # Descriptors for everything else: open files, the temporary file of a replacement, the resolver.
 _OTHER_DESCRIPTORS = 8
-# Fields of the rows that an option overrides, if the option has a name other than --FIELD.
+# Options that override a field of the rows and are not named --FIELD.
 _OPTION_OF = {"model": "-m", "system": "-s", "format": "-f"}
 
 

@@ -2,7 +2,7 @@
 
 A request is sent again after these failures:
 - The server is busy, or it is unreachable after the first success of the run: until the run's patience is used up (see
-  `backoff`). A patience of 0 makes this an ordinary temporary failure.
+  `backoff`). With a patience of 0, this counts as a temporary failure.
 - Another temporary failure: at most `retry` times.
 - The answer does not have the format that the request asks for: without a pause, at most `retry` times, but only
   once if the model would give the same answer again.

@@ -50,7 +50,7 @@ class Table:
         return self._cells()
 
     def row(self, cells: list[str]) -> dict[str, str]:
-        """Return the cells of a row by column. Missing cells are empty.
+        """Return a row as a dict from column to cell. Missing cells are empty.
 
         Raises RequestError if there are more cells than columns.
         """

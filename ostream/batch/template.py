@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class PromptTemplate:
-    """A text in which each `{NAME}` is a field, to be replaced by a value. Braces in a value have no meaning.
+    """A text with fields, written `{NAME}`, that are replaced by values. Braces inside a value are plain text.
 
     `names` are the names of all fields that the text may use. `{{` and `}}` are literal braces. Raises RequestError for
     any other brace.
