@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     Otherwise, argv[1] is the name of the command.
     """
     if os.name != "posix":
-        sys.stderr.write("ostream: the commands need a POSIX system; on this one, only the library works\n")
+        sys.stderr.write("ostream: the commands need a POSIX system; on this system, only the library works\n")
         return USAGE
     argv0, *arguments = sys.argv if argv is None else argv
     command = program = argv0.rpartition("/")[2]

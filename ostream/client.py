@@ -48,7 +48,7 @@ class Client(Session):
         insecure: True to accept any certificate.
         verify: as in the official SDK: False means `insecure=True`, a file name means `cacert`, and an ssl.SSLContext
             is used unchanged.
-        allow_plain_http: True to send credentials over plain http to another machine.
+        allow_plain_http: True to allow sending credentials over plain http to another machine.
 
     If $OLLAMA_API_KEY is set, it is sent as a Bearer token, but only to this host, and only over https or to this
     machine. With `allow_plain_http`, it is also sent over plain http.

@@ -109,7 +109,7 @@ def test_on_another_system_the_commands_say_that_they_need_posix(
         status = main(["send", "hi"])
     assert (status, capsys.readouterr().err) == (
         2,
-        "ostream: the commands need a POSIX system; on this one, only the library works\n",
+        "ostream: the commands need a POSIX system; on this system, only the library works\n",
     )
 
 

@@ -132,7 +132,7 @@ def parser() -> Parser:
                 type=SECONDS,
                 optional_value="10",
                 group=work,
-                help="report progress every S seconds (default 10), on a terminal too",
+                help="print a progress line every S seconds (default: 10), also if stderr is a terminal",
             ),
             Option(
                 "--dry-run",
@@ -170,7 +170,7 @@ def parser() -> Parser:
                 "--delimiter",
                 metavar="C",
                 group=table,
-                help="delimiter of columns (default: comma, or what the header has: semicolon, tab)",
+                help="column delimiter (default: comma; semicolon or tab if the header row has one and no comma)",
             ),
             Option("--encoding", metavar="NAME", group=table, help="encoding of the CSV file (default: utf-8)"),
             *request_options("--option"),
@@ -180,10 +180,15 @@ def parser() -> Parser:
             Option(
                 "--stream",
                 group=request,
-                help="request streams, so that proxies and --idle-timeout see an answer while it is generated",
+                help="request streamed answers, so that proxies and --idle-timeout notice that an answer is being "
+                "generated",
             ),
             *connection_options(retry=BatchOptions.retry),
-            Option("--fail-on-length", group=answers, help="an answer truncated by a limit is a failure: status 4"),
+            Option(
+                "--fail-on-length",
+                group=answers,
+                help="treat an answer truncated by a length limit as a failure (status 4)",
+            ),
             Option("--fail-on-empty", group=answers, help="an answer without text is a failure: status 5"),
             Option("--raw-terminal", group=answers, help=RAW_TERMINAL.help),
         ],

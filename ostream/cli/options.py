@@ -200,11 +200,11 @@ def connection_options(retry: int = 0) -> list[Option]:
             metavar="N",
             type=COUNT,
             group=group,
-            help=f"retry N times while nothing of the answer has arrived: busy or unreachable (default: {retry})",
+            help=f"retry N times if the server is busy or unreachable and nothing has arrived (default: {retry})",
         ),
         Option("--cacert", metavar="FILE", group=group, help="trust the certificate authorities in this PEM file"),
         Option("--insecure", group=group, help="do not verify the server's certificate"),
-        Option("--allow-plain-http", group=group, help="send credentials over plain http to another machine"),
+        Option("--allow-plain-http", group=group, help="allow sending credentials over plain http to another machine"),
     ]
 
 
@@ -246,7 +246,7 @@ def report_unusual(session: Session, diagnostics: Diagnostics) -> None:
     if session.key_withheld:
         diagnostics.note(f"OLLAMA_API_KEY is not sent over plain http to {session.host.url}; use https")
     if session.insecure:
-        diagnostics.note(f"{session.host.url}: the certificate is not verified; anybody could answer")
+        diagnostics.note(f"{session.host.url}: the certificate is not verified; any server could answer")
 
 
 def common_fields(options: RequestOptions) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
     output = _output(options.output)
     if output is None and (options.resume or options.changed != "keep"):
         option = "--resume" if options.resume else "--changed"
-        raise RequestError(f"{option}: needs a file of answers", advice="add -o FILE")
+        raise RequestError(f"{option}: needs an answer file", advice="add -o FILE")
     form = _input_format(options)
     files = list(options.files) or ["-"]
     if options.input == "files" and not options.files:

@@ -42,7 +42,7 @@ def parser() -> Parser:
         ],
         [
             Option("-a", "--append", exclusive="FILE", help="append to FILE, which otherwise must be new or empty"),
-            Option("--once", help="answer from FILE what it has, and record only what it lacks"),
+            Option("--once", help="answer requests that FILE contains from FILE; forward and record only the others"),
             Option("--refresh", exclusive="FILE", help="record everything again, and replace FILE if COMMAND succeeds"),
             Option("--cacert", metavar="FILE", help="trust the certificate authorities in this PEM file"),
             PORT,

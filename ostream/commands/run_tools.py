@@ -45,7 +45,7 @@ def parser() -> Parser:
         "A filter: buffering, a tool runs when the answer that calls it is complete; memory: one answer.",
         "Run the tools that a model calls, and print message lines: the answer's, then one for each tool. DIR/NAME is "
         "run only if DIR/NAME.json declares it. It gets the arguments as JSON on standard input; its output is the "
-        "result. A tool that fails is reported to the model and is no failure of run-tools.",
+        "result. A tool that fails is reported to the model and does not make run-tools fail.",
         [
             "send -m qwen3 --messages chat -t tools | run-tools -t tools >> chat",
             "send -m qwen3 -t tools 'What is 17 × 23?' | run-tools -t tools --dry-run",
@@ -69,7 +69,7 @@ def main(arguments: list[str], diagnostics: Diagnostics) -> int:
 
 def run(diagnostics: Diagnostics, options: RunToolsOptions) -> int:
     if options.tools is None:
-        raise RequestError("no tools given", advice="name their directory with -t DIR")
+        raise RequestError("no tools given", advice="give the directory of tools with -t DIR")
     tool_directory = ToolDirectory(options.tools, diagnostics.note, options.time, options.bytes)
     stage = FilterInput(diagnostics, options)
     approved = _asker() if options.approve else _always
@@ -113,7 +113,7 @@ def _asker() -> Callable[[dict[str, Any]], bool]:
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise RequestError(f"--approve: no terminal to ask on: {reason(error)}") from None
+        raise RequestError(f"--approve: no terminal to show the question on: {reason(error)}") from None
     import termios
 
     def ask(call: dict[str, Any]) -> bool:

@@ -66,7 +66,7 @@ def parser() -> Parser:
                 *("-c", "--conversation"),
                 metavar="FILE",
                 group=chat,
-                help="conversation to continue: message lines, read first, appended to when the answer is complete",
+                help="conversation to continue: read its messages, append the exchange when the answer is complete",
             ),
             Option(
                 "--messages", metavar="FILE", group=chat, help="messages to send before the prompt; FILE is only read"
@@ -75,7 +75,7 @@ def parser() -> Parser:
                 *("-t", "--tools"),
                 metavar="FILE|DIR",
                 group=chat,
-                help="offer tools: a JSON array, or a directory of NAME.json beside NAME",
+                help="offer tools: a JSON array, or a directory with an executable NAME and NAME.json for each tool",
             ),
             Option("--run-tools", group=chat, help="run the tools that the model calls, until it answers"),
             Option(
@@ -89,7 +89,7 @@ def parser() -> Parser:
                 "--context",
                 metavar="FILE",
                 group=generate,
-                help="context array: read from FILE if it exists, replaced at the end",
+                help="read the context array from FILE, if it exists; write the new context to FILE at the end",
             ),
             Option("--raw", group=generate, help="use the prompt as it is, without the model's template"),
             Option("--suffix", metavar="TEXT", group=generate, help="text after the gap to fill in"),
@@ -181,7 +181,7 @@ def _open_tools(options: SendOptions, diagnostics: Diagnostics) -> ToolDirectory
     if options.run_tools:
         if name and not os.path.exists(name):
             raise RequestError(f"{name}: no such directory of tools")
-        raise RequestError("--run-tools: needs a directory of tools", advice="name it with -t DIR")
+        raise RequestError("--run-tools: needs a directory of tools", advice="give it with -t DIR")
     return None
 
 

@@ -78,7 +78,7 @@ def run(diagnostics: Diagnostics, options: StatsOptions) -> int:
     if field is not None and field not in FIELDS:
         raise RequestError(f"--field {field}: no such field", advice=f"there are {', '.join(FIELDS)}")
     if summary and (field is not None or options.plot):
-        raise RequestError("--summary: goes with --json or alone")
+        raise RequestError("--summary: can only be combined with --json")
     source = FilterInput(diagnostics, options, with_requests=True)
     if options.plot:
         return _plot(source)

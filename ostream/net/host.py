@@ -99,7 +99,7 @@ def parse_host(text: str | None, allow_plain_http: bool = False) -> Host:
     if name.strip(_IN_NAME) and not _is_ipv6(name):
         raise _invalid(value, "invalid host name")
     if path.strip(_IN_PATH):
-        raise _invalid(value, "invalid path", "percent-encode unusual characters")
+        raise _invalid(value, "invalid path", "percent-encode characters that are not allowed in a path")
     # A server can listen on an unspecified address, but a client cannot connect to it.
     name = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(name, name)
     return Host(scheme, name, port, slash + path, allow_plain_http)

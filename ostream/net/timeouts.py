@@ -31,7 +31,7 @@ _PROGRESS = {
     "idle": "{:,} bytes of the response received",
     "retry": "waiting to retry",
     "decode": "decoding the response",
-    "error-body": "only the status of the response received",
+    "error-body": "only the response status was received",
 }
 
 

@@ -44,7 +44,8 @@ class TLSConfig:
     def _new_context(self) -> ssl.SSLContext:
         if ssl is None:
             raise ConnectError(
-                "https: this python3 has no ssl module", advice="use an http address, or another python3"
+                "https: this python3 has no ssl module",
+                advice="use an http:// address, or a python3 built with OpenSSL",
             )
         if isinstance(self.cacert, ssl.SSLContext):
             return self.cacert

@@ -136,7 +136,9 @@ def _check(response: Response, host: Host) -> None:
         raise ResponseError(f"{host.url}: {problem}", response.status)
     if response.getheader("Content-Type", "").strip().lower().startswith("text/html"):
         error = error_from_http_body(response.status, _error_body(response))
-        error.advice = "this is a web page, not Ollama: check the address, and whether a proxy or a login page answers"
+        error.advice = (
+            "this is a web page, not Ollama; check the address, and whether a proxy or a login page responded"
+        )
         raise error
 
 

@@ -51,9 +51,9 @@ def _unknown_argument(function: str, name: str, value: Any) -> str:
 
     text = f"{function}() has no argument {name!r}"
     if function == "__init__":
-        return f"Client() has no argument {name!r}; of httpx there are headers, timeout and verify"
+        return f"Client() has no argument {name!r}; the only httpx arguments it accepts are headers, timeout and verify"
     if name in OPTION_NAMES:
         return f'{text}; use options={{"{name}": {value!r:.60}}}'
     if name in _OTHER_ARGUMENTS:
         return f"{text}; use {_OTHER_ARGUMENTS[name].format(value=repr(value)[:60])}"
-    return f"{text}; model options go into options={{...}}"
+    return f"{text}; pass model options as options={{...}}"

@@ -31,7 +31,9 @@ def empty_error(last: Mapping[str, Any], has_thinking: bool) -> EmptyError | Non
             advice="raise num_predict or num_ctx with --option, or use --no-think",
         )
     if has_thinking:
-        return EmptyError("the answer has only thinking", advice="read it with extract-thinking, or use --no-think")
+        return EmptyError(
+            "the answer contains thinking but no text", advice="read it with extract-thinking, or use --no-think"
+        )
     if reason == "length":
         return EmptyError(
             "the answer was truncated before it contained any text", advice="raise num_predict or num_ctx with --option"

@@ -149,7 +149,7 @@ def _advice(status_code: int, text: str, is_ollama: bool, is_empty: bool) -> str
         name = model[1] if model else "NAME"
         return f"run 'ollama list' to see installed models, or 'ollama pull {name}' to download it"
     if status_code == 403 and is_empty:
-        return "the server rejects this host name: use its address, or set the Host header to localhost"
+        return "the server rejects this host name: use its IP address, or set the Host header to localhost"
     if status_code == 407:
         return "the proxy needs credentials: set http_proxy=http://USER:PASSWORD@HOST:PORT"
     if status_code == 400 and "context" in text and "exceed" in text:

@@ -146,7 +146,8 @@ def open_output(name: str, inputs: list[str], raw_terminal: bool = False, append
     """
     if name == "-":
         raise RequestError(
-            "-w -: text and NDJSON would be mixed on standard output", advice="write -w /dev/stdout to do that"
+            "-w -: text and NDJSON would be mixed on standard output",
+            advice="use -w /dev/stdout to mix them on purpose",
         )
     try:
         given = given_descriptor(name)

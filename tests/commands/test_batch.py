@@ -307,7 +307,7 @@ WRONG = [
         ),
     ),
     (["-m", ""], "--model: is empty; give a model name, or leave it out to use $OLLAMA_MODEL"),
-    (["--resume"], "--resume: needs a file of answers; add -o FILE"),
+    (["--resume"], "--resume: needs an answer file; add -o FILE"),
     (["-j", "0"], "-j/--jobs: must be a whole number from 1 to 1,000, not '0'; see 'batch --help'"),
     (["-j", "1001"], "-j/--jobs: must be a whole number from 1 to 1,000, not '1001'; see 'batch --help'"),
     (["--think=much"], "--think=much: invalid level; choose from true, false, low, medium, high, max"),

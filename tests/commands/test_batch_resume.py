@@ -85,7 +85,7 @@ def test_changed_requests_keep_their_answers_unless_resent(answers: Path) -> Non
 
 def test_changed_needs_a_file_and_a_known_value() -> None:
     for arguments, text in (
-        (["--changed=resend"], "--changed: needs a file of answers; add -o FILE"),
+        (["--changed=resend"], "--changed: needs an answer file; add -o FILE"),
         (["--changed=no"], "--changed: must be keep or resend, not 'no'; see 'batch --help'"),
         (["--patience", "-1"], "--patience: must be a number of seconds, 0 or more, not '-1'; see 'batch --help'"),
         (["--files"], "--files: needs at least one FILE"),

@@ -104,7 +104,7 @@ RAISE = "raise num_predict or num_ctx with --option"
 EMPTY = "the model generated no text; change the prompt or try again"
 MESSAGES = [
     # options, stream, message
-    ([], THOUGHT, "the answer has only thinking; read it with extract-thinking, or use --no-think"),
+    ([], THOUGHT, "the answer contains thinking but no text; read it with extract-thinking, or use --no-think"),
     ([], response(id="a"), f'id "a": the answer is empty; {EMPTY}'),
     (
         [],
@@ -144,7 +144,7 @@ def test_empty_answers_are_counted_with_five_ids_and_passed_on_as_one_error_line
     result = call("extract-content", "-w", "/dev/null", stdin=stream)
     messages = result.stderr.decode().splitlines()
     assert messages[0].startswith("extract-content: the answer is empty (7 responses: id 0, 1, 2, 3, 4 and 2 more); ")
-    assert messages[1].startswith("extract-content: the answer has only thinking (2 responses); ")
+    assert messages[1].startswith("extract-content: the answer contains thinking but no text (2 responses); ")
     assert result.stdout.startswith(stream)
     lines = [json.loads(line) for line in result.stdout[len(stream) :].splitlines()]
     assert [line["exit_status"] for line in lines] == [result.returncode] * 2 == [5, 5]

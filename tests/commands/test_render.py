@@ -132,7 +132,7 @@ NOTES = [
     (["--think-tags"], chunk("<think>Hm") + b'{"error":"x","exit_status":1}\n', "Thinking:\n\nHm\n", ""),
     (["--think-tags"], chunk("<thi") + b'{"error":"x","exit_status":1}\n', "<thi\n", ""),
     ([], chunk("<think>Hm</think>") + chunk("a", done=True), "<think>Hm</think>a\n", "the answer contains </think>; "),
-    ([], chunk(thinking="Hm", done=True), "Thinking:\n\nHm\n", "the answer has only thinking\n"),
+    ([], chunk(thinking="Hm", done=True), "Thinking:\n\nHm\n", "the answer contains thinking but no text\n"),
     ([], chunk(" ", done=True), " \n", "the answer is empty\n"),
     ([], chunk(done=True, images=["aGk="]), "", ""),
     ([], chunk("\ud83d") + chunk("\ude00") + chunk(done=True), "\ufffd\ufffd\n", ""),

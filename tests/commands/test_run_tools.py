@@ -79,7 +79,7 @@ def test_a_dry_run_prints_the_calls_and_runs_nothing(tmp_path: Path) -> None:
 
 
 USAGE = [
-    (["run-tools"], "no tools given; name their directory with -t DIR"),
+    (["run-tools"], "no tools given; give the directory of tools with -t DIR"),
     (["run-tools", "-t", "/none"], "/none: No such file or directory; -t needs a directory of tools"),
     (["run-tools", "-t", str(TOOLS), "--time", "0"], "--time: must be a positive number of seconds, not '0'"),
     (["run-tools", "-t", str(TOOLS), "--bytes", "x"], "--bytes: must be a whole number, 0 or more, not 'x'"),
@@ -225,7 +225,7 @@ OFFERED = [
     (["none"], "none: No such file"),
     (["."], "no tools there"),
     (["array", "-g"], "--tools: only /api/chat takes it; leave out -g"),
-    (["array", "--run-tools"], "--run-tools: needs a directory of tools; name it with -t DIR"),
+    (["array", "--run-tools"], "--run-tools: needs a directory of tools; give it with -t DIR"),
     (["none", "--run-tools"], "none: no such directory of tools"),
 ]
 
@@ -338,4 +338,4 @@ def test_hidden_characters_in_a_call_are_shown() -> None:
 def test_approval_without_a_terminal_is_refused() -> None:
     status, stdout, shown = approve([], terminal=False)
     assert (status, stdout) == (2, b"")
-    assert "--approve: no terminal to ask on: " in shown
+    assert "--approve: no terminal to show the question on: " in shown

@@ -247,7 +247,9 @@ def test_an_empty_answer_fails_only_with_fail_on_empty(send: Send, option: list[
         assert send(send_lines(body), *option) == (0, body, "")
     status, stdout, stderr = send(send_lines(ordinary + thinking), *option)
     assert stdout.startswith(ordinary + thinking)
-    assert (status, stderr.startswith("send: the answer has only thinking; ")) == ((5, True) if option else (0, False))
+    assert (status, stderr.startswith("send: the answer contains thinking but no text; ")) == (
+        (5, True) if option else (0, False)
+    )
 
 
 def test_lines_before_a_broken_connection_are_written(send: Send) -> None:
@@ -355,6 +357,6 @@ def test_a_key_is_not_sent_over_plain_http_to_another_machine() -> None:
 
 
 def test_insecure_is_noted_unless_quiet(send: Send) -> None:
-    note = "send: URL: the certificate is not verified; anybody could answer\n"
+    note = "send: URL: the certificate is not verified; any server could answer\n"
     assert send(send_lines(B), "--insecure") == (0, B, note)
     assert send(send_lines(B), "--insecure", "-q") == (0, B, "")

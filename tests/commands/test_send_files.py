@@ -114,7 +114,10 @@ def test_an_incomplete_answer_changes_no_file(tmp_path: Path, option: str, respo
 
 @pytest.mark.parametrize(
     ("message", "what"),
-    [('"content":" \\n"', "the answer is empty"), ('"content":"","thinking":"hm"', "the answer has only thinking")],
+    [
+        ('"content":" \\n"', "the answer is empty"),
+        ('"content":"","thinking":"hm"', "the answer contains thinking but no text"),
+    ],
 )
 def test_an_empty_answer_is_not_appended_and_noted(tmp_path: Path, message: str, what: str) -> None:
     (tmp_path / "f").write_bytes(lines(USER, ANSWER))

@@ -190,8 +190,8 @@ WRONG = [
     (["--field"], "stats: --field: needs a value; "),
     (["--json", "--field", "model"], "stats: --field: can't be combined with --json; "),
     (["--plot", "--json"], "stats: --json: can't be combined with --plot; "),
-    (["--summary", "--plot"], "stats: --summary: goes with --json or alone\n"),
-    (["--summary", "--field", "model"], "stats: --summary: goes with --json or alone\n"),
+    (["--summary", "--plot"], "stats: --summary: can only be combined with --json\n"),
+    (["--summary", "--field", "model"], "stats: --summary: can only be combined with --json\n"),
 ]
 
 

@@ -151,8 +151,8 @@ UNKNOWN = [
     (lambda: Client().generate("m", max_tokens=5), r'use options={"num_predict": 5}$'),
     (lambda: ostream.chat("m", system="x"), r'use a message {"role": "system", "content": ...}$'),
     (lambda: ostream.chat("m", timeout=5), r"use Client\(timeout=5\)$"),
-    (lambda: Client(proxy=5), r"^Client\(\) has no argument 'proxy'; of httpx there are"),
-    (lambda: ostream.generate("m", nonsense=5), r"model options go into options={...}$"),
+    (lambda: Client(proxy=5), r"^Client\(\) has no argument 'proxy'; the only httpx arguments"),
+    (lambda: ostream.generate("m", nonsense=5), r"pass model options as options={...}$"),
     (lambda: ostream.chat("m", [], []), "positional arguments"),
 ]
 
