@@ -219,6 +219,8 @@ def _guard_tool(
     for number in signal.valid_signals() - _UNHANDLED:
         if number == signal.SIGCHLD or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _ignore)
+    # The caller may have blocked signals. The guard needs SIGCHLD, and the tool would inherit the mask.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     try:
         tool = start([path], stdin=stdin, stdout=stdout, stderr=stderr, env=environment)
     except OSError as error:

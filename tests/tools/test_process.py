@@ -130,6 +130,16 @@ def test_a_tool_gets_only_the_listed_environment_variables(tmp_path: Path, monke
     assert {"PATH", "LANG"} <= names <= {"PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE"}
 
 
+def test_signals_that_the_caller_has_blocked_are_not_blocked_in_the_tool(tmp_path: Path) -> None:
+    path = tool(tmp_path, "kill -HUP $$; echo fine")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD, signal.SIGHUP])
+    try:
+        answer = run_tool(path, b"", 5).answer
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    assert answer == "ended by signal 1:"
+
+
 CANNOT_START = [(b"", "Exec format"), (b"\0\0", "Exec format"), (b"#!/none\n", "No such file")]
 
 
