@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ostream.__main__ import main
 from tests.process import BIN, ROOT, call, environment
 from tests.server import body_of
 from tests.tiers import sample
@@ -126,6 +127,40 @@ def test_a_shell(shell: str, program: Path, tmp_path: Path) -> None:
         pytest.skip(f"no {shell} here")
     script = f'mount --bind "$(readlink -f {path})" "$(readlink -f /bin/sh)"; exec "$@"'
     assert_pipeline_works(program, script, tmp_path, "--map-root-user --mount")
+
+
+IN_A_REMOVED_DIRECTORY = [
+    ("send", ["-m", "m", "-c", "x", "hi"], 2),
+    ("send", ["-g", "-m", "m", "--context", "x", "hi"], 2),
+    ("batch", ["-m", "m", "--lines", "-o", "x"], 1),
+    ("batch", ["-m", "m", "--lines", "--dry-run", "-o", "x"], 1),
+    ("record", ["x"], 1),
+    ("replay", ["x"], 2),
+]
+
+
+@pytest.mark.parametrize(("command", "arguments", "status"), IN_A_REMOVED_DIRECTORY)
+def test_a_relative_name_in_a_removed_directory_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, arguments: list[str], status: int
+) -> None:
+    (tmp_path / "removed").mkdir()
+    monkeypatch.chdir(tmp_path / "removed")
+    (tmp_path / "removed").rmdir()
+    result = call(command, *arguments, stdin=b"hi\n")
+    assert (result.returncode, result.stderr.decode()) == (status, f"{command}: x: No such file or directory\n")
+
+
+def test_installing_from_a_removed_directory_requires_an_absolute_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "removed").mkdir()
+    monkeypatch.chdir(tmp_path / "removed")
+    (tmp_path / "removed").rmdir()
+    monkeypatch.setenv("PATH", ".", prepend=":")
+    for option in ("--install", "--uninstall"):
+        assert main([str(BIN / "ostream"), option, "x"]) == 1
+        assert capfd.readouterr().err == "ostream: x: No such file or directory\n"
+    assert main([str(BIN / "ostream"), "--install", str(tmp_path / "bin")]) == 0
 
 
 PYTHONS = [*(f"python3.{minor}" for minor in range(8, 16)), "pypy3", "/usr/bin/python3"]

@@ -273,7 +273,10 @@ def open_answers(
     """
     if path == "-" or given_descriptor(path) is not None:
         raise RequestError(f"{path}: not a regular file", advice="without -o, answers go to standard output")
-    real = os.path.realpath(path)
+    try:
+        real = os.path.realpath(path)
+    except OSError as error:  # the current directory has been removed
+        raise OutputError(f"{path}: {reason(error)}") from None
     with contextlib.ExitStack() as stack:
         if dry_run:
             fd = os.open(real if os.path.exists(real) else os.devnull, os.O_RDONLY | os.O_CLOEXEC)

@@ -5,6 +5,7 @@ Other programs may have the same names. Therefore only links to an ostream progr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
@@ -35,7 +36,7 @@ def install(argv0: str, directory: str, names: Sequence[str]) -> list[str]:
     Raises RequestError if another program in the directory has one of the names (no link is changed then) or if the
     running program is not an executable file, and OutputError if the directory or a link can't be created.
     """
-    program, directory = _program(argv0), _absolute(directory)
+    program, directory = _program(_absolute(argv0)), _absolute(directory)
     try:
         os.makedirs(directory, exist_ok=True)
     except OSError as error:
@@ -93,12 +94,18 @@ def is_link_to_ostream(path: str) -> bool:
 
 def _absolute(directory: str) -> str:
     # Not every shell expands the ~ in --install=~/bin.
-    return os.path.abspath(os.path.expanduser(directory))
+    directory = os.path.expanduser(directory)
+    try:
+        return os.path.abspath(directory)
+    except OSError as error:  # the current directory has been removed
+        raise OutputError(f"{directory}: {reason(error)}") from None
 
 
-def _program(argv0: str) -> str:
-    """Return the path of the running program, as the target of links. Raises RequestError if it is not executable."""
-    path = os.path.abspath(argv0)
+def _program(path: str) -> str:
+    """Return the path of the running program, as the target of links. Raises RequestError if it is not executable.
+
+    `path` is the absolute path by which the program was started.
+    """
     if os.path.basename(path) == "__main__.py":  # python3 -m ostream, from a checkout or installed by pip
         path = os.path.join(os.path.dirname(os.path.dirname(path)), "bin", "ostream")
         if not os.path.exists(path):
@@ -131,7 +138,7 @@ def _place(path: str) -> tuple[str, str]:
 def _next_steps(directory: str, names: Sequence[str]) -> Iterator[str]:
     from shlex import quote
 
-    search = [os.path.realpath(each) for each in os.environ.get("PATH", "").split(os.pathsep) if each]
+    search = list(_search_path())
     if os.path.realpath(directory) in search:
         position = search.index(os.path.realpath(directory))
         for other, hidden in _same_names(directory, names, search[:position]):
@@ -144,6 +151,13 @@ def _next_steps(directory: str, names: Sequence[str]) -> Iterator[str]:
         yield f"{directory} is not on PATH; add this line to ~/.profile or the startup file of your shell:\n"
         yield f'  export PATH={quote(directory)}:"$PATH"\n'
     yield "next: send -m MODEL 'Why is the sky blue?' | extract-content\n"
+
+
+def _search_path() -> Iterator[str]:
+    """Yield the real paths of the directories on PATH."""
+    for each in filter(None, os.environ.get("PATH", "").split(os.pathsep)):
+        with contextlib.suppress(OSError):  # a relative name, and the current directory has been removed
+            yield os.path.realpath(each)
 
 
 def _same_names(directory: str, names: Sequence[str], search: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -144,8 +144,8 @@ def replace(path: str, blocks: Iterable[bytes], keep_open: bool = False) -> int:
     Returns the descriptor, open for reading and appending and locked exclusively (if the file system has locks), or -1
     without `keep_open`. Raises OutputError if the file can't be replaced.
     """
-    path = os.path.realpath(path)
     try:
+        path = os.path.realpath(path)
         mode = _mode_of(path)
         with _signals_delayed() as delayed:
             fd, new = _create_temporary(path, 0o666 if mode is None else 0o600)
@@ -231,6 +231,9 @@ def check_folder(path: str) -> None:
     """Check that `path` is the name of a file in a writable folder. Raises InputError."""
     if path.endswith("/"):
         raise InputError(f"{path}: is the name of a folder; give the name of a file")
-    folder = os.path.dirname(os.path.realpath(path))
+    try:
+        folder = os.path.dirname(os.path.realpath(path))
+    except OSError as error:  # the current directory has been removed
+        raise InputError(f"{path}: {reason(error)}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"{path}: the folder {folder} does not exist or is not writable")
