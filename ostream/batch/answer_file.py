@@ -10,13 +10,14 @@ import contextlib
 import os
 import stat
 import threading
+from itertools import chain
 
-from ostream.batch.answer_lines import begins_as_answer, parse_answer, with_id
+from ostream.batch.answer_lines import begins_as_answer, is_damaged, parse_answer, with_id
 from ostream.batch.resume_index import ResumeIndex
+from ostream.batch.set_aside import read_lines, set_aside
 from ostream.errors import NotNDJSON, OutputError, RequestError, reason
-from ostream.protocol.ndjson import LINE_LIMIT, decode_line, is_torn, split_lines
+from ostream.protocol.ndjson import decode_line, is_torn
 from ostream.system.files import locked, remove_unfinished, replace, sync_folder, write_all
-from ostream.system.input import read_blocks
 from ostream.system.output import Output, given_descriptor, is_input
 
 TYPE_CHECKING = False
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from typing import Callable, Iterator, Mapping
 
 _RESUME = "--resume continues"
+# What `load` does with a line.
+_DROPPED, _KEPT, _DAMAGED = range(3)
 
 
 class StdoutSink:
@@ -55,7 +58,7 @@ class AnswerFile:
         name: the path as the user gave it.
         index: the ids that the file answers, and the ids that failed.
         dropped: the number of lines that `load` removes: failures, which are sent again; further answers to the same
-            id; and blank lines and lines with NUL bytes, which a crash may leave.
+            id; and blank lines. Lines that `load` moves to FILE.torn are not counted.
         model: the model of the first answer that is kept, or "".
         moved: the number of answers that `rewrite` has moved to FILE.replaced.
     """
@@ -87,7 +90,7 @@ class AnswerFile:
     def sync(self) -> None:
         """Sync the appended lines to disk, so that they also survive a crash of the machine.
 
-        Raises OutputError if that fails, or if the file was removed or replaced by another file.
+        Raises OutputError if that fails, or if another program removed, replaced, truncated or extended the file.
         """
         with self._lock:
             try:
@@ -96,6 +99,8 @@ class AnswerFile:
                 raise OutputError(f"{self.name}: was removed while answers were written to it") from None
             if not os.path.samestat(os.fstat(self._fd), at_path):
                 raise OutputError(f"{self.name}: was replaced by another file while answers were written to it")
+            if at_path.st_size != self._end:
+                raise OutputError(f"{self.name}: was changed by another program while answers were written to it")
             if self._dirty:
                 self._dirty = False
                 _sync(self._fd, self.name)
@@ -103,21 +108,31 @@ class AnswerFile:
     def load(self, on_read: Callable[[int, int], None]) -> None:
         """Read the file and repair it. A dry run only reads it.
 
+        Damaged lines, and a partial last line that may not be a line of batch, are moved to FILE.torn.
+
         `on_read` is called with the number of bytes read so far and the size of the file. Raises RequestError, before
         anything is changed, if batch did not write the file. Raises OutputError if the repair fails.
         """
-        kept = bytearray()  # for each line, 1 if it is kept
+        kept = bytearray()  # for each line: _KEPT, _DROPPED or _DAMAGED
         position = last_kept_end = 0
         known = torn = line = b""
         is_ours = False
+        damage: RequestError | None = None  # the reason to refuse the file if none of its lines is an answer
         size = os.fstat(self._fd).st_size
         for lineno, line in enumerate(self._lines(lambda done: on_read(done, size)), 1):
             try:
                 key, sha256 = parse_answer(line)
             except ValueError as error:
+                refusal = RequestError(
+                    f"{self.name}:{lineno}: {error}", advice="-o names the file of answers; choose another name"
+                )
+                if is_damaged(line, known):
+                    damage = damage or refusal
+                    kept.append(_DAMAGED)
+                    position += len(line)
+                    continue
                 if not (isinstance(error, NotNDJSON) and is_torn(line)) or not (is_ours or begins_as_answer(line, b"")):
-                    advice = "-o names the file of answers; choose another name"
-                    raise RequestError(f"{self.name}:{lineno}: {error}", advice=advice) from None
+                    raise refusal from None
                 torn = line
                 break
             is_kept = bool(sha256) and self.index.load(key or b"", sha256)
@@ -127,28 +142,32 @@ class AnswerFile:
             known = known or (line if sha256 else b"")
             if is_kept and not self.model:
                 self.model = _model_of(line)
-            kept.append(is_kept)
+            kept.append(_KEPT if is_kept else _DROPPED)
             position += len(line)
             if is_kept:
                 last_kept_end = position
-        self.dropped = kept.count(0)
+        if damage and not self.index.answered:
+            raise damage
+        self.dropped = kept.count(_DROPPED)
         self._loaded_end = size
         if self._dry_run:
             return
-        if torn and not begins_as_answer(torn, known):
-            self._set_aside(f"{self._real}.torn", iter([torn + b"\n"]))
-        self._drop(kept, last_kept_end, torn)
-        if last_kept_end and not torn and kept[-1] and not line.endswith(b"\n"):
+        aside = [torn] if torn and not begins_as_answer(torn, known) else []
+        if damage or aside:
+            damaged = (line for state, line in zip(kept, self._lines()) if state == _DAMAGED)
+            set_aside(f"{self._real}.torn", chain(damaged, aside))
+        self._drop(kept, last_kept_end, bool(damage or torn or self.dropped))
+        if last_kept_end and not torn and kept[-1] == _KEPT and not line.endswith(b"\n"):
             self._append_newline()
         self._end = self._loaded_end = os.lseek(self._fd, 0, os.SEEK_END)
 
-    def _drop(self, kept: bytearray, last_kept_end: int, torn: bytes) -> None:
-        if b"\0" not in kept.rstrip(b"\0"):
+    def _drop(self, kept: bytearray, last_kept_end: int, is_needed: bool) -> None:
+        if kept.count(_KEPT) == kept.rfind(_KEPT) + 1:
             # Only lines at the end are removed, so the file can be truncated and no copy is needed.
-            if torn or self.dropped:
+            if is_needed:
                 os.ftruncate(self._fd, last_kept_end)
             return
-        self._replace(line for is_kept, line in zip(kept, self._lines()) if is_kept)
+        self._replace(line for state, line in zip(kept, self._lines()) if state == _KEPT)
 
     def _replace(self, lines: Iterator[bytes]) -> None:
         try:
@@ -171,7 +190,7 @@ class AnswerFile:
             return
         with self._lock:
             if obsolete:
-                self._set_aside(f"{self._real}.replaced", self._answers(obsolete))
+                set_aside(f"{self._real}.replaced", self._answers(obsolete))
             self._replace(self._rewritten(obsolete, renumbered))
             self._end = os.lseek(self._fd, 0, os.SEEK_END)
 
@@ -199,22 +218,12 @@ class AnswerFile:
         """Yield (id, request's hash) for each answer of an earlier run whose id is an integer >= `begin`."""
         with self._lock:
             for is_loaded, line in self._loaded_lines():
-                key, sha256 = parse_answer(line) if is_loaded else (None, "")
+                try:
+                    key, sha256 = parse_answer(line) if is_loaded else (None, "")
+                except NotNDJSON:
+                    continue  # a dry run does not remove damaged lines
                 if key and key.isdigit() and int(key) >= begin:
                     yield int(key), sha256
-
-    def _set_aside(self, path: str, lines: Iterator[bytes]) -> None:
-        """Append lines to another file, durably. Lines that it already has are not appended again."""
-        try:
-            with locked(path, os.O_RDWR | os.O_CREAT | os.O_APPEND) as fd:
-                there = {hash(line) for line in _lines_of(fd, path)}
-                for line in lines:
-                    if hash(line) not in there:
-                        write_all(fd, line)
-                os.fsync(fd)
-            sync_folder(path)
-        except OSError as error:
-            raise OutputError(f"{path}: {reason(error)}") from None
 
     def _append_newline(self) -> None:
         try:
@@ -223,17 +232,7 @@ class AnswerFile:
             raise OutputError(f"{self.name}: {reason(error)}") from None
 
     def _lines(self, on_read: Callable[[int], None] = lambda done: None) -> Iterator[bytes]:
-        return _lines_of(self._fd, self.name, on_read)
-
-
-def _lines_of(fd: int, path: str, on_read: Callable[[int], None] = lambda done: None) -> Iterator[bytes]:
-    os.lseek(fd, 0, os.SEEK_SET)
-    done = 0
-    # More than LINE_LIMIT: an answer may have that size before batch adds its keys.
-    for lines in split_lines(read_blocks(fd, path), 2 * LINE_LIMIT):
-        done += sum(map(len, lines))
-        on_read(done)
-        yield from lines
+        return read_lines(self._fd, self.name, on_read)
 
 
 def _model_of(line: bytes) -> str:

@@ -9,8 +9,7 @@ import json
 import re
 
 from ostream.batch.jobs import key_of
-from ostream.errors import NotNDJSON
-from ostream.protocol.error_lines import is_error
+from ostream.protocol.error_lines import is_error, trusted_status
 from ostream.protocol.ndjson import decode_line, encode_line
 
 TYPE_CHECKING = False
@@ -31,8 +30,8 @@ _BEGINNINGS = re.compile(rb'\{"(model":"[^"]*","(created_at|remote_)|error":|id"
 def parse_answer(line: bytes) -> tuple[bytes | None, str]:
     """Return the id on a line that batch wrote, as `key_of` encodes it, and the hash of its request.
 
-    The hash is "" for a failure. The result is (None, "") for a line that belongs to no id: a blank line, a line with
-    NUL bytes that a crash of the machine left, or a failure to read an input file.
+    The hash is "" for a failure. The result is (None, "") for a line that belongs to no id: a blank line, or a failure
+    to read an input file.
 
     Raises NotNDJSON for a line that is not a JSON object, and ValueError for an object that batch did not write.
     """
@@ -40,12 +39,7 @@ def parse_answer(line: bytes) -> tuple[bytes | None, str]:
     match = _TAIL.fullmatch(line, at) if at > 0 else None
     if match and line.startswith(b"{") and not (b'"error"' in line or b'"custom_id"' in line or b"\0" in line):
         return match[1], match[2].decode()
-    try:
-        answer = decode_line(line)
-    except NotNDJSON:
-        if b"\0" in line:
-            return None, ""
-        raise
+    answer = decode_line(line)
     return (None, "") if answer is None else _entry(answer)
 
 
@@ -54,8 +48,8 @@ def _entry(answer: dict[str, Any]) -> tuple[bytes | None, str]:
     if isinstance(id, bool) or not isinstance(id, (str, int, type(None))):
         raise ValueError("not an answer that batch wrote")
     if is_error(answer):
-        # The log of another program may contain error lines, too, but without an integer `exit_status`.
-        if type(answer.get("exit_status")) is not int:
+        # The log of another program may contain error lines, too, but without an `exit_status` of ostream.
+        if trusted_status(answer) is None:
             raise ValueError("not a failure that batch wrote")
         return (None if id is None else key_of(id)), ""
     sha256 = answer.get("body_sha256")
@@ -85,3 +79,18 @@ def begins_as_answer(line: bytes, known: bytes) -> bool:
     # All answers of one server begin with the same key.
     begin = known[: known.find(b":") + 1]
     return bool(begin) and (line.startswith(begin) or begin.startswith(line) or b'{"error":'.startswith(line))
+
+
+def is_damaged(line: bytes, known: bytes) -> bool:
+    """True if a crash of the machine may have replaced a part of lines that batch wrote by NUL bytes.
+
+    The line consists of NUL bytes, or begins as a line of batch up to its first NUL byte, or has NUL bytes at its
+    beginning and the end of an answer. `known` is a complete answer line of the same file, or empty.
+    """
+    begin, nul, rest = line.partition(b"\0")
+    if not nul:
+        return False
+    if begin:
+        return begins_as_answer(begin, known)
+    at = rest.rfind(b',"id":')
+    return not rest.strip(b"\0\n") or (at >= 0 and _TAIL.fullmatch(rest, at) is not None)

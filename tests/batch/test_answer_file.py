@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ostream.batch import answer_file
+from ostream.batch import answer_file, set_aside
 from ostream.batch.answer_file import StdoutSink, open_answers
 from ostream.batch.resume_index import (
     BUCKETS,
@@ -100,8 +100,6 @@ FILES: dict[str, tuple[bytes, bytes, list[bytes], int]] = {
     "a failure of an input": (b'{"error":"x: No such file","exit_status":2}\n' + A, A, [b'"a"'], 1),
     "twice the same": (A + B + A, A + B, [b'"a"', b'"b"'], 1),
     "blank lines": (A + b"\n" + B, A + B, [b'"a"', b'"b"'], 1),
-    "a hole that a crash left": (A + bytes(20) + B + C, A + C, [b'"a"', b"3"], 1),
-    "a hole at the end": (A + bytes(4096), A, [b'"a"'], 1),
     "a record of OpenAI's": (RECORD, RECORD, [b'"a"'], 0),
 }
 
@@ -146,7 +144,48 @@ def test_foreign_tail_is_set_aside(tmp_path: Path) -> None:
     assert (tmp_path / "answers.torn").read_bytes() == b'{{ mustache }}\n{"id":"z","prompt":"half\n'
 
 
+HOLE = bytes(20)
+# before, after, the lines in FILE.torn
+DAMAGED: dict[str, tuple[bytes, bytes, bytes]] = {
+    "NUL bytes and the end of an answer": (A + HOLE + B + C, A + C, HOLE + B),
+    "NUL bytes at the end": (A + bytes(4096), A, bytes(4096) + b"\n"),
+    "a line of NUL bytes": (A + HOLE + b"\n" + C, A + C, HOLE + b"\n"),
+    "the beginning of an answer and NUL bytes": (A + B[:30] + HOLE, A, B[:30] + HOLE + b"\n"),
+    "before the first answer": (b'{"error":"x' + HOLE + B + C, C, b'{"error":"x' + HOLE + B),
+    "and a failure": (A + failure("x") + B[:30] + HOLE + b"\n", A, B[:30] + HOLE + b"\n"),
+    "and a partial line": (A + HOLE + B + b"{{ mustache }}", A, HOLE + B + b"{{ mustache }}\n"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_line_with_nul_bytes_is_set_aside_and_is_no_failure(name: str, tmp_path: Path) -> None:
+    before, after, torn = DAMAGED[name]
+    path = tmp_path / "answers"
+    path.write_bytes(before)
+    with open_answers(str(path), True, [], dry_run=True) as answers:
+        assert [id for id, _ in answers.positions(0)] == [3] * before.count(C)
+    assert path.read_bytes() == before
+    with open_answers(str(path), True, []) as answers:
+        assert path.read_bytes() == after
+        assert (tmp_path / "answers.torn").read_bytes() == torn
+        assert (answers.dropped, answers.index.failed) == (before.count(b"boom"), before.count(b"boom"))
+        answers.write(B)
+    assert path.read_bytes() == after + B
+
+
 FOREIGN = {
+    "an archive": b"req".ljust(100, b"\0")
+    + b"0000644\0ustar"
+    + bytes(300)
+    + b'{"id":"a","prompt":"hi"}\n'
+    + bytes(9000),
+    "a database": b"SQLite format 3\0\x10\0\x01\x01\0@" + bytes(80) + b"\n\0\0\0\x01\x0f\xe4" + bytes(4000),
+    "UTF-16 text": "My notes\nare precious\n".encode("utf-16-le"),
+    "answers in UTF-16": (A + B).decode().encode("utf-16-le"),
+    "answers in an archive": b"answers" + bytes(505) + A + B + bytes(9000),
+    "NUL bytes": bytes(4096),
+    "NUL bytes and a failure": bytes(9) + B + failure("x"),
+    "an error with an unknown status": b'{"error":"disk is full","exit_status":9,"log":"x"}\n',
     "text": b"hello\n",
     "a template": b"{{ mustache }}",
     "a request": b'{"id":"a","prompt":"hi"}\n',
@@ -239,15 +278,17 @@ def test_what_a_killed_replacement_left_is_removed(tmp_path: Path) -> None:
         assert os.listdir(tmp_path) == ["answers"]
 
 
-@pytest.mark.parametrize("replaced", [False, True])
-def test_file_that_is_removed_or_replaced_is_an_error(replaced: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["removed", "replaced", "changed"])
+def test_file_that_another_program_changes_is_an_error(change: str, tmp_path: Path) -> None:
     path = tmp_path / "answers"
-    with pytest.raises(OutputError, match="was replaced" if replaced else "was removed"), open_answers(
-        str(path), True, []
-    ) as answers:
-        path.unlink()
-        if replaced:
+    with pytest.raises(OutputError, match=f"was {change}"), open_answers(str(path), True, []) as answers:
+        answers.write(A)
+        answers.sync()
+        if change != "changed":
+            path.unlink()
+        if change != "removed":
             path.write_bytes(b"")
+        answers.write(B)
         answers.sync()
 
 
@@ -273,6 +314,30 @@ def test_answer_is_set_aside_once(tmp_path: Path) -> None:
     with open_answers(str(path), True, []) as answers:
         answers.rewrite({b'"a"': True, b'"b"': True}, {})
     assert (tmp_path / "answers.replaced").read_bytes() == A + B
+
+
+def test_answer_is_set_aside_completely_after_a_full_disk(tmp_path: Path) -> None:
+    path, replaced = tmp_path / "answers", tmp_path / "answers.replaced"
+    path.write_bytes(A + B + C)
+    replaced.write_bytes(A)
+    for _ in range(2):
+        with small_files(len(A + B) - 9), pytest.raises(OutputError, match="File too large"), open_answers(
+            str(path), True, []
+        ) as answers:
+            answers.rewrite({b'"b"': True}, {})
+        assert replaced.read_bytes() == A
+        assert path.read_bytes() == A + B + C
+    replaced.write_bytes(A + B[:40])  # as a killed process may leave it
+    with open_answers(str(path), True, []) as answers:
+        answers.rewrite({b'"b"': True}, {})
+    assert replaced.read_bytes() == A + B[:40] + b"\n" + B
+    assert path.read_bytes() == A + C
+
+
+def test_many_answers_are_set_aside_in_several_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(set_aside, "BLOCK", 100)
+    set_aside.set_aside(str(tmp_path / "torn"), [A, B, C])
+    assert (tmp_path / "torn").read_bytes() == A + B + C
 
 
 def test_answer_that_does_not_fit_is_not_added_at_all(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""Copy lines of the file of answers to another file, before they are removed from the file of answers."""
+
+from __future__ import annotations
+
+import os
+
+from ostream.errors import OutputError, reason
+from ostream.protocol.ndjson import LINE_LIMIT, split_lines
+from ostream.system.files import BLOCK, append, locked, sync_folder
+from ostream.system.input import read_blocks
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Iterable, Iterator
+
+
+def read_lines(fd: int, path: str, on_read: Callable[[int], None] = lambda done: None) -> Iterator[bytes]:
+    """Yield all lines of an open file. `on_read` is called with the number of bytes read so far."""
+    os.lseek(fd, 0, os.SEEK_SET)
+    done = 0
+    # More than LINE_LIMIT: an answer may have that size before batch adds its keys.
+    for lines in split_lines(read_blocks(fd, path), 2 * LINE_LIMIT):
+        done += sum(map(len, lines))
+        on_read(done)
+        yield from lines
+
+
+def set_aside(path: str, lines: Iterable[bytes]) -> None:
+    """Append lines to the file at `path`, durably. Lines that it already has are not appended again.
+
+    Each line is appended completely or not at all. If the last line of the file has no newline, it is ended first.
+    Raises OutputError.
+    """
+    try:
+        with locked(path, os.O_RDWR | os.O_CREAT | os.O_APPEND) as fd:
+            existing = set()
+            line = b"\n"
+            for line in read_lines(fd, path):
+                existing.add(hash(line.rstrip(b"\n")))
+            block = [] if line.endswith(b"\n") else [b"\n"]
+            size = 0
+            for line in lines:
+                line = line.rstrip(b"\n")
+                if hash(line) in existing:
+                    continue
+                block.append(line + b"\n")
+                size += len(line)
+                if size > BLOCK:
+                    append(fd, b"".join(block))
+                    block = []
+                    size = 0
+            append(fd, b"".join(block))
+        sync_folder(path)
+    except OSError as error:
+        raise OutputError(f"{path}: {reason(error)}") from None
