@@ -130,7 +130,7 @@ def test_no_argument_controls_the_terminal_of_send(argv: list[str], text: str) -
     words = [word.replace("{}", text) for word in argv]
     env = {"OLLAMA_HOST": "127.0.0.1:1", "OLLAMA_API_KEY": ""}
     done = call("send", "-m", "m", *words, "hi", env=env, terminal=True)
-    assert done.returncode in (0, 2, 69)
+    assert done.returncode in (0, 1, 2, 69, 75)
     assert_safe(done.stdout, "send")
 
 

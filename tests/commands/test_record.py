@@ -168,9 +168,9 @@ FAILURES: dict[str, tuple[Callable[[RequestHandler], Any], int, list[dict[str, A
     "garbage": (send_lines(A, b"what?\n" + B), 1, [{"done": False}, {"partial": "what?\n" + B.decode()}]),
     "server-sent events": (send_lines(b"data: {}\n\n"), 1, [{"partial": "data: {}\n\n"}]),
     "a line that looks like a request line": (
-        send_lines(b'{"request":{}}\n', A, B),
+        send_lines(b'{"request":{}}\n'),
         1,
-        [{"partial": b'{"request":{}}\n'.decode() + (A + B).decode()}],
+        [{"partial": '{"request":{}}\n'}],
     ),
 }
 
@@ -352,7 +352,8 @@ TWICE = "for n in 1 2; do curl -s -d {} $OLLAMA_HOST/api/chat > /dev/null || exi
 
 
 @pytest.mark.parametrize(
-    ("filler", "failed", "kept"), [(b"x" * 300, "r", 1), (b"x" * (SPOOL_SIZE + 9), "a temporary file", 0)]
+    ("filler", "failed", "kept"),
+    [(b"x" * 300, "r", 1), (b"x" * (SPOOL_SIZE + 9), "the temporary file of the exchange", 0)],
 )
 def test_an_incomplete_exchange_is_removed(
     filler: bytes, failed: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -95,7 +95,7 @@ EXPIRED = {
     "the body trickles": (
         "max-time",
         after_request(HEAD + http_chunk(LINE), trickled(b"".join(http_chunk(b" ") for _ in range(TRICKLE_BYTES)))),
-        "of the answer had come",
+        "of the response received",
         "http",
     ),
     "an error's body trickles": (
