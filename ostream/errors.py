@@ -15,6 +15,9 @@ A builtin exception in parentheses is a second base class. Every error can be pi
 
 from __future__ import annotations
 
+# At most this many bytes of the `partial` of an error are copied into its error line.
+PARTIAL_LIMIT = 1 << 20
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, TypeVar
@@ -143,7 +146,7 @@ class OstreamError(Exception):
         """Return this error as an error line of a stream."""
         line: dict[str, Any] = {"error": self.error, **self._details()}
         if isinstance(self.partial, bytes):
-            line["partial"] = self.partial.decode("utf-8", "replace")
+            line["partial"] = self.partial[:PARTIAL_LIMIT].decode("utf-8", "replace")
         return {**line, "exit_status": self.exit_status}
 
     def _details(self) -> dict[str, Any]:

@@ -71,19 +71,17 @@ class Stream(_Generic[C]):
         """Not public: call `chat` or `generate`. `post` sends the request; its argument can end the wait for it."""
         self._wakeup: Wakeup | None = None
         self._response: Response | None = None
-        self._post = post
-        self._chunk_class = chunk_class
+        self._post, self._chunk_class = post, chunk_class
         self._model, self._host = model, host
         self._owner = allocate_lock()
         self._closed = False
         self._lines: Iterator[list[bytes]] | None = None
-        self._lineno = self._pid = 0
+        self._lineno = self._pid = self._elapsed_ns = 0
         # What follows the current block, if that is known: the end of the response, or the error to raise.
         self._ended = False
         self._failure: OstreamError | None = None
         # The chunks of the current block. `_returned` and `_folded` count those that were returned and accumulated.
         self._block: list[dict[str, Any]] = []
-        self._elapsed_ns = 0
         self._returned = self._folded = 0
         self._folding = RLock()  # a signal handler may read `message` while it is being computed
         self._accumulator = Accumulator()
@@ -245,6 +243,8 @@ class Stream(_Generic[C]):
         with self._folding:
             self._block, self._returned, self._folded = block, 0, 0
         if self._ended:
+            if self._failure and self._response:
+                self._response.credentials.mask_error(self._failure)
             self._close_connection()
 
     def _read_block(self) -> list[dict[str, Any]]:
@@ -261,7 +261,7 @@ class Stream(_Generic[C]):
             decoded, damage = decode_lines(lines)
             if damage and not self._lineno and lines[0].strip() == b"{":
                 decoded, damage = self._decode_indented(lines)
-            chunks = self._check(decoded, response)
+            chunks = self._check(decoded)
             if not self._ended and damage:
                 self._end(damage)
             if chunks or self._ended:
@@ -271,7 +271,7 @@ class Stream(_Generic[C]):
         return []
 
     def _early_end(self) -> OstreamError:
-        failure = self._response.failure if self._response else None
+        failure = self._response and self._response.failure
         return failure or IncompleteStream('the stream ended early (no "done": true)')
 
     def _start(self) -> None:
@@ -287,13 +287,13 @@ class Stream(_Generic[C]):
         self._response = response = self._post(wakeup)
         self._lines = split_lines(response.blocks())
 
-    def _check(self, decoded: list[dict[str, Any] | None], response: Response) -> list[dict[str, Any]]:
+    def _check(self, decoded: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
         """Return the chunks among decoded lines, up to the chunk that ends the response. Drop the lines after it."""
         for index, chunk in enumerate(decoded):
             if chunk is None:  # a blank line
                 continue
             if "error" in chunk and is_error(chunk):
-                self._ended, self._failure = True, response.credentials.mask_error(response_error(chunk))
+                self._ended, self._failure = True, response_error(chunk)
                 decoded = decoded[:index]
                 break
             if chunk.get("done") is True:

@@ -116,7 +116,7 @@ class Sender:
         try:
             data = self._read(response)
             answer = self._answer(job, response, data, timeouts)
-            request_id = response.getheader("X-Request-Id", "")
+            request_id = response.credentials.mask(response.getheader("X-Request-Id", ""))
         finally:
             response.close()
         self._backoff.succeeded()
@@ -177,6 +177,7 @@ class _Attempts:
             try:
                 return self._sender.attempt(self._job, body, self._timeouts)
             except OstreamError as error:
+                self._sender._session.mask_error(error)
                 failure = error
                 if getattr(error, "status_code", -1) == 504 and not self._job.body.get("stream"):
                     error.advice = "with --stream, a proxy's read timeout applies to each part of the answer"

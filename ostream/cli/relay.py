@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError, StreamTimeout
 from ostream.protocol.chunk import content, thinking, tool_calls
-from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, line_kind, response_error
+from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, holds_answer, line_kind, response_error
 from ostream.protocol.line_pattern import are_ordinary
 from ostream.protocol.ndjson import LINE_LIMIT, decode_line, decode_lines, is_torn, split_lines
 
@@ -80,11 +80,14 @@ class Relay:
         self._has_thinking = False
         self._last_chunk: dict[str, Any] = {}
         self._recent: list[bytes] = []
+        self._last_line = b""
         lineno = 0
         for lines in _lines(response, unstreamed=body.get("stream") is False):
             if not lineno:
                 arrived()
-            self._recent += [line[:KEPT_BYTES] for line in lines[-REPEATED_TOKENS:] if line.strip()]
+            recent = [line for line in lines[-REPEATED_TOKENS:] if line.strip()]
+            self._last_line = recent[-1] if recent else self._last_line
+            self._recent += [line[:KEPT_BYTES] for line in recent]
             del self._recent[:-REPEATED_TOKENS]
             block = b"".join(lines)
             if answer is None and self._has_text and are_ordinary(block):
@@ -116,7 +119,7 @@ class Relay:
             if chunk is not None:
                 kind = CHUNK if chunk.keys().isdisjoint(KIND_KEYS) else line_kind(chunk)
                 if kind == ERROR:
-                    failure = self._response.credentials.mask_error(response_error(chunk))
+                    failure = response_error(chunk)
                 elif kind == REQUEST:
                     failure = self._bad_line("the server sent a request", line, lineno + accepted + 1)
                 elif len(line) > 2 * DEEPEST and _is_deep(chunk):
@@ -125,6 +128,8 @@ class Relay:
                     self._take(chunk)
                 if failure:
                     break
+                if not holds_answer(chunk):
+                    lines[accepted] = self._response.credentials.mask_bytes(line)
             accepted += 1
         if damage and not failure:
             failure = self._damage(damage, lines[accepted], lineno + accepted + 1)
@@ -153,7 +158,7 @@ class Relay:
 
     def _bad_line(self, what: str, line: bytes, lineno: int) -> OstreamError:
         failure = ResponseError(f"line {lineno} of the answer: {what}", self._response.status)
-        failure.partial = line[: 1 << 20]
+        failure.partial = line
         return failure
 
     def _damage(self, error: NotNDJSON, line: bytes, lineno: int) -> OstreamError:
@@ -161,7 +166,7 @@ class Relay:
         if not is_torn(line):
             return self._bad_line(str(error), line, lineno)
         failure = self._response.failure or IncompleteStream(f"the stream ended inside line {lineno} of the answer")
-        failure.partial = line[: 1 << 20]
+        failure.partial = line
         return failure
 
     def _check_end(self, body: Mapping[str, Any]) -> None:
@@ -201,7 +206,8 @@ class Relay:
                 advice="not worth retrying unchanged: change the prompt, or try --option repeat_penalty=1.2",
             )
         if tokens[-1] is None:
-            last = self._recent[-1].decode("utf-8", "replace").strip()
+            # Credentials are masked in the complete line, because a part of a credential would not be recognised.
+            last = self._response.credentials.mask_bytes(self._last_line).decode("utf-8", "replace").strip()
             return IncompleteStream(f"{EARLY_END}; its last line is {last[:300]}", advice=PARTIAL_WRITTEN)
         return IncompleteStream(EARLY_END, advice=PARTIAL_WRITTEN)
 

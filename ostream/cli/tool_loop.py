@@ -95,6 +95,7 @@ class ToolLoop:
                 self._write_request_line(path, body, getattr(error, "status_code", None))
             raise
         content_type = response.getheader("Content-Type")
+        content_type = content_type and response.credentials.mask(content_type)
         try:
             if self._stamped or self._diagnostics.verbose:
                 arrived()
@@ -106,6 +107,9 @@ class ToolLoop:
             self._diagnostics.mid_line = is_pipe(1) and os.isatty(2)
             self.answer = Accumulator()
             self._relay.relay(response, body, self.answer if is_kept else None, arrived)
+        except OstreamError as error:
+            response.credentials.mask_error(error)
+            raise
         finally:
             response.close()
 

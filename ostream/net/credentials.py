@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ostream.errors import NotNDJSON
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Mapping, TypeVar
@@ -40,12 +42,19 @@ class Credentials:
         return self.mask(data.decode("latin-1")).encode("latin-1")
 
     def mask_error(self, error: Error) -> Error:
-        """Mask the message, advice and sign-in URL of an error in place, but not its `partial`. Return the error."""
+        """Mask the message, advice, sign-in URL, line and `partial` of an error in place. Return the error.
+
+        A `partial` of the library, which is a response object, is not changed.
+        """
         error.error = self.mask(error.error)
         error.args = tuple(self.mask(value) if isinstance(value, str) else value for value in error.args)
         error.advice = self.mask(error.advice)
         if hasattr(error, "signin_url"):
             error.signin_url = self.mask(error.signin_url)
+        if isinstance(error, NotNDJSON):
+            error.line = self.mask_bytes(error.line)
+        if isinstance(error.partial, bytes):
+            error.partial = self.mask_bytes(error.partial)
         return error
 
 

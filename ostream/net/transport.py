@@ -53,12 +53,14 @@ def request(
 
     Raises ConnectError, StreamTimeout, ResponseError if the response is not HTTP, IncompleteStream if the server closes
     the connection without a response, RequestError for a proxy or PEM file that can't be used, and ReaderGone.
+    The credentials in `headers` are masked in the error.
     """
+    credentials = Credentials(headers)
     exchange = Exchange(host, method, path, body, headers, timeouts, tls_config, reader, pool)
     try:
         return exchange.send()
     except (OSError, http.client.HTTPException) as error:
-        raise _no_response(error, exchange) from None
+        raise credentials.mask_error(_no_response(error, exchange, credentials)) from None
 
 
 def post(
@@ -80,7 +82,7 @@ def post(
     try:
         response = request(host, "POST", path, body, {**_HEADERS, **headers}, timeouts, tls_config, reader, pool)
         try:
-            _check(response, host)
+            _check(response, host, credentials)
         except BaseException:
             response.close()
             raise
@@ -90,9 +92,9 @@ def post(
     return response
 
 
-def _no_response(error: Exception, exchange: Exchange) -> OstreamError:
+def _no_response(error: Exception, exchange: Exchange, credentials: Credentials) -> OstreamError:
     """Return the OstreamError for an exception that was raised before the response began."""
-    failure = _failure(error, exchange.host)
+    failure = _failure(error, exchange.host, credentials)
     text = str(failure)
     proxy = exchange.proxy.netloc if exchange.proxy else ""
     if proxy and (text.startswith(proxy) or "Tunnel" in text):
@@ -102,7 +104,7 @@ def _no_response(error: Exception, exchange: Exchange) -> OstreamError:
     return failure
 
 
-def _failure(error: Exception, host: Host) -> OstreamError:
+def _failure(error: Exception, host: Host, credentials: Credentials) -> OstreamError:
     if isinstance(error, OstreamError):
         return error
     if isinstance(error, ConnectionError) or getattr(error, "errno", None) == errno.ENOTCONN:
@@ -110,14 +112,17 @@ def _failure(error: Exception, host: Host) -> OstreamError:
         closed.retryable = True
         return closed
     if isinstance(error, http.client.HTTPException):
-        text = str(error)[:200] or type(error).__name__
+        text = credentials.mask(str(error))[:200] or type(error).__name__
         advice = "check the port, and whether the server needs https://"
         return ResponseError(f"{host.url}: the response is not HTTP: {text}", advice=advice)
     return ConnectError(f"{host.url}: {reason(error)}")
 
 
-def _check(response: Response, host: Host) -> None:
-    """Raise ResponseError for a response that can't contain an answer."""
+def _check(response: Response, host: Host, credentials: Credentials) -> None:
+    """Raise ResponseError for a response that can't contain an answer.
+
+    The credentials are masked in the body first, because an error may quote only the beginning of the body.
+    """
     location = response.getheader("Location")
     if 300 <= response.status < 400 and location:
         raise ResponseError(
@@ -126,16 +131,16 @@ def _check(response: Response, host: Host) -> None:
             advice="set OLLAMA_HOST or --host to the server's own address",
         )
     if not 200 <= response.status < 300:
-        error = error_from_http_body(response.status, _error_body(response))
+        error = error_from_http_body(response.status, credentials.mask_bytes(_error_body(response)))
         error.retry_after = response.getheader("Retry-After")
         error.retryable = error.exit_status == TEMPORARY
         raise error
-    encoding = response.getheader("Content-Encoding", "").strip().lower()
-    if encoding not in ("", "identity"):
+    encoding = response.getheader("Content-Encoding", "").strip()
+    if encoding.lower() not in ("", "identity"):
         problem = f"the server sent an unrequested Content-Encoding: {encoding}"
         raise ResponseError(f"{host.url}: {problem}", response.status)
     if response.getheader("Content-Type", "").strip().lower().startswith("text/html"):
-        error = error_from_http_body(response.status, _error_body(response))
+        error = error_from_http_body(response.status, credentials.mask_bytes(_error_body(response)))
         error.advice = (
             "this is a web page, not Ollama; check the address, and whether a proxy or a login page responded"
         )

@@ -22,6 +22,7 @@ from ostream.protocol.error_lines import (
     MESSAGE,
     REQUEST,
     error_text,
+    holds_answer,
     is_error,
     line_kind,
     line_status,
@@ -33,7 +34,7 @@ from ostream.protocol.request import CHAT, GENERATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterable
+    from typing import Any, Callable, Iterable
 
 NDJSON = "application/x-ndjson"
 JSON = "application/json; charset=utf-8"
@@ -97,11 +98,15 @@ def decode_body(body: bytes) -> Any:
 
 
 class AnswerRecorder:
-    """Convert the lines of a response to the lines of a recording while the response arrives."""
+    """Convert the lines of a response to the lines of a recording while the response arrives.
 
-    def __init__(self) -> None:
+    `mask` masks credentials. It is applied to everything except the chunks of an answer.
+    """
+
+    def __init__(self, mask: Callable[[bytes], bytes] = bytes) -> None:
         self.is_done = False  # the last line had "done": true or was an error
-        self.has_failed = False  # an error line, or a line that is not a chunk, has arrived
+        self.has_failed = False  # an error status, an error line, or a line that is not a chunk has arrived
+        self._mask = mask
         self._text: bytearray | None = None
 
     def line(self, line: bytes, elapsed_ns: int) -> bytes:
@@ -121,10 +126,12 @@ class AnswerRecorder:
                 failed = is_error(chunk)
                 self.has_failed |= failed
                 self.is_done = chunk.get("done") is True or failed
+                if self.has_failed or not holds_answer(chunk):
+                    line = self._mask(line)
                 return stamp(line if line.endswith(b"\n") else line + b"\n", elapsed_ns)
             self._text = bytearray()
             self.has_failed = True
-        self._text += line[: TEXT_LIMIT - len(self._text)]
+        self._text += self._mask(line)[: TEXT_LIMIT - len(self._text)]
         return b""
 
     def end(self, elapsed_ns: int, failure: OstreamError | None = None) -> bytes:
@@ -136,7 +143,7 @@ class AnswerRecorder:
             return b""
         failure = failure or OstreamError("what follows is not NDJSON")
         failure.partial = None if self._text is None else bytes(self._text)
-        return stamp(encode_line(failure.error_line()), elapsed_ns)
+        return stamp(self._mask(encode_line(failure.error_line())), elapsed_ns)
 
 
 def _reads_back(chunk: dict[str, Any]) -> bool:

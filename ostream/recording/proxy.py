@@ -48,7 +48,7 @@ _NOT_FORWARDED = {
 class ExchangeLog:
     """The lines that record one exchange. They are written to the file `spool`.
 
-    If an error in the response repeats credentials of the request, they are masked.
+    If the response repeats credentials of the request outside the chunks of an answer, they are masked.
 
     Attributes:
         failure: the OSError of a failed write to `spool`, or None. After it, the response is forwarded but no longer
@@ -62,10 +62,10 @@ class ExchangeLog:
         self.failure: OSError | None = None
         self.omitted = ""
         self.has_ended = False
-        self.answer = AnswerRecorder()
         self.name = f"{handler.command} {handler.path.partition('?')[0]}"
         self._handler = handler
         self._credentials = Credentials(dict(handler.headers.items()))
+        self.answer = AnswerRecorder(self._credentials.mask_bytes)
         self._timeouts = timeouts
         self._status: int | None = None
         self._truncated = False
@@ -75,6 +75,7 @@ class ExchangeLog:
         """Record the request, and the status and content type of the response (None if there was no response)."""
         self._has_begun = True
         self._status = status
+        self.answer.has_failed = (status or 0) >= 400
         path, body = self._handler.path.partition("?")[0], decode_body(self._handler.body)
         content_type = content_type and self._credentials.mask(content_type)
         line = request_line(path, body, status, content_type, self._handler.command)
@@ -85,23 +86,19 @@ class ExchangeLog:
     def lines(self, lines: list[bytes]) -> None:
         """Record lines of the response. Their arrival time is the current time."""
         elapsed_ns = self._elapsed_ns()
-        self._write(b"".join([self._mask_error(self.answer.line(line, elapsed_ns)) for line in lines]))
+        self._write(b"".join([self.answer.line(line, elapsed_ns) for line in lines]))
 
     def end(self, failure: OstreamError | None) -> None:
         """Record the end of the response. `failure` is the error that truncated it, or None if it is complete."""
         if not self._has_begun:
             self.begin()
         self._truncated = failure is not None
-        self._write(self._mask_error(self.answer.end(self._elapsed_ns(), failure)))
+        self._write(self.answer.end(self._elapsed_ns(), failure))
         self.has_ended = True
-
-    def _mask_error(self, line: bytes) -> bytes:
-        is_error = (self._status or 0) >= 400 or self.answer.has_failed
-        return self._credentials.mask_bytes(line) if is_error else line
 
     def omit(self, reason: str) -> None:
         """Mark this exchange as one that cannot be recorded, for the given reason."""
-        self.omitted = f"{self.name}: {reason}"
+        self.omitted = f"{self.name}: {self._credentials.mask(reason)}"
 
     @property
     def temporary_failure(self) -> str:
@@ -221,8 +218,8 @@ class Proxy:
         length = response.length
         handler.head(response.status, None, length, _end_to_end(response.headers))
         handler.raw(b"")  # send the headers now; the body may take a long time
-        encoding = response.getheader("Content-Encoding", "").strip().lower()
-        if encoding not in ("", "identity"):
+        encoding = response.getheader("Content-Encoding", "").strip()
+        if encoding.lower() not in ("", "identity"):
             log.omit(f"the server sent an unrequested Content-Encoding: {encoding}")
         last = b""  # the block that completes a response of known length; it is sent after the response is recorded
 
