@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 
-from ostream.errors import EmptyError, IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError
+from ostream.errors import EmptyError, IncompleteStream, LengthError, OstreamError, ResponseError
 from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.chunk import content, tool_calls
-from ostream.protocol.error_lines import is_error, response_error
-from ostream.protocol.ndjson import decode_line, encode_line, is_torn
+from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, line_kind, response_error
+from ostream.protocol.ndjson import decode_lines, encode_line, is_torn
 from ostream.protocol.openai import chunk_of, counts
 from ostream.protocol.request import CHAT, GENERATE
+from ostream.protocol.response_lines import DEEPEST, is_deep, join_indented
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Iterator
 
     from ostream.batch.jobs import Job
 
@@ -34,27 +36,43 @@ class FormatError(ResponseError):
     """The answer is complete, but not in the format that the request asked for."""
 
 
-def complete_answer(path: str, data: bytes, check: Callable[[], object] = lambda: None) -> dict[str, Any]:
+def complete_answer(
+    path: str, data: bytes, check: Callable[[], object] = lambda: None, may_be_indented: bool = True
+) -> dict[str, Any]:
     """Return the complete answer in the body of a response. The chunks of a stream are combined into one object.
+
+    The body is complete or not by the same rules as for `send`.
 
     Arguments:
         path: the path of the request, which determines when an answer is complete.
         data: the body of the response.
         check: called every 1,000 lines; may raise an error, such as a timeout.
+        may_be_indented: True to accept a body that is one object on several lines.
 
     Raises ResponseError if the body contains an error or can't be decoded, and IncompleteStream if the answer is not
     complete. The `partial` of IncompleteStream is the part that was received.
     """
-    answer = _fold(data, check)
-    if is_error(answer):
-        raise response_error(answer)
-    if path in (CHAT, GENERATE):
-        is_complete, missing = answer.get("done") is True, '"done": true'
-    else:
-        is_complete, missing = isinstance(answer.get("choices"), list), '"choices"'
-    if not is_complete:
-        error = IncompleteStream(f"the answer has no {missing}" if answer else "the answer is empty")
-        raise _with_partial(error, encode_line(answer)[:-1] if b"\n" in data.strip() else data)
+    lines = _lines(data, may_be_indented)
+    total = Accumulator()
+    chunk: dict[str, Any] = {}
+    is_open = False  # the last chunk has no "done":true
+    try:
+        for chunk in _chunks(path, data, lines, check):
+            is_open = chunk.get("done") is not True
+            if not total.done:
+                total.add(chunk)
+        if not total.chunks:
+            raise IncompleteStream("the answer contains no chunk" if lines else "the answer is empty")
+        answer = chunk if len(lines) == 1 else total.response
+        if path not in (CHAT, GENERATE):
+            if not isinstance(answer.get("choices"), list):
+                raise IncompleteStream('the answer has no "choices"')
+        elif is_open:
+            place = " after its last chunk" if total.done else ""
+            raise IncompleteStream(f'the answer has no "done": true{place}')
+    except IncompleteStream as error:
+        is_stream = len(lines) > 1 and total.chunks and not total.done
+        raise _with_partial(error, encode_line(total.response)[:-1] if is_stream else data) from None
     return answer
 
 
@@ -63,37 +81,37 @@ def _with_partial(error: OstreamError, data: bytes) -> OstreamError:
     return error
 
 
-def _fold(data: bytes, check: Callable[[], object]) -> dict[str, Any]:
-    total = Accumulator()
-    # Skip blank lines here, where they take little time even if a server sends millions of them.
-    lines = [line for line in data.split(b"\n") if line and not line.isspace()]
-    for number, line in enumerate(lines):
-        if number % _LINES_PER_CHECK == 0:
-            check()
-        try:
-            chunk = decode_line(line) or {}
-        except NotNDJSON as error:
-            return _pretty_printed(data, error, total)
-        if is_error(chunk):
-            return chunk
-        if len(lines) == 1:
-            return chunk
-        if not total.done:
-            total.add(chunk)
-    return total.response if lines else {}
+def _lines(data: bytes, may_be_indented: bool) -> list[bytes]:
+    """Return the lines that are not blank. An indented object becomes one line."""
+    blocks = iter([io.BytesIO(data).readlines()])
+    lines = (line for block in (join_indented(blocks) if may_be_indented else blocks) for line in block)
+    return [line for line in lines if line.strip(b" \t\r\n")]
 
 
-def _pretty_printed(data: bytes, error: NotNDJSON, total: Accumulator) -> dict[str, Any]:
-    """Decode a body that is one object on several lines. If it is not one, raise an error about the first bad line."""
-    try:
-        return decode_line(data) or {}
-    except NotNDJSON:
-        pass
-    # If the bad line is the last line and the beginning of an object, the rest of the answer is missing.
-    # Otherwise the body is damaged.
-    is_truncated = data.rstrip().endswith(error.line.rstrip()) and is_torn(error.line)
-    failure = IncompleteStream("the answer is truncated") if is_truncated else ResponseError(f"the answer: {error}")
-    raise _with_partial(failure, encode_line(total.response)[:-1] if is_truncated and total.chunks else data) from None
+def _chunks(path: str, data: bytes, lines: list[bytes], check: Callable[[], object]) -> Iterator[dict[str, Any]]:
+    """Yield the chunks of a body. Raises ResponseError and IncompleteStream for lines that are not chunks."""
+    for start in range(0, len(lines), _LINES_PER_CHECK):
+        check()
+        block = lines[start : start + _LINES_PER_CHECK]
+        decoded, damage = decode_lines(block)
+        for line, chunk in zip(block, decoded):
+            if chunk is None:
+                continue
+            kind = CHUNK if chunk.keys().isdisjoint(KIND_KEYS) else line_kind(chunk)
+            if kind == ERROR:
+                raise response_error(chunk)
+            if path not in (CHAT, GENERATE):
+                kind = CHUNK  # the other kinds are defined only for the lines of Ollama's own API
+            if kind == REQUEST:
+                raise _with_partial(ResponseError("the answer: the server sent a request"), data)
+            if len(line) > 2 * DEEPEST and is_deep(chunk):
+                raise _with_partial(ResponseError("the answer: not usable: nested too deeply"), data)
+            if kind == CHUNK:
+                yield chunk
+        if damage and is_torn(damage.line):
+            raise IncompleteStream("the answer is truncated")
+        if damage:
+            raise _with_partial(ResponseError(f"the answer: {damage}"), data)
 
 
 def check_answer(job: Job, answer: dict[str, Any], fail_on_length: bool = False, fail_on_empty: bool = False) -> None:

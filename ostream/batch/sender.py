@@ -25,6 +25,7 @@ from ostream.batch.responses import (
 from ostream.errors import ConnectError, IncompleteStream, OstreamError, ResponseError, StreamTimeout
 from ostream.net.retry import pause_before, retry_after_s
 from ostream.protocol.ndjson import LINE_LIMIT, encode_line
+from ostream.protocol.response_lines import is_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,8 +145,9 @@ class Sender:
 
     def _answer(self, job: Job, response: Response, data: bytes, timeouts: Timeouts) -> dict[str, Any]:
         timeouts.start("decode")  # while the answer is decoded, only the total time is limited
+        may_be_indented = job.body.get("stream") is not True or is_json(response.getheader("Content-Type"))
         try:
-            return complete_answer(job.path, data, timeouts.left)
+            return complete_answer(job.path, data, timeouts.left, may_be_indented)
         except IncompleteStream as error:
             # The way in which the body ended matters only if the answer is not complete.
             failure = response.failure or error

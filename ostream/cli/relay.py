@@ -10,7 +10,8 @@ from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamErro
 from ostream.protocol.chunk import content, thinking, tool_calls
 from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, holds_answer, line_kind, response_error
 from ostream.protocol.line_pattern import are_ordinary
-from ostream.protocol.ndjson import LINE_LIMIT, decode_line, decode_lines, is_torn, split_lines
+from ostream.protocol.ndjson import decode_line, decode_lines, is_torn, split_lines
+from ostream.protocol.response_lines import DEEPEST, is_deep, is_json, join_indented
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,10 +29,6 @@ REPEATED_TOKENS = 30
 
 # Bytes kept of each of the last lines. If the stream ends early, these lines may show the cause.
 KEPT_BYTES = 4096
-
-# The number of nested levels that a line from the server may have. Without this limit, the result would depend on the
-# depth of the call stack: a filter, whose stack is less deep, might decode a line that send can't decode.
-DEEPEST = 500
 
 EARLY_END = 'the stream ended early (no "done": true)'
 PARTIAL_WRITTEN = "the partial answer was written"
@@ -122,7 +119,7 @@ class Relay:
                     failure = response_error(chunk)
                 elif kind == REQUEST:
                     failure = self._bad_line("the server sent a request", line, lineno + accepted + 1)
-                elif len(line) > 2 * DEEPEST and _is_deep(chunk):
+                elif len(line) > 2 * DEEPEST and is_deep(chunk):
                     failure = self._bad_line("not usable: nested too deeply", line, lineno + accepted + 1)
                 elif kind == CHUNK:
                     self._take(chunk)
@@ -224,55 +221,13 @@ class Relay:
 
 
 def _lines(response: Response, unstreamed: bool) -> Iterator[list[bytes]]:
-    content_type = response.getheader("Content-Type") or ""
     try:
         lines = split_lines(response.blocks())
-        if unstreamed or content_type.partition(";")[0].strip().lower() == "application/json":
+        if unstreamed or is_json(response.getheader("Content-Type")):
             lines = join_indented(lines)
         yield from lines
     except NotNDJSON as error:
         raise ResponseError(f"the answer: {error}", response.status) from None
-
-
-def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
-    """If the response is one object on several lines, yield it as one line. Yield any other response unchanged.
-
-    Test servers may send such indented JSON.
-    """
-    for first in lines:
-        if b"".join(first).strip():
-            break
-        yield first
-    else:
-        return
-    text = b"".join(first).lstrip()
-    if not text.startswith(b"{") or not _is_beginning(text[: text.find(b"\n") + 1]):
-        yield first
-        yield from lines
-        return
-    held = [first]
-    size = 0
-    for more in lines:
-        held.append(more)
-        size += sum(map(len, more))
-        if size > LINE_LIMIT:
-            break
-    joined = b" ".join(line.strip() for batch in held for line in batch) + b"\n"
-    try:
-        decode_line(joined)
-    except NotNDJSON:
-        yield from held  # not one object; the caller reports the first line as damaged
-    else:
-        yield [joined]
-
-
-def _is_beginning(line: bytes) -> bool:
-    """Return True if the line is not a complete object, and so may be the beginning of an indented object."""
-    try:
-        decode_line(line)
-    except NotNDJSON:
-        return True
-    return False
 
 
 def _token(line: bytes) -> str | None:
@@ -284,18 +239,3 @@ def _token(line: bytes) -> str | None:
     if not chunk or not ("message" in chunk or "response" in chunk):
         return None
     return content(chunk) + thinking(chunk)
-
-
-def _is_deep(value: Any) -> bool:
-    """Return True if arrays and objects are nested more than DEEPEST levels deep."""
-    level = [value]
-    for _ in range(DEEPEST):
-        level = [
-            item
-            for container in level
-            for item in (container.values() if isinstance(container, dict) else container)
-            if isinstance(item, (dict, list))
-        ]
-        if not level:
-            return False
-    return True

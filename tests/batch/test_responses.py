@@ -54,6 +54,7 @@ def test_complete_answer_is_found(name: str) -> None:
 
 def test_answer_of_openais_api_is_complete_with_choices() -> None:
     assert complete_answer("/v1/completions", CHOICES)["choices"] == []
+    assert complete_answer("/v1/completions", b'{"role":"assistant","request":"r","choices":[]}')["choices"] == []
 
 
 NO_ANSWERS: dict[str, tuple[bytes, str, type[OstreamError], str]] = {
@@ -61,6 +62,7 @@ NO_ANSWERS: dict[str, tuple[bytes, str, type[OstreamError], str]] = {
     "done in another way": (b'{"response":"a","done":1}', "/api/generate", IncompleteStream, 'no "done"'),
     "truncated": (WHOLE[:-1], "/api/chat", IncompleteStream, "the answer is truncated"),
     "empty": (b"", "/api/chat", IncompleteStream, "the answer is empty"),
+    "a byte order mark": (b"\xef\xbb\xbf\n", "/api/chat", IncompleteStream, "the answer contains no chunk"),
     "blank": (b"\n \n", "/api/chat", IncompleteStream, "the answer is empty"),
     "no choices": (b'{"choices":null}', "/v1/completions", IncompleteStream, 'no "choices"'),
     "no JSON": (b"what?\n", "/api/chat", ResponseError, "the answer: not JSON"),

@@ -1,0 +1,75 @@
+"""Prepare the lines of a response: join an indented object to one line, and limit the depth of nested values."""
+
+from __future__ import annotations
+
+from ostream.errors import NotNDJSON
+from ostream.protocol.ndjson import LINE_LIMIT, decode_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Iterator
+
+# The number of nested levels that a line from the server may have. Without this limit, the result would depend on the
+# depth of the call stack: a filter, whose stack is less deep, might decode a line that send can't decode.
+DEEPEST = 500
+
+
+def is_json(content_type: str | None) -> bool:
+    """Return True if a Content-Type header announces one JSON object, which may be indented."""
+    return (content_type or "").partition(";")[0].strip().lower() == "application/json"
+
+
+def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+    """If the response is one object on several lines, yield it as one line. Yield any other response unchanged.
+
+    Test servers may send such indented JSON.
+    """
+    for first in lines:
+        if b"".join(first).strip():
+            break
+        yield first
+    else:
+        return
+    text = b"".join(first).lstrip()
+    if not text.startswith(b"{") or not _is_beginning(text[: text.find(b"\n") + 1]):
+        yield first
+        yield from lines
+        return
+    held = [first]
+    size = 0
+    for more in lines:
+        held.append(more)
+        size += sum(map(len, more))
+        if size > LINE_LIMIT:
+            break
+    joined = b" ".join(line.strip() for batch in held for line in batch) + b"\n"
+    try:
+        decode_line(joined)
+    except NotNDJSON:
+        yield from held  # not one object; the caller reports the first line as damaged
+    else:
+        yield [joined]
+
+
+def _is_beginning(line: bytes) -> bool:
+    """Return True if the line is not a complete object, and so may be the beginning of an indented object."""
+    try:
+        decode_line(line)
+    except NotNDJSON:
+        return True
+    return False
+
+
+def is_deep(value: Any) -> bool:
+    """Return True if arrays and objects are nested more than DEEPEST levels deep."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, (dict, list))
+        ]
+        if not level:
+            return False
+    return True
