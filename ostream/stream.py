@@ -192,7 +192,7 @@ class Stream(_Generic[C]):
 
     @property
     def response(self) -> C:
-        """The response so far: the last chunk with the text of all chunks, as `stream=False` would return it."""
+        """The response so far, as `stream=False` would return it: the last chunk, with the text of all chunks."""
         self._fold()
         return wrap_chunk(self._chunk_class, self._accumulator.response)
 

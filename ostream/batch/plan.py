@@ -197,7 +197,7 @@ class Plan:
                 if job.number in rows:
                     self._add_changed(job)
         self._gone = len(gone)
-        # An answer without a row must not keep an id that is now the position of another row.
+        # If the row of an answer is gone, the answer must not keep an id that is now the position of a different row.
         obsolete = [position for position in gone if position < self._reader.rows]
         if self._resend:
             obsolete += changed

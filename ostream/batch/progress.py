@@ -34,7 +34,7 @@ class Progress:
         diagnostics: prints the lines on stderr.
         every: seconds between lines. None: rewrite one line on a terminal; elsewhere print a line a minute.
         shared: True if another program may write to the terminal. Then a line is printed every 10 s, not rewritten.
-        totals: True to print totals at the end even if the run is shorter than a minute and stderr is not a terminal.
+        totals: True to always print totals at the end; False to print them only after a minute or on a terminal.
     """
 
     def __init__(
@@ -138,7 +138,10 @@ class Progress:
             yield
 
     def end(self) -> None:
-        """Print how many failures were not printed, and the totals if progress is shown and a request was sent."""
+        """Print the number of failures that were left out.
+
+        If progress is shown and a request was sent, also print the totals.
+        """
         with self.cleared():
             self._diagnostics.finish()
             if self._begin is None or not self.is_shown:

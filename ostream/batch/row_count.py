@@ -27,7 +27,7 @@ def count_rows(files: list[str], form: InputFormat) -> int | None:
     total = 0
     for name in files:
         try:
-            # Do not open a FIFO here: closing it again may end its writer with SIGPIPE.
+            # Do not open a FIFO here: when it is then closed, SIGPIPE may kill its writer.
             if not stat.S_ISREG(os.stat(0 if name == "-" else name).st_mode):
                 return None
             with open(os.dup(0) if name == "-" else name, "rb", buffering=0) as file:

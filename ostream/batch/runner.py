@@ -113,7 +113,7 @@ class BatchRunner:
                 if name not in self._overridden:
                     self._overridden.add(name)
                     option = _OPTION_OF.get(name, f"--{name.replace('_', '-')}")
-                    self._progress.note(f"{option} replaces the {name} that rows name themselves ({job.where})")
+                    self._progress.note(f"{option} replaces the {name} given in the rows (first: {job.where})")
             if not job.failure:
                 self._progress.begin()
                 self._sender.last_activity = time.monotonic()

@@ -108,7 +108,7 @@ class FilterInput:
         self._name = ""
         self._lineno = 0
         self._is_regular = False
-        self._skipping = False  # skip recorded lines: they are the response to a request such as GET /api/tags
+        self._skipping = False  # True while lines are skipped that answer a request such as GET /api/tags
 
     def chunks(self) -> Iterator[Run]:
         """Yield one list of items for each block of input, so that the filter can write its output with one write."""

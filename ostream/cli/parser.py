@@ -249,7 +249,7 @@ class Parser:
             formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
             add_help=False,
         )
-        # Python 3.14 and later would color the text if stdout were a terminal.
+        # By default, Python 3.14 and later color the text if stdout is a terminal.
         parser.color = False  # type: ignore[attr-defined,unused-ignore]
         parser.add_argument(self.operands.dest, nargs="*", metavar=self.operands.metavar, help=self.operands.help)
         groups: dict[str, argparse._ActionsContainer] = {"": parser}

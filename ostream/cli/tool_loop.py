@@ -175,7 +175,7 @@ def _repeated(name: str, names: list[str]) -> OstreamError:
     if name in names:
         return OstreamError(
             f"the model called {name} {SAME_CALLS} times with the same arguments",
-            advice="its result did not help; change the prompt or the tool's description",
+            advice="the tool's result did not help; change the prompt or the tool's description",
         )
     return OstreamError(
         f"the model called {name[:100]!r} {SAME_CALLS} times, but there is no such tool",

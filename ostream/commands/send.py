@@ -59,7 +59,7 @@ def parser() -> Parser:
                 "--body",
                 metavar="FILE",
                 group=request,
-                help="request body as JSON; words are added to it, options override its fields",
+                help="request body as JSON; the prompt is added to it, and options override its fields",
             ),
             Option("--dry-run", group=request, help="print the request, with secrets masked, and send nothing"),
             Option(

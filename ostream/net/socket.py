@@ -55,8 +55,8 @@ class WatchedSocket:
         while True:
             self.timeouts.total_left()
             try:
-                # Try before checking the other timeouts. A process that was suspended past its timeout then still gets
-                # the data that arrived in the meantime.
+                # Try before checking the other timeouts, so that a process that was suspended past its timeout still
+                # gets the data that arrived.
                 return call(*arguments)
             except BlockingIOError:
                 wanted = events

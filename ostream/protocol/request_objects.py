@@ -113,7 +113,8 @@ class Image(AttrDict):
     """An image or a sound for a message or for `generate`.
 
     `value` is bytes, a path object, base64 text or a data: URL. The file of a path object is read when the request is
-    built. Text is never used as a file name. The decoded base64 text is not checked to be an image or a sound.
+    built. Text is never used as a file name. Base64 text is decoded; whether the result is an image or a sound is not
+    checked.
     """
 
     __slots__ = ()

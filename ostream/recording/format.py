@@ -147,7 +147,7 @@ class AnswerRecorder:
 
 
 def _reads_back(chunk: dict[str, Any]) -> bool:
-    """True if `parse` will read this line of a server as part of the response, and not as a line that ostream wrote."""
+    """True if `parse` will read this line, sent by a server, as part of the response and not as a line of ostream."""
     if is_error(chunk):
         return trusted_status(chunk) is None
     return line_kind(chunk) == CHUNK

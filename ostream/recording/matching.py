@@ -62,8 +62,8 @@ class Recordings:
 
     Arguments:
         exchanges: the exchanges, in recorded order.
-        match: one of MATCHES. If no body matches, "path" selects the next exchange with the path of the request, and
-            "model" the next exchange with its path and model.
+        match: one of MATCHES. If no body matches, "path" selects the next exchange with the path of the request;
+            "model" selects the next one with the path and the model of the request.
         repeat: when all matching exchanges have been used, answer further requests from the last of them.
     """
 

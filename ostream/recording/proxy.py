@@ -102,7 +102,7 @@ class ExchangeLog:
 
     @property
     def temporary_failure(self) -> str:
-        """The reason why the same request may get another response next time.
+        """The reason why the same request may get a different response next time.
 
         It is "" if the response is complete and is not a temporary failure.
         """

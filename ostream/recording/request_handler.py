@@ -192,8 +192,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         Arguments:
             status: the HTTP status.
             content_type: the Content-Type header, or None to omit it.
-            length: the Content-Length in bytes. Without it, the body is sent in HTTP chunks (to an HTTP/1.0 client:
-                until the connection is closed).
+            length: the Content-Length in bytes. Without it, the body is sent in HTTP chunks. For an
+                HTTP/1.0 client it is not chunked, and closing the connection ends it.
             more: further headers, as names and values.
             headers: further headers; each `_` in a name becomes `-`.
         """

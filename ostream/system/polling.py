@@ -82,7 +82,7 @@ def wait_any(
     for fd, wanted in events.items():
         poll.register(fd, wanted)
     if reader is not None:
-        # No data is written to a Wakeup, so it is readable only when it is set.
+        # A Wakeup becomes readable (end of file) only when it is set: no data is ever written to it.
         poll.register(reader, _WATCHED if isinstance(reader, int) else READABLE)
     while True:
         left, failure = _time_left(left_s)

@@ -121,7 +121,7 @@ def _declaration(value: Any, name: str, path: str) -> dict[str, Any]:
     """Return a declaration in the form that the server reads.
 
     `value` is the JSON of the file `path`. It may be a tool or only the tool's function, and may omit the name. Raises
-    RequestError if it is anything else or has another name.
+    RequestError if it is anything else, or if its name is not `name`.
     """
     declared = tool_declaration(value) if isinstance(value, dict) else {}
     function = declared.get("function", declared)

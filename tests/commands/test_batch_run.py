@@ -361,7 +361,7 @@ def test_option_that_overrides_rows_is_noted_once() -> None:
     with serve(reply) as server:
         rows = asked({"model": "a", "prompt": "hi"}, {"model": "b", "prompt": "ho"})
         done = call("batch", "-m", "m", "--host", server.url, stdin=rows)
-    assert done.stderr == b"batch: -m replaces the model that rows name themselves (standard input:1)\n"
+    assert done.stderr == b"batch: -m replaces the model given in the rows (first: standard input:1)\n"
 
 
 def test_few_descriptors_mean_fewer_requests_at_a_time() -> None:

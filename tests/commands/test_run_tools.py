@@ -157,7 +157,7 @@ def counting(server: Any) -> int:
 ENDLESS: list[tuple[Callable[[int], bytes], list[str], int, str]] = [
     # what the model calls in each turn, further options, the requests that are sent, the message
     (lambda turn: asks_for("get_weather"), [], 3, "the model called get_weather 3 times with the same arguments"),
-    (lambda turn: asks_for("get_weather", n=turn // 2 % 2), [], 5, "3 times with the same arguments; its result did"),
+    (lambda turn: asks_for("get_weather", n=turn // 2 % 2), [], 5, "3 times with the same arguments; the tool's res"),
     (lambda turn: asks_for("rm", a=1), [], 3, "'rm' 3 times, but there is no such tool; available: get_time, get_weat"),
     (
         lambda turn: asks_for("get_weather", n=turn),
