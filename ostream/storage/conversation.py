@@ -170,7 +170,8 @@ def split_damage(data: bytes) -> tuple[bytes, bytes]:
 
     A partial last line and lines with NUL bytes are damaged. The other messages of the same exchange count as damaged,
     too, because a question without its answer must not be sent again. A file that contains anything other than messages
-    is not changed: all of its lines are kept.
+    and damaged lines is not changed: all of its lines are kept. Without an intact message, only a file that an
+    interrupted first write may have left has damaged lines.
     """
     if b"\0" not in data and not is_cut(data[data.rfind(b"\n") + 1 :]):
         return data, b""
@@ -191,12 +192,12 @@ def split_damage(data: bytes) -> tuple[bytes, bytes]:
             message = {}
         role = message and message.get("role")
         is_conversation = is_conversation or isinstance(role, str)
+        if message is not None and not isinstance(role, str):
+            return data, b""
         lost_start = lost_start and role not in ("user", "system")
         if lost_start:
             damaged.append(line)
             continue
-        if message is not None and not isinstance(role, str):
-            return data, b""
         exchange.append(line)
         if role == "assistant":
             calls = len(tool_calls({"message": message}))
@@ -206,15 +207,15 @@ def split_damage(data: bytes) -> tuple[bytes, bytes]:
             kept += exchange
             exchange = []
     kept += exchange
-    if not is_conversation and not _begins_like_a_message(damaged[0]):
+    if not is_conversation and not _is_interrupted_write(data):
         return data, b""
     return b"".join(kept), b"".join(damaged)
 
 
-def _begins_like_a_message(line: bytes) -> bool:
-    """True if a line begins like a line that `append` writes. After a crash, its first byte may be NUL."""
-    begin = line[:8].replace(b"\0", b"{", 1) if line.strip(b"\0\n") else b""
-    return b'{"role":'.startswith(begin)
+def _is_interrupted_write(data: bytes) -> bool:
+    """True if data begins like a line that `append` writes, or is all NUL. After a crash, the first byte may be NUL."""
+    begin = data[:8].replace(b"\0", b"{", 1)
+    return not data.strip(b"\0\n") or b'{"role":'.startswith(begin)
 
 
 def parse_messages(data: bytes, where: str) -> list[dict[str, Any]]:

@@ -74,6 +74,8 @@ REFUSED: list[tuple[bytes, str]] = [
     (b"hello\n", r"chat:1: not JSON"),
     (b"hello", r"chat:1: not JSON"),
     (b"hello\0\nworld\n", r"chat:1: not JSON"),
+    (b"\0\0\nprecious\0text\n", r"chat:1: not JSON"),
+    (lines(USER) + b"\0\nprecious text\n", r"chat:2: not JSON"),
     (b"{{ template }}", r"chat:1: not JSON"),
     (b'[1]\n{"a', r"chat: a JSON array can't be appended to"),
     (lines(USER) + b"[1]\n", r"chat:2: not a JSON object but an array"),
