@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 
-from ostream.errors import INCOMPLETE, LENGTH, NotNDJSON, OstreamError
+from ostream.errors import INCOMPLETE, LENGTH, IncompleteStream, NotNDJSON, OstreamError
 from ostream.protocol.error_lines import (
     CHUNK,
     MESSAGE,
@@ -108,6 +108,7 @@ class AnswerRecorder:
         self.has_failed = False  # an error status, an error line, or a line that is not a chunk has arrived
         self._mask = mask
         self._text: bytearray | None = None
+        self._is_torn = False  # the response ended inside a line
 
     def line(self, line: bytes, elapsed_ns: int) -> bytes:
         """Return the line to record for one line of the response, or b"" if nothing is to be recorded now.
@@ -120,6 +121,7 @@ class AnswerRecorder:
                 chunk = decode_line(line)
             except NotNDJSON:
                 chunk = {"request": None}
+                self._is_torn = is_torn(line) and not self.has_failed
             if chunk is None:
                 return b""
             if _reads_back(chunk):
@@ -141,6 +143,8 @@ class AnswerRecorder:
         """
         if failure is None and self._text is None:
             return b""
+        if failure is None and self._is_torn:
+            failure = IncompleteStream("the stream ended inside a line of the answer")
         failure = failure or OstreamError("what follows is not NDJSON")
         failure.partial = None if self._text is None else bytes(self._text)
         return stamp(self._mask(encode_line(failure.error_line())), elapsed_ns)
