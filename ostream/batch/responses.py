@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from ostream.batch.jobs import Job
 
-# At most this many bytes of an incomplete answer are copied into its error line.
-PARTIAL_LIMIT = 1 << 20
 # Keys that have a meaning in the lines that ostream writes. They are removed from a server's answer, because programs
 # that read the line would misunderstand them.
 OWN_KEYS = frozenset(
@@ -77,7 +75,7 @@ def complete_answer(
 
 
 def _with_partial(error: OstreamError, data: bytes) -> OstreamError:
-    error.partial = data[:PARTIAL_LIMIT] or None
+    error.partial = data or None
     return error
 
 

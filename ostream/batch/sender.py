@@ -14,7 +14,6 @@ import time
 
 from ostream.batch.jobs import Job
 from ostream.batch.responses import (
-    PARTIAL_LIMIT,
     FormatError,
     answer_line,
     check_answer,
@@ -124,7 +123,7 @@ class Sender:
         try:
             check_answer(job, answer, self._policy.fail_on_length, self._policy.fail_on_empty)
         except OstreamError as error:
-            error.partial = (encode_line(answer)[:-1] if b"\n" in data else data)[:PARTIAL_LIMIT]
+            error.partial = encode_line(answer)[:-1] if b"\n" in data else data
             raise
         replaced = answer.keys() & {"id", "custom_id", "body_sha256", "row_sha256"}
         if replaced and not job.openai:

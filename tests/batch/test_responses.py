@@ -10,7 +10,6 @@ import pytest
 from ostream.batch.answer_lines import begins_as_answer, parse_answer, with_id
 from ostream.batch.jobs import Job
 from ostream.batch.responses import (
-    PARTIAL_LIMIT,
     FormatError,
     answer_line,
     check_answer,
@@ -19,6 +18,7 @@ from ostream.batch.responses import (
     measurable,
 )
 from ostream.errors import (
+    PARTIAL_LIMIT,
     EmptyError,
     IncompleteStream,
     LengthError,
@@ -94,7 +94,7 @@ def test_interrupted_stream_is_kept_folded(data: bytes) -> None:
 def test_partial_answer_is_limited() -> None:
     with pytest.raises(IncompleteStream) as caught:
         complete_answer("/api/chat", b'{"x":"' + b"x" * (2 * PARTIAL_LIMIT))
-    assert len(caught.value.partial) == PARTIAL_LIMIT
+    assert len(caught.value.error_line()["partial"]) == PARTIAL_LIMIT
 
 
 def test_time_limit_ends_the_decoding_of_an_answer() -> None:
