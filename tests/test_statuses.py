@@ -161,6 +161,7 @@ def test_a_line_over_the_limit_is_an_error(command: str) -> None:
     assert result.stderr.decode() == f"{command}: standard input:1: a line of more than 67,108,864 bytes\n"
 
 
+FROM_SEND = "the input must be NDJSON from 'send' or 'batch'"
 PIPES = [
     ("complete", "cat complete", 0, "ab\n", ""),
     ("nothing", "true", 3, "", "extract-thinking: standard input: no response; did the command before it fail?\n"),
@@ -176,7 +177,7 @@ PIPES = [
         "echo what?",
         2,
         "",
-        "extract-thinking: standard input:1: not JSON: Expecting value at column 1\n",
+        f"extract-thinking: standard input:1: not JSON: Expecting value at column 1; {FROM_SEND}\n",
     ),
 ]
 

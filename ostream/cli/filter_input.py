@@ -22,7 +22,7 @@ from ostream.protocol.error_lines import (
     response_error,
     trusted_status,
 )
-from ostream.protocol.ndjson import decode_lines, encode_line, is_torn, split_lines
+from ostream.protocol.ndjson import decode_lines, encode_line, split_lines
 from ostream.system.input import input_name, lock_input, open_input, read_blocks
 from ostream.system.polling import pollable_or_none
 
@@ -147,7 +147,11 @@ class FilterInput:
                 yield [[self._fail(error)]]
         suffices = self._has_messages and self._messages_suffice
         if not self.complete and self.status == OK and not suffices:
-            yield [[self._fail(self._no_response())]]
+            from ostream.cli.incomplete import no_response
+
+            has_requests = self._has_requests and not self._skipping
+            names = ", ".join(map(input_name, self._files))
+            yield [[self._fail(no_response(names, self._has_messages, has_requests, self.diagnostics.prefix))]]
 
     def _read(self, name: str) -> Iterator[list[Run]]:
         self._name = input_name(name)
@@ -167,10 +171,14 @@ class FilterInput:
                 if runs:
                     yield runs
                 if damage:
-                    yield [[self._fail(_damage(damage, self._name, self._lineno + 1))]]
+                    from ostream.cli.incomplete import damage_error
+
+                    yield [[self._fail(damage_error(damage, self._name, self._lineno + 1, self.diagnostics.prefix))]]
                     return
             if self._open:
-                yield [[self._fail(self._early_end())]]
+                from ostream.cli.incomplete import early_end
+
+                yield [[self._fail(early_end(self._name, self._last_chunk, self.diagnostics.prefix))]]
         except NotNDJSON as error:
             where = f"{self._name}:{self._lineno + 1}"
             raise NotNDJSON(f"{where}: {error}", error.line, self._lineno + 1) from None
@@ -261,27 +269,6 @@ class FilterInput:
             self.output.pass_on(line)
         return ErrorItem(error.error_line())
 
-    def _early_end(self) -> IncompleteStream:
-        chunk = self._last_chunk
-        if not {"message", "response", "done"} & chunk.keys() and {"messages", "prompt", "body"} & chunk.keys():
-            return self._only_requests(self._name)
-        return IncompleteStream(
-            f'{self._name}: the stream ended early (no "done": true)', advice="the partial answer was written"
-        )
-
-    def _no_response(self) -> IncompleteStream:
-        where, prefix = ", ".join(map(input_name, self._files)), self.diagnostics.prefix
-        if self._has_messages:
-            advice = f"read it with '{prefix}render', or continue it with '{prefix}send -c'"
-            return IncompleteStream(f"{where}: contains a conversation, not a response", advice=advice)
-        if self._has_requests and not self._skipping:
-            return self._only_requests(where)
-        return IncompleteStream(f"{where}: no response", advice="did the command before it fail?")
-
-    def _only_requests(self, where: str) -> IncompleteStream:
-        advice = f"send them with '{self.diagnostics.prefix}batch'"
-        return IncompleteStream(f"{where}: contains requests, not responses", advice=advice)
-
 
 def _are_ordinary(chunks: Sequence[dict[str, Any] | None]) -> bool:
     """Return True if all are chunks of an unfinished response. This runs for each block, so it has no Python loop."""
@@ -311,10 +298,3 @@ def _is_other_endpoint(request: Any) -> bool:
     """
     path = request.get("path") if isinstance(request, dict) else None
     return isinstance(path, str) and path not in ("/api/chat", "/api/generate")
-
-
-def _damage(error: NotNDJSON, name: str, lineno: int) -> OstreamError:
-    """Return the error for a line that can't be decoded: IncompleteStream if it is truncated, NotNDJSON otherwise."""
-    if is_torn(error.line):
-        return IncompleteStream(f"{name}:{lineno}: the stream ended inside this line", error.line)
-    return NotNDJSON(f"{name}:{lineno}: {error}", error.line, lineno)
