@@ -12,7 +12,7 @@ import stat
 import threading
 from itertools import chain
 
-from ostream.batch.answer_lines import begins_as_answer, is_damaged, parse_answer, with_id
+from ostream.batch.answer_lines import begins_as_answer, is_damaged, may_be_answer, parse_answer, with_id
 from ostream.batch.resume_index import ResumeIndex
 from ostream.batch.set_aside import read_lines, set_aside
 from ostream.errors import NotNDJSON, OutputError, RequestError, reason
@@ -257,18 +257,19 @@ def open_answers(
 ) -> Iterator[AnswerFile]:
     """Open, lock, read and repair the file named by `-o FILE`, and yield it.
 
-    The file is created if it is missing. It is synced to disk if the `with` block ends without an exception.
+    The file is created if it is missing, and removed again if nothing was written to it. It is synced to disk if the
+    `with` block ends without an exception.
 
     Arguments:
         path: the name of the file.
-        resume: True to accept a file that is not empty.
+        resume: True to accept a file that contains answers.
         inputs: the names of the input files. The file must not be one of them.
         on_read: called with the number of bytes read so far and the size of the file.
         dry_run: True to only read the file, without a lock.
 
     Raises RequestError for a file that another run is writing, that batch did not write, that is also an input, or that
-    is not empty without `resume`. Raises InputError for a file that is not a regular file, and OutputError for a file
-    that can't be written.
+    contains answers without `resume`. Raises InputError for a file that is not regular, and OutputError for one that
+    can't be written.
     """
     if path == "-" or given_descriptor(path) is not None:
         raise RequestError(f"{path}: not a regular file", advice="without -o, answers go to standard output")
@@ -285,6 +286,7 @@ def open_answers(
             answers.load(on_read)
             yield answers
             return
+        is_new = not os.path.lexists(real)
         try:
             fd = stack.enter_context(locked(real, os.O_RDWR | os.O_CREAT | os.O_APPEND, wait=False))
         except BlockingIOError:
@@ -293,6 +295,8 @@ def open_answers(
             ) from None
         except FileNotFoundError as error:
             raise OutputError(f"{path}: {reason(error)}") from None
+        if is_new:
+            stack.callback(_remove_if_empty, fd, real)
         _check_may_write(fd, path, resume, inputs)
         sync_folder(real)
         remove_unfinished(real)
@@ -305,5 +309,12 @@ def open_answers(
 def _check_may_write(fd: int, path: str, resume: bool, inputs: list[str]) -> None:
     if is_input(fd, inputs):
         raise RequestError(f"{path}: is also an input", advice="write to another file")
-    if os.fstat(fd).st_size and not resume:
+    if not resume and any(map(may_be_answer, read_lines(fd, path))):
         raise RequestError(f"{path}: already exists", advice="use --resume to continue it")
+
+
+def _remove_if_empty(fd: int, path: str) -> None:
+    """Remove a file of answers that nothing was written to, while it is locked."""
+    if not os.fstat(fd).st_size:
+        with contextlib.suppress(OSError):
+            os.unlink(path)

@@ -43,6 +43,14 @@ def parse_answer(line: bytes) -> tuple[bytes | None, str]:
     return (None, "") if answer is None else _entry(answer)
 
 
+def may_be_answer(line: bytes) -> bool:
+    """Return False for a failure or a blank line, and True for an answer or a line that batch did not write."""
+    try:
+        return bool(parse_answer(line)[1])
+    except ValueError:
+        return True
+
+
 def _entry(answer: dict[str, Any]) -> tuple[bytes | None, str]:
     id = answer.get("custom_id", answer.get("id"))
     if isinstance(id, bool) or not isinstance(id, (str, int, type(None))):

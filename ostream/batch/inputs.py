@@ -111,6 +111,8 @@ class RequestReader:
             try:
                 yield from read(name)
             except (InputError, NotNDJSON) as error:
+                if name != "-" and not os.path.exists(name) and (" " in name or not {".", "/"} & {*name}):
+                    error.advice = "batch reads files of requests; to send one prompt, use send"
                 job = Job()
                 job.failure = error
                 yield job

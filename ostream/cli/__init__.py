@@ -14,3 +14,13 @@ COMMANDS = {
     "record": ("wrapper", "record the traffic between a command and the server"),
     "replay": ("wrapper", "serve recordings as an Ollama server would"),
 }
+
+
+def with_prefix(example: str, prefix: str) -> str:
+    """Return `example` with `prefix`, such as "ostream ", added before each command name."""
+    if not prefix:
+        return example
+    import re
+
+    names = "|".join(COMMANDS)
+    return re.sub(rf"(^|\| |; |-- )({names})\b(?!\.)", rf"\1{prefix}\2", example)

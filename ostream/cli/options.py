@@ -14,18 +14,22 @@ if TYPE_CHECKING:
     from typing import Any, Sequence
 
     from ostream.net.session import Session
-    from ostream.system.diagnostics import Diagnostics
 
 THINK_LEVELS = {"true": True, "false": False, "low": "low", "medium": "medium", "high": "high", "max": "max"}
 
 # Maps the names that other programs use for these options to the names used here.
 CONNECTION_SUGGESTIONS = {"-H": "--header", "--timeout": "--max-time"}
-_PARAMETERS = ("temperature", "seed", "num-ctx", "num-predict", "top-k", "top-p", "min-p", "stop", "repeat-penalty")
+# The names in `types.OptionsDict`, which is not imported because it loads typing.
+MODEL_OPTIONS = (
+    *("num_keep", "seed", "num_predict", "top_k", "top_p", "min_p", "typical_p", "repeat_last_n", "temperature"),
+    *("repeat_penalty", "presence_penalty", "frequency_penalty", "stop", "num_ctx", "num_batch", "num_gpu", "main_gpu"),
+    *("use_mmap", "num_thread", "draft_num_predict"),
+)
 
 
 def request_suggestions(option: str) -> dict[str, str]:
     """Return a dict that maps request options of other programs to our options; `option` is "--option" or "-o"."""
-    found = {f"--{name}": f"{option} {name.replace('-', '_')}=VALUE" for name in _PARAMETERS}
+    found = {f"--{name.replace('_', '-')}": f"{option} {name}=VALUE" for name in MODEL_OPTIONS}
     found.update({"--max-tokens": f"{option} num_predict=VALUE", "--schema": "-f @FILE", "--json": "-f json"})
     return found
 
@@ -241,14 +245,6 @@ def read_headers(options: ConnectionOptions) -> dict[str, str]:
     return headers
 
 
-def report_unusual(session: Session, diagnostics: Diagnostics) -> None:
-    """Print a note if the API key is not sent, and a note if the server's certificate is not verified."""
-    if session.key_withheld:
-        diagnostics.note(f"OLLAMA_API_KEY is not sent over plain http to {session.host.url}; use https")
-    if session.insecure:
-        diagnostics.note(f"{session.host.url}: the certificate is not verified; any server could answer")
-
-
 def common_fields(options: RequestOptions) -> dict[str, Any]:
     """Return the body fields that the options set and that both endpoints have, except `model` and `stream`."""
     if options.model == "":
@@ -293,7 +289,10 @@ def _parse_format(text: str) -> Any:
 
 def _parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
-        name, _, value = pair.partition("=")
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            advice = "to write the output to a file, use > FILE"
+            raise RequestError(f"option {pair!r}: write NAME=VALUE, such as temperature=0", advice=advice)
         more = value.partition(",")[2].partition("=")
         if name != "stop" and more[1] and more[0].strip().isidentifier() and not value.startswith(('"', "[", "{")):
             raise RequestError(

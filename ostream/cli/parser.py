@@ -7,6 +7,7 @@ it treats "-x y" as an operand, rejects "-s -hello", and takes the first word of
 
 from __future__ import annotations
 
+from ostream.cli import with_prefix
 from ostream.errors import RequestError
 from ostream.system.output import Output
 from ostream.system.process import EarlyExit
@@ -102,7 +103,7 @@ class Parser:
     """Parses the command line of one command, and formats its --help.
 
     `usage` is the text after the command's name; `kind` is a sentence about streaming and memory. `suggestions` maps
-    options of other programs to our options. With `command`, the words after `--` are a command, not operands.
+    options of other programs to our options or to advice. With `command`, the words after `--` are a command.
     """
 
     def __init__(
@@ -167,16 +168,21 @@ class Parser:
         given: list[tuple[Option, str | None]] = []
         words: list[str] = []
         remaining = list(reversed(arguments))
-        while remaining:
-            argument = remaining.pop()
-            if argument == "--":
-                return given, words, remaining[::-1]
-            if argument.startswith("--"):
-                given.append(self._long(argument, remaining))
-            elif argument.startswith("-") and argument != "-":
-                given += self._short(argument, remaining)
-            else:
-                words.append(argument)
+        try:
+            while remaining:
+                argument = remaining.pop()
+                if argument == "--":
+                    return given, words, remaining[::-1]
+                if argument.startswith("--"):
+                    given.append(self._long(argument, remaining))
+                elif argument.startswith("-") and argument != "-":
+                    given += self._short(argument, remaining)
+                else:
+                    words.append(argument)
+        except RequestError as error:
+            if self.takes_command and len(words) > 1:
+                error.advice = f"put -- before COMMAND: {self.name} {words[0]} -- {words[1]} ..."
+            raise
         return given, words, []
 
     def _long(self, argument: str, remaining: list[str]) -> tuple[Option, str | None]:
@@ -196,6 +202,9 @@ class Parser:
 
     def _short(self, argument: str, remaining: list[str]) -> list[tuple[Option, str | None]]:
         """Parse combined short options, such as -gm NAME. Only the last one may have a value."""
+        long = f"-{argument.partition('=')[0]}"
+        if long.replace("_", "-") in self._suggestions:
+            self._unknown(long, argument)  # -temperature=0 is not -t emperature=0
         given: list[tuple[Option, str | None]] = []
         letters = argument[1:]
         while letters:
@@ -215,9 +224,13 @@ class Parser:
                 raise RequestError(f"{option.names[-1]}: can't be combined with {other.names[-1]}")
 
     def _unknown(self, name: str, argument: str) -> NoReturn:
-        if " " in argument.partition("=")[0] or "\n" in argument.partition("=")[0]:
+        typed, _, value = argument.partition("=")
+        if " " in typed or "\n" in typed:
             raise RequestError("put words that begin with - after --")
-        suggestion = self._suggestions.get(name, "")
+        suggestion = self._suggestions.get(name.replace("_", "-"), "").replace("=VALUE", f"={value or 'VALUE'}")
+        name = typed if name == f"-{typed}" else name
+        if suggestion and not suggestion.startswith("-"):
+            raise RequestError(f"{name}: unknown option", advice=suggestion)
         if not suggestion and name.startswith("--"):
             import difflib
 
@@ -269,18 +282,6 @@ class Parser:
                 name = option.names[-1]
                 text = text.replace(f"{name} [{option.metavar}]", f"{name}[={option.metavar}]")
         return text
-
-
-def with_prefix(example: str, prefix: str) -> str:
-    """Return `example` with `prefix`, such as "ostream ", added before each command name."""
-    if not prefix:
-        return example
-    import re
-
-    from ostream.cli import COMMANDS
-
-    names = "|".join(COMMANDS)
-    return re.sub(rf"(^|\| |; |-- )({names})\b(?!\.)", rf"\1{prefix}\2", example)
 
 
 def _value(name: str, remaining: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ostream.cli.options import common_fields, read_text
+from ostream.cli.options import MODEL_OPTIONS, common_fields, read_text
 from ostream.errors import RequestError
 from ostream.protocol.request import (
     CHAT,
@@ -24,7 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from ostream.cli.options import SendOptions
+    from ostream.cli.options import RequestOptions, SendOptions
+    from ostream.net.session import Session
     from ostream.storage.conversation import Conversation
     from ostream.system.diagnostics import Diagnostics
     from ostream.tools.directory import ToolDirectory
@@ -115,6 +116,26 @@ def build_request(
         "messages": history,
     }
     return CHAT, override(body, overrides)
+
+
+def report_unusual(session: Session, options: RequestOptions, diagnostics: Diagnostics) -> None:
+    """Print a note for each setting that is probably a mistake, or that makes the connection less secure."""
+    if session.key_withheld:
+        diagnostics.note(f"OLLAMA_API_KEY is not sent over plain http to {session.host.url}; use https")
+    if session.insecure:
+        diagnostics.note(f"{session.host.url}: the certificate is not verified; any server could answer")
+    system = options.system
+    if system and os.path.isfile(system):
+        diagnostics.note(
+            f"the system message is the text '{system}', not the file; write @{system} to send its content"
+        )
+    for pair in options.options:
+        name = pair.partition("=")[0]
+        if name not in MODEL_OPTIONS:
+            import difflib
+
+            for known in difflib.get_close_matches(name, MODEL_OPTIONS, 1, 0.8):
+                diagnostics.note(f"option {pair!r}: servers may ignore {name}; did you mean {known}?")
 
 
 def uses_of_stdin(options: SendOptions) -> int:
@@ -210,6 +231,10 @@ def _prompt(diagnostics: Diagnostics, options: SendOptions) -> str | None:
         return None
     if not words and os.isatty(0):
         diagnostics.note("type the prompt, then press Ctrl-D at the beginning of a line")
+    if len(words) == 1 and words[0] != "-":
+        name = words[0][words[0].startswith("@") :]
+        if os.path.isfile(name):
+            diagnostics.note(f"the prompt is the text '{words[0]}', not the file; use - < {name} to send its content")
     parts: list[str] = []
     run: list[str] = []
     for word in words or ["-"]:

@@ -7,13 +7,13 @@ import os
 import re
 
 from ostream.cli.batch_options import BatchOptions, parser
-from ostream.cli.options import common_fields, make_session, read_text, report_unusual
-from ostream.errors import OK, IncompleteStream, RequestError, worst
+from ostream.cli.options import common_fields, make_session, read_text
+from ostream.errors import OK, IncompleteStream, OutputError, RequestError, worst
 from ostream.protocol.ndjson import encode_line
 from ostream.protocol.request import parse_json
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.input import input_name, read_input
-from ostream.system.output import Output
+from ostream.system.output import Output, refuse_input_as_stdout
 from ostream.system.polling import is_pipe, pollable_or_none
 from ostream.system.process import exit_by_signal
 
@@ -42,6 +42,7 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
     from ostream.batch.row_count import count_rows
     from ostream.batch.runner import BatchRunner, RunLimits
     from ostream.batch.sender import SendPolicy
+    from ostream.cli.request_builder import report_unusual
 
     output = _output(options.output)
     if output is None and (options.resume or options.changed != "keep"):
@@ -53,7 +54,7 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
         raise RequestError("--files: needs at least one FILE")
     session = make_session(options)
     defaults = _defaults(options)
-    report_unusual(session, diagnostics)
+    report_unusual(session, options, diagnostics)
     progress = Progress(
         diagnostics, every=options.progress, shared=output is None and is_pipe(1), totals=output is not None
     )
@@ -178,6 +179,11 @@ def _sink(
     from ostream.batch.answer_file import StdoutSink, open_answers
 
     if output is None:
+        try:
+            refuse_input_as_stdout(files)
+        except RequestError as error:
+            # An OutputError, unlike other errors, writes no error line to standard output, which is the input here.
+            raise OutputError(str(error), advice=error.advice) from None
         return contextlib.nullcontext(StdoutSink(Output(1, "standard output", options.raw_terminal)))
     return open_answers(
         output, options.resume, files, lambda done, size: progress.reading(output, done, size), options.dry_run

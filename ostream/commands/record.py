@@ -56,7 +56,10 @@ def main(arguments: list[str], diagnostics: Diagnostics) -> int:
     options = parser().parse(arguments, diagnostics, RecordOptions())
     if len(options.files) != 1:
         problem = "no FILE given" if not options.files else f"{options.files[1]}: only one FILE can be given"
-        raise RequestError(problem, advice="usage: record FILE -- COMMAND")
+        advice = "usage: record FILE -- COMMAND"
+        if options.files and not options.command:
+            advice = f"put -- before COMMAND: record {options.files[0]} -- {options.files[1]} ..."
+        raise RequestError(problem, advice=advice)
     return run(diagnostics, options)
 
 

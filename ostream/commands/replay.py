@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ostream.cli.child import child_environment, exit_like, run_command, serve
 from ostream.cli.parser import Operands, Option, Parser, ValueType
 from ostream.errors import REJECTED, InputError, RequestError
@@ -108,7 +110,7 @@ def main(arguments: list[str], diagnostics: Diagnostics) -> int:
 def run(diagnostics: Diagnostics, options: ReplayOptions) -> int:
     if not options.files:
         raise RequestError("no FILE given", advice="usage: replay FILE ... -- COMMAND")
-    exchanges = [exchange for name in options.files for exchange in _load(name)]
+    exchanges = _load_all(options)
     recordings = Recordings(exchanges, options.match, options.repeat)
     replayer = Replayer(recordings, options.speed, options.fault, diagnostics.write, diagnostics.trace)
     with Server(replayer, options.port, diagnostics.write) as server:
@@ -124,6 +126,18 @@ def run(diagnostics: Diagnostics, options: ReplayOptions) -> int:
     if failed and (not status or not options.command):
         return REJECTED
     return exit_like(status)
+
+
+def _load_all(options: ReplayOptions) -> list[RecordedExchange]:
+    exchanges: list[RecordedExchange] = []
+    for name in options.files:
+        try:
+            exchanges += _load(name)
+        except InputError as error:
+            if exchanges and not options.command and not os.path.exists(name):
+                error.advice = f"put -- before COMMAND: replay {options.files[0]} -- {name} ..."
+            raise
+    return exchanges
 
 
 def _load(name: str) -> list[RecordedExchange]:

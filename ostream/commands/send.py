@@ -10,7 +10,6 @@ from ostream.cli.options import (
     SendOptions,
     connection_options,
     make_session,
-    report_unusual,
     request_options,
     request_suggestions,
 )
@@ -27,6 +26,19 @@ if TYPE_CHECKING:
     from ostream.protocol.accumulator import Accumulator
     from ostream.storage.conversation import Conversation
     from ostream.tools.directory import ToolDirectory
+
+
+_PROMPT = "give the prompt as words: send 'Why is the sky blue?'"
+_SUGGESTIONS = {
+    "-d": "--body",  # as in curl
+    "--data": "--body",
+    "-p": _PROMPT,
+    "--prompt": _PROMPT,
+    "--file": "to send the text of FILE, use - < FILE",
+    "--output": "to write the answer to a file, use > FILE",
+    "--stats": "pipe the answer into stats: send ... | stats",
+    "--stream": "leave it out: the answer is streamed by default",
+}
 
 
 def parser() -> Parser:
@@ -110,7 +122,7 @@ def parser() -> Parser:
             Option("--raw-terminal", group=answer, help=RAW_TERMINAL.help),
         ],
         Operands("words", "WORD", "the prompt"),
-        {**CONNECTION_SUGGESTIONS, **request_suggestions("-o"), "-d": "--body", "--data": "--body"},  # names in curl
+        {**CONNECTION_SUGGESTIONS, **request_suggestions("-o"), **_SUGGESTIONS},
     )
 
 
@@ -120,7 +132,7 @@ def main(arguments: list[str], diagnostics: Diagnostics) -> int:
 
 def run(diagnostics: Diagnostics, options: SendOptions) -> int:
     # These modules are loaded only now, so that --help and usage errors appear without a delay.
-    from ostream.cli.request_builder import build_request, uses_of_stdin
+    from ostream.cli.request_builder import build_request, report_unusual, uses_of_stdin
     from ostream.protocol.request import encode_body
 
     conversation = _open_conversation(options, diagnostics)
@@ -128,7 +140,7 @@ def run(diagnostics: Diagnostics, options: SendOptions) -> int:
     path, body = build_request(diagnostics, options, conversation, tool_directory)
     encode_body(body)  # raises an error for a value that can't be encoded, before anything is sent
     session = make_session(options).single_use()
-    report_unusual(session, diagnostics)
+    report_unusual(session, options, diagnostics)
     out = Output(1, "standard output", options.raw_terminal)
     if options.dry_run:
         out.write_lines(encode_line(session.request_line(path, body)))

@@ -284,7 +284,7 @@ def test_silent_server_stops_the_run(tmp_path: Path) -> None:
     with serve(Gate()) as server:
         arguments = ["-m", "m", "--stall-timeout", "1", "-o", tmp_path / "answers", "--host", server.url]
         done = run("batch", *arguments, stdin=asked("hi"))
-    assert (done.returncode, (tmp_path / "answers").read_bytes()) == (75, b"")
+    assert (done.returncode, (tmp_path / "answers").exists()) == (75, False)
     assert b"no byte was received on any connection for 1 s" in done.stderr
 
 

@@ -321,7 +321,7 @@ def test_file_may_be_an_open_descriptor(url: str, tmp_path: Path) -> None:
 WRONG = [
     ([], 2, "no FILE given; usage: record FILE -- COMMAND"),
     (["--", "true"], 2, "no FILE given; usage: record FILE -- COMMAND"),
-    (["r", "true"], 2, "true: only one FILE can be given; usage: record FILE -- COMMAND"),
+    (["r", "s", "--", "true"], 2, "s: only one FILE can be given; usage: record FILE -- COMMAND"),
     (["-", "--", "true"], 2, "-: standard output is COMMAND's; use /dev/stdout to record there anyway"),
     (["no/r", "--", "true"], 1, "no/r: No such file or directory"),
     (["/", "--", "true"], 1, "/: Is a directory"),
