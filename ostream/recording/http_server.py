@@ -13,7 +13,7 @@ import socket
 import socketserver
 import threading
 
-from ostream.errors import RequestError, reason
+from ostream.errors import OstreamError, RequestError, reason
 from ostream.recording.request_handler import BODY_LIMIT, RequestHandler
 from ostream.system.polling import READABLE, ReaderGone, wait_ready
 from ostream.system.wakeup import Wakeup
@@ -43,7 +43,8 @@ class Server(http.server.ThreadingHTTPServer):
         report: called with a message for each of the first refused requests, and when the number of connections or
             threads reaches its limit.
 
-    Raises RequestError if the port cannot be used.
+    Raises RequestError if the port cannot be used, and OstreamError if the `with` block begins and no thread can be
+    started.
     """
 
     daemon_threads = True
@@ -116,7 +117,15 @@ class Server(http.server.ThreadingHTTPServer):
     def __enter__(self) -> Server:
         self._stopping = Wakeup()
         self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._stopping.close()
+            self.server_close()
+            raise OstreamError(
+                f"{self.url}: not served, because no thread can be started",
+                advice="end other processes, or raise 'ulimit -u' or 'ulimit -v'",
+            ) from None
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import re
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any, Callable
 
 import pytest
 
-from ostream.errors import RequestError
+from ostream.errors import OstreamError, RequestError
 from ostream.recording.http_server import RequestHandler, Server, free_port
 from ostream.recording.request_handler import BODY_LIMIT, CHUNKED_ABOVE, DRAIN_LIMIT, LARGE_BODY
 from tests.process import ROOT
@@ -418,6 +419,18 @@ def test_without_more_threads_connections_are_served_one_at_a_time(monkeypatch: 
         patch.setattr(threading.Thread, "start", fail)
         assert [exchange_bytes(server.url, post())[-4:] for _ in range(3)] == [b"2:{}"] * 3
     assert reports == ["serving one connection at a time; the limit of threads is reached"]
+
+
+def test_a_server_that_cannot_start_its_thread_reports_it_and_closes_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    before = set(os.listdir("/dev/fd"))
+    message = r"^http://127.0.0.1:\d+: not served, because no thread can be started$"
+    with pytest.raises(OstreamError, match=message), Server(echo):
+        pass
+    assert set(os.listdir("/dev/fd")) == before
 
 
 def test_accept_waits_when_the_process_is_out_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
