@@ -70,7 +70,7 @@ def close_stdout() -> None:
     try:
         os.close(1)
     except OSError:
-        pass  # stdout is closed already
+        pass  # some file systems report a failed write on each close; the command has already reported it
 
 
 def run() -> NoReturn:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ostream.__main__ import COMMANDS
+from ostream.__main__ import COMMANDS, close_stdout
 from ostream.version import __version__
 from tests.process import BIN, FILTERS, ROOT, SOURCES, WRAPPERS, call, environment, quoted, run, sh, start, words
 from tests.server import body_of, send_raw, serve
@@ -148,6 +148,18 @@ def test_a_closed_stdout_is_an_error_before_a_request_is_sent(command: str, reco
         result = sh(f"{command_line} >&-; echo $? >&2", env={"OLLAMA_HOST": server.url}, stdin=STREAM)
         assert server.requests == []  # type: ignore[attr-defined]
     assert result.stderr.decode() == f"{command}: standard output: closed\n1\n"
+
+
+def test_closing_stdout_may_fail() -> None:
+    saved = os.dup(1)
+    try:
+        close_stdout()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(1)
+        close_stdout()
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
 
 
 @every_command

@@ -15,7 +15,7 @@ from tests.process import environment
 FEW_DESCRIPTORS = """
 import resource, sys
 import ostream.client, ostream.cli.request_builder, ostream.commands.send, ostream.cli.tool_loop
-import ostream.system.pipe_reader, ostream.system.unread_input, ostream.tools.directory
+import ostream.system.unread_input, ostream.tools.directory
 import ostream.net.transport
 from ostream.__main__ import main
 usual = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -13,7 +13,6 @@ from ostream.protocol.error_lines import (
     CHUNK,
     ERROR,
     KIND_KEYS,
-    MESSAGE,
     REPORT,
     REQUEST,
     is_openai_record,
@@ -227,7 +226,7 @@ class FilterInput:
                 self._skipping = _is_other_endpoint(chunk["request"])
                 if self._with_requests:
                     _end(runs, RequestItem(chunk))
-            elif kind == MESSAGE:
+            else:  # MESSAGE
                 self._has_messages = True
                 if self._with_messages:
                     _end(runs, MessageItem(chunk))

@@ -79,6 +79,10 @@ def test_the_line_appears_only_where_it_disturbs_nothing_and_is_erased(tmp_path:
 def test_the_line_is_repeated_after_an_erasure_and_ends_with_stop(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    threads = threading.active_count()
+    monkeypatch.setenv("TERM", "dumb")
+    waiting.WaitingLine("m").stop()
+    assert threading.active_count() == threads
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(waiting, "DELAY_S", 0.0)
     with monkeypatch.context() as patch:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ostream.system.input import BLOCK
 from tests.process import call
 from tests.server import body_of
 
@@ -129,7 +130,7 @@ MESSAGES = [
     ([], response("a</think>b") * 2, TAGS.format("--think-tags=open")),
     (["--think-tags"], response("a</thi", "nk>b"), TAGS.format("--think-tags=open")),
     ([], response("a < b"), ""),
-    ([], response("<" * 70, "a</think>b"), TAGS.format("--think-tags=open")),
+    ([], response("<" * 70, f"a</think>b{'c' * BLOCK}"), TAGS.format("--think-tags=open")),
 ]
 
 

@@ -14,7 +14,7 @@ from ostream.errors import UNAVAILABLE
 from tests.process import environment, run
 from tests.server import Answers, certificate, http_answer, resolve, send_lines, serve, server_context, tcp
 
-pytest.importorskip("ssl", reason="this python3 has no ssl module")
+ssl = pytest.importorskip("ssl", reason="this python3 has no ssl module")
 
 DONE = b'{"message":{"role":"assistant","content":"hi"},"done":true}\n'
 LOCAL = "DNS:ollama.test, DNS:localhost, IP:127.0.0.1"
@@ -78,6 +78,13 @@ def test_trusted_certificates_are_read_once(pems: dict[str, Path], tmp_path: Pat
         assert client.chat("m").done
         (tmp_path / "pem").unlink()
         assert client.chat("m").done
+
+
+def test_an_ssl_context_is_used_unchanged(pems: dict[str, Path]) -> None:
+    context = ssl.create_default_context(cafile=pems["other host"])
+    context.check_hostname = False
+    with tcp(Answers(http_answer(200, DONE), tls=server_context(pems["other host"]))) as port:
+        assert Client(f"https://127.0.0.1:{port}", cacert=context).chat("m").done
 
 
 def test_a_tls_failure_is_69_and_an_unverified_certificate_is_noted(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import json
 import os
 import signal
 import subprocess
@@ -11,11 +13,14 @@ import termios
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Iterator
 
 import pytest
 
+from ostream.cli.filter_output import FilterOutput, Reports
+from ostream.errors import OstreamError
 from ostream.system import pipe_reader
+from ostream.system.diagnostics import Diagnostics
 from ostream.system.pipe_reader import reader_reports, wait_read, wait_settled
 from tests.process import end_of, sh, start
 from tests.server import send_lines, serve
@@ -95,6 +100,33 @@ def test_a_failure_that_a_filter_finds_is_reported_by_the_last_one() -> None:
     )
 
 
+@contextlib.contextmanager
+def filter_downstream() -> Iterator[None]:
+    """Make stdout a pipe that is locked like the input of a filter with the same stderr."""
+    read, write = os.pipe()
+    saved = os.dup(1)
+    os.dup2(write, 1)
+    try:
+        with open(f"/proc/self/fd/{read}", "rb", buffering=0) as locked:
+            fcntl.flock(locked, fcntl.LOCK_EX)
+            yield
+    finally:
+        os.dup2(saved, 1)
+        for fd in (read, write, saved):
+            os.close(fd)
+
+
+def test_in_a_chain_of_filters_with_w_the_last_one_prints_the_message(capfd: pytest.CaptureFixture[str]) -> None:
+    diagnostics = Diagnostics("stats")
+    reports = Reports(diagnostics, FilterOutput(diagnostics, [], os.devnull))
+    with filter_downstream():
+        found = json.loads(reports.error_line(OstreamError("boom")))
+        assert found == {"error": "boom", "exit_status": 1, "report": "stats: boom"}
+        assert reports.take(found, is_regular=False) == found
+        reports.print()
+    assert capfd.readouterr().err == ""
+
+
 def test_another_reader_gets_a_moment_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     read, write = os.pipe()
     saved = os.dup(1)
@@ -123,7 +155,9 @@ def test_another_reader_gets_a_moment_to_read(monkeypatch: pytest.MonkeyPatch) -
             monkeypatch.setattr(pipe_reader, "_lock_owner", lambda: 0)  # that of another container
             assert not reader_reports()
             monkeypatch.undo()
-        assert pipe_reader._lock_owner() == 0
+        with open(__file__, "rb") as other:
+            fcntl.flock(other, fcntl.LOCK_SH)  # so that another file is locked
+            assert pipe_reader._lock_owner() == 0
         os.write(1, b"text")
         os.close(read)
         assert not wait_read()
