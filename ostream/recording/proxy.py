@@ -14,7 +14,15 @@ import re
 import tempfile
 import threading
 
-from ostream.errors import TEMPORARY_HTTP_STATUSES, IncompleteStream, NotNDJSON, OstreamError, RequestError
+from ostream.errors import (
+    TEMPORARY_HTTP_STATUSES,
+    ConnectError,
+    IncompleteStream,
+    NotNDJSON,
+    OstreamError,
+    RequestError,
+    StreamTimeout,
+)
 from ostream.net.credentials import Credentials
 from ostream.net.host import Host, check_header
 from ostream.net.timeouts import Timeouts
@@ -203,11 +211,13 @@ class Proxy:
             self._end(log, error)
             handler.close_connection = True
         except OstreamError as error:
+            # A client treats 502 as temporary. A response that is not HTTP is as permanent as without the proxy.
+            status = 502 if isinstance(error, (ConnectError, StreamTimeout)) else 500
             text = _error(str(error))
-            log.begin(502, JSON)
+            log.begin(status, JSON)
             log.lines([text])
             self._end(log)
-            handler.send_body(502, JSON, text)
+            handler.send_body(status, JSON, text)
         else:
             with contextlib.closing(response):
                 self._return(handler, response, log)

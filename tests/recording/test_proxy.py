@@ -299,12 +299,12 @@ def test_a_response_without_a_body_ends_with_its_headers(method: str) -> None:
         recorded.wait_for(2)
 
 
-def test_what_is_not_http_is_a_502() -> None:
+def test_what_is_not_http_is_a_500() -> None:
     with tcp(Answers(b"SSH-2.0\r\n")) as port, asking(f"127.0.0.1:{port}", post()) as (client, recorded):
         received = read_to(client, b"}")
-    assert received.startswith(b"HTTP/1.1 502 ")
+    assert received.startswith(b"HTTP/1.1 500 ")
     assert b"the response is not HTTP" in received
-    assert recorded.exchanges[0][0]["status"] == 502
+    assert recorded.exchanges[0][0]["status"] == 500
 
 
 def test_a_finished_proxy_forwards_nothing() -> None:
