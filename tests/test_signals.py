@@ -326,3 +326,23 @@ def test_process_1_reaps_orphans(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(CHUNK)
     argv = as_process_1("-m", "ostream", "replay", str(tmp_path / "recording"), "--", "sh", "-c", ORPHAN)
     assert subprocess.run(argv, env=environment(), cwd=tmp_path, timeout=60, check=False).returncode == 9
+
+
+WAITING = [
+    # a command that opens the FIFO f, what is missing, how it is provided
+    (["send", "-m", "m", "--host", "127.0.0.1:1", "--messages", "f"], "write to", "wb"),
+    (["record", "f", "--", "true"], "read", "rb"),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or "SHIM" in os.environ, reason="send waits in open() there")
+@pytest.mark.parametrize(("arguments", "missing", "mode"), WAITING, ids=["send", "record"])
+def test_a_wait_for_the_other_end_of_a_fifo_is_reported_after_a_second(
+    arguments: list[str], missing: str, mode: str, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "f")
+    with start(*arguments, cwd=tmp_path) as process:
+        expect(process.stderr, f"{arguments[0]}: f: waiting for another program to {missing} this FIFO\n".encode())
+        (tmp_path / "f").open(mode).close()
+        process.communicate(timeout=60)
+    assert process.returncode == (0 if arguments[0] == "record" else 2)

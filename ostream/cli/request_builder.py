@@ -188,7 +188,7 @@ def _history(
     from ostream.system.files import locked, read_all
 
     if not os.path.isfile(name):
-        return parse_messages(read_input(name), input_name(name))
+        return parse_messages(read_input(name, diagnostics.note), input_name(name))
     on_busy = LockWait(name, diagnostics.note, options.max_time)
     with locked(name, os.O_RDONLY, shared=True, on_busy=on_busy) as fd:
         return parse_messages(read_all(fd), name)

@@ -8,18 +8,22 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 
 from ostream.errors import InputError, reason
 from ostream.system import polling
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator
+    from typing import Callable, Iterator
 
 
 # Bytes per read. A decoded block takes twenty times its size in memory, and larger blocks do not fit into the caches of
 # the processor.
 BLOCK = 16 << 10
+
+# Seconds until a wait for another program is reported.
+NOTE_S = 1.0
 
 # The descriptor that holds the lock of `lock_input`, if there is one.
 _locked: list[int] = []
@@ -74,10 +78,12 @@ def read_blocks(fd: int, name: str, reader_fd: int | None = None) -> Iterator[by
         yield block
 
 
-def open_input(name: str, reader_fd: int | None = None) -> int:
+def open_input(name: str, reader_fd: int | None = None, note: Callable[[str], None] | None = None) -> int:
     """Open the file `name` for reading and return its descriptor; "-" means standard input.
 
-    If the file is a FIFO, wait for its writer. On Linux, `reader_fd` is watched during this wait, as in `read_blocks`.
+    If the file is a FIFO, wait for its writer. On Linux, `reader_fd` is watched during this wait, as in `read_blocks`,
+    and `note` is called with a message if the wait takes longer than a second.
+
     Raises InputError if the file can't be opened, and ReaderGone.
     """
     if name == "-":
@@ -90,18 +96,29 @@ def open_input(name: str, reader_fd: int | None = None) -> int:
     except (OSError, ValueError) as error:
         raise InputError(f"{name}: {reason(error)}") from None
     if is_fifo:
+        end = time.monotonic() + NOTE_S
+        if note and not polling.wait_ready(fd, polling.READABLE, reader_fd, lambda: end - time.monotonic()):
+            note(f"{name}: waiting for another program to write to this FIFO")
         polling.wait_ready(fd, polling.READABLE, reader_fd)
         os.set_blocking(fd, True)
     return fd
 
 
-def read_input(name: str) -> bytes:
-    """Return all bytes of a file, or of standard input for "-".
+def is_fifo_name(name: str) -> bool:
+    """Return True if `name` is the name of a FIFO."""
+    try:
+        return stat.S_ISFIFO(os.stat(name).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def read_input(name: str, note: Callable[[str], None] | None = None) -> bytes:
+    """Return all bytes of a file, or of standard input for "-". `note` has the same meaning as in `open_input`.
 
     Raises InputError if it can't be read, and ReaderGone if the program that reads stdout closes it.
     """
     reader_fd = polling.pollable_or_none(1)
-    fd = open_input(name, reader_fd)
+    fd = open_input(name, reader_fd, note)
     try:
         return b"".join(read_blocks(fd, input_name(name), reader_fd))
     finally:
