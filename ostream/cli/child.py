@@ -16,8 +16,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ostream.recording.http_server import Server
 
-# The signals that ask a process to end. A terminal sends SIGINT when Ctrl-C is pressed, and SIGHUP when it is closed.
-_TERMINATING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# The signals of the terminal's keys Ctrl-C and Ctrl-\. The terminal sends them to all processes in the foreground.
+_FROM_KEYS = (signal.SIGINT, signal.SIGQUIT)
+# The signals that end a process and can be handled, except those that report a fault of the process itself.
+_TERMINATING = (*_FROM_KEYS, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def child_environment(server: Server, model: str | None = None) -> dict[str, str]:
@@ -41,8 +43,8 @@ def run_command(command: list[str], environment: dict[str, str]) -> int:
     early: list[int] = []
 
     def pass_on(number: int, _frame: object) -> None:
-        if number == signal.SIGINT and _in_foreground():
-            return  # the terminal has sent SIGINT to COMMAND too
+        if number in _FROM_KEYS and _in_foreground():
+            return  # the terminal has sent the signal to COMMAND too
         if process is None:
             early.append(number)
         else:
@@ -105,7 +107,7 @@ def _catchable_signals() -> list[signal.Signals]:
 
 
 def _in_foreground() -> bool:
-    """Return True if this process group is in the foreground, so that Ctrl-C on the terminal sends SIGINT to it."""
+    """Return True if this process group is in the foreground, so that the terminal sends it SIGINT and SIGQUIT."""
     try:
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -93,7 +93,10 @@ def with_command(wrapper: list[str], script: str, before: str = ":") -> Iterator
         yield process
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+PASSED_ON = [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2]
+
+
+@pytest.mark.parametrize("number", PASSED_ON)
 def test_a_signal_is_passed_on(wrapper: list[str], number: signal.Signals) -> None:
     trap = f"trap 'echo got; exit 9' {number.name[3:]}"
     with with_command(wrapper, "while :; do sleep 0.05; done", trap) as process:
