@@ -10,6 +10,10 @@ from ostream.batch.backoff import SharedBackoff
 from ostream.batch.pool import Pool
 from ostream.batch.sender import Sender
 from ostream.errors import OK, ConnectError, OstreamError, ResponseError, StreamTimeout, worst
+
+# A session imports these modules at its first request. That would be in a thread, where the memory or the descriptors
+# for an import may be missing, so they are imported here.
+from ostream.net import connections, credentials, tls, transport  # noqa: F401
 from ostream.net.timeouts import Timeouts
 from ostream.system.polling import wait_ready
 from ostream.system.process import exit_by_signal
