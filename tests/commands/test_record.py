@@ -164,7 +164,7 @@ FAILURES: dict[str, tuple[Callable[[RequestHandler], Any], int, list[dict[str, A
     ),
     "a reset": (reset, 3, [{"done": False}, {"exit_status": 3}]),
     "nothing": (send_lines(), 3, []),
-    "a response that is not HTTP": (send_raw(b"SSH-2.0-x\r\n"), 1, [{"exit_status": 1}]),
+    "a response that is not HTTP": (send_raw(b"SSH-2.0-x\r\n"), 1, [{}]),
     "HTML": (html, 1, [{"partial": "<html>\n<title>Log in</title>\n", "exit_status": 1}]),
     "garbage": (send_lines(A, b"what?\n" + B), 1, [{"done": False}, {"partial": "what?\n" + B.decode()}]),
     "server-sent events": (send_lines(b"data: {}\n\n"), 1, [{"partial": "data: {}\n\n"}]),
