@@ -27,8 +27,13 @@ class Credentials:
 
     def _secrets(self) -> list[str]:
         values = [value for name, value in self._headers.items() if any(part in name.lower() for part in _NAMES)]
-        # In "Bearer KEY", only the last word is secret. Sort the longest first, because one secret may contain another.
-        return sorted({value.split()[-1] for value in values if value.strip()}, key=len, reverse=True)
+        # In "Bearer KEY", only the last word is secret.
+        words = {value.split()[-1] for value in values if value.strip()}
+        # A line of JSON may contain a secret with escapes. JSON allows / to be escaped, too.
+        words |= {word.replace("\\", "\\\\").replace('"', '\\"') for word in words}
+        words |= {word.replace("/", "\\/") for word in words}
+        # Sort the longest first, because one secret may contain another.
+        return sorted(words, key=len, reverse=True)
 
     def mask(self, text: str) -> str:
         """Return `text` with the credentials replaced by ***."""

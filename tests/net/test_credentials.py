@@ -164,6 +164,7 @@ MASKED = [
     ({"Authorization": "Basic bWU6cA=="}, "Basic bWU6cA== is wrong", "Basic *** is wrong"),
     ({"X-Api-Key": LONG, "X-Token": LONG + "9"}, f"{LONG}9 {LONG}", "*** ***"),
     ({"X-Model": LONG, "Authorization": " "}, LONG, LONG),
+    ({"X-Key": 'sk-"1\\2/34567'}, r'sk-"1\2/34567 sk-\"1\\2/34567 sk-\"1\\2\/34567', "*** *** ***"),
 ]
 
 
