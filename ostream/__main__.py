@@ -46,7 +46,10 @@ def main(argv: list[str] | None = None) -> int:
 
     kind = COMMANDS[command][0]
     return run_process(
-        diagnostics, run_command, errors_on_stdout=kind == "source" or (kind == "filter" and _passes_on(arguments))
+        diagnostics,
+        run_command,
+        errors_on_stdout=kind == "source" or (kind == "filter" and _passes_on(arguments)),
+        needs_stdout=command != "batch",  # with -o, batch writes nothing to stdout
     )
 
 

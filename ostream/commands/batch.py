@@ -15,7 +15,7 @@ from ostream.system.diagnostics import Diagnostics
 from ostream.system.input import input_name, read_input
 from ostream.system.output import Output, refuse_input_as_stdout
 from ostream.system.polling import is_pipe, pollable_or_none
-from ostream.system.process import exit_by_signal
+from ostream.system.process import check_stdout, exit_by_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +45,8 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
     from ostream.cli.request_builder import report_unusual
 
     output = _output(options.output)
+    if output is None or options.dry_run:
+        check_stdout()
     if output is None and (options.resume or options.changed != "keep"):
         option = "--resume" if options.resume else "--changed"
         raise RequestError(f"{option}: needs an answer file", advice="add -o FILE")

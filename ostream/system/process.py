@@ -60,7 +60,17 @@ class EarlyExit(Exception):
     """The command has printed --help or --version, and its exit status is 0."""
 
 
-def run_process(diagnostics: Diagnostics, run: Callable[[], int], errors_on_stdout: bool = False) -> int:
+def check_stdout() -> None:
+    """Raise OutputError if stdout was closed when the process started."""
+    try:
+        os.write(1, b"")  # fails if prepare_process() has opened /dev/null for reading
+    except OSError:
+        raise OutputError("standard output: closed") from None
+
+
+def run_process(
+    diagnostics: Diagnostics, run: Callable[[], int], errors_on_stdout: bool = False, needs_stdout: bool = True
+) -> int:
     """Run a command and return its exit status. If the command raises an error, print its message.
 
     Arguments:
@@ -68,12 +78,13 @@ def run_process(diagnostics: Diagnostics, run: Callable[[], int], errors_on_stdo
         run: the command. Returns its exit status.
         errors_on_stdout: True if stdout is NDJSON. An error line is then also written to stdout, so that the last
             filter of the pipeline exits with the same status.
+        needs_stdout: False if the command itself calls `check_stdout` before it writes to stdout.
     """
     stdout_open = prepare_process()
     stdout = Output(1, "standard output")
 
     def failed(error: OstreamError) -> int:
-        with_line = errors_on_stdout and not isinstance(error, OutputError)
+        with_line = errors_on_stdout and stdout_open and not isinstance(error, OutputError)
         if not (with_line and is_pipe(1) and _left_to_reader(diagnostics, stdout, error)):
             diagnostics.error(error)
             if with_line:
@@ -83,8 +94,8 @@ def run_process(diagnostics: Diagnostics, run: Callable[[], int], errors_on_stdo
     try:
         try:
             try:
-                if not stdout_open:
-                    raise OutputError("standard output: closed")
+                if needs_stdout and not stdout_open:
+                    check_stdout()
                 status = run()
             except EarlyExit:
                 status = OK

@@ -507,3 +507,18 @@ def test_total_is_known_for_regular_files(tmp_path: Path) -> None:
             stdout, stderr = process.communicate(timeout=60)
             assert process.returncode == 0, stderr
             assert len(lines_of(stdout)) == expected
+
+
+def test_with_o_stdout_may_be_closed(tmp_path: Path) -> None:
+    (tmp_path / "rows").write_text("a\n")
+    with serve(reply) as server:
+        result = sh(
+            "batch -q -m m --lines -o answers rows >&-; batch -q -m m --lines --dry-run -o new rows >&- || echo $?;"
+            "batch -o new --no-such >&- || echo $?",
+            env={"OLLAMA_HOST": server.url},
+            cwd=tmp_path,
+        )
+    assert (tmp_path / "answers").read_bytes().count(b"\n") == 1
+    assert result.stdout == b"1\n2\n"
+    assert result.stderr.decode().startswith("batch: standard output: closed\nbatch: ")
+    assert result.stderr.count(b"\n") == 2
