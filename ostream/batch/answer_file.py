@@ -14,7 +14,7 @@ from itertools import chain
 
 from ostream.batch.answer_lines import begins_as_answer, is_damaged, may_be_answer, parse_answer, with_id
 from ostream.batch.resume_index import ResumeIndex
-from ostream.batch.set_aside import read_lines, set_aside
+from ostream.batch.set_aside import open_to_read, read_lines, set_aside
 from ostream.errors import NotNDJSON, OutputError, RequestError, reason
 from ostream.protocol.ndjson import decode_line, is_torn
 from ostream.system.files import locked, remove_unfinished, replace, sync_folder, write_all
@@ -279,7 +279,7 @@ def open_answers(
         raise OutputError(f"{path}: {reason(error)}") from None
     with contextlib.ExitStack() as stack:
         if dry_run:
-            fd = os.open(real if os.path.exists(real) else os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_to_read(path, real)
             stack.callback(os.close, fd)
             _check_may_write(fd, path, resume, inputs)
             answers = AnswerFile(path, real, fd, dry_run=True)

@@ -1,10 +1,11 @@
-"""Copy lines of the file of answers to another file, before they are removed from the file of answers."""
+"""Read the file of answers, and copy lines to another file before they are removed from the file of answers."""
 
 from __future__ import annotations
 
 import os
+import stat
 
-from ostream.errors import OutputError, reason
+from ostream.errors import InputError, OutputError, reason
 from ostream.protocol.ndjson import LINE_LIMIT, split_lines
 from ostream.system.files import BLOCK, append, locked, sync_folder
 from ostream.system.input import read_blocks
@@ -53,3 +54,18 @@ def set_aside(path: str, lines: Iterable[bytes]) -> None:
         sync_folder(path)
     except OSError as error:
         raise OutputError(f"{path}: {reason(error)}") from None
+
+
+def open_to_read(path: str, real: str) -> int:
+    """Open the file of answers for a dry run, or /dev/null if there is none. Raises InputError."""
+    try:
+        # Without O_NONBLOCK, opening a FIFO would wait for its other end.
+        fd = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InputError(f"{path}: {reason(error)}") from None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise InputError(f"{path}: not a regular file")
+    return fd

@@ -17,7 +17,7 @@ def early_end(name: str, last: Mapping[str, Any], prefix: str) -> IncompleteStre
     keys = last.keys()
     if not {"message", "response", "done"} & keys and {"messages", "prompt", "body"} & keys:
         return _only_requests(name, prefix)
-    if not {"message", "response", "done", "done_reason", "custom_id"} & keys:
+    if not {"message", "response", "thinking", "done", "done_reason", "custom_id"} & keys:
         advice = _expected(prefix)
         if "choices" in last:
             advice = "docs/other-servers.md shows how to read the stream of an OpenAI API"

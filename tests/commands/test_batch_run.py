@@ -9,6 +9,7 @@ import pty
 import re
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import termios
@@ -522,3 +523,17 @@ def test_with_o_stdout_may_be_closed(tmp_path: Path) -> None:
     assert result.stdout == b"1\n2\n"
     assert result.stderr.decode().startswith("batch: standard output: closed\nbatch: ")
     assert result.stderr.count(b"\n") == 2
+
+
+@pytest.mark.parametrize(("make", "problem"), [(os.mkfifo, "not a regular file"), (Path.mkdir, "not a regular file")])
+def test_dry_run_refuses_a_file_that_is_not_regular(make: Callable[[Path], None], problem: str, tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    done = call("batch", "-m", "m", "--dry-run", "-o", str(tmp_path / "a"), stdin=asked("hi"))
+    assert (done.returncode, done.stderr.decode()) == (2, f"batch: {tmp_path / 'a'}: {problem}\n")
+
+
+def test_dry_run_reports_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "a"))
+        done = call("batch", "-m", "m", "--dry-run", "-o", str(tmp_path / "a"), stdin=asked("hi"))
+    assert (done.returncode, done.stderr.decode()) == (2, f"batch: {tmp_path / 'a'}: No such device or address\n")
