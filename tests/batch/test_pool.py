@@ -61,7 +61,7 @@ def test_with_the_order_kept_results_wait_in_a_window() -> None:
             full.set()
         if job == 0:
             assert full.wait(30)
-            time.sleep(0.1)  # whoever took more would do it now
+            time.sleep(0.1)  # a thread that takes more jobs would take them now
             assert len(begun) == WINDOW * 2
         return job
 

@@ -376,7 +376,7 @@ def open_descriptors() -> int:
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """Dropping a stream must close it without the garbage collector, or the server would continue meanwhile."""
+    """Dropping a stream must close it without the garbage collector, or the server would go on generating."""
     gc.disable()
     yield
     gc.enable()

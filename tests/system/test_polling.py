@@ -95,7 +95,7 @@ def test_ready_is_room_to_write_or_data_or_the_end() -> None:
 
 @pytest.mark.usefixtures("both")
 def test_data_counts_when_the_time_is_over_even_if_that_raises(pipe: tuple[int, int]) -> None:
-    """As after Ctrl-Z: the process was stopped for longer than its timeout, and data arrived meanwhile."""
+    """As after Ctrl-Z: the process was stopped for longer than its timeout, and data arrived in that time."""
 
     def left_s() -> float:
         raise TimeoutError
