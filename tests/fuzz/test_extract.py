@@ -15,7 +15,8 @@ TEXT = st.lists(PIECE | st.text(max_size=3), max_size=12)
 
 def split(fragments: list[str], opened: bool) -> tuple[str, str]:
     tags = ThinkTagSplitter(opened)
-    parts = [*map(tags.add, fragments), tags.end()]
+    parts = [tags.add(fragment) for fragment in fragments]
+    parts.append(tags.end())
     return "".join(thinking for thinking, _ in parts), "".join(answer for _, answer in parts)
 
 
@@ -39,7 +40,8 @@ def test_think_tags_do_not_depend_on_fragments_and_lose_only_tags_and_space(frag
 def test_the_code_block_does_not_depend_on_fragments(fragments: list[str]) -> None:
     def code(pieces: list[str]) -> str:
         block = FirstCodeBlock()
-        return "".join([*map(block.add, pieces), block.end()])
+        text = "".join(map(block.add, pieces))
+        return text + block.end()
 
     text = "".join(fragments)
     assert code(fragments) == code([text]) == code(list(text))

@@ -133,8 +133,8 @@ def test_a_timeout_expires_by_itself_and_says_how_far_the_request_got(
         with pytest.raises(StreamTimeout) as caught:
             list(Client(host, retry=9 * (name == "max-time"), **limits).chat("m", stream=True))
     assert caught.value.timeout == name
-    assert str(caught.value).startswith(f"{name} timeout after {seconds:g} s: ")
-    assert str(caught.value).endswith(words)
+    assert caught.value.error.startswith(f"{name} timeout after {seconds:g} s: ")
+    assert caught.value.error.endswith(words)
     assert caught.value.advice == f"allow more with {name.replace('-', '_')}{'' if name == 'max-time' else '_timeout'}="
     assert caught.value.exit_status == TEMPORARY
     assert isinstance(caught.value, TimeoutError)

@@ -177,7 +177,7 @@ print(Client(sys.argv[1]).chat("m").message.content)
 try:
     Client("https://127.0.0.1:" + sys.argv[1].rpartition(":")[2]).chat("m")
 except ConnectError as error:
-    print(error, error.exit_status)
+    print(error.error, error.exit_status)
 """
 
 
