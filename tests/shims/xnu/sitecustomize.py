@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import errno
 import fcntl
+import functools
 import os
 import select
 import signal
@@ -117,5 +118,7 @@ def flock(fd: int, operation: int) -> None:
 
 
 select.poll = Poll  # type: ignore[misc,assignment]
-os.open, os.stat, builtins.open = open_fd, stat_path, open_file  # type: ignore[assignment]
+# Partials, because pathlib of Python 3.8 and 3.9 makes os.stat and os.open attributes of a class.
+os.open, os.stat = functools.partial(open_fd), functools.partial(stat_path)  # type: ignore[assignment]
+builtins.open = open_file  # type: ignore[assignment]
 fcntl.flock = flock  # type: ignore[assignment]
