@@ -537,3 +537,12 @@ def test_dry_run_reports_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
         listener.bind(str(tmp_path / "a"))
         done = call("batch", "-m", "m", "--dry-run", "-o", str(tmp_path / "a"), stdin=asked("hi"))
     assert (done.returncode, done.stderr.decode()) == (2, f"batch: {tmp_path / 'a'}: No such device or address\n")
+
+
+def test_input_must_not_be_standard_output(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts"
+    prompts.write_text("hi\n")
+    with prompts.open("ab") as output:
+        process = start("batch", "--lines", "-m", "m", str(prompts), stdout=output)
+        _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, b"is also" in stderr, prompts.read_text()) == (1, True, "hi\n")
