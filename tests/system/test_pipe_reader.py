@@ -19,7 +19,7 @@ import pytest
 
 from ostream.cli.filter_output import FilterOutput, Reports
 from ostream.errors import OstreamError
-from ostream.system import pipe_reader
+from ostream.system import pipe_reader, process
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.pipe_reader import reader_reports, wait_read, wait_settled
 from tests.process import end_of, sh, start
@@ -101,25 +101,25 @@ def test_a_failure_that_a_filter_finds_is_reported_by_the_last_one() -> None:
 
 
 @contextlib.contextmanager
-def filter_downstream() -> Iterator[None]:
-    """Make stdout a pipe that is locked like the input of a filter with the same stderr."""
+def stdout_pipe() -> Iterator[int]:
+    """Make stdout a pipe and give the descriptor to read it, which the caller closes."""
     read, write = os.pipe()
     saved = os.dup(1)
     os.dup2(write, 1)
+    os.close(write)
     try:
-        with open(f"/proc/self/fd/{read}", "rb", buffering=0) as locked:
-            fcntl.flock(locked, fcntl.LOCK_EX)
-            yield
+        yield read
     finally:
         os.dup2(saved, 1)
-        for fd in (read, write, saved):
-            os.close(fd)
+        os.close(saved)
 
 
 def test_in_a_chain_of_filters_with_w_the_last_one_prints_the_message(capfd: pytest.CaptureFixture[str]) -> None:
     diagnostics = Diagnostics("stats")
     reports = Reports(diagnostics, FilterOutput(diagnostics, [], os.devnull))
-    with filter_downstream():
+    with stdout_pipe() as read, open(f"/proc/self/fd/{read}", "rb", buffering=0) as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)  # like the input of a filter with the same stderr
+        os.close(read)
         found = json.loads(reports.error_line(OstreamError("boom")))
         assert found == {"error": "boom", "exit_status": 1, "report": "stats: boom"}
         assert reports.take(found, is_regular=False) == found
@@ -127,14 +127,31 @@ def test_in_a_chain_of_filters_with_w_the_last_one_prints_the_message(capfd: pyt
     assert capfd.readouterr().err == ""
 
 
+def test_a_filter_that_dies_before_the_error_line_is_written_reports_nothing(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def die() -> bool:
+        os.close(read)
+        return True
+
+    def fail() -> int:
+        raise OstreamError("boom")
+
+    monkeypatch.setattr(process, "prepare_process", lambda: True)  # leave the signals of pytest alone
+    monkeypatch.setattr(pipe_reader, "reader_reports", die)
+    with stdout_pipe() as read:
+        assert process.run_process(Diagnostics("send"), fail, errors_on_stdout=True) == 1
+    assert capfd.readouterr().err == "send: boom\n"
+
+
 def test_another_reader_gets_a_moment_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    read, write = os.pipe()
-    saved = os.dup(1)
-    with open(os.devnull, "wb") as null:
-        os.dup2(null.fileno(), 1)
-        assert not reader_reports()
-    os.dup2(write, 1)
-    try:
+    with stdout_pipe() as read:
+        with open(os.devnull, "wb") as null:
+            pipe = os.dup(1)
+            os.dup2(null.fileno(), 1)
+            assert not reader_reports()
+            os.dup2(pipe, 1)
+            os.close(pipe)
         os.write(1, b"text")
         begin = time.monotonic()
         wait_settled()
@@ -161,7 +178,3 @@ def test_another_reader_gets_a_moment_to_read(monkeypatch: pytest.MonkeyPatch) -
         os.write(1, b"text")
         os.close(read)
         assert not wait_read()
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)
-        os.close(write)
