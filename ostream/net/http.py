@@ -117,8 +117,14 @@ class Response(http.client.HTTPResponse):
             position = 0
             ending = ""
             line_end_due = False  # the line end after the data of an HTTP chunk has not arrived
+            was_split = False
             while position < len(data):
-                if not left:
+                if not left and not was_split:
+                    was_split = True
+                    bodies, position = _split_chunks(data, position)
+                    parts += bodies
+                    line_end_due = line_end_due and not bodies
+                elif not left:
                     end = data.find(b"\n", position)
                     if end < 0 or end - position > SIZE_LINE_LIMIT:
                         size_line = data[position:] if end < 0 else data[position:end]
@@ -132,14 +138,15 @@ class Response(http.client.HTTPResponse):
                         ending = "damaged" if size else "proper"
                         break
                     left = size
-                part = data[position : position + left]
-                parts.append(part)
-                position += len(part)
-                left -= len(part)
-                if data.startswith(b"\r\n", position):
-                    position += 2
                 else:
-                    line_end_due = True
+                    part = data[position : position + left]
+                    parts.append(part)
+                    position += len(part)
+                    left -= len(part)
+                    if data.startswith(b"\r\n", position):
+                        position += 2
+                    else:
+                        line_end_due = True
             if ending == "proper":
                 self._unread = _rest(b"\r\n", data[position:])
             elif not left:
@@ -154,6 +161,20 @@ class Response(http.client.HTTPResponse):
                 return
 
 
+def _split_chunks(data: bytes, position: int) -> tuple[list[bytes], int]:
+    """Return the data of the HTTP chunks that are complete in `data` from `position` on, and the position after them.
+
+    This takes a fraction of the time of parsing them one by one. If one of them has an extension, another line end or
+    the size 0, or contains a line end, none is returned.
+    """
+    fields = data[position:].split(b"\r\n")
+    end = (len(fields) - 1) // 2 * 2
+    bodies = fields[1:end:2]
+    if [*map(len, bodies)] != [*map(_plain_size, fields[:end:2])]:
+        return [], position
+    return bodies, len(data) - len(b"\r\n".join(fields[end:]))
+
+
 def _rest(expected: bytes, received: bytes) -> bytes | None:
     """Return the part of `expected` that follows `received`, or None if `expected` does not begin with `received`."""
     return expected[len(received) :] if expected.startswith(received) else None
@@ -166,3 +187,9 @@ def _size(line: bytes) -> int | None:
     if not size:
         return None
     return -1 if len(size) > 16 or size.strip(HEX_DIGITS) else int(size, 16)
+
+
+@lru_cache(maxsize=1024)
+def _plain_size(line: bytes) -> int:
+    """Parse a chunk-size line that has only hexadecimal digits. Return -1 for any other line and for the size 0."""
+    return -1 if line.strip(HEX_DIGITS) or not 0 < len(line) <= 16 else int(line, 16) or -1

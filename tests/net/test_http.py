@@ -10,7 +10,7 @@ import threading
 from typing import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.net.http import SIZE_LINE_LIMIT, Response
@@ -118,30 +118,47 @@ def _which_bytes_are_body(framed: bytes) -> Iterator[bool]:
         framed = framed[end:]
 
 
-bodies = st.lists(st.binary(min_size=1, max_size=40), max_size=8)
-extensions = st.sampled_from([b"", b";a", b" ; a=b", b';q="0"', b" "])
-line_ends = st.sampled_from([b"\r\n", b"\n"])
+BODIES = st.binary(min_size=1, max_size=20) | st.text("5a;\r\n", min_size=1, max_size=20).map(str.encode)
+SIZES = st.sampled_from([b"%x", b"%X", b"%04x"])
+EXTENSIONS = st.sampled_from([b"", b"", b"", b";a", b" ; a=b", b';q="0"', b" "])
+LINE_ENDS = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n"])
+LAST = st.sampled_from([b"0\r\n\r\n", b"0;last\r\nTrailer: x\r\n\r\n", b"000\r\n\r\n", b"0\r\n", b""])
+CUTS = st.lists(st.integers(0, 300), max_size=4)
 
 
-@settings(deadline=None, max_examples=150)
-@given(
-    chunks=st.lists(st.tuples(st.binary(min_size=1, max_size=40), extensions, line_ends, st.booleans()), max_size=8),
-    end=st.sampled_from([b"0\r\n\r\n", b"0;last\r\nTrailer: x\r\n\r\n", b"000\r\n\r\n", b"0\r\n", b""]),
-    cuts=st.lists(st.integers(0, 600), max_size=12),
-)
+def split_at(framed: bytes, cuts: list[int]) -> list[bytes]:
+    places = [0, *sorted(cut for cut in cuts if cut < len(framed)), len(framed)]
+    return [framed[a:b] for a, b in zip(places, places[1:]) if a < b]
+
+
+@given(chunks=st.lists(st.tuples(BODIES, SIZES, EXTENSIONS, LINE_ENDS), max_size=8), last=LAST, cuts=CUTS)
 def test_any_body_in_any_http_chunks_split_anywhere_is_the_same(
-    chunks: list[tuple[bytes, bytes, bytes, bool]], end: bytes, cuts: list[int]
+    chunks: list[tuple[bytes, bytes, bytes, bytes]], last: bytes, cuts: list[int]
 ) -> None:
     framed = b"".join(
-        (b"%X" if upper else b"%04x") % len(data) + extension + line_end + data + line_end
-        for data, extension, line_end, upper in chunks
+        size % len(body) + extension + line_end + body + line_end for body, size, extension, line_end in chunks
     )
-    raw = CHUNKED + framed + end
-    places = [len(CHUNKED), *sorted(len(CHUNKED) + cut for cut in cuts if cut < len(framed + end)), len(raw)]
-    pieces = [raw[: len(CHUNKED)], *(raw[a:b] for a, b in zip(places, places[1:]) if a < b)]
-    got, response = read(*pieces)
-    assert got == b"".join(data for data, _, _, _ in chunks)
+    got, response = read(CHUNKED, *split_at(framed + last, cuts))
+    assert got == b"".join(body for body, _, _, _ in chunks)
     assert response.failure is None
+    assert response.is_complete is bool(last)
+
+
+@given(
+    chunks=st.lists(st.tuples(BODIES, SIZES, EXTENSIONS, LINE_ENDS), max_size=8),
+    damage=st.tuples(st.integers(0, 300), st.integers(0, 2), st.sampled_from([b"", b"\r", b"\n", b"0", b"g"])),
+    cuts=CUTS,
+)
+def test_damaged_framing_has_the_same_result_at_once_and_byte_by_byte(
+    chunks: list[tuple[bytes, bytes, bytes, bytes]], damage: tuple[int, int, bytes], cuts: list[int]
+) -> None:
+    framed = b"".join(size % len(body) + ext + line_end + body + line_end for body, size, ext, line_end in chunks)
+    place, length, replacement = damage
+    framed = framed[:place] + replacement + framed[place + length :]
+    at_once, byte_by_byte = (read(CHUNKED, *split_at(framed, cut)) for cut in (cuts, [*range(len(framed))]))
+    assert at_once[0] == byte_by_byte[0]
+    assert str(at_once[1].failure) == str(byte_by_byte[1].failure)
+    assert at_once[1].is_complete is byte_by_byte[1].is_complete
 
 
 GOOD = b"5\r\nhello\r\n"
