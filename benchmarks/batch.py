@@ -1,7 +1,6 @@
 """Compare batch with other ways to send many requests: wall time against the ideal, CPU per request, memory.
 
     python3 benchmarks/batch.py [REQUESTS [JOBS [MILLISECONDS]]]        # 10,000 requests, 16 at a time, of 20 ms each
-    python3 benchmarks/batch.py --memory [LINES]                       # 10,000,000 lines that need no request
 
 curl and the official SDK take part where they are installed.
 """
@@ -82,20 +81,5 @@ def compare(requests: int = 10_000, jobs: int = 16, milliseconds: int = 20) -> N
             )
 
 
-def memory(lines: int = 10_000_000) -> None:
-    """Measure peak memory on invalid lines: each gets an error line, so no server is needed."""
-    for count in (lines // 100, lines):
-        with tempfile.NamedTemporaryFile("w") as file:
-            for number in range(count):
-                file.write(f'{{"id":{number}}}\n')
-            file.flush()
-            batch = ours("batch", "-m", "m", "-j", "1")
-            wall, _, peak = run([batch], file.name, memory=True, may_fail=True)
-        print(f"{count:>12,} lines: {wall:7.1f} s, {peak / 1024:5.0f} MiB", flush=True)
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--memory"]:
-        memory(*map(int, sys.argv[2:]))
-    else:
-        compare(*map(int, sys.argv[1:]))
+    compare(*map(int, sys.argv[1:]))
