@@ -87,9 +87,9 @@ CASES: dict[str, tuple[Case, int, int]] = {  # the smallest and the largest numb
 }
 
 
-def print_growth(title: str, case: Case, folder: Path, sizes: list[int], env: dict[str, str]) -> None:
+def print_growth(title: str, case: Case, folder: Path, sizes: list[int]) -> None:
     print(f"\n{title}\n{'':>12}   CPU per unit   memory", flush=True)
-    first, *others = (run(*case(folder, size), env, memory=True) for size in sizes)
+    first, *others = (run(*case(folder, size), memory=True) for size in sizes)
     for size, taken in zip(sizes[1:], others):
         per_unit = (taken.cpu_s - first.cpu_s) / (size - sizes[0]) * 1e6
         print(f"{size:12,}{per_unit:12,.2f} µs{taken.peak_kib / 1024:6.0f} MiB", flush=True)
@@ -99,11 +99,12 @@ def main() -> None:
     only = next((word.partition("=")[2] for word in sys.argv if word.startswith("--only=")), "")
     print(f"Python {platform.python_version()}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f}")
     with tempfile.TemporaryDirectory() as folder, serving() as host:
+        os.environ.update(OLLAMA_HOST=host, no_proxy="*")
         for title, (case, smallest, largest) in CASES.items():
             largest = max(largest // 100, 16) if "--fast" in sys.argv else largest
             if only in title:
                 sizes = [smallest, *(largest // 2**power for power in (3, 2, 1, 0))]
-                print_growth(title, case, Path(folder), sizes, {"OLLAMA_HOST": host, "no_proxy": "*"})
+                print_growth(title, case, Path(folder), sizes)
 
 
 if __name__ == "__main__":
