@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterator, Mapping
 
-_RESUME = "--resume continues"
+_RESUME = "run the same command with --resume to continue"
 # What `load` does with a line.
 _DROPPED, _KEPT, _DAMAGED = range(3)
 
@@ -96,7 +96,7 @@ class AnswerFile:
             try:
                 at_path = os.stat(self._real)
             except OSError:
-                raise OutputError(f"{self.name}: was removed while answers were written to it") from None
+                raise OutputError(f"{self.name}: the file was removed while answers were written to it") from None
             if not os.path.samestat(os.fstat(self._fd), at_path):
                 raise OutputError(f"{self.name}: was replaced by another file while answers were written to it")
             if at_path.st_size != self._end:

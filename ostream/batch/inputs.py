@@ -176,7 +176,9 @@ class RequestReader:
                 yield None
                 continue
             if job.number == 0 and line.lstrip().startswith(b'{"'):
-                self._note(f"{job.where}: is JSON, sent as text; without --lines it is a request")
+                self._note(
+                    f"{job.where}: this line is JSON and is sent as text; to send it as a request, leave out --lines"
+                )
             yield self._fill(job, lambda: set_prompt(job, _text_of(line), (), self._defaults))  # noqa: B023
 
     def _ndjson(self, name: str) -> Iterator[Job | None]:

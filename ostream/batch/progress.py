@@ -189,7 +189,7 @@ class Progress:
         if self._complete:
             parts += [f"eval count: {self._tokens:,.0f} token(s)", f"throughput: {self._rates(elapsed)}"]
         if self._rated_ns:
-            parts.append(f"single stream: {self._rated_tokens * 1e9 / self._rated_ns:.1f} tokens/s")
+            parts.append(f"average per request: {self._rated_tokens * 1e9 / self._rated_ns:.1f} tokens/s")
         return "; ".join(parts) + f"; in {show_time(elapsed)}"
 
     def _failures(self) -> str:

@@ -210,7 +210,7 @@ class _Attempts:
         if pause is None:
             return False
         self._tries += 1
-        self._sender._note(f"{error}; try {self._tries} of {self._policy.retry} in {pause:.1f} s")
+        self._sender._note(f"{error}; retry {self._tries} of {self._policy.retry} in {pause:.1f} s")
         self._backoff.pause(pause)
         return True
 

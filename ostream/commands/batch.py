@@ -85,7 +85,11 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
         _finish(plan, failures, progress)
         progress.end()
     if runner.interrupted:
-        end = "--resume continues" if output is not None else "unsent requests have no output line"
+        end = (
+            "run the same command with --resume to continue"
+            if output is not None
+            else "unsent requests have no output line"
+        )
         diagnostics.note(f"interrupted; {end}")
         exit_by_signal(runner.interrupted)
     if not plan.requests and status == OK:

@@ -119,7 +119,7 @@ class Session:
                 if pause is None:
                     raise
                 tries += 1
-                text = f"{error}; try {tries} of {self.retry} in {pause:.1f} s"
+                text = f"{error}; retry {tries} of {self.retry} in {pause:.1f} s"
             if "logging" in sys.modules:  # do not load logging for a program that does not use it
                 sys.modules["logging"].getLogger("ostream").info("%s", text)
             note(text)

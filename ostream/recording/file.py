@@ -177,7 +177,7 @@ class RecordingFile:
         if isinstance(error, ReaderGone):
             text = "standard output: Broken pipe"
         elif isinstance(error, FileNotFoundError):
-            text = f"{self.name}: was removed"
+            text = f"{self.name}: the file was removed while recording"
         else:
             text = str(error)
         self._report(f"{text}; nothing more is recorded")

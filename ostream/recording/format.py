@@ -145,7 +145,7 @@ class AnswerRecorder:
             return b""
         if failure is None and self._is_torn:
             failure = IncompleteStream("the stream ended inside a line of the answer")
-        failure = failure or OstreamError("what follows is not NDJSON")
+        failure = failure or OstreamError("the rest of the response is not NDJSON")
         failure.partial = None if self._text is None else bytes(self._text)
         return stamp(self._mask(encode_line(failure.error_line())), elapsed_ns)
 

@@ -197,7 +197,7 @@ class Proxy:
                 self._forward(handler, log, timeouts, client)
             except (OSError, ReaderGone):
                 # The client has disconnected. If the last line was recorded before that, the response is complete.
-                self._end(log, None if log.answer.is_done else IncompleteStream("the client left"))
+                self._end(log, None if log.answer.is_done else IncompleteStream("the client disconnected"))
                 raise
 
     def _forward(self, handler: RequestHandler, log: ExchangeLog, timeouts: Timeouts, client: Wakeup) -> None:

@@ -110,7 +110,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def _read(self, size: int) -> bytes:
         data = self.rfile.read(size)
         if len(data) < size:
-            raise ConnectionResetError("the client left inside its request")
+            raise ConnectionResetError("the client disconnected before its request was complete")
         return data
 
     def _read_chunks(self, stack: contextlib.ExitStack) -> bytes:

@@ -56,7 +56,7 @@ class ToolDirectory:
                 raise
             raise RequestError(f"{path}: {reason(error)}", advice="-t needs a directory of tools") from None
         if not names:
-            raise RequestError(f"{path}: no tools there", advice="a tool is an executable NAME beside a NAME.json")
+            raise RequestError(f"{path}: contains no tools", advice="a tool is an executable NAME beside a NAME.json")
 
     @property
     def names(self) -> list[str]:

@@ -114,7 +114,7 @@ class ToolProcess:
         while True:
             ready = wait_any(events, pollable_or_none(1), lambda: deadline - time.monotonic())
             if not ready:
-                return f"error: no end within {time_s:g} s"
+                return f"error: the tool did not end within {time_s:g} s"
             if self._stdin in ready and not self._write():
                 del events[self._stdin]
                 os.close(self._stdin)

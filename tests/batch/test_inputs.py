@@ -191,7 +191,7 @@ def test_line_of_text_is_a_prompt(line: bytes, path: Path) -> None:
 
 def test_lines_of_json_are_noted_once(path: Path) -> None:
     _, notes = read(path, b'{"prompt":"a"}\n{"prompt":"b"}\n', InputFormat(LINES))
-    assert notes == [f"{path}:1: is JSON, sent as text; without --lines it is a request"]
+    assert notes == [f"{path}:1: this line is JSON and is sent as text; to send it as a request, leave out --lines"]
 
 
 def test_files_are_prompts_and_images(tmp_path: Path) -> None:

@@ -112,4 +112,4 @@ def test_a_retry_is_noted_on_a_terminal() -> None:
         terminal = Terminal("send", "-m", "m", "--host", server.url, "--retry=1", "hi", on="stderr")
         shown, stdout, _ = terminal.communicate()
     assert (terminal.process.returncode, stdout) == (0, DONE.decode())
-    assert shown.startswith("send: busy (status code: 503); try 1 of 1 in ")
+    assert shown.startswith("send: busy (status code: 503); retry 1 of 1 in ")

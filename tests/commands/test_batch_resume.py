@@ -104,7 +104,7 @@ def test_file_that_is_removed_while_written_is_an_output_error(answers: Path) ->
     with serve(respond) as server:
         done = run("batch", "-m", "m", "-o", answers, "--host", server.url, stdin=asked("A", "B"))
     assert done.returncode == 1
-    assert done.stderr.decode() == f"batch: {answers}: was removed while answers were written to it\n"
+    assert done.stderr.decode() == f"batch: {answers}: the file was removed while answers were written to it\n"
 
 
 def test_table_is_labelled_killed_edited_and_resumed(answers: Path) -> None:
@@ -288,7 +288,10 @@ def test_full_disk_ends_the_run_and_resume_continues_it(answers: Path) -> None:
         for blocks in (1, 3, 5):
             full = sh(f"ulimit -f {blocks}; {command}", stdin=requests)
             assert full.returncode == 1
-            assert f"batch: {answers}: File too large; --resume continues\n".encode() in full.stderr
+            assert (
+                f"batch: {answers}: File too large; run the same command with --resume to continue\n".encode()
+                in full.stderr
+            )
             ids = answered_ids(answers)
             assert 0 < len(ids) == len(set(ids)) < 30
             assert answers.read_bytes().endswith(b"}\n")

@@ -309,7 +309,7 @@ def test_a_file_that_is_not_a_recording_is_not_changed(option: str, content: byt
 def test_a_file_that_was_removed_is_reported(option: str, url: str, tmp_path: Path) -> None:
     result = sh(f"{PYTHON} record {option} r -- sh -c 'rm r; send -m m hi'", cwd=tmp_path, env={"OLLAMA_HOST": url})
     assert (result.returncode, result.stdout) == (1, A + B)
-    assert result.stderr == b"record: r: was removed; nothing more is recorded\n"
+    assert result.stderr == b"record: r: the file was removed while recording; nothing more is recorded\n"
 
 
 def test_file_may_be_an_open_descriptor(url: str, tmp_path: Path) -> None:
@@ -424,7 +424,7 @@ def test_running_exchanges_are_recorded_when_the_command_ends(tmp_path: Path) ->
         go.set()
     assert (result.returncode, result.stderr) == (0, b"")
     ((_, *lines),) = exchanges_of((tmp_path / "r").read_bytes())
-    assert [line.get("error") for line in lines] == [None, "the client left"]
+    assert [line.get("error") for line in lines] == [None, "the client disconnected"]
 
 
 def test_the_mode_of_file_follows_the_umask(url: str, tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ OFFERED = [
     (["numbers"], "must be a JSON array of tools, or a directory"),
     (["mcp"], ["read"]),
     (["none"], "none: No such file"),
-    (["."], "no tools there"),
+    (["."], "contains no tools"),
     (["array", "-g"], "--tools: only /api/chat takes it; leave out -g"),
     (["array", "--run-tools"], "--run-tools: needs a directory of tools; give it with -t DIR"),
     (["none", "--run-tools"], "none: no such directory of tools"),

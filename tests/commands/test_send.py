@@ -315,7 +315,7 @@ def test_a_server_that_closes_without_a_response_is_3() -> None:
 
 
 def test_each_retry_is_noted_unless_quiet(send: Send) -> None:
-    for option, note in (("--verbose", "send: busy (status code: 503); try 1 of 3 in "), ("--quiet", "")):
+    for option, note in (("--verbose", "send: busy (status code: 503); retry 1 of 3 in "), ("--quiet", "")):
         answers = [send_lines(B), send_lines(b'{"error":"busy"}', status=503)]
         status, stdout, stderr = send(lambda exchange, answers=answers: answers.pop()(exchange), "--retry=3", option)
         assert (status, stdout) == (0, B)

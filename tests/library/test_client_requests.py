@@ -197,7 +197,7 @@ def test_retries_are_logged_if_the_program_uses_logging(caplog: pytest.LogCaptur
         Client(server.url, retry=1).chat("m")
     ((name, level, text),) = caplog.record_tuples
     assert (name, level) == ("ostream", logging.INFO)
-    assert "busy" in text and "try 1 of 1 in " in text
+    assert "busy" in text and "retry 1 of 1 in " in text
 
 
 if sys.version_info >= (3, 10):  # older versions cannot evaluate X | Y

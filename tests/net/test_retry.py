@@ -210,8 +210,8 @@ def test_each_retry_is_noted(pauses: list[float]) -> None:
     notes: list[str] = []
     with serve(one_after_the_other(status(503), status(429, "Retry-After: 60"), send_lines(DONE))) as server:
         Client(server.url, retry=2).post("/api/chat", b"{}", note=notes.append).close()
-    assert notes[0].startswith("no (status code: 503); try 1 of 2 in 0.")
-    assert notes[1] == "no (status code: 429); try 2 of 2 in 60.0 s"
+    assert notes[0].startswith("no (status code: 503); retry 1 of 2 in 0.")
+    assert notes[1] == "no (status code: 429); retry 2 of 2 in 60.0 s"
 
 
 def test_the_timeouts_start_again_with_each_try() -> None:

@@ -43,7 +43,7 @@ RECORDED: list[tuple[str, bytes, OstreamError | None, bytes]] = [
 ]
 TORN = b'{"error":"the stream ended inside a line of the answer","partial":"{\\"a","exit_status":3,"elapsed":7}\n'
 RECORDED.append(("a truncated line at a proper end", b'{"a', None, TORN))
-REST = b'{"error":"what follows is not NDJSON","partial":%b,"exit_status":1,"elapsed":7}\n'
+REST = b'{"error":"the rest of the response is not NDJSON","partial":%b,"exit_status":1,"elapsed":7}\n'
 TEXTS = [
     b"<html>\n<b>",
     b"404 page not found",

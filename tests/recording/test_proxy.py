@@ -121,7 +121,7 @@ def test_a_client_that_leaves_ends_the_request_at_once(count: int, leave: str) -
         assert respond.left.wait(60)
         ((request, *lines),) = recorded.wait_for(1)
     assert request.get("status") == (200 if count else None)
-    assert [line.get("error") for line in lines] == [None, "the client left"][1 - count :]
+    assert [line.get("error") for line in lines] == [None, "the client disconnected"][1 - count :]
     assert lines[-1]["exit_status"] == 3
 
 

@@ -151,7 +151,7 @@ def test_what_is_not_a_directory_is_a_usage_error(folder: Path, path: str) -> No
 
 def test_a_directory_without_declarations_is_refused(folder: Path) -> None:
     (folder / "echo.json").unlink()
-    with pytest.raises(RequestError, match="no tools there"):
+    with pytest.raises(RequestError, match="contains no tools"):
         Tools(folder)
 
 
@@ -259,4 +259,4 @@ def test_the_answer_has_the_id_of_the_call(folder: Path) -> None:
 
 def test_the_time_limit_is_passed_on(folder: Path) -> None:
     add(folder, "slow", "#!/bin/sh\nsleep 1000\n")
-    assert Tools(folder, 0.2).result("slow", {}) == "error: no end within 0.2 s"
+    assert Tools(folder, 0.2).result("slow", {}) == "error: the tool did not end within 0.2 s"
