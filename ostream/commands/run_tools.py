@@ -113,7 +113,7 @@ def _asker() -> Callable[[dict[str, Any]], bool]:
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise RequestError(f"--approve: no terminal to show the question on: {reason(error)}") from None
+        raise RequestError(f"--approve: no terminal on which to ask: {reason(error)}") from None
     import termios
 
     def ask(call: dict[str, Any]) -> bool:

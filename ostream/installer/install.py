@@ -70,7 +70,10 @@ def uninstall(directory: str, names: Sequence[str]) -> list[str]:
             removed.append(name)
         elif os.path.lexists(path):
             kept.append(f"kept {path}: not a link to ostream\n")
-    return [f"removed {', '.join(removed)} from {directory}\n" if removed else f"no links in {directory}\n", *kept]
+    return [
+        f"removed {', '.join(removed)} from {directory}\n" if removed else f"no links to ostream in {directory}\n",
+        *kept,
+    ]
 
 
 def is_link_to_ostream(path: str) -> bool:
@@ -142,9 +145,10 @@ def _next_steps(directory: str, names: Sequence[str]) -> Iterator[str]:
     if os.path.realpath(directory) in search:
         position = search.index(os.path.realpath(directory))
         for other, hidden in _same_names(directory, names, search[:position]):
-            yield f"{hidden}: {other} comes first on PATH; put {directory} before it, or run ostream COMMAND\n"
+            yield f"{hidden}: {other} is earlier on PATH and has this name too; "
+            yield f"put {directory} before it, or run ostream COMMAND\n"
         for other, hidden in _same_names(directory, names, search[position + 1 :]):
-            yield f"{hidden}: {other} has the same name and comes later on PATH\n"
+            yield f"{hidden}: {other} has this name too, and comes later on PATH\n"
     elif os.environ.get("SHELL", "").endswith("/fish"):
         yield f"{directory} is not on PATH; to add it, run: fish_add_path {quote(directory)}\n"
     else:

@@ -72,7 +72,7 @@ class RecordingFile:
         self._is_open = True
         self._new: IO[bytes] | None = None
         if name == "-":
-            raise RequestError("-: standard output is COMMAND's", advice="use /dev/stdout to record there anyway")
+            raise RequestError("-: standard output belongs to COMMAND", advice="use /dev/stdout to record there anyway")
         self._out: Output | None = self._open()
         if given_descriptor(name) is None and stat.S_ISREG(os.fstat(self._out.fd).st_mode):
             os.close(self._out.fd)
@@ -118,7 +118,9 @@ class RecordingFile:
                 with locked(f"{self.name}.torn", os.O_RDWR | os.O_CREAT) as torn:
                     append(torn, tail + b"\n")
             os.ftruncate(fd, size - len(tail))
-            self._note(f"{self.name}: the last line is incomplete (its writer was killed?); {where}")
+            self._note(
+                f"{self.name}: the last line was incomplete (was the program that wrote it killed?) and was {where}"
+            )
 
     def add(self, log: ExchangeLog) -> bool:
         """Append an exchange. Return False if it was not recorded; the reason has then been reported."""
@@ -168,7 +170,7 @@ class RecordingFile:
                 self._fail(error)
         if self._new:
             if not succeeded or self.has_failed:
-                self._report(f"{self.name}: not replaced, because not everything succeeded")
+                self._report(f"{self.name}: not replaced, because COMMAND failed or an exchange was not recorded")
             elif self._new.tell():
                 replace(self.name, _blocks(self._new))
             self._new.close()

@@ -123,7 +123,7 @@ class Server(http.server.ThreadingHTTPServer):
             self._stopping.close()
             self.server_close()
             raise OstreamError(
-                f"{self.url}: not served, because no thread can be started",
+                f"{self.url}: cannot serve, because no thread can be started",
                 advice="end other processes, or raise 'ulimit -u' or 'ulimit -v'",
             ) from None
         return self
@@ -165,7 +165,7 @@ class Server(http.server.ThreadingHTTPServer):
                 try:
                     self.process_request(connection, address)
                 except RuntimeError:  # no thread can be started
-                    self._report_limit("serving one connection at a time; the limit of threads is reached")
+                    self._report_limit("serving one connection at a time, because the limit of threads is reached")
                     self.process_request_thread(connection, address)
 
     def _wait_for_room(self) -> None:

@@ -178,13 +178,15 @@ class Recordings:
             recorded = list(dict.fromkeys(f"{each.method} {each.path}" for each in self.exchanges))
         if same:
             count = "its one recording has" if same == 1 else f"its {same} recordings have"
-            return f"{NO_RECORDING} is left for {request}: {count} answered already; --repeat uses the last one again"
+            return f"{NO_RECORDING} is left for {request}: {count} been used; add --repeat to use the last one again"
         if not candidates:
             shown = ", ".join(recorded[:5]) or "nothing"
             return f"{NO_RECORDING} of {request}; recorded: {shown}{', ...' if len(recorded) > 5 else ''}"
         wanted = json.loads(_canonical(body))
         nearest = min(candidates, key=lambda each: _distance(json.loads(_canonical(each.body)), wanted))
-        return f"{NO_RECORDING} matches {request}; nearest is {nearest.where}: {self._difference(nearest, body)}"
+        return (
+            f"{NO_RECORDING} matches {request}; the most similar is {nearest.where}: {self._difference(nearest, body)}"
+        )
 
     @staticmethod
     def _difference(exchange: RecordedExchange, body: Any) -> str:

@@ -88,7 +88,7 @@ class ExchangeLog:
         content_type = content_type and self._credentials.mask(content_type)
         line = request_line(path, body, status, content_type, self._handler.command)
         if len(line) > LINE_LIMIT:
-            self.omit(f"its request is larger than {LINE_LIMIT:,} bytes")
+            self.omit(f"the request is larger than {LINE_LIMIT:,} bytes")
         self._write(line)
 
     def lines(self, lines: list[bytes]) -> None:

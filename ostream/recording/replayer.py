@@ -137,11 +137,11 @@ class Replayer:
         if self.mismatches:
             lines.append(f"{_count(len(self.mismatches), 'request')} matched no recording")
         if self.loose:
-            lines.append(f"{_count(self.loose, 'request')} differed from the recording that answered")
+            lines.append(f"{_count(self.loose, 'request')} differed from the recorded request")
         unused = self.recordings.unused if strict else []
         if unused:
             count = f"{len(unused)} of {_count(len(self.recordings.exchanges), 'recording')}"
-            lines.append(f"{count} not used; first: {unused[0].where}")
+            lines.append(f"{count} not used; the first is {unused[0].where}")
         return lines
 
     def summary(self) -> str:
@@ -194,7 +194,7 @@ class Replayer:
         """
         if (request.command, path) not in _INFORMATION:
             return False
-        self._trace(f"{request.command} {path}: not recorded; answered from the models")
+        self._trace(f"{request.command} {path}: not recorded; answered from the models in the recordings")
         models = [name if ":" in name.rpartition("/")[2] else f"{name}:latest" for name in self.recordings.models]
         status = 200
         answer: dict[str, Any]

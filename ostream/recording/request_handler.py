@@ -42,7 +42,7 @@ class _Refused(Exception):
 
 
 def _too_large() -> _Refused:
-    return _Refused(413, f"its body is larger than {BODY_LIMIT:,} bytes")
+    return _Refused(413, f"the body is larger than {BODY_LIMIT:,} bytes")
 
 
 class RequestHandler(http.server.BaseHTTPRequestHandler):
@@ -84,7 +84,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """
         host = self.headers.get("Host", "localhost")
         if not is_loopback(re.sub(r":\d*\Z", "", host).strip("[]")):
-            raise _Refused(403, f"its Host is {host[:100]!r}, not a name of this machine")
+            raise _Refused(403, f"the Host header {host[:100]!r} is not a name of this machine")
         site = self.headers.get("Sec-Fetch-Site", "none").strip().lower()
         if "Origin" in self.headers or site not in ("none", "same-origin"):
             raise _Refused(403, f"sent by a web page ({self.headers.get('Origin', site)[:100]})")

@@ -56,7 +56,9 @@ class ToolDirectory:
                 raise
             raise RequestError(f"{path}: {reason(error)}", advice="-t needs a directory of tools") from None
         if not names:
-            raise RequestError(f"{path}: contains no tools", advice="a tool is an executable NAME beside a NAME.json")
+            raise RequestError(
+                f"{path}: contains no tools", advice="a tool is an executable NAME with a declaration NAME.json"
+            )
 
     @property
     def names(self) -> list[str]:
@@ -126,7 +128,11 @@ def _declaration(value: Any, name: str, path: str) -> dict[str, Any]:
     declared = tool_declaration(value) if isinstance(value, dict) else {}
     function = declared.get("function", declared)
     if not isinstance(function, dict) or not isinstance(value, dict):
-        raise RequestError(f"{path}: not a tool declaration", advice="write an object with description and parameters")
+        raise RequestError(
+            f"{path}: not a tool declaration", advice="write a JSON object with description and parameters"
+        )
     if function.get("name", name) != name:
-        raise RequestError(f"{path}: declares {function['name']!r}", advice=f"name the file {function['name']}.json")
+        raise RequestError(
+            f"{path}: declares the name {function['name']!r}", advice=f"name the file {function['name']}.json"
+        )
     return {"type": "function", "function": {"name": name, **function}}

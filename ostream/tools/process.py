@@ -127,7 +127,7 @@ class ToolProcess:
                         del events[fd]
             del self.stderr[STDERR_BYTES:]
             if len(self.stdout) > limit:
-                return f"error: more than {limit:,} bytes of output"
+                return f"error: the tool wrote more than {limit:,} bytes"
             if ready == [self._report]:
                 # No other descriptor is ready, so everything that the tool wrote before its end has been read.
                 self._status = os.read(self._report, 16)

@@ -274,7 +274,7 @@ INCOMPLETE_LAST_LINES = [
 def test_an_incomplete_last_line_is_removed(line: bytes, what: str, url: str, tmp_path: Path) -> None:
     (tmp_path / "r").write_bytes(A + B + line)
     result = sh(f"{PYTHON} record -a r -- send -m m hi", cwd=tmp_path, env={"OLLAMA_HOST": url})
-    note = f"record: r: the last line is incomplete (its writer was killed?); {what}\n"
+    note = f"record: r: the last line was incomplete (was the program that wrote it killed?) and was {what}\n"
     assert (result.returncode, result.stdout, result.stderr.decode()) == (0, A + B, note)
     recorded = (tmp_path / "r").read_bytes()
     assert recorded.startswith(A + B + b'{"request":')
@@ -323,7 +323,7 @@ WRONG = [
     ([], 2, "no FILE given; usage: record FILE -- COMMAND"),
     (["--", "true"], 2, "no FILE given; usage: record FILE -- COMMAND"),
     (["r", "s", "--", "true"], 2, "s: only one FILE can be given; usage: record FILE -- COMMAND"),
-    (["-", "--", "true"], 2, "-: standard output is COMMAND's; use /dev/stdout to record there anyway"),
+    (["-", "--", "true"], 2, "-: standard output belongs to COMMAND; use /dev/stdout to record there anyway"),
     (["no/r", "--", "true"], 1, "no/r: No such file or directory"),
     (["/", "--", "true"], 1, "/: Is a directory"),
 ]
@@ -506,7 +506,7 @@ def test_refresh_replaces_the_file_if_the_command_succeeds(options: str, once: A
     before = (tmp_path / "r").read_bytes()
     failed, _ = once(f"{ONE} exit 3", options)
     assert (failed.returncode, failed.stdout) == (3, b"2\n")
-    assert failed.stderr == b"record: r: not replaced, because not everything succeeded\n"
+    assert failed.stderr == b"record: r: not replaced, because COMMAND failed or an exchange was not recorded\n"
     assert (tmp_path / "r").read_bytes() == before
     assert once("true", options)[0].returncode == 0
     assert (tmp_path / "r").read_bytes() == before, "nothing was recorded"

@@ -183,7 +183,7 @@ def test_requests_about_the_server_are_answered_and_web_pages_refused(
             assert seen[:2] == (status, content_type), (method, path)
             assert part in seen[2]
     assert capsys.readouterr().err.splitlines() == [
-        "ostream.testing: refused POST /api/chat: its Host is 'evil.example', not a name of this machine",
+        "ostream.testing: refused POST /api/chat: the Host header 'evil.example' is not a name of this machine",
         "ostream.testing: refused GET /api/tags: sent by a web page (cross-site)",
     ]
 
@@ -201,7 +201,7 @@ def stamped(tmp_path: Path) -> Path:
 def test_a_mismatch_shows_the_nearest_recording_and_fails_the_run(script: str, status: int, stamped: Path) -> None:
     result = call("replay", stamped, "--", "sh", "-c", f"PATH={BIN}:$PATH; {script} > /dev/null")
     difference = 'messages[0].content: recorded "hi", requested "no"'
-    text = f"no recording matches POST /api/chat; nearest is {stamped}:1: {difference}"
+    text = f"no recording matches POST /api/chat; the most similar is {stamped}:1: {difference}"
     assert result.stderr.decode().splitlines() == [
         f"replay: {text}",
         f"send: {text} (status code: 404)",
@@ -224,12 +224,12 @@ def test_an_openai_client_gets_the_mismatch_as_an_error_object(stamped: Path) ->
 
 OPTIONS: list[tuple[list[str], str, int, list[str]]] = [
     # options, a script, the status, stderr ("F" is the recording)
-    ([], "send hi; send hi", 1, ["no recording is left for POST /api/chat: its one recording has answered already;"]),
+    ([], "send hi; send hi", 1, ["no recording is left for POST /api/chat: its one recording has been used;"]),
     (["--repeat"], "send hi; send hi", 0, []),
-    (["--match", "path"], "send no", 0, ["1 request differed from the recording that answered"]),
-    (["--match", "model"], "send -m m no", 0, ["1 request differed from the recording that answered"]),
+    (["--match", "path"], "send no", 0, ["1 request differed from the recorded request"]),
+    (["--match", "model"], "send -m m no", 0, ["1 request differed from the recorded request"]),
     (["--match", "model"], "send -m x hi", 1, ['model: recorded "m", requested "x"']),
-    (["--strict"], "true", 1, ["1 of 1 recording not used; first: F:1"]),
+    (["--strict"], "true", 1, ["1 of 1 recording not used; the first is F:1"]),
     (["--strict"], "send hi", 0, []),
     (["--strict", "-q"], "exit 3", 3, []),
     (

@@ -62,8 +62,9 @@ def test_the_report_names_programs_of_the_same_name_on_path(tmp_path: Path) -> N
     (tmp_path / "link").symlink_to(directory)  # the same directory by another name
     assert install(directory, PATH=f"/none::{tmp_path}/link:/bin") == NEXT
     assert install(directory, PATH=f"{before}:{directory}:{after}") == (
-        f"batch, stats: {before} comes first on PATH; put {directory} before it, or run ostream COMMAND\n"
-        f"send: {after} has the same name and comes later on PATH\n{NEXT}"
+        f"batch, stats: {before} is earlier on PATH and has this name too; "
+        f"put {directory} before it, or run ostream COMMAND\n"
+        f"send: {after} has this name too, and comes later on PATH\n{NEXT}"
     )
 
 
@@ -77,7 +78,7 @@ def test_old_links_are_updated_and_removed(tmp_path: Path) -> None:
     result = call(PROGRAM, "--uninstall=~", env={"HOME": str(tmp_path)})
     assert (result.returncode, result.stdout.decode()) == (0, f"removed {', '.join(NAMES)} from {tmp_path}\n")
     assert os.listdir(tmp_path) == []
-    assert call(PROGRAM, "--uninstall", str(tmp_path)).stdout.decode() == f"no links in {tmp_path}\n"
+    assert call(PROGRAM, "--uninstall", str(tmp_path)).stdout.decode() == f"no links to ostream in {tmp_path}\n"
 
 
 def foreign_ostream(path: Path) -> None:
@@ -113,7 +114,7 @@ def test_what_ostream_did_not_create_stays(make: Callable[[Path], object], tmp_p
     result = call(PROGRAM, "--uninstall", str(taken.parent))
     assert (result.returncode, result.stdout.decode()) == (
         0,
-        f"no links in {taken.parent}\nkept {taken}: not a link to ostream\n",
+        f"no links to ostream in {taken.parent}\nkept {taken}: not a link to ostream\n",
     )
     assert (os.lstat(taken).st_ino, os.lstat(taken).st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 

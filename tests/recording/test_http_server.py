@@ -418,7 +418,7 @@ def test_without_more_threads_connections_are_served_one_at_a_time(monkeypatch: 
     with Server(respond, report=reports.append) as server, monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", fail)
         assert [exchange_bytes(server.url, post())[-4:] for _ in range(3)] == [b"2:{}"] * 3
-    assert reports == ["serving one connection at a time; the limit of threads is reached"]
+    assert reports == ["serving one connection at a time, because the limit of threads is reached"]
 
 
 def test_a_server_that_cannot_start_its_thread_reports_it_and_closes_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,7 +427,7 @@ def test_a_server_that_cannot_start_its_thread_reports_it_and_closes_its_port(mo
 
     monkeypatch.setattr(threading.Thread, "start", fail)
     before = set(os.listdir("/dev/fd"))
-    message = r"^http://127.0.0.1:\d+: not served, because no thread can be started$"
+    message = r"^http://127.0.0.1:\d+: cannot serve, because no thread can be started$"
     with pytest.raises(OstreamError, match=message), Server(echo):
         pass
     assert set(os.listdir("/dev/fd")) == before

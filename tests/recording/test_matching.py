@@ -81,7 +81,11 @@ def test_a_recording_that_is_only_shown_remains_available() -> None:
 
 
 EXPLAINED: list[tuple[list[RecordedExchange], tuple[str, str, Any], str]] = [
-    ([exchange(C), exchange(A)], ("POST", "/api/chat", B), 'nearest is f:1: prompt: recorded "a", requested "b"'),
+    (
+        [exchange(C), exchange(A)],
+        ("POST", "/api/chat", B),
+        'the most similar is f:1: prompt: recorded "a", requested "b"',
+    ),
     ([exchange(A)], ("POST", "/api/chat", {**A, "n": [1, {"k": 2}]}), 'n: recorded nothing, requested [1, {"k": 2}]'),
     ([exchange({**A, "n": [1]})], ("POST", "/api/chat", A), "n: recorded [1], requested nothing"),
     ([exchange(A)], ("POST", "/api/chat", None), 'body: recorded {"model": "m", "prompt": "a"}, requested null'),
@@ -97,12 +101,12 @@ EXPLAINED: list[tuple[list[RecordedExchange], tuple[str, str, Any], str]] = [
     (
         [exchange(A)],
         ("POST", "/api/chat", "used"),
-        "is left for POST /api/chat: its one recording has answered already; --r",
+        "is left for POST /api/chat: its one recording has been used; add --r",
     ),
     (
         [any_body(), any_body()],
         ("POST", "/api/chat", "used"),
-        "is left for POST /api/chat: its 2 recordings have answered",
+        "is left for POST /api/chat: its 2 recordings have been used",
     ),
     (
         [exchange({"format": {"a": 1, "b": 2}})],

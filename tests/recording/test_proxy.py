@@ -339,7 +339,7 @@ def test_a_request_that_is_too_large_for_a_line_is_forwarded(monkeypatch: pytest
     monkeypatch.setattr("ostream.recording.proxy.LINE_LIMIT", 10)
     _, received, recorded = forwarded(http_answer(200, b"{}"))
     assert received.endswith(b"{}")
-    assert recorded.omitted == ["POST /api/chat: its request is larger than 10 bytes"]
+    assert recorded.omitted == ["POST /api/chat: the request is larger than 10 bytes"]
 
 
 def test_a_client_that_leaves_at_the_end_is_recorded_once() -> None:

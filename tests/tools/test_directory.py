@@ -117,10 +117,14 @@ UNDECLARED: list[tuple[str, Callable[[Path], object], str]] = [
     (
         "no object",
         lambda folder: (folder / "echo.json").write_text("[]"),
-        "echo.json: not a tool declaration; write an",
+        "echo.json: not a tool declaration; write a JSON",
     ),
     ("no function", lambda folder: (folder / "echo.json").write_text('{"function":5}'), "echo.json: not a tool"),
-    ("another name", lambda folder: (folder / "echo.json").write_text('{"name":"rm"}'), "declares 'rm'; name the file"),
+    (
+        "another name",
+        lambda folder: (folder / "echo.json").write_text('{"name":"rm"}'),
+        "declares the name 'rm'; name the file",
+    ),
     ("blank in the name", lambda folder: add(folder, "a b"), "a b.json: invalid tool name; use letters, digits"),
     ("dot in the name", lambda folder: add(folder, "a.b"), "a.b.json: invalid tool name"),
 ]

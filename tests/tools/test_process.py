@@ -79,7 +79,7 @@ LIMITS = [
         "trap '' TERM INT HUP; sleep 1000 & echo $! > child; while :; do sleep 1; done",
         "error: the tool did not end within 0.5 s",
     ),
-    ("sleep 1000 & echo $! > child; yes", "error: more than 1,048,576 bytes of output"),
+    ("sleep 1000 & echo $! > child; yes", "error: the tool wrote more than 1,048,576 bytes"),
     ("sleep 1000 & echo $! > child; exec >&-; wait", "error: the tool did not end within 0.5 s"),
 ]
 
@@ -111,7 +111,7 @@ def test_processes_that_a_tool_leaves_behind_do_not_delay_the_answer_and_are_kil
 def test_output_of_exactly_the_limit_is_accepted(tmp_path: Path) -> None:
     path = tool(tmp_path, "printf 12345")
     assert run_tool(path, b"", limit=5).answer == "12345"
-    assert run_tool(path, b"", limit=4).answer == "error: more than 4 bytes of output"
+    assert run_tool(path, b"", limit=4).answer == "error: the tool wrote more than 4 bytes"
 
 
 def test_stderr_is_truncated(tmp_path: Path) -> None:
