@@ -93,7 +93,7 @@ def serve(url: str, what: str, diagnostics: Diagnostics) -> int:
     try:
         for number in _catchable_signals():
             signal.signal(number, end)
-        diagnostics.note(f"{what}; stop with Ctrl-C")
+        diagnostics.note(f"{what}; set OLLAMA_HOST to the printed address; stop with Ctrl-C")
         Output(1, "standard output").write_text(f"{url}\n")
         while True:
             wait_ready(None, 0)

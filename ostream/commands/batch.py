@@ -128,7 +128,10 @@ def _dry_run(plan: Plan, session: Session, failures: FailureReport, progress: Pr
 
 
 def _no_request(files: Sequence[str]) -> IncompleteStream:
-    return IncompleteStream(f"{', '.join(map(input_name, files))}: no request in it")
+    return IncompleteStream(
+        f"{', '.join(map(input_name, files))}: no request in it",
+        advice="write one JSON object with a prompt per line, or use --lines for one prompt per line",
+    )
 
 
 def _output(names: Sequence[str]) -> str | None:

@@ -143,5 +143,5 @@ def _load_all(options: ReplayOptions) -> list[RecordedExchange]:
 def _load(name: str) -> list[RecordedExchange]:
     exchanges = load(name)
     if not exchanges:
-        raise InputError(f"{input_name(name)}: contains no recording")
+        raise InputError(f"{input_name(name)}: contains no recording", advice="make one: record FILE -- COMMAND")
     return exchanges

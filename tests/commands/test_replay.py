@@ -42,7 +42,9 @@ def replaying(*arguments: str | Path) -> Iterator[str]:
 
 def test_without_a_command_it_prints_its_url_and_serves_until_interrupted(recording: Path) -> None:
     with start("replay", recording) as process:
-        expect(process.stderr, b"replay: serving 1 recording; stop with Ctrl-C\n")
+        expect(
+            process.stderr, b"replay: serving 1 recording; set OLLAMA_HOST to the printed address; stop with Ctrl-C\n"
+        )
         assert process.stdout
         url = process.stdout.readline().decode()
         assert call("send", "hi", "-m", "m", env={"OLLAMA_HOST": url}).stdout == CHAT
@@ -307,8 +309,12 @@ WRONG = [
     ([], b"", "no FILE given; usage: replay FILE ... -- COMMAND"),
     (["--", "true"], b"", "no FILE given; usage: replay FILE ... -- COMMAND"),
     (["missing", "--", "true"], b"", "missing: No such file or directory"),
-    (["-", "--", "true"], b"", "standard input: contains no recording"),
-    (["-", "--", "true"], b'{"role":"user"}\n', "standard input: contains no recording"),
+    (["-", "--", "true"], b"", "standard input: contains no recording; make one: record FILE -- COMMAND"),
+    (
+        ["-", "--", "true"],
+        b'{"role":"user"}\n',
+        "standard input: contains no recording; make one: record FILE -- COMMAND",
+    ),
     (["-", "--", "true"], CHAT + b"what?\n", "standard input:21: not JSON: Expecting value at column 1"),
     (["-", "--", "/no/such/command"], CHAT, "/no/such/command: No such file or directory"),
     (["-", "--", "/"], CHAT, "/: Permission denied"),

@@ -97,7 +97,7 @@ def test_wrong_usage_is_status_2(arguments: list[str], message: str) -> None:
 def test_limits_are_options(tmp_path: Path) -> None:
     stream = b'{"message":{"tool_calls":[{"function":{"name":"get_weather","arguments":{}}}]},"done":true}\n'
     assert objects(call("run-tools", "--bytes", "3", stdin=stream).stdout)[1]["content"].startswith(
-        "error: more than 3"
+        "error: the tool wrote more than 3"
     )
     assert objects(call("run-tools", "--time", "100", stdin=stream).stdout)[1]["content"] == "rain"
 
