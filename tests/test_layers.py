@@ -1,8 +1,9 @@
-"""The order of the packages, the modules that reach out of the process, and what a filter loads."""
+"""The layer order of the packages, which packages import sockets and locks, and which modules a filter loads."""
 
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import subprocess
 import sys
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from ostream.__main__ import COMMANDS
 from tests.process import FILTERS, ROOT, words
 
 PACKAGE = ROOT / "ostream"
@@ -47,23 +47,16 @@ RESTRICTED = {
     "urllib": {"net"},
 }
 
-HEAVY = [
-    "argparse",
-    "asyncio",
-    "dataclasses",
-    "email",
-    "http",
-    "inspect",
-    "logging",
-    "socket",
-    "ssl",
-    "typing",
+# Modules that take longer to import than a filter takes to start.
+SLOW = {
+    *("argparse", "asyncio", "dataclasses", "email", "http", "inspect", "logging", "socket", "ssl", "typing"),
     "urllib.request",
-]
+}
 
 
-def imports(source: Path) -> set[str]:
-    """The full names of all modules that a source imports, in functions too."""
+@functools.lru_cache(maxsize=None)
+def imports(source: Path) -> frozenset[str]:
+    """Return the full names of all modules that a source imports, in functions too."""
     names = set()
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Import):
@@ -71,27 +64,27 @@ def imports(source: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.module and not node.level, "imports are absolute"
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return names
+    return frozenset(names)
 
 
 def package_of(module: str) -> str:
-    """The part of a module's name below `ostream`: a package, or a module beside the packages."""
+    """Return the package of a module, or its own name if it is directly in ostream/."""
     return module.split(".")[1]
 
 
-def imported_modules(module: str) -> set[str]:
-    """The modules of ostream that a module imports."""
+def imported_modules(module: str) -> frozenset[str]:
+    """Return the modules of ostream that a module imports."""
     return imports(SOURCES[module]) & set(SOURCES) - {module, "ostream"}
 
 
-@pytest.mark.parametrize("module", sorted(set(SOURCES) - {"ostream"}))
-def test_imports_point_to_lower_layers(module: str) -> None:
-    own = package_of(module)
-    for other in map(package_of, imported_modules(module)):
-        assert other == own or LEVELS[other] < LEVELS[own], f"{module} imports from {other}"
+def test_imports_point_to_lower_layers() -> None:
+    for module in set(SOURCES) - {"ostream"}:
+        own = package_of(module)
+        for other in map(package_of, imported_modules(module)):
+            assert other == own or LEVELS[other] < LEVELS[own], f"{module} imports from {other}"
 
 
-def test_no_circle_of_modules() -> None:
+def test_modules_have_no_import_cycle() -> None:
     done: set[str] = set()
 
     def visit(module: str, path: tuple[str, ...]) -> None:
@@ -105,24 +98,15 @@ def test_no_circle_of_modules() -> None:
         visit(module, ())
 
 
-@pytest.mark.parametrize("name", RESTRICTED)
-def test_only_these_packages_import(name: str) -> None:
-    users = {
-        package_of(module)
-        for module, source in SOURCES.items()
-        if name in {imported.partition(".")[0] for imported in imports(source)}
-    }
-    assert users <= RESTRICTED[name]
+def test_restricted_modules_are_imported_only_by_their_packages() -> None:
+    for module, source in SOURCES.items():
+        for name in {imported.partition(".")[0] for imported in imports(source)} & set(RESTRICTED):
+            assert package_of(module) in RESTRICTED[name], f"{module} imports {name}"
 
 
-def test_commands_holds_the_commands_and_nothing_else() -> None:
-    names = {path.stem for path in (PACKAGE / "commands").iterdir() if path.suffix == ".py"} - {"__init__"}
-    assert names == {command.replace("-", "_") for command in COMMANDS}
-
-
-@pytest.mark.parametrize("path", [*PACKAGE.rglob("*.py"), ROOT / "bin" / "ostream"], ids=lambda path: path.name)
-def test_a_module_can_be_read_in_a_sitting(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 320
+def test_modules_have_at_most_320_lines() -> None:
+    for path in [*SOURCES.values(), ROOT / "bin" / "ostream"]:
+        assert len(path.read_text().splitlines()) <= 320, path
 
 
 LOADED = """
@@ -135,7 +119,7 @@ print(json.dumps([status, sorted(sys.modules)]), file=sys.stderr)
 
 
 def loaded(*arguments: str) -> set[str]:
-    """The modules that a command has loaded at its end, in an interpreter as the launchers start it."""
+    """Return the modules loaded when a command ends, in an interpreter started as the launchers start it."""
     result = subprocess.run(
         [sys.executable, "-I", "-S", "-c", LOADED, str(ROOT), *arguments],
         input=b'{"message":{"content":"a"},"done":true}\n',
@@ -148,7 +132,7 @@ def loaded(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize("command", FILTERS)
-def test_a_filter_loads_nothing_heavy(command: str) -> None:
+def test_a_filter_loads_no_slow_module(command: str) -> None:
     plain = loaded(*words(command))
-    assert not (plain | loaded(*words(command, "-w", "/dev/null"))) & set(HEAVY)
+    assert not (plain | loaded(*words(command, "-w", "/dev/null"))) & SLOW
     assert not plain & {"subprocess", "threading", "ostream.protocol.text", "ostream.client"}
