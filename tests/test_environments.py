@@ -64,6 +64,10 @@ NAMESPACES = {
     ),
 }
 
+# Those that make test applies together: each script runs the next one.
+ALONE = ["default", "ASCII locale", "no environment", "no standard error"]
+TOGETHER = [name for name in ENVIRONMENTS if name not in ALONE]
+
 # Shells that can be /bin/sh.
 SHELLS = ["dash", "bash", "busybox", "mksh", "yash", "zsh"]
 
@@ -86,9 +90,9 @@ def _program(request: pytest.FixtureRequest, pyz: Path) -> Path:
 
 
 def assert_pipeline_works(
-    program: Path, name: str, folder: Path, options: str = "", python: str = sys.executable
+    program: Path, folder: Path, *scripts: str, options: str = "", python: str = sys.executable
 ) -> None:
-    """Run the pipeline in this environment; it must succeed and print no message."""
+    """Run the pipeline in the environment that these scripts create; it must succeed and print no message."""
     wrapper = unshare(options) if options else []
     if options and not wrapper:
         pytest.skip(f"unshare {options} is not permitted here")
@@ -101,7 +105,8 @@ def assert_pipeline_works(
     env = environment(OSTREAM=str(program), RECORDING=str(folder / "recording"), NEW=str(folder / "new"))
     env["PATH"] = f"{folder / 'bin'}:{env['PATH']}"
     del env["PYTHONPATH"]
-    argv = [*wrapper, "sh", "-euc", name, "sh", "sh", "-c", PIPELINE]
+    nested = [word for script in scripts for word in ("sh", "-euc", script, "sh")]
+    argv = [*wrapper, *nested, "sh", "-c", PIPELINE]
     result = subprocess.run(argv, env=env, cwd=ROOT, input=b"", capture_output=True, timeout=120, check=False)
     # dash reports the missing directory, and several processes write at once.
     messages = re.sub(rb"sh: 0: |getcwd\(\) failed: No such file or directory|\n", b"", result.stderr)
@@ -109,15 +114,19 @@ def assert_pipeline_works(
     assert result.stdout == call("extract-content", stdin=STREAM).stdout != b""
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
+@pytest.mark.parametrize("name", sample(ENVIRONMENTS, ALONE))
 def test_an_environment(name: str, program: Path, tmp_path: Path) -> None:
-    assert_pipeline_works(program, ENVIRONMENTS[name], tmp_path)
+    assert_pipeline_works(program, tmp_path, ENVIRONMENTS[name])
 
 
-@pytest.mark.parametrize("name", NAMESPACES)
+def test_several_restrictions_together(program: Path, tmp_path: Path) -> None:
+    assert_pipeline_works(program, tmp_path, *(ENVIRONMENTS[name] for name in TOGETHER))
+
+
+@pytest.mark.parametrize("name", sample(NAMESPACES, set(NAMESPACES) - {"process 1"}))
 def test_an_environment_in_namespaces(name: str, program: Path, tmp_path: Path) -> None:
     options, script = NAMESPACES[name]
-    assert_pipeline_works(program, script, tmp_path, options)
+    assert_pipeline_works(program, tmp_path, script, options=options)
 
 
 @pytest.mark.parametrize("shell", sample(SHELLS, ["dash", "busybox"]))
@@ -126,7 +135,7 @@ def test_a_shell(shell: str, program: Path, tmp_path: Path) -> None:
     if not path:
         pytest.skip(f"no {shell} here")
     script = f'mount --bind "$(readlink -f {path})" "$(readlink -f /bin/sh)"; exec "$@"'
-    assert_pipeline_works(program, script, tmp_path, "--map-root-user --mount")
+    assert_pipeline_works(program, tmp_path, script, options="--map-root-user --mount")
 
 
 IN_A_REMOVED_DIRECTORY = [
@@ -172,6 +181,6 @@ def test_a_python(python: str, program: Path, tmp_path: Path) -> None:
     path = shutil.which(python)
     old = "import sys; sys.exit(sys.version_info < (3, 8))"
     if path and not subprocess.run([path, "-c", old], stderr=subprocess.DEVNULL, check=False).returncode:
-        assert_pipeline_works(program, 'exec "$@"', tmp_path, python=path)
+        assert_pipeline_works(program, tmp_path, python=path)
     elif python == "pypy3":
         pytest.skip("no pypy3 here")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import os
 import signal
 import subprocess
@@ -16,6 +18,7 @@ import pytest
 from ostream.recording.http_server import RequestHandler
 from tests.process import BIN, FILTERS, WRAPPERS, Process, environment, expect, quoted, start, words
 from tests.server import black_hole, body_of, serve
+from tests.tiers import sample, some_filters
 
 CHUNK = body_of("chat-stream").splitlines(keepends=True)[0]
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -84,10 +87,10 @@ PHASES = [
     "streaming",
     "pausing before a retry",
 ]
+ENDS = [*itertools.product(PHASES, [signal.SIGPIPE, *SIGNALS])]
 
 
-@pytest.mark.parametrize("name", PHASES)
-@pytest.mark.parametrize("number", [signal.SIGPIPE, *SIGNALS])
+@pytest.mark.parametrize(("name", "number"), sample(ENDS, [*zip(PHASES, [signal.SIGPIPE, *SIGNALS] * 2)]))
 def test_send_ends_in_every_phase(name: str, number: signal.Signals, tmp_path: Path) -> None:
     with phase(name, tmp_path) as process:
         if number == signal.SIGPIPE:
@@ -101,10 +104,9 @@ def test_send_ends_in_every_phase(name: str, number: signal.Signals, tmp_path: P
     assert "Traceback" not in rest and "nterrupt" not in rest and '{"error"' not in rest
 
 
-@pytest.mark.parametrize("options", [[], ["-w", "/dev/null"]])
-@pytest.mark.parametrize("command", FILTERS)
-def test_a_filter_ends_with_its_reader_while_its_input_is_silent(command: str, options: list[str]) -> None:
-    process = start(command, *options)
+@some_filters
+def test_a_filter_ends_with_its_reader_while_its_input_is_silent(command: str) -> None:
+    process = start(command, "-w", "/dev/null")
     assert process.stdin
     process.stdin.write(CHUNK)
     process.stdin.flush()
@@ -112,7 +114,7 @@ def test_a_filter_ends_with_its_reader_while_its_input_is_silent(command: str, o
     assert_silent_end(process, signal.SIGPIPE)
 
 
-@pytest.mark.parametrize("command", FILTERS)
+@some_filters
 def test_a_pipeline_ends_when_its_last_reader_leaves(command: str) -> None:
     """Like `send | FILTER -w FILE | head -1` while the server is silent."""
     with stalled(CHUNK) as url:
@@ -125,7 +127,7 @@ def test_a_pipeline_ends_when_its_last_reader_leaves(command: str) -> None:
             assert sorted(process.stderr.read().splitlines()) == [b"filter 141", b"send 141"]
 
 
-@pytest.mark.parametrize("command", ["send", *FILTERS])
+@pytest.mark.parametrize("command", sample(["send", *FILTERS], ["send", "stats"]))
 def test_a_command_with_sigpipe_blocked_exits_with_141(command: str) -> None:
     """A process inherits the mask of blocked signals."""
 
@@ -139,7 +141,7 @@ def test_a_command_with_sigpipe_blocked_exits_with_141(command: str) -> None:
         assert process.stderr and process.stderr.read() == b""
 
 
-@pytest.mark.parametrize("command", FILTERS)
+@some_filters
 def test_a_filter_ends_with_its_reader_while_no_writer_opens_its_fifo(command: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     process = start(command, tmp_path / "fifo")
@@ -147,7 +149,7 @@ def test_a_filter_ends_with_its_reader_while_no_writer_opens_its_fifo(command: s
     assert_silent_end(process, signal.SIGPIPE)
 
 
-@pytest.mark.parametrize("command", FILTERS)
+@some_filters
 def test_a_filter_reads_a_fifo_from_its_first_writer_to_its_end(command: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     with start(command, "-w", "/dev/null", tmp_path / "fifo") as process:
@@ -160,15 +162,17 @@ def test_a_filter_reads_a_fifo_from_its_first_writer_to_its_end(command: str, tm
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("options", [[], ["-w", "/dev/null"], ["-w", "/dev/stdout"], ["-w", "/dev/fd/1"]])
-@pytest.mark.parametrize("command", ["send", *FILTERS])
-def test_a_missing_reader_is_not_an_error(command: str, options: list[str], tmp_path: Path) -> None:
+W = [[], ["-w", "/dev/stdout"], ["-w", "/dev/fd/1"]]
+WITHOUT_READER = [["send", "-m", "m"], *(words(name, *options) for name in FILTERS for options in W)]
+
+
+@pytest.mark.parametrize("argv", sample(WITHOUT_READER, 6), ids=" ".join)
+def test_a_missing_reader_is_not_an_error(argv: list[str], tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(body_of("chat-think-true"))
     reader, writer = os.pipe()
     os.close(reader)
     with stalled(CHUNK) as url, open(tmp_path / "in", "rb") as stdin:
-        arguments = ["-m", "m"] if command == "send" else options
-        process = start(command, *arguments, stdin=stdin, stdout=writer, env={"OLLAMA_HOST": url})
+        process = start(*argv, stdin=stdin, stdout=writer, env={"OLLAMA_HOST": url})
         os.close(writer)
         assert_silent_end(process, signal.SIGPIPE)
 
@@ -216,8 +220,11 @@ def waiting(tmp_path: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
             process.communicate()
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("command", ["send", *WRAPPERS, *FILTERS])
+TERMINATED = [*itertools.product(["send", *WRAPPERS, *FILTERS], SIGNALS)]
+ONE_OF_EACH_KIND = [*itertools.product(["send", "replay", "stats"], SIGNALS)]
+
+
+@pytest.mark.parametrize(("command", "number"), sample(TERMINATED, 4))
 def test_a_signal_terminates_a_waiting_command(command: str, number: signal.Signals, tmp_path: Path) -> None:
     with waiting(tmp_path, str(BIN / command)) as process:
         process.send_signal(number)
@@ -226,8 +233,7 @@ def test_a_signal_terminates_a_waiting_command(command: str, number: signal.Sign
         assert process.stderr.read() == b""
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("command", ["send", *WRAPPERS, "stats"])
+@pytest.mark.parametrize(("command", "number"), sample(ONE_OF_EACH_KIND, 4))
 def test_an_ignored_signal_stays_ignored(command: str, number: signal.Signals, tmp_path: Path) -> None:
     """As under nohup or after & in plain sh. Through the launcher, since coverage handles SIGTERM."""
     ignored = f"trap '' {number.name[3:]}; exec \"$@\""
@@ -256,18 +262,22 @@ def test_an_interrupt_during_the_first_import_is_silent() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, b"", b"")
 
 
-def as_process_1(*argv: str) -> list[str]:
-    """Prefix that runs a command as process 1 of a PID namespace."""
+@functools.lru_cache(maxsize=None)
+def unshare() -> list[str]:
+    """Return the command that runs another as process 1 of a PID namespace, or an empty list."""
     for user in ([], ["--user", "--map-root-user"]):
         wrapper = ["unshare", *user, "--fork", "--pid", "--kill-child"]
         with contextlib.suppress(FileNotFoundError):
             if not subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode:
-                return [*wrapper, sys.executable, *argv]
-    pytest.skip("unshare --pid is not permitted here")
+                return wrapper
+    return []
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("command", ["send", *WRAPPERS, "extract-content"])
+def as_process_1(*argv: str) -> list[str]:
+    return [*unshare(), sys.executable, *argv] if unshare() else pytest.skip("unshare --pid is not permitted here")
+
+
+@pytest.mark.parametrize(("command", "number"), sample(ONE_OF_EACH_KIND, 4))
 def test_process_1_exits_with_128_plus_the_signal(command: str, number: signal.Signals, tmp_path: Path) -> None:
     """The kernel ignores the default action of signals for process 1."""
     with waiting(tmp_path, *as_process_1("-m", "ostream", command)) as process:

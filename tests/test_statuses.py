@@ -12,7 +12,7 @@ import pytest
 from ostream.errors import CLAIMABLE_STATUSES
 from tests.process import FILTERS, call, sh
 from tests.server import body_of
-from tests.tiers import sample
+from tests.tiers import sample, some_filters
 
 A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
 B = b'{"message":{"role":"assistant","content":"b"},"done":true}\n'
@@ -52,14 +52,14 @@ CASES = {
     "blank lines only": Case(b"\n \r\n", 3, "", [], 1, 1),
     "request lines only": Case(REQUEST, 3, "", [], 1, 1),
     "message lines only": Case(MESSAGE * 2, 3, "", [], 1, 1),
-    "cut": Case(A + A, 3, "aa\n", [2], 1, 1),
-    "cut after a whole one": Case(A + B + A, 3, "ab\na\n", [2, 1], 1, 1),
-    "cut before the next request": Case(REQUEST + A + REQUEST + A + B, 3, "a\nab\n", [1, 2], 1, 1),
+    "truncated": Case(A + A, 3, "aa\n", [2], 1, 1),
+    "truncated after a complete response": Case(A + B + A, 3, "ab\na\n", [2, 1], 1, 1),
+    "truncated before the next request": Case(REQUEST + A + REQUEST + A + B, 3, "a\nab\n", [1, 2], 1, 1),
     "done is not true but 'true'": Case(A + b'{"response":"","done":"true"}\n', 3, "a\n", [2], 1, 1),
     "done is not true but 1": Case(A + b'{"response":"","done":1}\n', 3, "a\n", [2], 1, 1),
     "done is missing": Case(A + b'{"done_reason":"stop"}\n', 3, "a\n", [2], 1, 1),
-    "cut inside a line": Case(A + B[:20], 3, "a\n", [1], 1, 1),
-    "cut inside the only line": Case(B[:1], 3, "", [], 1, 1),
+    "truncated inside a line": Case(A + B[:20], 3, "a\n", [1], 1, 1),
+    "truncated inside the only line": Case(B[:1], 3, "", [], 1, 1),
     "garbage": Case(A + b"what?\n" + B, 2, "a\n", [1], 1, 1),
     "garbage at the end": Case(A + b"what?", 2, "a\n", [1], 1, 1),
     "an array": Case(A + b"[1]\n", 2, "a\n", [1], 1, 1),
@@ -75,10 +75,10 @@ CASES = {
     "error with request and role": Case(error(request={}, role="x"), 1, "", [], 1, 1),
     "error and a chunk in one": Case(error(response="a", done=True), 1, "", [], 1, 1),
     "two errors": Case(error() + error(), 1, "", [], 2, 2),
-    "printed, and then cut": Case(error(exit_status=75) + A, 3, "a\n", [1], 1, 2),
-    **{f"printed: {n}": Case(A + error(exit_status=n), n, "a\n", [1], 0, 1) for n in sorted(CLAIMABLE_STATUSES)},
+    "a reported error, then a truncated response": Case(error(exit_status=75) + A, 3, "a\n", [1], 1, 2),
+    **{f"reported: {n}": Case(A + error(exit_status=n), n, "a\n", [1], 0, 1) for n in sorted(CLAIMABLE_STATUSES)},
     **{
-        f"not to be trusted: {value!r}": Case(A + error(exit_status=value), 1, "a\n", [1], 1, 1)
+        f"invalid status {value!r}": Case(A + error(exit_status=value), 1, "a\n", [1], 1, 1)
         for value in (True, False, 0, 1.0, 3.0, "1", None, [], -1, 99, 10, 70, 130, 141, 10**30)
     },
 }
@@ -86,19 +86,19 @@ every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
 @every_case
-@pytest.mark.parametrize("command", FILTERS)
-def test_status_and_messages_are_the_same_for_every_filter(command: str, case: Case) -> None:
-    result = call(command, stdin=case.lines)
-    if command == "render" and case.lines == MESSAGE * 2:
-        # render displays message lines, so they count as output.
-        assert (result.returncode, result.stderr) == (0, b"")
-        return
-    assert (result.returncode, result.stderr.count(b"\n")) == (case.status, case.messages), result
-    assert all(line.startswith(f"{command}: ") for line in result.stderr.decode().splitlines())
+def test_status_and_messages_are_the_same_for_every_filter(case: Case) -> None:
+    for command in FILTERS:
+        result = call(command, stdin=case.lines)
+        if command == "render" and case.lines == MESSAGE * 2:
+            # render displays message lines, so they count as output.
+            assert (result.returncode, result.stderr) == (0, b"")
+        else:
+            assert (result.returncode, result.stderr.count(b"\n")) == (case.status, case.messages), result
+            assert all(line.startswith(f"{command}: ") for line in result.stderr.decode().splitlines())
 
 
 @every_case
-def test_what_each_filter_prints(case: Case) -> None:
+def test_a_truncated_or_failed_response_is_printed_up_to_its_end(case: Case) -> None:
     assert call("extract-content", stdin=case.lines).stdout.decode() == case.text
     chunks = "".join(f"{count}\n" for count in case.chunks)
     assert call("stats", "--field", "chunks", stdin=case.lines).stdout.decode() == chunks
@@ -124,7 +124,7 @@ def test_a_pipeline_of_four_stages_reports_a_failure_once(case: Case, tmp_path: 
 
 
 @pytest.mark.parametrize(("better", "worse"), [*itertools.combinations([4, 75, 69, 3, 1, 2], 2)])
-def test_of_several_failures_the_worst_counts(better: int, worse: int) -> None:
+def test_of_several_failures_the_most_severe_counts(better: int, worse: int) -> None:
     first, second = error(exit_status=better), error(exit_status=worse)
     for lines in (first + second, second + first, B + first + B + second):
         result = call("stats", stdin=lines)
@@ -154,7 +154,7 @@ def test_a_message_names_the_object_and_the_reason(lines: bytes, status: int, me
     assert (result.returncode, result.stderr.decode()) == (status, f"extract-content: {message}\n")
 
 
-@pytest.mark.parametrize("command", FILTERS)
+@some_filters
 def test_a_line_over_the_limit_is_an_error(command: str) -> None:
     result = call(command, stdin=b'{"response":"' + bytes(65 << 20))
     assert result.returncode == 2
@@ -195,9 +195,9 @@ def test_plain_sh_sees_the_status_at_the_end_of_a_pipeline(
 
 
 @pytest.mark.parametrize("name", sample(["chat-think-true", "generate-stream", "chat-tools-text"], 3))
-def test_every_prefix_of_a_stream_has_the_right_status_and_text(name: str) -> None:
+def test_every_prefix_of_a_stream_has_the_right_status_and_text(name: str, full: bool) -> None:
     stream = body_of(name)
-    for size in range(len(stream) + 1):
+    for size in range(0, len(stream) + 1, 1 if full else 7):
         status, text = read_prefix(stream[:size])
         result = call("extract-content", stdin=stream[:size])
         assert (result.returncode, result.stdout.decode()) == (status, text), size

@@ -16,6 +16,7 @@ import pytest
 from ostream.testing import replay
 from tests.process import BIN, call, expect, start
 from tests.server import NAMES, STREAMS, body_of, raw_of, send_raw, serve
+from tests.tiers import sample
 
 CHAT = body_of("chat-stream")
 
@@ -288,7 +289,7 @@ OBJECT = (
 
 
 @pytest.mark.parametrize("stream", [STAMPED, OBJECT])
-@pytest.mark.parametrize(("speed", "at_least_s"), [("1", 0.3), ("2", 0.15), ("0", 0)])
+@pytest.mark.parametrize(("speed", "at_least_s"), sample([("2", 0.15), ("1", 0.3), ("0", 0)], 3))
 def test_lines_are_sent_at_the_recorded_times(stream: bytes, speed: str, at_least_s: float, tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(stream)
     with replaying("--speed", speed, tmp_path / "recording") as url:

@@ -180,13 +180,13 @@ def test_concurrent_processes_append_complete_exchanges(tmp_path: Path) -> None:
                 env=environment(OLLAMA_HOST=server.url),
                 stdout=subprocess.DEVNULL,
             )
-            for name in "abcdefgh"
+            for name in "abcd"
         ]
-        assert [process.wait(120) for process in processes] == [0] * 8
+        assert [process.wait(120) for process in processes] == [0] * 4
     content = [json.loads(line) for line in (tmp_path / "chat").read_bytes().splitlines()]
-    assert len(content) == 400
+    assert len(content) == 200
     questions = [message["content"] for message in content[::2]]
-    assert sorted(questions) == sorted(f"{name}{n:02}" for name in "abcdefgh" for n in range(25))
+    assert sorted(questions) == sorted(f"{name}{n:02}" for name in "abcd" for n in range(25))
     assert [message["content"] for message in content[1::2]] == [question * 500 for question in questions]
 
 
@@ -218,21 +218,25 @@ MESSAGES = [
 ]
 
 
-@pytest.mark.parametrize("way", ["file", "stdin", "fifo"])
+@pytest.mark.parametrize("from_stdin", [False, True])
 @pytest.mark.parametrize(("content", "arguments", "sent"), MESSAGES)
 def test_messages_are_sent_before_the_prompt(
-    tmp_path: Path, way: str, content: bytes, arguments: list[str], sent: list[Any]
+    tmp_path: Path, from_stdin: bool, content: bytes, arguments: list[str], sent: list[Any]
 ) -> None:
     (tmp_path / "f").write_bytes(content)
     with serve(send_lines(*STREAM)) as server:
-        send = f"send -m m --messages {'-' if way == 'stdin' else '/dev/fd/3' if way == 'fifo' else 'f'}"
-        words = " ".join(f"'{argument}'" for argument in arguments)
-        before = {"file": "", "stdin": "cat f |", "fifo": "cat f | { "}[way]
-        after = " 3<&0 < /dev/null; }" if way == "fifo" else ""
-        result = sh(f"{before} {send} {words} {after}", cwd=tmp_path, env={"OLLAMA_HOST": server.url})
+        send = ["send", "-m", "m", "--host", server.url, "--messages", "-" if from_stdin else tmp_path / "f"]
+        result = call(*send, *arguments, stdin=content if from_stdin else b"")
         assert (result.returncode, result.stderr) == (0, b"")
         assert requests_of(server)[0]["messages"] == sent
     assert (tmp_path / "f").read_bytes() == content
+
+
+def test_messages_are_read_from_a_pipe() -> None:
+    with serve(send_lines(*STREAM)) as server:
+        script = "{ send -m m --messages /dev/fd/3 hi 3<&0 < /dev/null; }"
+        assert sh(script, stdin=lines(SYSTEM), env={"OLLAMA_HOST": server.url}).returncode == 0
+        assert requests_of(server)[0]["messages"] == [SYSTEM, {"role": "user", "content": "hi"}]
 
 
 NO_MESSAGES = [

@@ -75,16 +75,15 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("command", sample(["send", "extract-content"], ["send"]))
 @pytest.mark.parametrize("way", WAYS)
-def test_every_way_to_call_it(command: str, way: str, pyz: Path, tmp_path: Path) -> None:
+def test_every_way_to_call_it(way: str, pyz: Path, tmp_path: Path) -> None:
     if way.startswith("bash") and not shutil.which("bash"):
         pytest.skip("no bash here")
-    env = {"COMMAND": command, "PYZ": str(pyz)}
+    env = {"COMMAND": "send", "PYZ": str(pyz)}
     result = sh(f"{WAYS[way]} --help", env=env, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (0, b"")
     # The help names the command as it was called.
-    called = ["ostream", command] if way.endswith(" COMMAND") else [command]
+    called = ["ostream", "send"] if way.endswith(" COMMAND") else ["send"]
     assert result.stdout == call(*called, "--help").stdout
 
 
