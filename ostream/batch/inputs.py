@@ -10,7 +10,8 @@ from ostream.batch.table import Table
 from ostream.batch.template import PromptTemplate
 from ostream.errors import InputError, NotNDJSON, OstreamError, RequestError
 from ostream.protocol.canonical import row_sha256
-from ostream.protocol.ndjson import decode_line, split_lines, strict
+from ostream.protocol.json_decoder import decode_first, strict_decoder
+from ostream.protocol.ndjson import decode_line, split_lines
 from ostream.protocol.request import encode_image, is_media
 from ostream.system.input import input_name, open_input, read_blocks, read_input
 
@@ -284,7 +285,7 @@ def _text_of(line: bytes) -> str:
 def _value(line: bytes, name: str) -> dict[str, Any] | str:
     text = _decoded(line)
     try:
-        found, end = strict.raw_decode(text)
+        found, end = decode_first(text)
         if type(found) is dict and text[end:] in ("\n", ""):
             return found
     except (ValueError, RecursionError):
@@ -292,7 +293,7 @@ def _value(line: bytes, name: str) -> dict[str, Any] | str:
     text = text.strip()
     if text.startswith('"'):
         try:
-            value: str = strict.decode(text)
+            value: str = strict_decoder().decode(text)
             return value
         except ValueError:
             pass  # decode_line below raises an error that describes the damage

@@ -15,6 +15,8 @@ COMMANDS = {
     "replay": ("wrapper", "serve recordings as an Ollama server would"),
 }
 
+RAW_TERMINAL_HELP = "do not escape control characters on a terminal"
+
 
 def with_prefix(example: str, prefix: str) -> str:
     """Return `example` with `prefix`, such as "ostream ", added before each command name."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ostream.cli import RAW_TERMINAL_HELP
 from ostream.cli.options import (
     CONNECTION_SUGGESTIONS,
-    RAW_TERMINAL,
     ConnectionOptions,
     RequestOptions,
     connection_options,
@@ -190,7 +190,7 @@ def parser() -> Parser:
                 help="treat an answer truncated by a length limit as a failure (status 4)",
             ),
             Option("--fail-on-empty", group=answers, help="an answer without text is a failure: status 5"),
-            Option("--raw-terminal", group=answers, help=RAW_TERMINAL.help),
+            Option("--raw-terminal", group=answers, help=RAW_TERMINAL_HELP),
         ],
         Operands("files", "FILE", "requests; - or none: standard input"),
         {**CONNECTION_SUGGESTIONS, **request_suggestions("--option")},

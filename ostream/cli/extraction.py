@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions, MessageItem
+from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions, MessageItem, shown_id
 from ostream.errors import EmptyError, LengthError, OstreamError, OutputError
 from ostream.protocol.chunk import contents, thinking, tool_calls
 from ostream.protocol.ndjson import encode_line
@@ -57,9 +57,8 @@ def parser(what: str, description: str, examples: list[str], *more: Option) -> P
     `what` is "content" or "thinking". `description` and `examples` are for --help. `more` are options that only this
     command has.
     """
-    from ostream.cli.options import filter_options
+    from ostream.cli.filter_options import filter_options, think_tags_option
     from ostream.cli.parser import FILES, Option, Parser
-    from ostream.cli.think_tags import think_tags_option
 
     return Parser(
         f"extract-{what}",
@@ -243,7 +242,7 @@ class _Extraction:
         if error is not None:
             known, ids, count = self._problems.get(error.error, (error, [], 0))
             if "id" in last and len(ids) < _IDS:
-                ids.append(_shown_id(last["id"]))
+                ids.append(shown_id(last["id"]))
             self._problems[error.error] = known, ids, count + 1
         return error
 
@@ -270,12 +269,6 @@ def _any_image(chunks: Sequence[Chunk]) -> bool:
     from ostream.protocol.emptiness import has_image
 
     return any(map(has_image, chunks))
-
-
-def _shown_id(id: Any) -> str:
-    import json
-
-    return json.dumps(id)[:100]
 
 
 class _JSONWriter:

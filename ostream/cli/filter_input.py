@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
-from operator import itemgetter
+from _operator import itemgetter  # importing `operator` takes 4 % of a filter's start-up instructions
 
 from ostream.cli.filter_output import FilterOutput, Reports
 from ostream.errors import OK, IncompleteStream, InputError, NotNDJSON, OstreamError, worst
@@ -248,7 +247,7 @@ class FilterInput:
         is_reported = trusted_status(record) is not None
         if self._is_regular or not is_reported:
             id = record.get("custom_id", record.get("id"))
-            of = f"id {json.dumps(id)[:100]}: " if type(id) in (str, int) else ""
+            of = f"id {shown_id(id)}: " if type(id) in (str, int) else ""
             text = str(response_error(chunk))
             self._reports.add(OstreamError(f"{self._name}:{self._lineno}: {of}{text}"), text[:200])
         passed = self._reports.take(record, self._is_regular) if is_reported else {**record, "exit_status": status}
@@ -275,6 +274,13 @@ def _are_ordinary(chunks: Sequence[dict[str, Any] | None]) -> bool:
         return bool(chunks) and all(map(_is_plain, chunks)) and True not in map(_done, chunks)  # type: ignore[arg-type]
     except (KeyError, TypeError):  # a chunk without "done", or None, which is a blank line
         return False
+
+
+def shown_id(id: Any) -> str:
+    """Return an id as JSON, for a message."""
+    import json
+
+    return json.dumps(id)[:100]
 
 
 def _end(runs: list[Run], item: Item) -> None:

@@ -91,22 +91,6 @@ class SendOptions(RequestOptions, ConnectionOptions):
     raw_terminal = False
 
 
-RAW_TERMINAL = Option("--raw-terminal", help="do not escape control characters on a terminal")
-
-
-def filter_options(extraction: str) -> list[Option]:
-    """Return the options that every filter has; `extraction` describes what -w writes, such as "the content"."""
-    return [
-        Option(
-            *("-w", "--write"),
-            dest="write_to",
-            metavar="FILE",
-            help=f"write {extraction} to FILE and pass the NDJSON on, byte for byte",
-        ),
-        RAW_TERMINAL,
-    ]
-
-
 def request_options(*names: str) -> list[Option]:
     """Return the options that determine a request; `names` are the names of the option that sets model options."""
     group = "request"

@@ -9,7 +9,8 @@ import json
 from ostream.errors import IncompleteStream, InputError, OstreamError, RequestError
 from ostream.protocol.canonical import row_sha256
 from ostream.protocol.error_lines import response_error
-from ostream.protocol.ndjson import LINE_LIMIT, strict
+from ostream.protocol.json_decoder import strict_decoder
+from ostream.protocol.ndjson import LINE_LIMIT
 from ostream.system.input import input_name, read_input
 
 TYPE_CHECKING = False
@@ -220,7 +221,7 @@ def _is_current(row: Mapping[str, str], origin: Mapping[str, Any]) -> bool:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        value = strict.decode(text)
+        value = strict_decoder().decode(text)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

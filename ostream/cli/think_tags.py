@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ostream.cli.filter_input import ErrorItem, MessageItem
+from ostream.cli.filter_options import OPENED
 from ostream.protocol.text import CLOSE_TAG, OPEN_TAG, ThinkTagRewriter
 
 TYPE_CHECKING = False
@@ -10,31 +11,7 @@ if TYPE_CHECKING:
     from typing import Any, Iterator
 
     from ostream.cli.filter_input import Run
-    from ostream.cli.parser import Option
     from ostream.system.diagnostics import Diagnostics
-
-OPENED = "open"
-_LEVELS = ("true", OPENED)
-
-
-def think_tags_option() -> Option:
-    """Return the option --think-tags. Its value is "true" or "open"."""
-    from ostream.cli.parser import Option, ValueType
-
-    def convert(text: str) -> str:
-        if text not in _LEVELS:
-            raise ValueError
-        return text
-
-    return Option(
-        "--think-tags",
-        metavar="open",
-        type=ValueType(convert, "open, or left out"),
-        optional_value="true",
-        choices=_LEVELS,
-        help="treat <think>...</think> at the start of an answer as thinking; --think-tags=open: the answer starts "
-        "inside it, its opening tag is in the model's template",
-    )
 
 
 def split_think_tags(runs: Iterator[list[Run]], value: str) -> Iterator[list[Run]]:

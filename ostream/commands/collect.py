@@ -19,9 +19,8 @@ class CollectOptions(FilterOptions):
 
 
 def parser() -> Parser:
-    from ostream.cli.options import filter_options
+    from ostream.cli.filter_options import filter_options, think_tags_option
     from ostream.cli.parser import FILES, Parser
-    from ostream.cli.think_tags import think_tags_option
 
     return Parser(
         "collect",

@@ -24,9 +24,8 @@ class RenderOptions(FilterOptions):
 
 
 def parser() -> Parser:
-    from ostream.cli.options import filter_options
+    from ostream.cli.filter_options import filter_options, think_tags_option
     from ostream.cli.parser import FILES, Option, Parser
-    from ostream.cli.think_tags import think_tags_option
 
     return Parser(
         "render",

@@ -36,7 +36,7 @@ class RunToolsOptions(FilterOptions):
 
 
 def parser() -> Parser:
-    from ostream.cli.options import filter_options
+    from ostream.cli.filter_options import filter_options
     from ostream.cli.parser import COUNT, FILES, SECONDS, Option, Parser
 
     return Parser(

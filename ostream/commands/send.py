@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
+from ostream.cli import RAW_TERMINAL_HELP
 from ostream.cli.options import (
     CONNECTION_SUGGESTIONS,
-    RAW_TERMINAL,
     SendOptions,
     connection_options,
     make_session,
@@ -119,7 +119,7 @@ def parser() -> Parser:
             ),
             Option("--fail-on-length", group=answer, help="exit with status 4 if the answer is truncated by a limit"),
             Option("--fail-on-empty", group=answer, help="exit with status 5 if the answer is empty"),
-            Option("--raw-terminal", group=answer, help=RAW_TERMINAL.help),
+            Option("--raw-terminal", group=answer, help=RAW_TERMINAL_HELP),
         ],
         Operands("words", "WORD", "the prompt"),
         {**CONNECTION_SUGGESTIONS, **request_suggestions("-o"), **_SUGGESTIONS},

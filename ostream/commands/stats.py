@@ -33,7 +33,7 @@ class StatsOptions(FilterOptions):
 
 
 def parser() -> Parser:
-    from ostream.cli.options import filter_options
+    from ostream.cli.filter_options import filter_options
     from ostream.cli.parser import FILES, Option, Parser
 
     return Parser(

@@ -8,7 +8,7 @@ import http.client
 from ostream.errors import TEMPORARY, ConnectError, IncompleteStream, OstreamError, ResponseError, reason
 from ostream.net.credentials import Credentials
 from ostream.net.exchange import Exchange
-from ostream.protocol.error_lines import error_from_http_body
+from ostream.protocol.http_errors import error_from_http_body
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ value is missing or null.
 
 from __future__ import annotations
 
-from operator import itemgetter
+from _operator import itemgetter  # importing `operator` takes 4 % of a filter's start-up instructions
 
-from ostream.protocol.ndjson import strict
+from ostream.protocol.json_decoder import strict_decoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def parse_arguments(arguments: Any) -> dict[str, Any] | None:
     """
     if isinstance(arguments, str):
         try:
-            arguments = strict.decode(arguments) if arguments.strip() else {}
+            arguments = strict_decoder().decode(arguments) if arguments.strip() else {}
         except (ValueError, RecursionError):
             return None
     if not arguments and (arguments is None or arguments == []):

@@ -8,11 +8,10 @@
 from __future__ import annotations
 
 import io
-import json
-import sys
 from itertools import repeat
 
 from ostream.errors import NotNDJSON
+from ostream.protocol.json_decoder import decode_first, scan_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,19 +68,6 @@ def _raise_too_long(line: bytes | bytearray, limit: int) -> NoReturn:
     raise NotNDJSON(f"a line of more than {limit:,} bytes", bytes(line[:1000]))
 
 
-def _reject_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(number: str) -> float:
-    """Decode 1e999 as the largest float, as jq does, because JSON cannot represent infinity."""
-    return max(-sys.float_info.max, min(float(number), sys.float_info.max))
-
-
-# Decodes only values that can be encoded again: neither NaN nor infinity.
-strict = json.JSONDecoder(parse_constant=_reject_constant, parse_float=_finite)
-
-
 def decode_line(line: bytes) -> dict[str, Any] | None:
     """Return the object on a line, or None for a blank line.
 
@@ -95,10 +81,12 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
     except UnicodeDecodeError:
         text = line.decode(errors="replace")
     try:
-        value, end = strict.raw_decode(text)
+        value, end = decode_first(text)
         # The first two conditions recognise the usual end of a line, one b"\n", without creating a slice.
         if (len(text) - end != 1 or line[-1] != 10) and text[end:].strip(" \t\r\n"):
-            raise json.JSONDecodeError("Extra data", text, end)
+            from json import JSONDecodeError
+
+            raise JSONDecodeError("Extra data", text, end)
     except (ValueError, RecursionError) as error:
         # This is rare: the line is blank or damaged, or it begins with spaces or a byte order mark.
         bare = text.lstrip("\ufeff \t\r\n")
@@ -116,9 +104,6 @@ def decode_line(line: bytes) -> dict[str, Any] | None:
     return value
 
 
-_scan_once = strict.scan_once  # type: ignore[attr-defined]
-
-
 def decode_lines(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotNDJSON | None]:
     """Decode each line as `decode_line` does, and stop at the first damaged line.
 
@@ -128,7 +113,7 @@ def decode_lines(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotND
     """
     try:
         texts = [*map(bytes.decode, lines)]
-        values, ends = zip(*map(_scan_once, texts, repeat(0)))
+        values, ends = zip(*map(scan_once, texts, repeat(0)))
         # Each value ends before the b"\n" of its line. So if the sums are equal, the lines contain nothing else. If a
         # line has no value, the scanner raises StopIteration, which ends map() early.
         if (
@@ -138,7 +123,7 @@ def decode_lines(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotND
             and {*map(type, values)} == {dict}
         ):
             return [*values], None
-    except (ValueError, RecursionError, IndexError):
+    except (ValueError, RecursionError, IndexError, SystemError):
         pass
     return _decode_each(lines)
 
@@ -153,9 +138,9 @@ def _decode_each(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotND
             continue
         try:
             text = line.decode()
-            value, end = _scan_once(text, 0)
+            value, end = scan_once(text, 0)
             is_object = text[end:] == "\n" and type(value) is dict
-        except (ValueError, StopIteration, RecursionError):
+        except (ValueError, StopIteration, RecursionError, SystemError):
             is_object = False
         try:
             values.append(value if is_object else decode_line(line))
@@ -195,7 +180,9 @@ _TYPE_NAMES = {
 
 
 def _reason(text: str, error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
+    from json import JSONDecodeError
+
+    if isinstance(error, JSONDecodeError):
         reason = f"not JSON: {error.msg} at column {error.pos + 1}"
     elif isinstance(error, RecursionError):
         reason = "not usable: nested too deeply"
@@ -226,6 +213,8 @@ def encode_line(value: dict[str, Any]) -> bytes:
     Raises NotNDJSON for an object that is nested too deeply. Such an object may come from the decoder, because the
     limit of the encoder is a little lower.
     """
+    import json
+
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
     except UnicodeEncodeError:

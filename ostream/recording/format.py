@@ -29,7 +29,8 @@ from ostream.protocol.error_lines import (
     response_error,
     trusted_status,
 )
-from ostream.protocol.ndjson import decode_line, encode_line, is_torn, strict
+from ostream.protocol.json_decoder import strict_decoder
+from ostream.protocol.ndjson import decode_line, encode_line, is_torn
 from ostream.protocol.request import CHAT, GENERATE
 
 TYPE_CHECKING = False
@@ -90,7 +91,7 @@ def request_line(
 def decode_body(body: bytes) -> Any:
     """Decode the JSON body of a request. Return {} for an empty body, and None for a body that is not JSON."""
     try:
-        value = strict.decode(body.decode("utf-8", "replace")) if body else {}
+        value = strict_decoder().decode(body.decode("utf-8", "replace")) if body else {}
         encode_line({"body": value})
     except (ValueError, RecursionError):
         return None

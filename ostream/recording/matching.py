@@ -15,7 +15,7 @@ import threading
 
 from ostream.errors import RequestError
 from ostream.protocol.canonical import canonical_body
-from ostream.protocol.error_lines import NO_RECORDING
+from ostream.protocol.http_errors import NO_RECORDING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,11 +16,9 @@ ranges are not taken from unicodedata, because its data depends on the version o
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterator
+    from typing import Callable, Iterator
 
 _RANGES = (
     *((0x00, 0x08), (0x0B, 0x1F), (0x7F, 0x9F), (0xAD, 0xAD), (0x61C, 0x61C), (0x180E, 0x180E), (0x200B, 0x200B)),
@@ -35,8 +33,6 @@ def _replaced() -> Iterator[int]:
         yield from range(first, last + 1)
 
 
-# The tables are created when they are first needed, because most filters print nothing on a terminal.
-@lru_cache(maxsize=None)
 def _visible() -> dict[int, str]:
     table = {code: f"<U+{code:04X}>" for code in _replaced()}
     table.update({code: f"<{code:02X}>" for code in range(0x80, 0xA0)})
@@ -44,7 +40,6 @@ def _visible() -> dict[int, str]:
     return {**table, 0x7F: "^?"}
 
 
-@lru_cache(maxsize=None)
 def _escaped() -> dict[int, str]:
     table = {}
     for code in _replaced():
@@ -53,14 +48,24 @@ def _escaped() -> dict[int, str]:
     return {**table, 0x0D: ""}  # JSON has a raw CR only between values, such as in CRLF line ends
 
 
+_tables: dict[Callable[[], dict[int, str]], dict[int, str]] = {}
+
+
+def _table(create: Callable[[], dict[int, str]]) -> dict[int, str]:
+    """Return a table. It is created when it is first needed, because most filters print nothing on a terminal."""
+    if create not in _tables:
+        _tables[create] = create()
+    return _tables[create]
+
+
 def visible(text: str) -> str:
     """Return `text` with unsafe characters replaced, for a terminal. Line feeds and tabs are kept."""
-    return text if text.isprintable() else text.translate(_visible())
+    return text if text.isprintable() else text.translate(_table(_visible))
 
 
 def escaped(ndjson: str) -> str:
     """Return NDJSON with unsafe characters written as \\uXXXX, for a terminal. It decodes to the same objects."""
-    return ndjson.translate(_escaped())
+    return ndjson.translate(_table(_escaped))
 
 
 def one_line(text: str, limit: int = 1000) -> str:

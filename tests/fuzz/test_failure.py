@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.errors import CLAIMABLE_STATUSES
-from ostream.protocol.error_lines import error_from_http_body, is_error, line_status, response_error, trusted_status
+from ostream.protocol.error_lines import is_error, line_status, response_error, trusted_status
+from ostream.protocol.http_errors import error_from_http_body
 from ostream.protocol.ndjson import encode_line
 from tests.fuzz.given import LINES, OBJECT
 

@@ -9,7 +9,6 @@ import pytest
 
 from ostream.errors import CLAIMABLE_STATUSES
 from ostream.protocol.error_lines import (
-    error_from_http_body,
     error_text,
     is_error,
     is_openai_record,
@@ -18,6 +17,7 @@ from ostream.protocol.error_lines import (
     response_error,
     trusted_status,
 )
+from ostream.protocol.http_errors import error_from_http_body
 from ostream.protocol.ndjson import decode_line
 from tests.server import body_of
 
