@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
 from ostream.protocol.chunk import content, thinking, tool_calls
-from ostream.protocol.metrics import show_duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,12 +92,17 @@ def _call(call: Mapping[str, Any]) -> str:
     if not isinstance(function, dict):
         return "a tool call without a function\n"
     arguments = function.get("arguments")
-    shown = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-    return f"{function.get('name')} {shown}\n"
+    if not isinstance(arguments, str):
+        import json
+
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    return f"{function.get('name')} {arguments}\n"
 
 
 def footer(measured: Mapping[str, Any]) -> str:
     """Return the most useful numbers of `measured`, the metrics of a response, as one line of text."""
+    from ostream.protocol.metrics import show_duration
+
     known = []
     if measured["eval_count"] is not None:
         known.append(f"{measured['eval_count']} tokens")

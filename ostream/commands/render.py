@@ -112,9 +112,9 @@ class _Page:
 
     def _chunks(self, chunks: Sequence[dict[str, Any]]) -> Spans:
         self._is_shown = True
-        if self._metrics is not None:
-            self._metrics.add_all(chunks)
         fragments = contents(chunks)
+        if self._metrics is not None:
+            self._metrics.add_all(chunks, texts=fragments)
         text = "".join(fragments)
         if self._watch is not None or "<" in text:
             self._watch_tags(text)

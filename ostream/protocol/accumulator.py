@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operator import itemgetter
+from _operator import itemgetter
 
 from ostream.protocol.chunk import content, thinking, tool_calls
 

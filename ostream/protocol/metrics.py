@@ -7,13 +7,12 @@ negative.
 
 from __future__ import annotations
 
-import re
+from _operator import sub
 from array import array
-from functools import lru_cache
-from operator import sub
 
 from ostream.protocol.chunk import content, contents, thinking, tool_calls
 from ostream.protocol.emptiness import has_image
+from ostream.protocol.timestamps import timestamps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ _NUMBERS = (
 )
 _REPORTED = frozenset(("done_reason", *_NUMBERS))
 _has_no_report = _REPORTED.isdisjoint
-_has_no_elapsed = frozenset(("elapsed",)).isdisjoint
 
 # The server stores counts and durations in int64, so a larger number is not valid.
 INT64 = 1 << 63
@@ -76,26 +74,35 @@ class Metrics:
         """Add a chunk. `elapsed` is the time since the request was sent, in ns (default: `elapsed` in the chunk)."""
         self.add_all((chunk,), elapsed)
 
-    def add_all(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None = None) -> None:
+    def add_all(
+        self,
+        chunks: Sequence[Mapping[str, Any]],
+        elapsed: int | None = None,
+        texts: Sequence[str] | None = None,
+    ) -> None:
         """Add chunks that arrived together.
 
         `elapsed` is the time since the request was sent, in ns, for all chunks (default: `elapsed` in each chunk).
+        `texts` is the result of `contents(chunks)`, if the caller has it.
         """
         self._chunks += len(chunks)
         self._created_at = chunks[-1].get("created_at")
-        if not self._add_ordinary(chunks, elapsed):
+        if not self._add_ordinary(chunks, elapsed, contents(chunks) if texts is None else texts):
             for chunk in chunks:
                 self._add_one(chunk, elapsed)
 
-    def _add_ordinary(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None) -> bool:
+    def _add_ordinary(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None, texts: Sequence[str]) -> bool:
         """Add all chunks in one step, if each has text, a valid time and no counts or durations of the server.
 
         Otherwise, add nothing and return False. Most chunks can be added here, in half the time of `_add_one`.
         """
-        texts = contents(chunks)
-        if not (self.has_content and all(map(_has_no_report, chunks)) and all(texts) and len(texts) == len(chunks)):
+        keys = set().union(*chunks)
+        if not (self.has_content and _REPORTED.isdisjoint(keys) and all(texts) and len(texts) == len(chunks)):
             return False
-        times = [elapsed] * len(chunks) if self._is_client_time(elapsed) else self._times(chunks, elapsed)
+        if self._is_client_time(elapsed):
+            times: list[Any] | None = [elapsed] * len(chunks)
+        else:
+            times = self._times(chunks, elapsed, "elapsed" in keys)
         if times is None or self._previous is None:
             return False
         gaps = [*map(sub, times, [self._previous, *times])]
@@ -111,13 +118,13 @@ class Metrics:
         """Return True if `elapsed` is valid and the gaps so far were measured with `elapsed` too."""
         return elapsed is not None and self._gaps_from is CLIENT and duration(elapsed) is not None
 
-    def _times(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None) -> list[int] | None:
+    def _times(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None, are_stamped: bool) -> list[int] | None:
         """Return the times of the chunks in ns; None if a chunk has no time from the clock of the gaps so far."""
-        if elapsed is not None or not all(map(_has_no_elapsed, chunks)):
+        if elapsed is not None or are_stamped:
             stamps = [chunk.get("elapsed") if elapsed is None else elapsed for chunk in chunks]
             times, clock = [*map(duration, stamps)], CLIENT
         else:
-            times, clock = [timestamp(chunk.get("created_at")) for chunk in chunks], CREATED
+            times, clock = timestamps([chunk.get("created_at") for chunk in chunks]), CREATED
         return None if None in times or clock != self._gaps_from else times  # type: ignore[return-value]
 
     def _add_one(self, chunk: Mapping[str, Any], elapsed: int | None) -> None:
@@ -140,7 +147,7 @@ class Metrics:
                 self._first_token = stamp
             if text and self._first_content is None:
                 self._first_content = stamp
-        now, clock = (stamp, CLIENT) if stamp is not None else (timestamp(chunk.get("created_at")), CREATED)
+        now, clock = (stamp, CLIENT) if stamp is not None else (timestamps([chunk.get("created_at")])[0], CREATED)
         if self._gaps_from not in (None, clock):
             now = None  # times of two clocks cannot be compared
         if now is not None:
@@ -172,7 +179,7 @@ class Metrics:
     @property
     def span(self) -> tuple[int, int] | None:
         """The start and end of the response on the server's clock, in ns since the Unix epoch; None if unknown."""
-        end, total = timestamp(self._created_at), duration(self._reported.get("total_duration"))
+        end, total = timestamps([self._created_at])[0], duration(self._reported.get("total_duration"))
         return None if end is None or total is None else (end - total, end)
 
     def as_dict(self) -> dict[str, Any]:
@@ -247,38 +254,6 @@ def truncation_warning(count: Any) -> str:
 def percentile(ordered: Sequence[float], percent: int) -> float:
     """Return the value that `percent` % of the sorted values do not exceed (nearest-rank method)."""
     return ordered[max(0, -(-len(ordered) * percent // 100) - 1)]
-
-
-def timestamp(created_at: Any) -> int | None:
-    """Return an RFC 3339 time with up to 9 decimal places as ns since the Unix epoch; None if it is not valid."""
-    if not isinstance(created_at, str):
-        return None
-    if created_at[19:20] == "." and created_at[-1] == "Z":
-        fraction = created_at[20:-1]
-        if fraction.isdecimal() and len(fraction) < 10 and created_at.isascii():
-            seconds = _epoch_seconds(created_at[:19])
-            return None if seconds is None else seconds * 1_000_000_000 + int(fraction) * _SCALES[len(fraction)]
-    match = re.fullmatch(r"([^.Z+]{19})(?:\.([0-9]{1,9}))?(Z|[+-]\d\d:\d\d)", created_at, re.ASCII)
-    if not match:
-        return None
-    moment, fraction, zone = match.groups()
-    seconds = _epoch_seconds(moment, zone)
-    return None if seconds is None else seconds * 1_000_000_000 + int((fraction or "0").ljust(9, "0"))
-
-
-_SCALES = [10 ** (9 - digits) for digits in range(10)]
-
-
-@lru_cache(maxsize=16)  # many chunks of a stream were created in the same second
-def _epoch_seconds(moment: str, zone: str = "Z") -> int | None:
-    from datetime import datetime
-
-    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", moment, re.ASCII):
-        return None
-    try:
-        return round(datetime.fromisoformat(moment + zone.replace("Z", "+00:00")).timestamp())
-    except (ValueError, OverflowError):
-        return None
 
 
 def number(value: Any) -> int | float | None:

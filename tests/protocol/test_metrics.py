@@ -16,7 +16,6 @@ from ostream.protocol.metrics import (
     is_prompt_truncated,
     percentile,
     show_duration,
-    timestamp,
 )
 from ostream.protocol.ndjson import decode_line, split_lines
 from tests.server import body_of
@@ -121,28 +120,6 @@ def test_gaps_are_measured_by_one_clock(chunks: list[dict[str, Any]], gaps: list
     metrics = of(*chunks)
     assert list(metrics.gaps) == gaps
     assert metrics.as_dict()["inter_chunk_from"] == source
-
-
-TIMES = [
-    ("1970-01-01T00:00:01Z", 1_000_000_000),
-    ("1970-01-01T00:00:01.5Z", 1_500_000_000),
-    ("1970-01-01T00:00:00.123456789Z", 123_456_789),
-    ("1970-01-01T02:00:00.5+02:00", 500_000_000),
-    ("0001-01-01T00:00:00Z", -62_135_596_800_000_000_000),
-    ("2026-13-01T00:00:00Z", None),
-    ("1970-01-01T00:00:00.1234567890Z", None),
-    ("1970-01-01T00:00:00.٣Z", None),
-    ("1970-01-01 00:00:00.5Z", None),
-    ("1970-01-01T00:00:00.Z", None),
-    ("yesterday", None),
-    (None, None),
-    (7, None),
-]
-
-
-@pytest.mark.parametrize(("created_at", "ns"), TIMES)
-def test_timestamp_reads_rfc_3339_with_up_to_nine_digits(created_at: Any, ns: int | None) -> None:
-    assert timestamp(created_at) == ns
 
 
 TRUNCATED = [

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import sys
 import time
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostream.errors import NotNDJSON
+from ostream.protocol import json_decoder
 from ostream.protocol.ndjson import LINE_LIMIT, decode_line, decode_lines, encode_line, is_torn, split_lines
 
 
@@ -280,3 +283,11 @@ def test_an_object_too_deep_to_encode_raises_not_ndjson() -> None:
 def test_nan_is_not_encoded() -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         encode_line({"a": json.loads("NaN")})
+
+
+def test_lines_are_decoded_without_the_scanner_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "_json", None)
+    scan_once = runpy.run_path(json_decoder.__file__)["scan_once"]
+    assert scan_once('{"a": [1, 1e999]}', 0) == ({"a": [1, sys.float_info.max]}, 17)
+    with pytest.raises(ValueError, match="NaN is not JSON"):
+        scan_once("[NaN]", 0)
