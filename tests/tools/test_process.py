@@ -89,7 +89,7 @@ def test_a_tool_that_exceeds_a_limit_is_killed_with_its_children(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, answer: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    limit = 0.5 if "no end" in answer else 1000
+    limit = 0.5 if "did not end" in answer else 1000
     assert run_tool(tool(tmp_path, script), b"", limit).answer == answer
     assert_gone(int((tmp_path / "child").read_text()))
 
