@@ -65,7 +65,7 @@ def parser() -> Parser:
         "Serve recordings on a loopback port as an Ollama server would: to COMMAND, with OLLAMA_HOST set, or until "
         "interrupted. A recording is the output of 'record', 'send --stamp' or 'send'. A request is answered by the "
         "recording of the same path and body, streaming or not, and each recording answers once. Recordings without "
-        "requests ('send') answer in order. A request without a match gets a 404 that shows the most similar recording.",
+        "requests ('send') answer in order. A request without a match gets a 404 that names the most similar one.",
         [
             "replay answers.ndjson -- python3 my_script.py",
             "replay --fault status:503@1 answers.ndjson -- sh my_script.sh",
