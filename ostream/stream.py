@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from _thread import RLock, allocate_lock  # importing threading would take longer
+from operator import length_hint
 
 from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamError, explain, reason
 from ostream.protocol.accumulator import Accumulator
@@ -80,9 +81,10 @@ class Stream(_Generic[C]):
         # What follows the current block, if that is known: the end of the response, or the error to raise.
         self._ended = False
         self._failure: OstreamError | None = None
-        # The chunks of the current block. `_returned` and `_folded` count those that were returned and accumulated.
+        # The chunks of the current block, those of them that were not returned yet, and the number of accumulated ones.
         self._block: list[dict[str, Any]] = []
-        self._returned = self._folded = 0
+        self._rest = iter(self._block)
+        self._folded = 0
         self._folding = RLock()  # a signal handler may read `message` while it is being computed
         self._accumulator = Accumulator()
         self._metrics = metrics or Metrics()
@@ -97,13 +99,15 @@ class Stream(_Generic[C]):
         """Return the next chunk as a plain dict."""
         if self._closed:
             raise StopIteration
+        for chunk in self._rest:  # without the lock, which is needed only to read
+            return chunk
         if not self._owner.acquire(False):
             raise RuntimeError("another thread is reading this stream; let one thread read it and pass the chunks on")
         try:
-            while self._returned == len(self._block):
+            while True:
+                for chunk in self._rest:
+                    return chunk
                 self._next_block()
-            self._returned += 1
-            return self._block[self._returned - 1]
         finally:
             self._owner.release()
             if self._closed:
@@ -204,7 +208,7 @@ class Stream(_Generic[C]):
 
     @property
     def _is_complete(self) -> bool:
-        return self._ended and not self._failure and self._returned == len(self._block)
+        return self._ended and not self._failure and not length_hint(self._rest)
 
     def _partial(self) -> C | None:
         response = self.response
@@ -213,7 +217,8 @@ class Stream(_Generic[C]):
     def _fold(self) -> None:
         """Add the returned chunks to the message and the metrics. A call per block is faster than one per chunk."""
         with self._folding:
-            chunks, self._folded = self._block[self._folded : self._returned], self._returned
+            returned = len(self._block) - length_hint(self._rest)
+            chunks, self._folded = self._block[self._folded : returned], returned
             if chunks:
                 self._accumulator.add_all(chunks)
                 self._metrics.add_all(chunks, self._elapsed_ns)
@@ -241,7 +246,8 @@ class Stream(_Generic[C]):
             self._close_connection()
             raise
         with self._folding:
-            self._block, self._returned, self._folded = block, 0, 0
+            # In this order, a signal handler that interrupts here and reads `message` adds nothing twice.
+            self._rest, self._block, self._folded = iter(block), block, 0
         if self._ended:
             if self._failure and self._response:
                 self._response.credentials.mask_error(self._failure)

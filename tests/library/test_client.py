@@ -233,9 +233,9 @@ def test_a_stream_and_a_complete_response_agree(lines: list[bytes], text: str) -
 
 def test_an_indented_object_over_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ostream.stream.LINE_LIMIT", 100)
-    text = json.dumps({"response": "x", "filler": ["x"] * 100, "done": True}, indent=1)
-    lines = [line.encode() for line in text.splitlines(keepends=True)]
-    with serve(send_lines(*lines)) as server, pytest.raises(NotNDJSON, match="line 1 of the response"):
+    # More than one read returns.
+    text = json.dumps({"response": "x", "filler": ["x"] * 20_000, "done": True}, indent=1)
+    with serve(send_lines(text.encode())) as server, pytest.raises(NotNDJSON, match="line 1 of the response"):
         Client(server.url).generate("m", "p")
 
 

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from operator import length_hint
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -299,7 +300,7 @@ def test_a_forked_child_neither_reads_nor_stops_the_stream_of_its_parent() -> No
         if not child:  # pragma: no cover - in the child
             status = 1
             try:
-                while stream._returned < len(stream._block):
+                while length_hint(stream._rest):
                     next(stream)
                 with contextlib.suppress(StopIteration):
                     if not stream._ended:
