@@ -47,7 +47,7 @@ def test_a_filter_loads_few_modules(command: str, file: list[str]) -> None:
 
 def test_send_loads_nothing_for_options_that_are_not_given() -> None:
     with serve(send_lines(DONE)) as server:
-        modules = loaded("send", "-m", "m", "--host", server.url, "hi")
+        modules = loaded("send", "-m", "m", "--host", server.url, "hi", stdin=b"")
     assert "urllib.request" in modules
     others = {
         name for name in modules if name.partition(".")[0] in ("batch", "recording", "storage", "tools", "installer")

@@ -117,11 +117,11 @@ print(status, *sys.modules, file=sys.stderr)
 """
 
 
-def loaded(*arguments: str) -> set[str]:
+def loaded(*arguments: str, stdin: bytes = b'{"message":{"content":"a"},"done":true}\n') -> set[str]:
     """Return the modules loaded when a command ends, in an interpreter started as the launchers start it."""
     result = subprocess.run(
         [sys.executable, "-I", "-S", "-c", LOADED, str(ROOT), *arguments],
-        input=b'{"message":{"content":"a"},"done":true}\n',
+        input=stdin,
         capture_output=True,
         check=True,
     )

@@ -109,6 +109,14 @@ def test_only_data_that_was_redirected_to_send_alone_is_noted(shell: str, tmp_pa
             assert result.stderr.count(b"\n") == notes + (notes > 0)  # and the refused connection
 
 
+def test_the_note_is_on_a_line_of_its_own_after_the_answer(tmp_path: Path) -> None:
+    note = "send: standard input was ignored; add - to the prompt to include it\n"
+    with serve(echo) as server:
+        for reader, text in (("extract-content", "<hi>\n"), ("cat > answer", "")):
+            script = f"{{ printf x | send -m m hi | {reader}; }} 2>&1"
+            assert sh(script, env={"OLLAMA_HOST": server.url}, cwd=tmp_path).stdout.decode() == text + note
+
+
 def test_what_can_not_be_determined_is_not_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without /proc, with a parent of another user, with descriptors that can't be asked."""
     monkeypatch.setattr(os, "getppid", lambda: 0)

@@ -145,7 +145,7 @@ def run(diagnostics: Diagnostics, options: SendOptions) -> int:
     if options.dry_run:
         out.write_lines(encode_line(session.request_line(path, body)))
         return OK
-    report_unread: Callable[[], None] = lambda: None  # noqa: E731
+    report_unread: Callable[[bool], object] = bool
     if options.words and not uses_of_stdin(options):
         from ostream.system.unread_input import unread_input
 
@@ -164,9 +164,9 @@ def run(diagnostics: Diagnostics, options: SendOptions) -> int:
         if options.context:
             _save_context(options.context, body["model"], tool_loop.answer, diagnostics)
     except OstreamError:
-        report_unread()
+        report_unread(False)
         raise
-    report_unread()
+    report_unread(True)
     return OK
 
 

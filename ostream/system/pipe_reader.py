@@ -23,13 +23,15 @@ _FILTER_S = 60.0  # the longest wait for a filter to read the pipe
 
 def is_read_by_filter() -> bool:
     """True if standard output is a pipe, and its reader has locked it with `input.lock_input`."""
-    if not is_pipe(1):
-        return False
+    return is_pipe(1) and _is_locked(1)
+
+
+def _is_locked(pipe: int) -> bool:
     import fcntl
 
     try:
-        fcntl.flock(1, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        fcntl.flock(1, fcntl.LOCK_UN)
+        fcntl.flock(pipe, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(pipe, fcntl.LOCK_UN)
     except BlockingIOError:
         return True
     except OSError:
@@ -76,6 +78,29 @@ def wait_settled() -> None:
         _sleep(_PRINT_S)
 
 
+def end_output() -> None:
+    """Close standard output, and wait until the filter that reads it has ended, at most 60 s.
+
+    A note that is printed then is on a line of its own, after the text of the filter. If another program reads the
+    pipe, or if the system can't open a pipe again, wait a moment until the pipe is empty.
+    """
+    if not is_pipe(1):
+        return
+    try:
+        pipe = os.open("/proc/self/fd/1", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        wait_settled()
+        return
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(null, 1)
+    end = time.monotonic() + (_FILTER_S if _is_locked(pipe) else _SETTLE_S)
+    while (_is_locked(pipe) or _unread(pipe)) and time.monotonic() < end:
+        time.sleep(_PERIOD_S)
+    time.sleep(_PRINT_S)
+    os.close(null)
+    os.close(pipe)
+
+
 def _wait(seconds: float, while_locked: bool) -> bool:
     for _ in range(round(seconds / _PERIOD_S)):
         if _unread() == 0:
@@ -85,14 +110,14 @@ def _wait(seconds: float, while_locked: bool) -> bool:
     return while_locked
 
 
-def _unread() -> int:
-    """Return how many bytes in the pipe on standard output are unread, or 0 if it is not a pipe or this fails."""
+def _unread(pipe: int = 1) -> int:
+    """Return how many bytes in a pipe, by default standard output, are unread; 0 if it is not a pipe or this fails."""
     import fcntl
     import sys
     import termios
 
     try:
-        return int.from_bytes(fcntl.ioctl(1, termios.FIONREAD, bytes(4)), sys.byteorder) if is_pipe(1) else 0
+        return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder) if is_pipe(pipe) else 0
     except OSError:
         return 0
 

@@ -41,14 +41,23 @@ def holds_data() -> bool:
         return False
 
 
-def unread_input(note: Callable[[str], None]) -> Callable[[], None]:
+def unread_input(note: Callable[[str], None]) -> Callable[[bool], None]:
     """Return a function to call at the end of the command. It calls `note` if redirected data was not read.
 
-    Standard input is compared with that of the parent process now, not at the end.
+    The function closes standard output before the note if its argument is true, so that the note follows the text of
+    the program that reads our output. Standard input is compared with that of the parent process now, not at the end.
     """
-    if not is_redirected():
-        return lambda: None
-    return lambda: note(UNREAD) if holds_data() else None
+
+    def report(closes_output: bool) -> None:
+        if not holds_data():
+            return
+        if closes_output:
+            from ostream.system.pipe_reader import end_output
+
+            end_output()
+        note(UNREAD)
+
+    return report if is_redirected() else lambda closes_output: None
 
 
 UNREAD = "standard input was ignored; add - to the prompt to include it"

@@ -178,3 +178,28 @@ def test_another_reader_gets_a_moment_to_read(monkeypatch: pytest.MonkeyPatch) -
         os.write(1, b"text")
         os.close(read)
         assert not wait_read()
+
+
+def test_output_is_closed_and_the_end_of_its_reader_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            fcntl.flock(reader, fcntl.LOCK_UN)
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    with stdout_pipe() as read:
+        reader = os.open(f"/proc/self/fd/{read}", os.O_RDONLY)
+        fcntl.flock(reader, fcntl.LOCK_EX)
+        pipe_reader.end_output()
+        assert len(waits) == 4
+        assert os.read(read, 1) == b""
+        pipe_reader.end_output()  # it is not a pipe any more
+        os.close(reader)
+        os.close(read)
+    with stdout_pipe() as read, monkeypatch.context() as patch:
+        patch.setattr(os, "open", lambda *_: os.stat("/none"))  # no /proc
+        pipe_reader.end_output()
+        os.close(read)
+    assert len(waits) == 4
