@@ -119,6 +119,7 @@ class _Extraction:
         self._with_code = options.code
         self._end = options.end
         self._problems: dict[str, tuple[OstreamError, list[str], int]] = {}
+        self._latest: OstreamError | None = None  # the error of the previous response
         self._watch: ThinkTagWatch | None = None
         self._begin()
 
@@ -151,6 +152,8 @@ class _Extraction:
                     self._report(item)
                     only_calls = self._has_calls and not self._has_text and self._is_content and not self._with_code
                     self._begin()
+                elif isinstance(item, ErrorItem) and "id" not in item.line:
+                    self._withdraw(item.line["exit_status"])
             self._source.output.write_text(out)
         if only_calls:
             self._diagnostics.note(ONLY_CALLS, kind=ONLY_CALLS)
@@ -226,9 +229,10 @@ class _Extraction:
         if self._watch is not None:
             self._watch.end()
         last = self._last or {}
+        error: OstreamError | None = None
+        self._latest = None
         if item is not None or not self._is_content:
             return None
-        error: OstreamError | None = None
         if not (self._has_text or self._has_calls or self._has_image):
             from ostream.protocol.emptiness import empty_error
 
@@ -244,7 +248,19 @@ class _Extraction:
             if "id" in last and len(ids) < _IDS:
                 ids.append(shown_id(last["id"]))
             self._problems[error.error] = known, ids, count + 1
+        self._latest = error
         return error
+
+    def _withdraw(self, status: int) -> None:
+        """Withdraw the error of the previous response, if the error line after it has the same status.
+
+        With --fail-on-empty or --fail-on-length, `send` has found the same failure.
+        """
+        error, self._latest = self._latest, None
+        if error is not None and error.exit_status == status:
+            known, ids, count = self._problems.pop(error.error)
+            if count > 1:
+                self._problems[error.error] = known, ids[: count - 1], count - 1
 
     def _finish(self) -> int:
         for error, ids, count in self._problems.values():

@@ -103,6 +103,8 @@ ONLY_CALLS = "the answer contains tool calls and no text; 'collect' shows them"
 TAGS = "the answer contains </think>; use {} to separate its thinking"
 RAISE = "raise num_predict or num_ctx with --option"
 EMPTY = "the model generated no text; change the prompt or try again"
+# What `send --fail-on-empty` adds. Its message has been printed.
+REJECTED = b'{"error":"the answer is empty","status_code":200,"exit_status":5}\n'
 MESSAGES = [
     # options, stream, message
     ([], THOUGHT, "the answer contains thinking but no text; read it with extract-thinking, or use --no-think"),
@@ -112,16 +114,13 @@ MESSAGES = [
         response(thinking="Hm", done_reason="length"),
         f"the answer was truncated before its thinking ended; {RAISE}, or use --no-think",
     ),
-    (
-        [],
-        response(done_reason="length"),
-        f"the answer was truncated before it contained any text; {RAISE}",
-    ),
-    (
-        ["-x"],
-        response("no code"),
-        "no code block in the answer; without -x, the whole text is printed",
-    ),
+    ([], response(done_reason="length"), f"the answer was truncated before it contained any text; {RAISE}"),
+    (["-x"], response("no code"), "no code block in the answer; without -x, the whole text is printed"),
+    ([], response() + REJECTED, ""),
+    ([], response() + response() + REJECTED, f"the answer is empty; {EMPTY}"),
+    ([], response(id="a") + REJECTED[:-2] + b',"id":"b"}\n', f'id "a": the answer is empty; {EMPTY}'),
+    (["-x"], response("a") + REJECTED, ""),
+    (["-x"], response("```\na", done_reason="length") + REJECTED.replace(b"5", b"4"), ""),
     (["-q"], CALL + response(), ""),
     ([], CALL + response(), ONLY_CALLS),
     ([], CALL + response("text"), ""),
@@ -159,6 +158,11 @@ def test_only_one_end_can_be_given(command: str) -> None:
         result = call(command, *pair)
         assert result.returncode == 2
         assert b"can't be combined with" in result.stderr
+    result = call(command, "-w", "a", "--write=b")
+    assert (result.returncode, result.stderr.decode()) == (
+        2,
+        f"{command}: --write: given twice; see '{command} --help'\n",
+    )
 
 
 def test_lone_surrogates_of_two_fragments_do_not_join() -> None:

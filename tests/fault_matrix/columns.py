@@ -99,11 +99,15 @@ def pipe(script: str, filters: list[str], check: Check) -> Column:
     """A command line under plain sh; `"$@"` are the options of send. `check` yields deviations of the output."""
 
     def expected(fault: Fault) -> int:
+        if filters == ["extract-content"]:
+            return fault.outcome.filters or fault.outcome.content
         return fault.outcome.filters if filters else fault.outcome.send
 
     def run(fault: Fault, server: FaultyServer, directory: Path) -> Cell:
         options = [
-            word for name, value in server.options.items() for word in (f"--{name.replace('_', '-')}", str(value))
+            word
+            for name, value in server.options.items()
+            for word in (f"--{name.replace('_', '-')}", *([] if value is True else [str(value)]))
         ]
         argv = [*server.wrapper, SH, "-c", script, SH, "--host", server.url, *options]
         try:
@@ -114,17 +118,18 @@ def pipe(script: str, filters: list[str], check: Check) -> Column:
             return Cell("hung", [f"still running after {HUNG_S} s"])
         wrong = [] if done.returncode == expected(fault) else [f"status {done.returncode}, not {expected(fault)}"]
         who = "send" if fault.outcome.send or not filters else filters[0]
+        notes = message_pattern(fault, server) if fault.pattern and not fault.outcome.send else "$"
         wrong += _wrong_messages(
-            f"{who}: {message_pattern(fault, server)}" if expected(fault) else None, done.stderr.decode()
+            f"{who}: {message_pattern(fault, server)}" if expected(fault) else None, notes, done.stderr.decode()
         )
         return Cell(str(done.returncode), [*wrong, *check(fault, server, directory, done.stdout)])
 
     return Column(script.replace(' -m m "$@" hi', ""), run, lambda fault: str(expected(fault)))
 
 
-def _wrong_messages(expected: str | None, stderr: str) -> Iterator[str]:
-    """A failure is reported once per pipeline, on one line."""
-    messages = stderr.splitlines()
+def _wrong_messages(expected: str | None, notes: str, stderr: str) -> Iterator[str]:
+    """A failure is reported once per pipeline, on one line. A complete answer may have notes."""
+    messages = [each for each in stderr.splitlines() if expected or not re.match(notes, each)]
     if len(messages) != (expected is not None):
         yield f"{len(messages)} messages: {stderr:.500}"
     elif expected and not re.match(expected, messages[0]):
@@ -201,7 +206,7 @@ def conversation() -> Column:
 def _wrong_conversation(fault: Fault, after: bytes) -> Iterator[str]:
     expected = responses(fault.lines)
     complete = bool(expected) and expected[0].complete
-    if after == BEFORE and (fault.outcome.send or not complete):
+    if after == BEFORE and (fault.outcome.send or not complete or not expected[0].content):
         return
     added = [json.loads(each) for each in after[len(BEFORE) :].splitlines()]
     contents = [(each.get("role"), printable(each.get("content", ""))) for each in added]

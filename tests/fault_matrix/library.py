@@ -15,7 +15,7 @@ def ask(url: str, stream: bool, options: dict[str, Any]) -> dict[str, Any]:
     """Return the `chunks`, the `response`, and for an exception its class name, message and status code."""
     result: dict[str, Any] = {"raised": "", "chunks": []}
     try:
-        client = Client(url, **options)
+        client = Client(url, **{name: value for name, value in options.items() if not name.startswith("fail_on")})
         if stream:
             answer = client.chat("m", MESSAGES, stream=True)
             for chunk in answer:

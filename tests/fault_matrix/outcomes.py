@@ -11,6 +11,7 @@ class Outcome(NamedTuple):
     raised: str  # exception of the library; empty: none
     send: int  # exit status of send alone
     filters: int  # exit status of the last filter after send
+    content: int = 0  # exit status of extract-content, for a failure that it alone finds
 
 
 COMPLETE = Outcome("", 0, 0)
@@ -23,6 +24,10 @@ NOT_NDJSON = Outcome("NotNDJSON", 1, 1)
 # The library stops reading at `done: true`; a pipeline reads on.
 REJECTED_AFTER_DONE = Outcome("", 1, 1)
 TRUNCATED_AFTER_DONE = Outcome("", 3, 3)
+# The library returns the answer. send rejects it only with an option.
+NO_TEXT = Outcome("", 0, 0, content=5)
+NO_TEXT_REJECTED = Outcome("", 5, 5)
+TOO_LONG = Outcome("", 4, 4)
 
 
 class Fault(NamedTuple):
@@ -30,7 +35,7 @@ class Fault(NamedTuple):
     serve: Serve
     outcome: Outcome
     lines: tuple[bytes, ...] = ()  # lines before the fault; send passes them on unchanged
-    pattern: str = ""  # of the message; PORT is replaced by the server's port
+    pattern: str = ""  # of the message, or of a note of send; PORT is replaced by the server's port
     code: int = -1  # status_code of the error; send reports 200 for NOT_NDJSON
     partial: str = ""  # the truncated line
     flooded: bool = False  # an unknown number of blank lines also arrives
@@ -39,6 +44,11 @@ class Fault(NamedTuple):
     @property
     def waits(self) -> bool:
         return self.slow or self.outcome is TIMED_OUT
+
+
+def unanswered(name: str, serve: Serve, outcome: Outcome, pattern: str, code: int = -1, slow: bool = False) -> Fault:
+    """A fault before any line arrives."""
+    return Fault(name, serve, outcome, (), pattern, code, slow=slow)
 
 
 # Long enough for all steps before the fault on a busy machine.

@@ -15,6 +15,7 @@ GROUPS = {
     "Timeouts": stream_faults.TIMEOUTS,
     "Error lines": stream_faults.ERRORS,
     "Malformed lines": stream_faults.DAMAGED,
+    "Complete, but not as asked": stream_faults.REQUIREMENTS,
     "Malformed HTTP framing": stream_faults.FRAMING,
     "After done: true": stream_faults.AFTER_DONE,
     "Unusual but valid": stream_faults.HARMLESS,
