@@ -341,12 +341,15 @@ def test_process_1_reaps_orphans(tmp_path: Path) -> None:
 WAITING = [
     # a command that opens the FIFO f, what is missing, how it is provided
     (["send", "-m", "m", "--host", "127.0.0.1:1", "--messages", "f"], "write to", "wb"),
+    (["send", "-m", "m", "--host", "127.0.0.1:1", "--body", "f"], "write to", "wb"),
+    (["send", "-m", "m", "--host", "127.0.0.1:1", "--image", "f", "hi"], "write to", "wb"),
     (["record", "f", "--", "true"], "read", "rb"),
+    (["extract-content", "-w", "f"], "read", "rb"),
 ]
 
 
 @pytest.mark.skipif(sys.platform != "linux" or "SHIM" in os.environ, reason="send waits in open() there")
-@pytest.mark.parametrize(("arguments", "missing", "mode"), WAITING, ids=["send", "record"])
+@pytest.mark.parametrize(("arguments", "missing", "mode"), WAITING)
 def test_a_wait_for_the_other_end_of_a_fifo_is_reported_after_a_second(
     arguments: list[str], missing: str, mode: str, tmp_path: Path
 ) -> None:
@@ -355,4 +358,4 @@ def test_a_wait_for_the_other_end_of_a_fifo_is_reported_after_a_second(
         expect(process.stderr, f"{arguments[0]}: f: waiting for another program to {missing} this FIFO\n".encode())
         (tmp_path / "f").open(mode).close()
         process.communicate(timeout=60)
-    assert process.returncode == (0 if arguments[0] == "record" else 2)
+    assert process.returncode == {"record": 0, "send": 2, "extract-content": 3}[arguments[0]]

@@ -15,6 +15,7 @@ def filter_options(extraction: str) -> list[Option]:
         Option(
             *("-w", "--write"),
             dest="write_to",
+            exclusive="write",
             metavar="FILE",
             help=f"write {extraction} to FILE and pass the NDJSON on, byte for byte",
         ),

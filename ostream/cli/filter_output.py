@@ -10,7 +10,7 @@ from ostream.errors import OK, OutputError, worst
 from ostream.protocol.error_lines import REPORT
 from ostream.protocol.ndjson import encode_line
 from ostream.system.output import Output, open_output, refuse_input_as_stdout
-from ostream.system.polling import is_pipe
+from ostream.system.polling import is_pipe, pollable_or_none
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ class FilterOutput:
         self.extraction: Output | None = self._stdout
         if write_to is not None:
             try:
-                self.extraction = open_output(write_to, inputs, raw_terminal)
+                self.extraction = open_output(
+                    write_to, inputs, raw_terminal, note=diagnostics.note, reader_fd=pollable_or_none(1)
+                )
             except OutputError as error:
                 self.fail(error)
         refuse_input_as_stdout(inputs)

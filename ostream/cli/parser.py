@@ -41,7 +41,8 @@ class Option:
     `group`. `dest` is the attribute to set (default: made from the long name). `metavar` is the placeholder for the
     value in --help; an option without `metavar` is a flag and sets `const`. `type` converts the value. `optional_value`
     is the value if only `--name` is given; None means that a value is required. `repeat` collects the values in a list.
-    `choices` are the values that shell completion offers. Options with the same `exclusive` can't be combined.
+    `choices` are the values that shell completion offers. Options with the same `exclusive` can't be combined, and an
+    `exclusive` option with a value can't be given twice.
     """
 
     def __init__(
@@ -219,9 +220,12 @@ class Parser:
     def _check_exclusive(self, given: list[tuple[Option, str | None]]) -> None:
         seen: dict[str, Option] = {}
         for option, _ in given:
-            other = seen.setdefault(option.exclusive, option) if option.exclusive else option
-            if other is not option:
-                raise RequestError(f"{option.names[-1]}: can't be combined with {other.names[-1]}")
+            other = seen.get(option.exclusive)
+            if other and (other is not option or option.metavar):
+                how = "given twice" if other is option else f"can't be combined with {other.names[-1]}"
+                raise RequestError(f"{option.names[-1]}: {how}")
+            if option.exclusive:
+                seen[option.exclusive] = option
 
     def _unknown(self, name: str, argument: str) -> NoReturn:
         typed, _, value = argument.partition("=")
@@ -297,15 +301,7 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError
-    return value
-
-
 SECONDS = ValueType(_seconds, "a positive number of seconds")
-COUNT = ValueType(_count, "a whole number, 0 or more")
 
 
 def between(low: int, high: int) -> ValueType:
@@ -318,3 +314,7 @@ def between(low: int, high: int) -> ValueType:
         return value
 
     return ValueType(convert, f"a whole number from {low:,} to {high:,}")
+
+
+COUNT = between(0, 10**9)
+COUNT.description = "a whole number, 0 or more"

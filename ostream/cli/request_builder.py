@@ -19,6 +19,7 @@ from ostream.protocol.request import (
     with_system,
 )
 from ostream.system.input import input_name, read_input
+from ostream.system.output import encode_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,11 +64,11 @@ def build_request(
     """
     if uses_of_stdin(options) > 1:
         raise RequestError("standard input can only be used once", advice="put one of the inputs in a file")
-    body = _given_body(options.body)
+    body = _given_body(diagnostics, options.body)
     generate = options.generate or ("prompt" in body and "messages" not in body)
     _check_endpoint(generate, options, body)
     prompt = _prompt(diagnostics, options)
-    images = [_image(name) for name in options.image]
+    images = [_image(diagnostics, name) for name in options.image]
     fields = common_fields(options)
     # With --body, "stream" has the value from the body, unless --no-stream is given.
     if options.stream is not None or not options.body:
@@ -160,12 +161,12 @@ def _check_endpoint(generate: bool, options: SendOptions, body: dict[str, Any]) 
         raise RequestError("--conversation, --context: need a file to read and write")
 
 
-def _given_body(name: str | None) -> dict[str, Any]:
+def _given_body(diagnostics: Diagnostics, name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
     if name[:1] in ("{", "@") and not os.path.exists(name):
         raise RequestError(f"--body {name[:100]}: no such file", advice="give a file name, or - for standard input")
-    body = parse_json(read_input(name), f"--body {name}")
+    body = parse_json(read_input(name, diagnostics.note), f"--body {name}")
     if not isinstance(body, dict):
         raise RequestError(f"--body {name}: must be a JSON object")
     return body
@@ -253,6 +254,9 @@ def _prompt(diagnostics: Diagnostics, options: SendOptions) -> str | None:
     if run:
         parts.append(" ".join(run))
     prompt = "\n\n".join(parts)
+    if encode_text(prompt) != prompt.encode("utf-8", "surrogatepass"):
+        diagnostics.note("the prompt is not UTF-8; invalid bytes are replaced by U+FFFD")
+        prompt = encode_text(prompt).decode()
     if not prompt or not (words or prompt.strip()):
         raise RequestError(
             "the prompt is empty",
@@ -272,8 +276,8 @@ def _stdin_text(diagnostics: Diagnostics) -> str:
     return text[:-1] if text.endswith("\n") else text
 
 
-def _image(name: str) -> str:
-    data = read_input(name)
+def _image(diagnostics: Diagnostics, name: str) -> str:
+    data = read_input(name, diagnostics.note)
     if not is_media(data):
         raise RequestError(
             f"--image {name}: not an image or sound file that servers accept",

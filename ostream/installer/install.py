@@ -21,6 +21,9 @@ _IMPORT = b"from ostream.__main__ import"
 # The file names of these programs, to recognise a link whose target no longer exists.
 _PROGRAM_NAME = re.compile(r"ostream(-\d[\w.]*)?(\.pyz)?")
 
+# Commands whose names no other program links to one target.
+_LINKED = ("extract-content", "extract-thinking", "run-tools")
+
 
 def install(argv0: str, directory: str, names: Sequence[str]) -> list[str]:
     """Create links to the running program in a directory.
@@ -79,13 +82,16 @@ def uninstall(directory: str, names: Sequence[str]) -> list[str]:
 def is_link_to_ostream(path: str) -> bool:
     """Return whether `path` is a symbolic link to an ostream program of any version.
 
-    If the target does not exist, the name of the target decides.
+    If the target does not exist, it was ostream if its name says so, or if other commands of ostream are links to it.
     """
     if not os.path.islink(path):
         return False
     target = os.path.realpath(path)
     if not os.path.lexists(target):
-        return bool(_PROGRAM_NAME.fullmatch(os.path.basename(os.readlink(path))))
+        missing = os.readlink(path)
+        directory = os.path.dirname(path)
+        others = [name for name in _LINKED if _links_to(os.path.join(directory, name), missing)]
+        return bool(_PROGRAM_NAME.fullmatch(os.path.basename(missing))) or others == [*_LINKED]
     if not os.path.isfile(target):
         return False
     try:
@@ -93,6 +99,10 @@ def is_link_to_ostream(path: str) -> bool:
             return _IMPORT in file.read()
     except OSError:
         return False
+
+
+def _links_to(path: str, target: str) -> bool:
+    return os.path.islink(path) and os.readlink(path) == target
 
 
 def _absolute(directory: str) -> str:

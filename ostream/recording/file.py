@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-import threading
 
 from ostream.errors import InputError, NotNDJSON, OutputError, RequestError, reason
 from ostream.protocol.error_lines import CHUNK, ERROR, REQUEST, line_kind
 from ostream.protocol.ndjson import decode_line, is_cut, is_torn, split_lines
 from ostream.recording.format import RecordedExchange, parse
 from ostream.system.files import append, locked, replace
-from ostream.system.input import BLOCK, NOTE_S, input_name, is_fifo_name, open_input, read_blocks
+from ostream.system.input import BLOCK, input_name, open_input, read_blocks
 from ostream.system.output import Output, given_descriptor, open_output
 from ostream.system.polling import ReaderGone
 
@@ -73,25 +72,13 @@ class RecordingFile:
         self._new: IO[bytes] | None = None
         if name == "-":
             raise RequestError("-: standard output belongs to COMMAND", advice="use /dev/stdout to record there anyway")
-        self._out: Output | None = self._open()
+        self._out: Output | None = open_output(name, [], append=True, note=note)
         if given_descriptor(name) is None and stat.S_ISREG(os.fstat(self._out.fd).st_mode):
             os.close(self._out.fd)
             self._out = None  # _append() opens and locks the file for each exchange: several processes can record
             self._check(mode)
             if mode == "refresh":
                 self._new = tempfile.TemporaryFile()  # noqa: SIM115
-
-    def _open(self) -> Output:
-        """Open the file. If it is a FIFO, opening it waits for a reader; note this after a second."""
-        waiting = f"{self.name}: waiting for another program to read this FIFO"
-        timer = threading.Timer(NOTE_S, self._note, [waiting])
-        timer.daemon = True
-        if is_fifo_name(self.name):
-            timer.start()
-        try:
-            return open_output(self.name, [], append=True)
-        finally:
-            timer.cancel()
 
     def _check(self, mode: str) -> None:
         """Raise an error if the file cannot be used in this mode. Repair its last line if its writer was killed."""

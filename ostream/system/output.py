@@ -8,19 +8,23 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 
 from ostream.errors import OstreamError, OutputError, RequestError, reason
 from ostream.system import polling
-from ostream.system.input import input_name
+from ostream.system.input import NOTE_S, input_name, is_fifo_name
 from ostream.system.polling import ReaderGone
 from ostream.system.terminal import escaped, visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import List, Tuple
+    from typing import Callable, List, Tuple
 
     # Each span is a text, and True if a terminal should show it dimmed.
     Spans = List[Tuple[str, bool]]
+
+# Seconds between two attempts to open a FIFO that no program reads. poll() can't wait for the reader of a FIFO.
+_FIFO_RETRY_S = 0.05
 
 
 class Output:
@@ -130,7 +134,14 @@ def encode_text(text: str) -> bytes:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-def open_output(name: str, inputs: list[str], raw_terminal: bool = False, append: bool = False) -> Output:
+def open_output(
+    name: str,
+    inputs: list[str],
+    raw_terminal: bool = False,
+    append: bool = False,
+    note: Callable[[str], object] | None = None,
+    reader_fd: int | None = None,
+) -> Output:
     """Open the FILE of `-w FILE` and return its Output.
 
     A name such as /dev/fd/3 refers to an open descriptor. That descriptor is duplicated, and its file is not truncated.
@@ -140,9 +151,11 @@ def open_output(name: str, inputs: list[str], raw_terminal: bool = False, append
         inputs: the names of the files that the command reads; "-" is standard input.
         raw_terminal: passed to Output.
         append: True to append to the file instead of truncating it.
+        note: called with a message if the file is a FIFO and no program has opened it for reading after a second.
+        reader_fd: an output to watch during this wait (default: none).
 
     Raises RequestError if the file is also one of the inputs or standard output. Raises OutputError if it can't be
-    opened.
+    opened, and ReaderGone.
     """
     if name == "-":
         raise RequestError(
@@ -153,7 +166,12 @@ def open_output(name: str, inputs: list[str], raw_terminal: bool = False, append
         given = given_descriptor(name)
         # Do not use O_TRUNC: the file may be one of the inputs.
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if append else 0)
-        fd = os.open(name, flags, 0o666) if given is None else os.dup(given)
+        if given is not None:
+            fd = os.dup(given)
+        elif is_fifo_name(name):
+            fd = _open_fifo(name, flags, note, reader_fd)
+        else:
+            fd = os.open(name, flags, 0o666)
         if stat.S_ISREG(os.fstat(fd).st_mode):
             if is_input(fd, inputs):
                 raise RequestError(f"{name}: is also an input", advice="write to another file")
@@ -168,6 +186,24 @@ def open_output(name: str, inputs: list[str], raw_terminal: bool = False, append
         raise
     except (OSError, ValueError) as error:
         raise OutputError(f"{name}: {reason(error)}") from None
+
+
+def _open_fifo(name: str, flags: int, note: Callable[[str], object] | None, reader_fd: int | None) -> int:
+    """Open a FIFO as soon as another program has opened it for reading. See `open_output` for the arguments."""
+    note_at = time.monotonic() + NOTE_S
+    while True:
+        try:
+            fd = os.open(name, flags | os.O_NONBLOCK)
+            os.set_blocking(fd, True)
+            return fd
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+        if note and time.monotonic() > note_at:
+            note(f"{name}: waiting for another program to read this FIFO")
+            note = None
+        next_try = time.monotonic() + _FIFO_RETRY_S
+        polling.wait_ready(None, 0, reader_fd, lambda: next_try - time.monotonic())  # noqa: B023
 
 
 def refuse_input_as_stdout(inputs: list[str]) -> None:

@@ -277,6 +277,9 @@ def test_a_prompt_that_is_not_utf_8_is_sent_with_a_note() -> None:
         result = call("send", "--dry-run", "-m", "m", *options, stdin=b"a\xff\xfeb\n")
         assert (result.returncode, result.stderr) == (0, note)
         assert json.loads(result.stdout)["request"]["body"] == chat("a\ufffd\ufffdb")[1]
+    result = call("send", "--dry-run", "-m", "m", "bad\udcff")
+    assert result.stderr == b"send: the prompt is not UTF-8; invalid bytes are replaced by U+FFFD\n"
+    assert json.loads(result.stdout)["request"]["body"] == chat("bad\ufffd")[1]
 
 
 @pytest.mark.parametrize("stdin", [b"", b"\n", b" \t\n\n"])

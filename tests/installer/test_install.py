@@ -69,7 +69,13 @@ def test_the_report_names_programs_of_the_same_name_on_path(tmp_path: Path) -> N
 
 
 def test_old_links_are_updated_and_removed(tmp_path: Path) -> None:
-    for name, target in (("send", "/none/ostream.pyz"), ("stats", "ostream-0.0.9.pyz"), ("batch", "../ostream")):
+    moved = [(name, "/none/renamed") for name in ("extract-content", "extract-thinking", "run-tools")]
+    for name, target in (
+        *moved,
+        ("send", "/none/ostream.pyz"),
+        ("stats", "ostream-0.0.9.pyz"),
+        ("batch", "../ostream"),
+    ):
         (tmp_path / name).symlink_to(target)
     for _ in range(2):
         install(tmp_path)

@@ -189,6 +189,14 @@ def test_failing_descriptors_raise_errors_with_their_name(tmp_path: Path, pipe: 
         open_output(str(tmp_path / "f"), ["missing", str(tmp_path / "f")])
 
 
+def test_a_fifo_that_is_removed_before_it_is_opened_is_reported(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("ostream.system.output.is_fifo_name", lambda name: True)
+    with pytest.raises(OutputError, match="fifo: No such file or directory"):
+        open_output(str(tmp_path / "gone" / "fifo"), [])
+
+
 def test_a_closed_stderr_does_not_change_the_status(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
     read_end, write_end = pipe
     read_end.close()
