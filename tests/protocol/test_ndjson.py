@@ -6,6 +6,7 @@ import json
 import runpy
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -285,8 +286,13 @@ def test_nan_is_not_encoded() -> None:
         encode_line({"a": json.loads("NaN")})
 
 
-def test_lines_are_decoded_without_the_scanner_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "_json", None)
+def _other_scanner(settings: Any) -> Any:
+    return settings.an_attribute_of_a_later_python
+
+
+@pytest.mark.parametrize("module", [None, SimpleNamespace(make_scanner=_other_scanner)])
+def test_lines_are_decoded_without_the_scanner_in_c(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+    monkeypatch.setitem(sys.modules, "_json", module)
     scan_once = runpy.run_path(json_decoder.__file__)["scan_once"]
     assert scan_once('{"a": [1, 1e999]}', 0) == ({"a": [1, sys.float_info.max]}, 17)
     with pytest.raises(ValueError, match="NaN is not JSON"):
