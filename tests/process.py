@@ -140,12 +140,13 @@ def call(
 def small_files(size: int) -> Iterator[None]:
     """Limit file sizes, to simulate a full disk: a write is short, and the next one fails.
 
-    Enter it inside a test, since pytest's own output may be a file.
+    Enter it inside a test, since pytest's own output may be a file. Python would write truncated bytecode files.
     """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
-        yield
+        with mock.patch.object(sys, "dont_write_bytecode", True):
+            yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 

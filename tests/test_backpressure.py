@@ -84,20 +84,9 @@ def test_the_stream_continues_when_the_file_of_w_fails(command: str, tmp_path: P
     lines = b"".join(
         json.dumps({"response": "x" * 90, "thinking": "x" * 90, "done": True}).encode() + b"\n" for _ in "x" * 400
     )
-    result = sh(f"{LIMIT}{quoted(command)} -w out | extract-content -n > /dev/null", stdin=lines, cwd=tmp_path)
+    # In a subshell: extract-content may write bytecode files.
+    result = sh(f"({LIMIT}{quoted(command)} -w out) | extract-content -n > /dev/null", stdin=lines, cwd=tmp_path)
     assert (result.returncode, result.stderr.decode()) == (1, f"{command}: out: File too large\n")
     passed = sh(f"{LIMIT}{quoted(command)} -w out", stdin=lines, cwd=tmp_path).stdout
     assert passed.startswith(lines)
     assert json.loads(passed[len(lines) :]) == {"error": "out: File too large", "exit_status": 1}
-
-
-def test_timeout_terminates_send_silently() -> None:
-    over = threading.Event()
-
-    def hold(exchange: RequestHandler) -> None:
-        over.wait(60)
-
-    with serve(hold) as server:
-        result = sh("timeout 1 send -m m hi; echo $?", env={"OLLAMA_HOST": server.url})
-        over.set()
-    assert (result.stdout, result.stderr) == (b"124\n", b"")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from ostream.errors import CLAIMABLE_STATUSES
-from tests.process import FILTERS, call, sh
+from tests.process import FILTERS, call
 from tests.server import body_of
 from tests.tiers import sample, some_filters
 
@@ -159,39 +159,6 @@ def test_a_line_over_the_limit_is_an_error(command: str) -> None:
     result = call(command, stdin=b'{"response":"' + bytes(65 << 20))
     assert result.returncode == 2
     assert result.stderr.decode() == f"{command}: standard input:1: a line of more than 67,108,864 bytes\n"
-
-
-FROM_SEND = "the input must be NDJSON from 'send' or 'batch'"
-PIPES = [
-    ("complete", "cat complete", 0, "ab\n", ""),
-    ("nothing", "true", 3, "", "extract-thinking: standard input: no response; did the command before it fail?\n"),
-    (
-        "usage",
-        "send --bogus",
-        2,
-        "",
-        "send: --bogus: unknown option; see 'send --help'\n",
-    ),
-    (
-        "garbage",
-        "echo what?",
-        2,
-        "",
-        f"extract-thinking: standard input:1: not JSON: Expecting value at column 1; {FROM_SEND}\n",
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "source", "status", "stdout", "stderr"), PIPES)
-def test_plain_sh_sees_the_status_at_the_end_of_a_pipeline(
-    name: str, source: str, status: int, stdout: str, stderr: str, tmp_path: Path
-) -> None:
-    (tmp_path / "complete").write_bytes(A + B)
-    filters = "extract-thinking -w t | stats -w s | collect -w c | extract-content"
-    result = sh(f"{source} | {filters}", cwd=tmp_path)
-    assert (result.returncode, result.stdout.decode(), result.stderr.decode()) == (status, stdout, stderr)
-    caught = sh(f"answer=$({source} | {filters}) || echo handled $?", cwd=tmp_path)
-    assert caught.stdout.decode() == (f"handled {status}\n" if status else "")
 
 
 @pytest.mark.parametrize("name", sample(["chat-think-true", "generate-stream", "chat-tools-text"], 3))

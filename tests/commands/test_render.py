@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ostream.cli.transcript import Transcript
-from tests.process import Terminal, call, end_of, expect, sh, start
+from tests.process import Terminal, call, end_of, sh
 from tests.server import body_of
 
 
@@ -110,20 +110,6 @@ def test_deeply_nested_arguments_are_shown() -> None:
         function = {"name": "f", "arguments": arguments}
         ((text, _),) = Transcript(headings=False).chunk({"tool_calls": [{"function": function}]})
         assert text == f"f {arguments}\n"
-
-
-def test_a_fragment_is_written_before_the_next_arrives() -> None:
-    with start("render") as process:
-        assert process.stdin
-        for line, text in (
-            (chunk(thinking="a"), b"Thinking:\n\na"),
-            (chunk("b"), b"\n\nAnswer:\n\nb"),
-            (chunk("c"), b"c"),
-        ):
-            process.stdin.write(line)
-            process.stdin.flush()
-            expect(process.stdout, text)
-        assert process.communicate(chunk(done=True), timeout=60) == (b"\n", b"")
 
 
 NOTES = [
