@@ -135,17 +135,18 @@ class AnswerFile:
                     raise refusal from None
                 torn = line
                 break
-            is_kept = bool(sha256) and self.index.load(key or b"", sha256)
-            if not sha256 and key is not None:
-                self.index.load_failure(key)
-            is_ours = is_ours or key is not None
-            known = known or (line if sha256 else b"")
-            if is_kept and not self.model:
-                self.model = _model_of(line)
-            kept.append(_KEPT if is_kept else _DROPPED)
             position += len(line)
-            if is_kept:
+            if sha256 and self.index.load(key or b"", sha256):
+                kept.append(_KEPT)
                 last_kept_end = position
+                if not known:
+                    known, is_ours, self.model = line, True, _model_of(line)
+                continue
+            kept.append(_DROPPED)
+            if key is not None:
+                is_ours = True
+                if not sha256:
+                    self.index.load_failure(key)
         if damage and not self.index.answered:
             raise damage
         self.dropped = kept.count(_DROPPED)

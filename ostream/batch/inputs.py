@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import codecs
 import os
+from itertools import chain
 
 from ostream.batch.jobs import Job, is_request_line, set_id, set_prompt, set_request
 from ostream.batch.table import Table
 from ostream.batch.template import PromptTemplate
 from ostream.errors import InputError, NotNDJSON, OstreamError, RequestError
 from ostream.protocol.canonical import row_sha256
-from ostream.protocol.json_decoder import decode_first, strict_decoder
+from ostream.protocol.json_decoder import scan_once, strict_decoder
 from ostream.protocol.ndjson import decode_line, split_lines
 from ostream.protocol.request import encode_image, is_media
 from ostream.system.input import input_name, open_input, read_blocks, read_input
@@ -112,6 +113,8 @@ class RequestReader:
             try:
                 yield from read(name)
             except (InputError, NotNDJSON) as error:
+                if isinstance(error, NotNDJSON):  # a line is too long
+                    error = NotNDJSON(f"{input_name(name)}: {error}", error.line)
                 if name != "-" and not os.path.exists(name) and (" " in name or not {".", "/"} & {*name}):
                     error.advice = "batch reads files of requests; to send one prompt, use send"
                 job = Job()
@@ -130,18 +133,8 @@ class RequestReader:
         return input_name(name) if self._form.kind == FILES else f"{input_name(name)}:{row + 1}"
 
     def _next(self, name: str, lineno: int) -> Job:
-        job = Job(self._number, input_name(name), lineno)
+        job = Job(self._number, name, lineno)
         self._number += 1
-        return job
-
-    def _fill(self, job: Job, fill: Callable[[], None]) -> Job:
-        """Call `fill` to set the request of the job. If it raises an error, this becomes the job's failure."""
-        try:
-            fill()
-        except OstreamError as error:
-            text = str(error)
-            prefix = "" if text.startswith(f"{job.where}: ") else f"{job.where}: "
-            job.failure = RequestError(f"{prefix}{text}", advice=error.advice)
         return job
 
     def _blocks(self, name: str) -> Iterator[bytes]:
@@ -161,18 +154,12 @@ class RequestReader:
                 os.close(fd)
 
     def _lines(self, name: str) -> Iterator[tuple[int, bytes]]:
-        lineno = 0
-        try:
-            for lines in split_lines(self._blocks(name)):
-                for line in lines:
-                    lineno += 1
-                    yield lineno, line
-        except NotNDJSON as error:
-            raise NotNDJSON(f"{input_name(name)}: {error}", error.line) from None
+        return enumerate(chain.from_iterable(split_lines(self._blocks(name))), 1)
 
     def _text_lines(self, name: str) -> Iterator[Job | None]:
+        shown = input_name(name)
         for lineno, line in self._lines(name):
-            job = self._next(name, lineno)
+            job = self._next(shown, lineno)
             if line.isspace():
                 yield None
                 continue
@@ -180,12 +167,17 @@ class RequestReader:
                 self._note(
                     f"{job.where}: this line is JSON and is sent as text; to send it as a request, leave out --lines"
                 )
-            yield self._fill(job, lambda: set_prompt(job, _text_of(line), (), self._defaults))  # noqa: B023
+            try:
+                set_prompt(job, _text_of(line), (), self._defaults)
+            except OstreamError as error:
+                _fail(job, error)
+            yield job
 
     def _ndjson(self, name: str) -> Iterator[Job | None]:
+        shown = input_name(name)
         is_recording: bool | None = None
         for lineno, line in self._lines(name):
-            job = self._next(name, lineno)
+            job = self._next(shown, lineno)
             if line.isspace():
                 yield None
                 continue
@@ -195,23 +187,30 @@ class RequestReader:
                 if is_recording:
                     self.skipped += 1
                     yield None
-                    continue
-                job.failure = RequestError(f"{job.where}: {error}", advice=error.advice)
-                yield job
+                else:
+                    _fail(job, error)
+                    yield job
                 continue
-            has_request = isinstance(request, dict) and isinstance(request.get("request"), dict)
             if is_recording is None:
-                is_recording = has_request
+                is_recording = type(request) is dict and isinstance(request.get("request"), dict)
             if is_recording and not is_request_line(request):
                 self.skipped += 1
                 yield None
-            else:
-                yield self._fill(job, lambda: set_request(job, request, self._defaults))  # noqa: B023
+                continue
+            try:
+                set_request(job, request, self._defaults)
+            except OstreamError as error:
+                _fail(job, error)
+            yield job
 
     def _file(self, name: str) -> Iterator[Job]:
-        job = self._next(name, 0)
+        job = self._next(input_name(name), 0)
         set_id(job, name)
-        yield self._fill(job, lambda: self._set_file(job, name))
+        try:
+            self._set_file(job, name)
+        except OstreamError as error:
+            _fail(job, error)
+        yield job
 
     def _set_file(self, job: Job, name: str) -> None:
         data = read_input(name)
@@ -232,9 +231,14 @@ class RequestReader:
         )
         template = self._template(name, table.columns)
         used = template.fields
+        shown = input_name(name)
         for lineno, cells in table.rows():
-            job = self._next(name, lineno)
-            yield self._fill(job, lambda: self._set_row(job, table.row(cells), template, used))  # noqa: B023
+            job = self._next(shown, lineno)
+            try:
+                self._set_row(job, table.row(cells), template, used)
+            except OstreamError as error:
+                _fail(job, error)
+            yield job
 
     def _set_row(self, job: Job, row: dict[str, str], template: PromptTemplate, used: list[str]) -> None:
         if self._form.id_column is not None:
@@ -265,10 +269,17 @@ class RequestReader:
         return template
 
 
+def _fail(job: Job, error: OstreamError) -> None:
+    """Make `error` the failure of the job, with the location of its row."""
+    text = str(error)
+    prefix = "" if text.startswith(f"{job.where}: ") else f"{job.where}: "
+    job.failure = RequestError(f"{prefix}{text}", advice=error.advice)
+
+
 def _decoded(data: bytes) -> str:
     try:
         text = data.decode()
-        return text[1:] if text.startswith("\ufeff") else text
+        return text[1:] if text[:1] == "\ufeff" else text
     except UnicodeDecodeError as error:
         raise RequestError(
             f"not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start + 1}",
@@ -283,18 +294,19 @@ def _text_of(line: bytes) -> str:
 
 
 def _value(line: bytes, name: str) -> dict[str, Any] | str:
-    text = _decoded(line)
     try:
-        found, end = decode_first(text)
-        if type(found) is dict and text[end:] in ("\n", ""):
-            return found
-    except (ValueError, RecursionError):
-        pass
+        text = line.decode()
+        value, end = scan_once(text, 0)
+        if type(value) is dict and text[end:] in ("\n", ""):
+            return value
+    except (ValueError, StopIteration, RecursionError, SystemError):
+        pass  # the line is not an object, or begins with spaces or a byte order mark
+    text = _decoded(line)
     text = text.strip()
     if text.startswith('"'):
         try:
-            value: str = strict_decoder().decode(text)
-            return value
+            prompt: str = strict_decoder().decode(text)
+            return prompt
         except ValueError:
             pass  # decode_line below raises an error that describes the damage
     try:

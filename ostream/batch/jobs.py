@@ -58,8 +58,10 @@ class RequestDefaults:
         self.generate = generate
         self.system = system
         self.fields = _given(fields)
-        self.stream = stream
-        self.endpoint_fields = {CHAT: _given(chat_fields), GENERATE: _given(generate_fields)}
+        self.overrides = {  # for each endpoint, the fields that replace those of a row
+            CHAT: {**self.fields, **_given(chat_fields), "stream": stream},
+            GENERATE: {**self.fields, **_given(generate_fields), "stream": stream},
+        }
 
     def body(self, prompt: str, images: Sequence[str] = ()) -> dict[str, Any]:
         """Return the request body for a prompt with base64 images."""
@@ -80,24 +82,21 @@ class Job:
     job whose id is None represents an input that can't be read.
     """
 
-    __slots__ = (
-        *("id", "number", "name", "lineno", "openai", "path", "body", "body_sha256", "row_sha256", "row_columns"),
-        *("overridden", "failure"),
-    )
+    # Defaults in the class: setting them for each row would take 5 % of the time to read it.
+    openai = False  # True for a record of an OpenAI batch file; its answer is also such a record
+    path = ""
+    body_sha256 = ""
+    row_sha256 = ""  # hash of the cells that the prompt was made from
+    row_columns: Sequence[str] = ()
+    overridden: tuple[str, ...] = ()  # fields of the row that an option replaced
+    failure: OstreamError | None = None
 
     def __init__(self, number: int | None = None, name: str = "", lineno: int = 0) -> None:
         self.id: Any = number
         self.number = number
         self.name = name
         self.lineno = lineno
-        self.openai = False  # True for a record of an OpenAI batch file; its answer is also such a record
-        self.path = ""
         self.body: dict[str, Any] = {}
-        self.body_sha256 = ""
-        self.row_sha256 = ""  # hash of the cells that the prompt was made from
-        self.row_columns: list[str] = []
-        self.overridden: tuple[str, ...] = ()  # fields of the row that an option replaced
-        self.failure: OstreamError | None = None
 
     @property
     def where(self) -> str:
@@ -124,14 +123,13 @@ class Job:
 
     def dump(self) -> bytes:
         """Return the job as a line that `load` can read. The job must not have a failure."""
-        return json.dumps([getattr(self, name) for name in self.__slots__[:-1]]).encode() + b"\n"
+        return json.dumps(vars(self)).encode() + b"\n"
 
     @classmethod
     def load(cls, line: bytes) -> Job:
         """Return the job in a line that `dump` returned."""
         job = cls()
-        for name, value in zip(cls.__slots__, json.loads(line)):
-            setattr(job, name, value)
+        vars(job).update(json.loads(line))
         return job
 
 
@@ -150,7 +148,7 @@ def set_request(job: Job, request: dict[str, Any] | str, defaults: RequestDefaul
     """Set the request of a job from the value of its row. Raises RequestError if the value is not a request."""
     if isinstance(request, str):
         _set_body(job, defaults.body(request), defaults)
-    elif is_request_line(request):
+    elif "request" in request and is_request_line(request):
         _set_request_line(job, request, defaults)
     elif "custom_id" in request or "url" in request:
         _set_openai_record(job, request, defaults)
@@ -166,11 +164,10 @@ def set_prompt(job: Job, prompt: str, images: Sequence[str], defaults: RequestDe
 
 def set_id(job: Job, id: Any) -> None:
     """Set the id of a job to the id of its row, if the row has one. Raises RequestError for an invalid id."""
-    if id is None:
-        return
-    if isinstance(id, bool) or not isinstance(id, (str, int)):
+    if type(id) in (str, int):
+        job.id = id
+    elif id is not None:
         raise RequestError("id: must be a string or an integer")
-    job.id = id
 
 
 def _set_body(job: Job, body: dict[str, Any], defaults: RequestDefaults, path: str | None = None) -> None:
@@ -181,28 +178,27 @@ def _set_body(job: Job, body: dict[str, Any], defaults: RequestDefaults, path: s
     model = defaults.model or body.get("model") or defaults.default_model
     if not model:
         raise RequestError("no model given", advice='use -m NAME, set OLLAMA_MODEL, or add "model" to each request')
-    overrides: dict[str, Any] = {"model": model, **defaults.fields}
-    if path not in (CHAT, GENERATE):
+    overrides = defaults.overrides.get(path)
+    if overrides is None:
         if defaults.fields or defaults.system is not None:
             raise RequestError(f"{path}: of the request's options, only -m applies to this path")
-        if "stream" in body:
-            overrides["stream"] = False
-    else:
-        overrides.update(defaults.endpoint_fields[path])
-        overrides["stream"] = defaults.stream
-        if defaults.system is not None:
-            overrides.update(_system(job, body, defaults.system, path))
-    _check_images(body)
-    if not body.keys().isdisjoint(overrides):
-        job.overridden += tuple(name for name in overrides if name in body and _differs(name, body, overrides))
+        overrides = {"stream": False} if "stream" in body else {}
+    elif defaults.system is not None:
+        overrides = {**overrides, **_system(job, body, defaults.system, path)}
+    if "model" in body or not body.keys().isdisjoint(overrides):
+        job.overridden += _replaced(body, {"model": model, **overrides})
     job.path, job.body = path, override(body, overrides)
-    job.body_sha256 = hashlib.sha256(canonical_body(job.body)).hexdigest()
+    job.body["model"] = model
+    canonical = canonical_body(job.body)
+    if b'"images"' in canonical:
+        _check_images(body)
+    job.body_sha256 = hashlib.sha256(canonical).hexdigest()
 
 
-def _differs(name: str, body: dict[str, Any], overrides: dict[str, Any]) -> bool:
-    if name in ("stream", "options", "messages"):
-        return False
-    return body[name] is not None and body[name] != overrides[name]
+def _replaced(body: dict[str, Any], overrides: dict[str, Any]) -> tuple[str, ...]:
+    """Return the fields of a row that an option replaces by another value. Options are merged, not replaced."""
+    names = (name for name in overrides if name not in ("stream", "options", "messages"))
+    return tuple(name for name in names if body.get(name) is not None and body[name] != overrides[name])
 
 
 def _no_prompt(body: dict[str, Any]) -> RequestError:

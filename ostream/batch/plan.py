@@ -111,6 +111,10 @@ class Plan:
             return False
         number = job.number or 0
         state, earlier = self._sink.index.look_up(job.key, job.body_sha256, number)
+        if state == SAME:
+            self.answered += 1
+            self._on_skip()
+            return False
         if self._has_positions and (state == CHANGED or (state in (NEW, FAILED_BEFORE) and self._is_elsewhere(job))):
             # Rows were edited or moved. From this row on, answers are matched by request, not by position.
             self._matcher = self._matcher or PositionMatcher(self._positions(number))
@@ -126,9 +130,7 @@ class Plan:
             return False
         if state == CONFLICT:
             return self._is_conflict_reported(job, earlier)
-        if state == SAME:
-            self.answered += 1
-        elif state == REPEATED:
+        if state == REPEATED:
             self.repeated += 1
         else:
             self._add_changed(job)

@@ -201,7 +201,7 @@ def override(body: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str,
     Model options are merged. If both contain the same option, the value in `overrides` is used.
     """
     merged = {**body, **overrides}
-    if isinstance(body.get("options"), dict) and "options" in overrides:
+    if "options" in overrides and isinstance(body.get("options"), dict):
         merged["options"] = {**body["options"], **overrides["options"]}
     return merged
 
