@@ -73,20 +73,3 @@ def test_a_client_that_sends_its_next_request_has_not_left() -> None:
         while not received.endswith(b"two"):
             received += client.recv(1000)
     assert bodies == [b"one", b"two"]
-
-
-def test_another_thread_can_disconnect_the_client() -> None:
-    exchanges: list[RequestHandler] = []
-
-    def respond(exchange: RequestHandler) -> None:
-        with exchange.watched() as client:
-            exchanges.append(exchange)
-            wait_ready(None, 0, client)
-
-    with serve(respond) as server, connect(server) as client:
-        client.sendall(post())
-        while not exchanges:
-            time.sleep(0.01)
-        exchanges[0].disconnect()
-        exchanges[0].disconnect()
-        assert client.recv(1) == b""

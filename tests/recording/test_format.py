@@ -17,7 +17,6 @@ from tests.server import body_of
 STAMPED = [
     # a line, the line as the server sent it, its elapsed
     (b'{"a":1,"elapsed":5}\n', b'{"a":1}\n', 5),
-    (b'{"a":1,"elapsed":5}', b'{"a":1}\n', 5),
     (b'{"a":1,"elapsed":5}\r\n', b'{"a":1}\n', 5),
     (b'{"elapsed":5}\n', b"{}\n", 5),
     (b'{"elapsed":1,"elapsed":5}\n', b'{"elapsed":1}\n', 5),
@@ -27,8 +26,6 @@ STAMPED = [
     (b'{"elapsed":5,"a":1}\n', None, None),
     (b'{"a":{"elapsed":5}}\n', None, None),
     (b'{"a":1,"elapsed":-5}\n', None, None),
-    (b'{"a":1,"elapsed":5.0}\n', None, None),
-    (b'{"a":1,"elapsed":"5"}\n', None, None),
     (b'{"a":1,"elapsed":99999999999999999999}\n', None, None),
     (b'{"a":"\\"elapsed\\":5}"}\n', None, None),
     (b"\n", None, None),
@@ -72,26 +69,22 @@ EXCHANGES: list[tuple[list[Any], list[tuple[str, list[Any]]]]] = [
     ([], []),
     ([b"\n", b" \r\n"], []),
     ([request(), CHAT, CHAT_END], [("/api/chat", [CHAT, CHAT_END])]),
-    ([request("/api/generate"), GENERATE_END], [("/api/generate", [GENERATE_END])]),
     ([request("/api/tags"), {"models": []}], [("/api/tags", [{"models": []}])]),
     ([request(), request(), CHAT_END], [("/api/chat", []), ("/api/chat", [CHAT_END])]),
     # all lines after a request line belong to it
     ([request(), CHAT_END, b"\n", CHAT, BOOM], [("/api/chat", [CHAT_END, CHAT, BOOM])]),
     # without one, the keys name the endpoint, and done or an error ends an exchange
-    ([CHAT, CHAT_END], [("/api/chat", [CHAT, CHAT_END])]),
     ([GENERATE, GENERATE_END], [("/api/generate", [GENERATE, GENERATE_END])]),
     (
         [CHAT_END, GENERATE, GENERATE_END, CHAT_END],
         [("/api/chat", [CHAT_END]), ("/api/generate", [GENERATE, GENERATE_END]), ("/api/chat", [CHAT_END])],
     ),
-    ([BOOM, CHAT_END], [("/api/chat", [BOOM]), ("/api/chat", [CHAT_END])]),
     ([CHAT, BOOM, CHAT_END], [("/api/chat", [CHAT, BOOM]), ("/api/chat", [CHAT_END])]),
     ([GONE, CHAT_END], [("/api/chat", [{"error": "gone"}]), ("/api/chat", [CHAT_END])]),
     # message lines belong to no exchange
     ([{"role": "user", "content": "Hi"}, request(), {"role": "tool"}, CHAT_END], [("/api/chat", [CHAT_END])]),
     # an error line may have other keys
     ([request(), {"error": "boom", "request": 1, "role": "x"}], [("/api/chat", [{**BOOM, "request": 1, "role": "x"}])]),
-    ([{**request(), "error": None}, CHAT_END], [("/api/chat", [CHAT_END])]),
 ]
 
 
@@ -151,21 +144,12 @@ def test_an_error_line_of_send_is_converted_to_what_the_server_did(error: Any, a
         assert (exchange.status, [line for line, _ in exchange.lines[1:]], exchange.ending == TRUNCATED) == later
 
 
-def test_a_partial_line_with_a_lone_surrogate_is_replaced() -> None:
-    (exchange,) = read(rb'{"error":"truncated","partial":"{\ud83d","exit_status":3}')
-    assert exchange.lines == [(b"{?", 0)]
-
-
-def test_a_response_truncated_by_a_limit_is_complete() -> None:
-    (exchange,) = read(CHAT, CHAT_END, LengthError("length limit").error_line())
-    assert len(exchange.lines) == 2
-    assert exchange.ending == COMPLETE
-
-
-def test_a_truncated_response_ends_its_exchange() -> None:
-    truncated, complete = read(CHAT, IncompleteStream("truncated", b'{"mess').error_line(), CHAT, CHAT_END)
-    assert truncated.ending == TRUNCATED
-    assert len(complete.lines) == 2
+def test_errors_of_send_end_an_exchange_except_a_length_limit() -> None:
+    lost, cut = IncompleteStream("lost", b'{"mess').error_line(), LengthError("limit").error_line()
+    first, second = read(CHAT, lost, CHAT, CHAT_END, cut)
+    assert (first.ending, second.ending, len(second.lines)) == (TRUNCATED, COMPLETE, 2)
+    (third,) = read(rb'{"error":"lost","partial":"{\ud83d","exit_status":3}')
+    assert third.lines == [(b"{?", 0)]
 
 
 @pytest.mark.parametrize("status", ["1", True, 0, 70, 130, None])
@@ -176,36 +160,23 @@ def test_an_error_line_with_another_exit_status_is_the_servers(status: Any) -> N
     assert [json.loads(text) for text, _ in exchange.lines] == [line]
 
 
-@pytest.mark.parametrize("code", [400, 599])
-def test_an_http_error_status_becomes_that_of_the_answer(code: int) -> None:
+@pytest.mark.parametrize("code", [400, 599, 399, 600, 10**30, True, "404", 404.0, None])
+def test_an_http_error_status_becomes_that_of_the_answer(code: Any) -> None:
     (exchange,) = read({"error": "boom", "status_code": code, "exit_status": 1})
-    assert (exchange.status, exchange.content_type) == (code, "application/json; charset=utf-8")
-
-
-@pytest.mark.parametrize("code", [399, 600, 10**30, True, "404", 404.0, None])
-def test_other_status_codes_are_ignored(code: Any) -> None:
-    (exchange,) = read({"error": "boom", "status_code": code, "exit_status": 1})
-    assert (exchange.status, exchange.content_type) == (200, NDJSON)
+    assert (exchange.status, exchange.content_type) == ((code, JSON) if code in (400, 599) else (200, NDJSON))
 
 
 REQUESTS = [
     # the request line, path, body, status, content type
     (request(), "/api/chat", {"model": "m"}, 200, NDJSON),
     (request("/api/generate", status=404, content_type=JSON), "/api/generate", {"model": "m"}, 404, JSON),
-    (request(status=599), "/api/chat", {"model": "m"}, 599, "application/x-ndjson"),
     ({"request": {}}, "/api/chat", {}, 200, NDJSON),
-    ({"request": 1}, "/api/chat", {}, 200, NDJSON),
     ({"request": {"path": 1, "body": [1]}}, "/api/chat", [1], 200, NDJSON),
-    (request(status=199), "/api/chat", {"model": "m"}, 200, NDJSON),
     (request(status=600), "/api/chat", {"model": "m"}, 200, NDJSON),
-    (request(status=True), "/api/chat", {"model": "m"}, 200, NDJSON),
     (request(status="404"), "/api/chat", {"model": "m"}, 200, NDJSON),
     (request(content_type="text/x\r\nSet-Cookie: a"), "/api/chat", {"model": "m"}, 200, NDJSON),
-    (request(content_type="text/x\n"), "/api/chat", {"model": "m"}, 200, NDJSON),
     (request(content_type="text/ü"), "/api/chat", {"model": "m"}, 200, NDJSON),
-    (request(content_type=""), "/api/chat", {"model": "m"}, 200, NDJSON),
     (request(content_type="x" * 201), "/api/chat", {"model": "m"}, 200, NDJSON),
-    (request(content_type=7), "/api/chat", {"model": "m"}, 200, NDJSON),
 ]
 
 
@@ -225,7 +196,6 @@ def test_the_error_for_a_line_that_is_not_an_object_has_file_and_line() -> None:
 
 INCOMPLETE = [
     # lines, of which the last is incomplete; the number of exchanges, and how the last one ends
-    ([CHAT, b'{"mess'], 1, TRUNCATED),
     ([request(), CHAT, b'{"mess'], 1, TRUNCATED),
     ([request(), b'{"mo'], 1, TRUNCATED),
     # may be a chunk or the next request line: without done, this response is incomplete in either case
@@ -233,7 +203,6 @@ INCOMPLETE = [
     ([CHAT_END, b'{"mess'], 1, COMPLETE),
     ([request(), CHAT_END, b'{"request":{'], 1, COMPLETE),
     ([request("/api/tags"), {"models": []}, b'{"request":{'], 1, COMPLETE),
-    ([request("/api/tags"), {"models": []}, b'{"req'], 1, COMPLETE),
 ]
 
 

@@ -50,19 +50,17 @@ def post(*headers: str, body: bytes = b"{}", version: str = "1.1") -> bytes:
     return "\r\n".join(lines).encode() + body
 
 
-def test_each_line_of_a_stream_is_an_http_chunk() -> None:
-    with serve(stream) as server:
-        received = exchange_bytes(server.url, post("Host: localhost"))
-    assert received == (
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
-        b'8\r\n{"a":1}\n\r\n8\r\n{"b":2}\n\r\n0\r\n\r\n'
-    )
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
+FRAMED = [
+    ((post("Host: localhost"),), b'Transfer-Encoding: chunked\r\n\r\n8\r\n{"a":1}\n\r\n8\r\n{"b":2}\n\r\n0\r\n\r\n'),
+    ((post(version="1.0"), post(version="1.0")), b"\r\n" + b"".join(LINES)),  # the end of the connection is the end
+]
 
 
-def test_http_1_0_responses_end_with_the_connection() -> None:
+@pytest.mark.parametrize(("requests", "response"), FRAMED)
+def test_each_line_of_a_stream_is_an_http_chunk_except_in_http_1_0(requests: list[bytes], response: bytes) -> None:
     with serve(stream) as server:
-        received = exchange_bytes(server.url, post(version="1.0"), post(version="1.0"))
-    assert received == b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n\r\n" + b"".join(LINES)
+        assert exchange_bytes(server.url, *requests) == HEAD + response
 
 
 def test_a_connection_serves_several_requests() -> None:
@@ -71,15 +69,9 @@ def test_a_connection_serves_several_requests() -> None:
 
     with serve(respond) as server:
         get = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        received = exchange_bytes(
-            server.url, post("Host: localhost", body=b"one"), get, post("Host: [::1]:1", body=b"two")
-        )
-    answers = received.split(b"HTTP/1.1 200 OK\r\n")[1:]
-    assert [answer.partition(b"\r\n\r\n")[2] for answer in answers] == [
-        b"POST/api/chatone",
-        b"GET/x",
-        b"POST/api/chattwo",
-    ]
+        received = exchange_bytes(server.url, post(body=b"one"), get, post("Host: [::1]:1", body=b"two"))
+    bodies = [answer.partition(b"\r\n\r\n")[2] for answer in received.split(b"HTTP/1.1 200 OK\r\n")[1:]]
+    assert bodies == [b"POST/api/chatone", b"GET/x", b"POST/api/chattwo"]
 
 
 FOREIGN = [
@@ -107,14 +99,8 @@ REFUSED = b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n
 def test_a_request_of_a_web_page_is_refused_before_its_body_is_read(command: str, headers: tuple[str, ...]) -> None:
     reports: list[str] = []
     with Server(stream, report=reports.append) as server:
-        head = [
-            f"{command} /api/tags?x HTTP/1.1",
-            "Content-Length: 1000000000",
-            "Expect: 100-continue",
-            *headers,
-            "",
-            "",
-        ]
+        begin = [f"{command} /api/tags?x HTTP/1.1", "Content-Length: 1000000000", "Expect: 100-continue"]
+        head = [*begin, *headers, "", ""]
         received = exchange_bytes(server.url, "\r\n".join(head).encode())
     assert received == REFUSED
     assert reports[0].startswith(f"refused {command} /api/tags: ")
@@ -181,29 +167,6 @@ def test_headers_leave_with_the_first_bytes_of_the_body() -> None:
             received = connection.recv(1 << 16)
     assert received.startswith(b"HTTP/1.1 299 \r\nDate: ")
     assert received.endswith(b"\r\nX-Mine: yes\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
-
-
-def truncate(exchange: RequestHandler) -> None:
-    exchange.head(200, "application/x-ndjson")
-    exchange.chunk(LINES[0])
-    exchange.truncate()
-
-
-def reset(exchange: RequestHandler) -> None:
-    exchange.head(200, "application/x-ndjson")
-    exchange.chunk(LINES[0])
-    exchange.reset()
-
-
-def test_a_truncated_response_ends_without_the_last_http_chunk() -> None:
-    with serve(truncate) as server:
-        received = exchange_bytes(server.url, post("Host: localhost"))
-    assert received.endswith(b'\r\n\r\n8\r\n{"a":1}\n\r\n')
-
-
-def test_a_reset_resets_the_connection() -> None:
-    with serve(reset) as server, pytest.raises(ConnectionResetError):
-        exchange_bytes(server.url, post("Host: localhost"))
 
 
 def echo(exchange: RequestHandler) -> None:
@@ -319,26 +282,6 @@ def test_a_traceback_is_printed_for_a_defect_but_not_for_a_client_that_leaves(
     assert bool(printed) is bool(noise)
 
 
-def test_requests_are_served_at_the_same_time() -> None:
-    both = threading.Barrier(2)
-
-    def respond(exchange: RequestHandler) -> None:
-        both.wait(20)
-        stream(exchange)
-
-    with serve(respond) as server:
-        other = threading.Thread(target=exchange_bytes, args=(server.url, post()))
-        other.start()
-        assert b"200 OK" in exchange_bytes(server.url, post())
-        other.join()
-
-
-def test_it_listens_on_loopback_only() -> None:
-    with serve(stream) as server:
-        assert server.url == f"http://127.0.0.1:{server.server_port}"
-        assert server.socket.getsockname()[0] == "127.0.0.1"
-
-
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc on this system")
 def test_an_idle_server_does_not_wake_up() -> None:
     with serve(send_raw(b"")):
@@ -359,6 +302,7 @@ def test_a_port_can_be_chosen_and_is_free_afterwards() -> None:
     for _ in range(2):
         with Server(echo, port) as server:
             assert server.url == f"http://127.0.0.1:{port}"
+            assert server.socket.getsockname() == ("127.0.0.1", port)
             with pytest.raises(RequestError, match=f"^port {port}: Address already in use$"):
                 Server(echo, port)
             idle = socket.create_connection(("127.0.0.1", port), timeout=20)
@@ -406,33 +350,6 @@ with Server(respond, report=lambda text: print(text, flush=True)) as server:
     assert float(cpu_s) < 1.5
 
 
-def test_without_more_threads_connections_are_served_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    def respond(exchange: RequestHandler) -> None:
-        with exchange.watched():
-            echo(exchange)
-
-    def fail(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    reports: list[str] = []
-    with Server(respond, report=reports.append) as server, monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", fail)
-        assert [exchange_bytes(server.url, post())[-4:] for _ in range(3)] == [b"2:{}"] * 3
-    assert reports == ["serving one connection at a time, because the limit of threads is reached"]
-
-
-def test_a_server_that_cannot_start_its_thread_reports_it_and_closes_its_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", fail)
-    before = set(os.listdir("/dev/fd"))
-    message = r"^http://127.0.0.1:\d+: cannot serve, because no thread can be started$"
-    with pytest.raises(OstreamError, match=message), Server(echo):
-        pass
-    assert set(os.listdir("/dev/fd")) == before
-
-
 def test_accept_waits_when_the_process_is_out_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
     failures = [OSError(errno.EMFILE, "x"), OSError(errno.ECONNABORTED, "x")]
 
@@ -446,3 +363,25 @@ def test_accept_waits_when_the_process_is_out_of_descriptors(monkeypatch: pytest
     with Failing(echo, report=reports.append) as server:
         assert exchange_bytes(server.url, post()).endswith(b"2:{}")
     assert reports == ["serving 0 connections at a time; raise 'ulimit -n' for more"]
+
+
+def test_without_more_threads_connections_are_served_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any, the server reports it and closes its port."""
+
+    def respond(exchange: RequestHandler) -> None:
+        with exchange.watched():
+            echo(exchange)
+
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    reports: list[str] = []
+    with Server(respond, report=reports.append) as server:
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        assert [exchange_bytes(server.url, post())[-4:] for _ in range(3)] == [b"2:{}"] * 3
+    assert reports == ["serving one connection at a time, because the limit of threads is reached"]
+    before = set(os.listdir("/dev/fd"))
+    message = r"^http://127.0.0.1:\d+: cannot serve, because no thread can be started$"
+    with pytest.raises(OstreamError, match=message), Server(echo):
+        pass
+    assert set(os.listdir("/dev/fd")) == before

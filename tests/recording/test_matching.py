@@ -80,49 +80,27 @@ def test_a_recording_that_is_only_shown_remains_available() -> None:
     assert [each.body for each in recordings.unused] == [B]
 
 
+CHAT = "POST", "/api/chat"
+LONG = [{"prompt": "x" * 200 + each + "y" * 200} for each in "ab"]
+SHOWN = "recorded ...{0}a{1}..., requested ...{0}b{1}...".format("x" * 20, "y" * 39)
 EXPLAINED: list[tuple[list[RecordedExchange], tuple[str, str, Any], str]] = [
-    (
-        [exchange(C), exchange(A)],
-        ("POST", "/api/chat", B),
-        'the most similar is f:1: prompt: recorded "a", requested "b"',
-    ),
-    ([exchange(A)], ("POST", "/api/chat", {**A, "n": [1, {"k": 2}]}), 'n: recorded nothing, requested [1, {"k": 2}]'),
-    ([exchange({**A, "n": [1]})], ("POST", "/api/chat", A), "n: recorded [1], requested nothing"),
-    ([exchange(A)], ("POST", "/api/chat", None), 'body: recorded {"model": "m", "prompt": "a"}, requested null'),
-    ([exchange({"prompt": "a"})], ("POST", "/api/chat", {"prompt": "ab"}), 'recorded "a", requested "ab"'),
-    ([exchange(A), exchange(A)], ("GET", "/x", {}), "no recording of GET /x; recorded: POST /api/chat"),
-    (
-        [exchange({}, f"/{n}") for n in range(7)],
-        ("GET", "/x", {}),
-        "recorded: POST /0, POST /1, POST /2, POST /3, POST /4,",
-    ),
+    ([exchange(C), exchange(A)], (*CHAT, B), 'most similar is f:1: prompt: recorded "a", requested "b"'),
+    ([exchange(A)], (*CHAT, {**A, "n": [1, {"k": 2}]}), 'n: recorded nothing, requested [1, {"k": 2}]'),
+    ([exchange({**A, "n": [1]})], (*CHAT, A), "n: recorded [1], requested nothing"),
+    ([exchange(A)], (*CHAT, None), 'body: recorded {"model": "m", "prompt": "a"}, requested null'),
+    ([exchange({"prompt": "a"})], (*CHAT, {"prompt": "ab"}), 'recorded "a", requested "ab"'),
+    ([exchange({}, f"/{n}") for n in range(7)], ("GET", "/x", {}), "of GET /x; recorded: POST /0, POST /1, POST /2, P"),
     ([], ("GET", "/x", {}), "no recording of GET /x; recorded: nothing"),
-    ([exchange(nested(900))], ("POST", "/api/chat", nested(901)), ".a.a.a: recorded "),
-    (
-        [exchange(A)],
-        ("POST", "/api/chat", "used"),
-        "is left for POST /api/chat: its one recording has been used; add --r",
-    ),
-    (
-        [any_body(), any_body()],
-        ("POST", "/api/chat", "used"),
-        "is left for POST /api/chat: its 2 recordings have been used",
-    ),
+    ([exchange(nested(900))], (*CHAT, nested(901)), ".a.a.a: recorded "),
+    ([exchange(A)], (*CHAT, "used"), "is left for POST /api/chat: its one recording has been used; add --r"),
+    ([any_body(), any_body()], (*CHAT, "used"), "is left for POST /api/chat: its 2 recordings have been used"),
     (
         [exchange({"format": {"a": 1, "b": 2}})],
-        ("POST", "/api/chat", {"format": {"b": 2, "a": 1}}),
+        (*CHAT, {"format": {"b": 2, "a": 1}}),
         'format (order of its keys): recorded ["a", "b"], requested ["b", "a"]',
     ),
-    (
-        [exchange({"prompt": "x" * 200 + "a" + "y" * 200})],
-        ("POST", "/api/chat", {"prompt": "x" * 200 + "b" + "y" * 200}),
-        f"prompt: recorded ...{'x' * 20}a{'y' * 39}..., requested ...{'x' * 20}b{'y' * 39}...",
-    ),
-    (
-        [exchange({"n": list(range(99))})],
-        ("POST", "/api/chat", {"n": list(range(1, 100))}),
-        "n[0]: recorded 0, requested 1",
-    ),
+    ([exchange(LONG[0])], (*CHAT, LONG[1]), f"prompt: {SHOWN}"),
+    ([exchange({"n": list(range(99))})], (*CHAT, {"n": list(range(1, 100))}), "n[0]: recorded 0, requested 1"),
 ]
 
 
@@ -144,12 +122,8 @@ def test_a_mismatch_is_explained(exchanges: list[RecordedExchange], request_: An
 def test_differences_name_the_path_into_the_json() -> None:
     recorded = {"messages": [{"content": "a"}, {"role": "x"}], "seed": 1}
     requested = {"messages": [{"content": "b"}], "seed": 1.5, "stop": []}
-    assert [path for path, _, _ in differences(recorded, requested)] == [
-        "messages[0].content",
-        "messages[1]",
-        "seed",
-        "stop",
-    ]
+    paths = [path for path, _, _ in differences(recorded, requested)]
+    assert paths == ["messages[0].content", "messages[1]", "seed", "stop"]
 
 
 def test_lookups_take_constant_time() -> None:
@@ -160,17 +134,7 @@ def test_lookups_take_constant_time() -> None:
     assert time.process_time() - begin < 2
 
 
-@pytest.mark.parametrize(
-    ("exchanges", "models"),
-    [
-        (
-            [exchange({"model": "requested"}), any_body(model="answered"), exchange({"model": 1})],
-            ["requested", "answered"],
-        ),
-        ([exchange({}), any_body()], []),
-    ],
-)
-def test_the_models_are_those_requested_or_answered(exchanges: list[RecordedExchange], models: list[str]) -> None:
-    recordings = Recordings(exchanges)
-    assert recordings.models == models
-    assert recordings.model == (models[0] if models else None)
+def test_the_models_are_those_requested_or_answered() -> None:
+    recordings = Recordings([exchange({"model": "a"}), any_body(model="b"), exchange({"model": 1}), any_body()])
+    assert (recordings.models, recordings.model) == (["a", "b"], "a")
+    assert (Recordings([exchange({})]).models, Recordings([any_body()]).model) == ([], None)

@@ -228,22 +228,20 @@ def test_only_end_to_end_headers_are_forwarded() -> None:
     assert recorded.exchanges[0][0]["status"] == 429
 
 
-@pytest.mark.parametrize(
-    ("upstream", "forwarded_value", "warnings"),
-    [("127.0.0.1", "Bearer x", 0), ("ollama.test", None, 1), ("localhost", "Bearer x", 0)],
-)
-def test_authorization_is_not_forwarded_in_clear_text(
-    upstream: str, forwarded_value: str | None, warnings: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_authorization_is_not_forwarded_in_clear_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning is given once."""
     resolve(monkeypatch, ollama_test="127.0.0.1")
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    seen, _, recorded = forwarded(http_answer(200, b"{}"), "authorization: Bearer x", upstream=upstream)
-    assert seen.get("authorization") == forwarded_value
-    assert len(recorded.warnings) == warnings
-    assert all(
-        text.startswith("Authorization is not sent over plain http to http://ollama.test") for text in recorded.warnings
-    )
+    for upstream, value in (("127.0.0.1", "Bearer x"), ("localhost", "Bearer x"), ("ollama.test", None)):
+        answers = Answers(http_answer(200, b"{}"))
+        with tcp(answers) as port, proxying(f"http://{upstream}:{port}") as (server, recorded):
+            for _ in range(2):
+                with connected(server, post("authorization: Bearer x")) as client:
+                    read_to(client, b"{}")
+        assert [headers.get("authorization") for _, headers, _ in answers.requests] == [value] * 2
+        warning = f"Authorization is not sent over plain http to http://ollama.test:{port}; use https"
+        assert recorded.warnings == ([] if value else [warning])
 
 
 @pytest.mark.parametrize(
@@ -260,20 +258,9 @@ def test_a_key_that_an_error_repeats_is_masked_in_the_recording(status: int, bod
     assert text.count("***") == 2
 
 
-def test_the_warning_about_authorization_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve(monkeypatch, ollama_test="127.0.0.1")
-    with tcp(Answers(http_answer(200, b"{}"))) as port, proxying(f"http://ollama.test:{port}") as (server, recorded):
-        for _ in range(2):
-            with connected(server, post("Authorization: x")) as client:
-                read_to(client, b"{}")
-    assert len(recorded.warnings) == 1
-
-
 REFUSED = [
-    (b"POST /api/chat HTTP/1.1\r\nHost: evil.test\r\n\r\n", b"403"),
     (b"POST /api/chat HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\n\r\n", b"403"),
     (b"POST http://elsewhere/ HTTP/1.1\r\nHost: localhost\r\n\r\n", b"400"),
-    (b"POST @elsewhere/ HTTP/1.1\r\nHost: localhost\r\n\r\n", b"400"),
     (b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", b"400"),
     (b"GET /\xe4 HTTP/1.1\r\nHost: localhost\r\n\r\n", b"400"),
 ]
@@ -299,14 +286,6 @@ def test_a_response_without_a_body_ends_with_its_headers(method: str) -> None:
         recorded.wait_for(2)
 
 
-def test_what_is_not_http_is_a_500() -> None:
-    with tcp(Answers(b"SSH-2.0\r\n")) as port, asking(f"127.0.0.1:{port}", post()) as (client, recorded):
-        received = read_to(client, b"}")
-    assert received.startswith(b"HTTP/1.1 500 ")
-    assert b"the response is not HTTP" in received
-    assert recorded.exchanges[0][0]["status"] == 500
-
-
 def test_a_finished_proxy_forwards_nothing() -> None:
     with serve(send_lines(B)) as upstream, asking(upstream.url, post()) as (client, recorded):
         read_to(client, b"0\r\n\r\n")
@@ -318,21 +297,15 @@ def test_a_finished_proxy_forwards_nothing() -> None:
     assert len(upstream.requests) == 1  # type: ignore[attr-defined]
 
 
-OMITTED = {
-    "compressed": (
-        http_answer(200, b"\x1f\x8b", "Content-Encoding: gzip"),
-        "the server sent an unrequested Content-Encoding: gzip",
-    ),
-    "a line too long": (http_answer(200, b"x" * (65 << 20)), "a line of more than 67,108,864 bytes"),
-}
-
-
-@pytest.mark.parametrize("name", OMITTED)
-def test_a_response_that_cannot_be_recorded_is_forwarded(name: str) -> None:
-    answer, why = OMITTED[name]
-    _, received, recorded = forwarded(answer)
-    assert received.partition(b"\r\n\r\n")[2] == answer.partition(b"\r\n\r\n")[2]
-    assert recorded.omitted == [f"POST /api/chat: {why}"]
+def test_a_response_that_cannot_be_recorded_is_forwarded() -> None:
+    gzip = "the server sent an unrequested Content-Encoding: gzip"
+    for body, header, why in (
+        (b"\x1f\x8b", "Content-Encoding: gzip", gzip),
+        (b"x" * (65 << 20), "X: 1", "a line of more than 67,108,864 bytes"),
+    ):
+        _, received, recorded = forwarded(http_answer(200, body, header))
+        assert received.partition(b"\r\n\r\n")[2] == body
+        assert recorded.omitted == [f"POST /api/chat: {why}"]
 
 
 def test_a_request_that_is_too_large_for_a_line_is_forwarded(monkeypatch: pytest.MonkeyPatch) -> None:

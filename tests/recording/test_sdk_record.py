@@ -33,9 +33,10 @@ def respond_by_path(exchange: RequestHandler) -> None:
     send_raw(raw_of(names.get(exchange.path, "chat-unknown-model")))(exchange)
 
 
-def test_the_official_sdk_gets_the_same_on_replay(tmp_path: Path) -> None:
+def test_the_official_sdk_gets_the_same_on_replay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "script.py").write_text(SDK)
-    recording, status, stdout = record_and_replay(respond_by_path, f"{sys.executable} script.py", tmp_path)
+    recording, status, stdout = record_and_replay(respond_by_path, f"{sys.executable} script.py")
     assert (status, stdout.count(b"\n")) == (0, 23)
     requests = [(lines[0]["request"].get("method"), lines[0]["request"]["path"]) for lines in exchanges_of(recording)]
     assert requests == [(None, "/api/chat"), (None, "/api/generate"), ("GET", "/api/tags"), (None, "/api/show")]

@@ -73,12 +73,6 @@ def outside(folder: Path) -> Path:
     return elsewhere / "echo"
 
 
-def nested(folder: Path) -> Path:
-    (folder / "sub").mkdir()
-    add(folder / "sub", "echo")
-    return folder / "sub" / "echo"
-
-
 def become(file: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
     """Put something else in the place of a file."""
 
@@ -92,24 +86,13 @@ def become(file: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
 REFUSED: list[tuple[str, Callable[[Path], object], str]] = [
     # what is done to the directory, and a part of the message
     ("link out", become("echo", lambda path: path.symlink_to(outside(path.parent))), "echo is a symlink out of the"),
-    ("link below", become("echo", lambda path: path.symlink_to(nested(path.parent))), "is a symlink out of the"),
-    ("link to a program", become("echo", lambda path: path.symlink_to("/bin/sh")), "is a symlink out of the directory"),
-    ("dangling link", become("echo", lambda path: path.symlink_to("none")), "none: No such file"),
     ("loop of links", become("echo", lambda path: path.symlink_to(path)), "echo: "),
     ("no executable", become("echo", lambda path: None), "echo: No such file"),
-    ("directory", become("echo", Path.mkdir), "echo: not a regular file"),
     ("FIFO", become("echo", os.mkfifo), "echo: not a regular file"),
     ("not executable", lambda folder: (folder / "echo").chmod(0o644), "echo: not executable; run chmod +x "),
     ("writable tool", lambda folder: (folder / "echo").chmod(0o757), "echo is writable by every user; run chmod o-w "),
     ("writable file", lambda folder: (folder / "echo.json").chmod(0o646), "echo.json is writable by every user"),
     ("writable directory", lambda folder: folder.chmod(0o777), "tools is writable by every user; run chmod o-w"),
-    ("sticky directory", lambda folder: folder.chmod(0o1777), "tools is writable by every user"),
-    ("writable parent", lambda folder: folder.parent.chmod(0o777), " is writable by every user"),
-    (
-        "declaration linked out",
-        become("echo.json", lambda path: path.symlink_to(f"{outside(path.parent)}.json")),
-        "is a symlink out of the directory",
-    ),
     ("declaration is a directory", become("echo.json", Path.mkdir), "echo.json: not a regular file"),
 ]
 UNDECLARED: list[tuple[str, Callable[[Path], object], str]] = [
@@ -119,14 +102,12 @@ UNDECLARED: list[tuple[str, Callable[[Path], object], str]] = [
         lambda folder: (folder / "echo.json").write_text("[]"),
         "echo.json: not a tool declaration; write a JSON",
     ),
-    ("no function", lambda folder: (folder / "echo.json").write_text('{"function":5}'), "echo.json: not a tool"),
     (
         "another name",
         lambda folder: (folder / "echo.json").write_text('{"name":"rm"}'),
         "declares the name 'rm'; name the file",
     ),
     ("blank in the name", lambda folder: add(folder, "a b"), "a b.json: invalid tool name; use letters, digits"),
-    ("dot in the name", lambda folder: add(folder, "a.b"), "a.b.json: invalid tool name"),
 ]
 
 
@@ -159,26 +140,21 @@ def test_a_directory_without_declarations_is_refused(folder: Path) -> None:
         Tools(folder)
 
 
-def test_a_link_within_the_directory_is_a_tool(folder: Path) -> None:
+def test_links_to_the_directory_and_within_it_are_followed(folder: Path) -> None:
     (folder / "again").symlink_to("echo")
     (folder / "again.json").symlink_to("echo.json")
-    assert Tools(folder).result("again", {"a": 1}) == '{"a":1}\n'
-
-
-def test_the_directory_may_be_named_by_a_link(folder: Path) -> None:
     (folder.parent / "link").symlink_to(folder)
-    assert Tools(folder.parent / "link").result("echo", {}) == "{}\n"
+    assert Tools(folder.parent / "link").result("again", {"a": 1}) == '{"a":1}\n'
 
 
 NAMES = [
-    *("undeclared", "", "..", ".", "/bin/sh", "../tools/echo", "sub/echo", "./echo", "-echo", "--help", "echo "),
+    *("undeclared", "", "..", ".", "/bin/sh", "../tools/echo", "./echo", "-echo", "--help", "echo "),
     *("echo\n", "echo\0", "ECHO", "echo.json", "e" * 10_000, "\ud800", None, 5, ["echo"], {}),
 ]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=[repr(name)[:20] for name in NAMES])
 def test_only_a_declared_name_is_executed(folder: Path, name: Any) -> None:
-    nested(folder)
     (folder / "undeclared").write_text(f"#!/bin/sh\ntouch {folder}/ran\n")
     (folder / "undeclared").chmod(0o755)
     assert Tools(folder).result(name, {}).startswith("error: there is no tool ")
@@ -202,20 +178,12 @@ def test_the_list_of_available_tools_is_limited() -> None:
     )
 
 
-def test_a_name_with_a_leading_dash_is_a_name_like_any_other(folder: Path) -> None:
-    add(folder, "-rf", "#!/bin/sh\necho $#\n")
-    assert Tools(folder).result("-rf", {}) == "0\n"
-
-
 ARGUMENTS = [
     {},
-    {"a": "\0"},
-    {"a": "☂ é \x1b[2J"},
+    {"--help": "-rf /", "a": "\0"},
+    {"a": "☂ é \x1b[2J\ud800"},
     {"a": "x" * 10_000_000},
-    {"a": "\ud800"},
-    {"a": [1, None, True, 1.5, {"b": {}}]},
-    {"--help": "-rf /"},
-    {"a": 10**400},
+    {"a": [1, None, {"b": 10**400}]},
 ]
 
 
@@ -226,12 +194,9 @@ def test_arguments_are_passed_as_json_on_standard_input(folder: Path, arguments:
     assert json.loads((folder / "given").read_bytes()) == arguments
 
 
-@pytest.mark.parametrize("arguments", [None, "text", 5, ["a"], ""])
-def test_arguments_that_are_not_an_object_are_an_error_for_the_model(folder: Path, arguments: Any) -> None:
-    assert Tools(folder).result("echo", arguments) == "error: the arguments must be an object"
-
-
-def test_arguments_nested_too_deeply_are_an_error_for_the_model(folder: Path) -> None:
+def test_arguments_that_are_not_usable_are_an_error_for_the_model(folder: Path) -> None:
+    for arguments in ("text", 5, ["a"]):
+        assert Tools(folder).result("echo", arguments) == "error: the arguments must be an object"
     deep: Any = {}
     for _ in range(100_000):
         deep = {"a": deep}
@@ -249,18 +214,3 @@ def test_a_tool_runs_in_the_working_directory_by_its_own_path(folder: Path, monk
     add(folder, "where", "#!/bin/sh\npwd -P; echo $0\n")
     monkeypatch.chdir(folder.parent)
     assert Tools(Path("tools")).result("where", {}) == f"{folder.parent.resolve()}\n{folder.resolve()}/where\n"
-
-
-def test_the_answer_has_the_id_of_the_call(folder: Path) -> None:
-    call = {"id": "call_1", "function": {"name": "echo", "arguments": {}}}
-    assert Tools(folder).answer(call) == {
-        "role": "tool",
-        "content": "{}\n",
-        "tool_name": "echo",
-        "tool_call_id": "call_1",
-    }
-
-
-def test_the_time_limit_is_passed_on(folder: Path) -> None:
-    add(folder, "slow", "#!/bin/sh\nsleep 1000\n")
-    assert Tools(folder, 0.2).result("slow", {}) == "error: the tool did not end within 0.2 s"
