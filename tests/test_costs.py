@@ -57,7 +57,9 @@ def test_send_loads_nothing_for_options_that_are_not_given() -> None:
     assert not others | modules & {
         *("argparse", "difflib", "encodings.idna", "stringprep", "subprocess", "threading", "traceback", "typing"),
         *("ostream.client", "ostream.stream", "ostream.types", "ostream.protocol.metrics", "ostream.protocol.text"),
-        *("ostream.cli.waiting", "ostream.system.pipe_reader", "ostream.protocol.emptiness"),
+        *("ostream.cli.waiting", "ostream.system.pipe_reader"),
+        *(f"ostream.protocol.{name}" for name in ("accumulator", "emptiness", "http_errors", "line_pattern")),
+        *(f"ostream.protocol.{name}" for name in ("response_lines", "tool_declaration")),
     }
 
 

@@ -10,10 +10,10 @@ from ostream.errors import EmptyError, IncompleteStream, LengthError, OstreamErr
 from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.chunk import content, tool_calls
 from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, line_kind, response_error
-from ostream.protocol.ndjson import decode_lines, encode_line, is_torn
+from ostream.protocol.ndjson import DEEPEST, decode_lines, encode_line, is_deep, is_torn
 from ostream.protocol.openai import chunk_of, counts
 from ostream.protocol.request import CHAT, GENERATE
-from ostream.protocol.response_lines import DEEPEST, is_deep, join_indented
+from ostream.protocol.response_lines import join_indented
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

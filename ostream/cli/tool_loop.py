@@ -10,7 +10,6 @@ import os
 
 from ostream.cli.relay import Relay
 from ostream.errors import OstreamError
-from ostream.protocol.accumulator import Accumulator, parse_tool_call
 from ostream.protocol.chunk import tool_calls
 from ostream.protocol.ndjson import encode_line
 from ostream.protocol.request import CHAT, encode_body
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from ostream.cli.options import SendOptions
     from ostream.cli.waiting import WaitingLine
     from ostream.net.session import Session
+    from ostream.protocol.accumulator import Accumulator
     from ostream.system.diagnostics import Diagnostics
     from ostream.system.output import Output
     from ostream.tools.directory import ToolDirectory
@@ -38,13 +38,14 @@ class ToolLoop:
     `fail_on_length` and `fail_on_empty`. The attribute `answer` contains the last response if `is_kept` was true.
     """
 
+    answer: Accumulator
+
     def __init__(self, diagnostics: Diagnostics, session: Session, out: Output, options: SendOptions) -> None:
         self._diagnostics = diagnostics
         self._session = session
         self._out = out
         self._stamped = options.stamp
         self._relay = Relay(out, diagnostics.note, options.fail_on_length, options.fail_on_empty, options.stamp)
-        self.answer = Accumulator()
 
     def send_once(self, path: str, body: dict[str, Any], is_kept: bool) -> None:
         """Send one request and write the response; with `is_kept`, also store the response in `answer`.
@@ -105,7 +106,10 @@ class ToolLoop:
             # If the response fails, the terminal may show an unfinished line of text from the filter downstream.
             self._diagnostics.text_downstream = is_pipe(1)
             self._diagnostics.mid_line = is_pipe(1) and os.isatty(2)
-            self.answer = Accumulator()
+            if is_kept:
+                from ostream.protocol.accumulator import Accumulator
+
+                self.answer = Accumulator()
             self._relay.relay(response, body, self.answer if is_kept else None, arrived)
         except OstreamError as error:
             response.credentials.mask_error(error)
@@ -137,6 +141,8 @@ class ToolLoop:
         Raises OstreamError if the model makes the same call SAME_CALLS times, if all answers have tool calls, or if a
         request fails.
         """
+        from ostream.protocol.accumulator import parse_tool_call
+
         counts: dict[str, int] = {}
         for left in range(max_turns, 0, -1):
             self.send_once(CHAT, body, is_kept=True)
@@ -161,6 +167,8 @@ class ToolLoop:
         tool_directory: ToolDirectory,
         save: Callable[[list[dict[str, Any]]], None],
     ) -> None:
+        from ostream.protocol.accumulator import parse_tool_call
+
         body["messages"] = messages = [*body["messages"], message]
         self._out.write_lines(encode_line(message))
         for number, call in enumerate(calls, 1):

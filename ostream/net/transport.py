@@ -8,7 +8,6 @@ import http.client
 from ostream.errors import TEMPORARY, ConnectError, IncompleteStream, OstreamError, ResponseError, reason
 from ostream.net.credentials import Credentials
 from ostream.net.exchange import Exchange
-from ostream.protocol.http_errors import error_from_http_body
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def _check(response: Response, host: Host, credentials: Credentials) -> None:
             advice="set OLLAMA_HOST or --host to the server's own address",
         )
     if not 200 <= response.status < 300:
-        error = error_from_http_body(response.status, credentials.mask_bytes(_error_body(response)))
+        error = _http_error(response, credentials)
         error.retry_after = response.getheader("Retry-After")
         error.retryable = error.exit_status == TEMPORARY
         raise error
@@ -140,11 +139,17 @@ def _check(response: Response, host: Host, credentials: Credentials) -> None:
         problem = f"the server sent an unrequested Content-Encoding: {encoding}"
         raise ResponseError(f"{host.url}: {problem}", response.status)
     if response.getheader("Content-Type", "").strip().lower().startswith("text/html"):
-        error = error_from_http_body(response.status, credentials.mask_bytes(_error_body(response)))
+        error = _http_error(response, credentials)
         error.advice = (
             "this is a web page, not Ollama; check the address, and whether a proxy or a login page responded"
         )
         raise error
+
+
+def _http_error(response: Response, credentials: Credentials) -> ResponseError:
+    from ostream.protocol.http_errors import error_from_http_body
+
+    return error_from_http_body(response.status, credentials.mask_bytes(_error_body(response)))
 
 
 def _error_body(response: Response) -> bytes:

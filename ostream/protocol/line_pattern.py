@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import re
 
-# The minimum size of a block, in bytes. Compiling the pattern takes 0.7 ms, as long as decoding a thousand short lines,
-# so smaller blocks are decoded instead.
-SMALLEST_BLOCK = 2 << 10
 # The maximum size of a block, in bytes. The matcher stores about 100 bytes for each line and each escape sequence to
 # which it could backtrack.
 LARGEST_BLOCK = 256 << 10
@@ -25,7 +22,7 @@ _LINE = (
     rb',"done":false\}\n'
 ) % {b"plain": _PLAIN, b"string": _STRING}
 
-_match = None
+_match = re.compile(b"(?:%b)*" % _LINE).match
 
 
 def are_ordinary(block: bytes) -> bool:
@@ -33,11 +30,8 @@ def are_ordinary(block: bytes) -> bool:
 
     Returns False if the block must be decoded.
     """
-    global _match
-    if not SMALLEST_BLOCK <= len(block) <= LARGEST_BLOCK:
+    if len(block) > LARGEST_BLOCK:
         return False
-    if _match is None:
-        _match = re.compile(b"(?:%b)*" % _LINE).match
     # match, not fullmatch: if a line does not match, fullmatch would backtrack through all lines before it.
     match = _match(block)
     if match is None or match.end() != len(block):

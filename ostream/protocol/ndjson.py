@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 # the maximum size may need 1.7 GB.
 LINE_LIMIT = 64 << 20
 
+# The number of nested levels that a line from the server may have. Without this limit, the result would depend on the
+# depth of the call stack: a filter, whose stack is less deep, might decode a line that send can't decode.
+DEEPEST = 500
+
 
 def split_lines(blocks: Iterable[bytes], limit: int = LINE_LIMIT) -> Iterator[list[bytes]]:
     """Split blocks of bytes into lines, each with its b"\\n".
@@ -167,6 +171,21 @@ def is_cut(line: bytes) -> bool:
     except NotNDJSON:
         return is_torn(line)
     return False
+
+
+def is_deep(value: Any) -> bool:
+    """Return True if arrays and objects are nested more than DEEPEST levels deep."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, (dict, list))
+        ]
+        if not level:
+            return False
+    return True
 
 
 _TYPE_NAMES = {

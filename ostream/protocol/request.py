@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Mapping
 
 from ostream.errors import RequestError, reason
-from ostream.protocol.tool_declaration import tool_declaration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -133,6 +132,8 @@ def _tool(tool: Any) -> Any:
     if hasattr(tool, "model_dump") and not isinstance(tool, type):
         return tool.model_dump(exclude_none=True)
     if isinstance(tool, Mapping):
+        from ostream.protocol.tool_declaration import tool_declaration
+
         return tool_declaration(tool)
     if not callable(tool):
         raise RequestError(f"tools: each must be a function or a dict, not {type(tool).__name__}")

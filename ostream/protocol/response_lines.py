@@ -1,4 +1,4 @@
-"""Prepare the lines of a response: join an indented object to one line, and limit the depth of nested values."""
+"""Join a response that is one indented object to one line."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from ostream.protocol.ndjson import LINE_LIMIT, decode_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Iterator
-
-# The number of nested levels that a line from the server may have. Without this limit, the result would depend on the
-# depth of the call stack: a filter, whose stack is less deep, might decode a line that send can't decode.
-DEEPEST = 500
+    from typing import Iterator
 
 
 def is_json(content_type: str | None) -> bool:
@@ -58,18 +54,3 @@ def _is_beginning(line: bytes) -> bool:
     except NotNDJSON:
         return True
     return False
-
-
-def is_deep(value: Any) -> bool:
-    """Return True if arrays and objects are nested more than DEEPEST levels deep."""
-    level = [value]
-    for _ in range(DEEPEST):
-        level = [
-            item
-            for container in level
-            for item in (container.values() if isinstance(container, dict) else container)
-            if isinstance(item, (dict, list))
-        ]
-        if not level:
-            return False
-    return True

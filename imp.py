@@ -1,0 +1,4 @@
+import gc
+gc.set_threshold(30000)
+import urllib.request
+gc.freeze()
