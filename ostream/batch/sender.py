@@ -10,6 +10,7 @@ A request is sent again after these failures:
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from ostream.batch.jobs import Job
@@ -21,9 +22,9 @@ from ostream.batch.responses import (
     failure_line,
     measurable,
 )
-from ostream.errors import ConnectError, IncompleteStream, OstreamError, ResponseError, StreamTimeout
+from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamError, ResponseError, StreamTimeout
 from ostream.net.retry import pause_before, retry_after_s
-from ostream.protocol.ndjson import LINE_LIMIT, encode_line
+from ostream.protocol.ndjson import LINE_LIMIT, decode_line, encode_line
 from ostream.protocol.response_lines import is_json
 
 TYPE_CHECKING = False
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 MOST_TRIES = 3
 # A request that is rejected as busy more often than this, while other requests are answered, has failed.
 MOST_REJECTIONS = 20
+# Bytes at the end of the data that are searched for `"done":true`. The last line of a stream is seldom longer.
+_LAST_BYTES = 64 << 10
 # A Retry-After longer than this (almost ten years) is shortened, because time.localtime() fails for huge numbers.
 _LONGEST_PAUSE_S = 3e8
 
@@ -133,6 +136,7 @@ class Sender:
     def _read(self, response: Response) -> bytes:
         blocks: list[bytes] = []
         size = 0
+        last = b""
         self.last_activity = time.monotonic()
         for block in response.blocks():
             self.last_activity = time.monotonic()
@@ -140,20 +144,34 @@ class Sender:
             size += len(block)
             if size > LINE_LIMIT:
                 raise ResponseError(f"the answer is longer than {LINE_LIMIT:,} bytes", response.status)
+            last = (last + block)[-_LAST_BYTES:]
+            if response.timeouts.running != "linger" and _has_done(last):
+                response.timeouts.start("linger")
         return b"".join(blocks)
 
     def _answer(self, job: Job, response: Response, data: bytes, timeouts: Timeouts) -> dict[str, Any]:
+        is_late = timeouts.running == "linger"
         timeouts.start("decode")  # while the answer is decoded, only the total time is limited
         may_be_indented = job.body.get("stream") is not True or is_json(response.getheader("Content-Type"))
         try:
             return complete_answer(job.path, data, timeouts.left, may_be_indented)
         except IncompleteStream as error:
             # The way in which the body ended matters only if the answer is not complete.
-            failure = response.failure or error
+            failure = error if is_late else response.failure or error
             if isinstance(failure, IncompleteStream) and not response.is_complete:
                 failure = LostAnswer(failure.error, advice=failure.advice)
             failure.partial = error.partial
             raise failure from None
+
+
+def _has_done(data: bytes) -> bool:
+    """Return True if a line of `data` is a chunk with `"done":true`."""
+    for line in data.split(b"\n"):
+        if b'"done"' in line and b"true" in line:
+            with contextlib.suppress(NotNDJSON):
+                if (decode_line(line) or {}).get("done") is True:
+                    return True
+    return False
 
 
 class _Attempts:

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from ostream.protocol.accumulator import Accumulator
     from ostream.system.output import Output
 
-# Seconds to wait for the end of the response after `"done":true`. The wait is short: the answer is already complete.
-LINGER_S = 1.0
-
 # The server ends a stream without `"done":true` after the same token was sent this many times, or one more or less.
 REPEATED_TOKENS = 30
 
@@ -153,7 +150,7 @@ class Relay:
             self._has_thinking = self._has_thinking or bool(thinking(chunk))
         if not self._open and not self._complete:
             self._complete = True
-            self._response.timeouts.expire_in(LINGER_S)
+            self._response.timeouts.start("linger")
 
     def _bad_line(self, what: str, line: bytes, lineno: int) -> OstreamError:
         failure = ResponseError(f"line {lineno} of the answer: {what}", self._response.status)

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # Seconds to wait for the body of an error response. The wait is short, because the status alone is enough.
 ERROR_BODY_S = 5.0
 
+# Seconds to wait for the end of the response after `"done":true`. The wait is short, because the answer is complete.
+LINGER_S = 1.0
+
 # The progress of the request that a message reports, by the name of the timeout that was running.
 _PROGRESS = {
     "connect": "not connected yet",
@@ -32,6 +35,7 @@ _PROGRESS = {
     "retry": "waiting to retry",
     "decode": "decoding the response",
     "error-body": "only the response status was received",
+    "linger": "the response did not end after the answer",
 }
 
 
@@ -47,7 +51,7 @@ class Timeouts:
     ) -> None:
         limits = {"connect": connect, "first-byte": first_byte, "idle": idle, "max-time": max_time}
         self._limits = {name: None if limit is None else _seconds(limit) for name, limit in limits.items()}
-        self._limits.update({"retry": None, "decode": None, "error-body": ERROR_BODY_S})
+        self._limits.update({"retry": None, "decode": None, "error-body": ERROR_BODY_S, "linger": LINGER_S})
         total = self._limits["max-time"]
         self._end = None if total is None else time.monotonic() + total
         self.received = 0  # bytes of the body
@@ -65,12 +69,6 @@ class Timeouts:
     def elapsed_ns(self) -> int:
         """Return the nanoseconds since the request was sent."""
         return time.monotonic_ns() - self.sent_ns
-
-    def expire_in(self, seconds: float) -> None:
-        """Let max-time end in at most `seconds`. Used after a complete answer, to limit the wait for the end."""
-        end = time.monotonic() + seconds
-        if self._end is None or end < self._end:
-            self._end, self._limits["max-time"] = end, seconds
 
     def pause(self, seconds: float, reader: Reader | None = None) -> None:
         """Sleep for `seconds` before a retry.

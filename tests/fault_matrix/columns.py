@@ -117,7 +117,7 @@ def pipe(script: str, filters: list[str], check: Check) -> Column:
         except subprocess.TimeoutExpired:
             return Cell("hung", [f"still running after {HUNG_S} s"])
         wrong = [] if done.returncode == expected(fault) else [f"status {done.returncode}, not {expected(fault)}"]
-        who = "send" if fault.outcome.send or not filters else filters[0]
+        who = script.split()[0] if fault.outcome.send or not filters else filters[0]
         notes = message_pattern(fault, server) if fault.pattern and not fault.outcome.send else "$"
         wrong += _wrong_messages(
             f"{who}: {message_pattern(fault, server)}" if expected(fault) else None, notes, done.stderr.decode()
@@ -215,6 +215,25 @@ def _wrong_conversation(fault: Fault, after: bytes) -> Iterator[str]:
         yield f"the conversation grew by {added!r:.300}"
 
 
+def batch() -> Column:
+    """One request, whose answer or failure becomes one line of a file."""
+
+    def check(fault: Fault, server: FaultyServer, directory: Path, stdout: bytes) -> Iterator[str]:
+        lines = [json.loads(line) for line in (directory / "answers").read_text().split("\n")[:-1]]
+        content = responses(fault.lines)[0].content if not fault.outcome.send else None
+        if [printable(line["message"]["content"]) if not line.get("error") else None for line in lines] != [content]:
+            yield f"the file contains {lines!r:.300}, not {content!r:.100}"
+
+    script = 'batch -q -m m "$@" --lines --retry 0 --patience 0 -o answers << end\nhi\nend'
+    column = pipe(script, [], check)
+
+    def run(fault: Fault, server: FaultyServer, directory: Path) -> Cell:
+        # Unlike send, batch has no line numbers.
+        return column.ask(fault._replace(pattern=re.sub(r"line \d \.\*", "", fault.pattern)), server, directory)
+
+    return Column("batch -o FILE", run, column.expected)
+
+
 COLUMNS = [
     library(stream=True),
     library(stream=False),
@@ -222,4 +241,5 @@ COLUMNS = [
     pipe('send -m m "$@" hi | extract-content', ["extract-content"], _content),
     pipe('send -m m "$@" hi | extract-thinking -w thinking | stats', ["extract-thinking"], _thinking_and_counts),
     conversation(),
+    batch(),
 ]

@@ -56,5 +56,5 @@ MAX_TIME = 8
 SHORT = 0.5
 
 # Patterns of messages about truncated streams and about streams without a response.
-EARLY = r'inside line|ended early|no "done"|without done'
+EARLY = r'inside line|is truncated|ended early|no "done"|without done'
 EMPTY = rf"empty|hung up|no answer|{EARLY}"
