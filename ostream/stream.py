@@ -69,7 +69,7 @@ class Stream(_Generic[C]):
         host: str = "",
         metrics: Metrics | None = None,
     ) -> None:
-        """Not public: call `chat` or `generate`. `post` sends the request; its argument can end the wait for it."""
+        """Not public: call `chat` or `generate`. `post` sends the request; setting its Wakeup ends the wait."""
         self._wakeup: Wakeup | None = None
         self._response: Response | None = None
         self._post, self._chunk_class = post, chunk_class

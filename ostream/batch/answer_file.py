@@ -30,7 +30,7 @@ _DROPPED, _KEPT, _DAMAGED = range(3)
 
 
 class StdoutSink:
-    """Writes answers to standard output. `index` has only the ids of this run."""
+    """Writes answers to standard output. `index` contains only the ids of this run."""
 
     name = "standard output"
     dropped = 0

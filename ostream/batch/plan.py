@@ -215,7 +215,7 @@ class Plan:
     def problems(self) -> Iterator[OstreamError]:
         """Yield an error if changed requests were not sent again."""
         if self._changed_count and not self._resend:
-            yield RequestError(self._changed_text(), advice="--changed=resend sends them again")
+            yield RequestError(self._changed_text(), advice="use --changed=resend to send them again")
 
     def notes(self) -> Iterator[str]:
         """Yield notes about changed requests, answers without a request, repeated rows and skipped lines."""

@@ -31,7 +31,7 @@ class PositionMatcher:
         return at < len(self._entries) and self._entries[at] >> _BITS == wanted
 
     def forget_before(self, position: int) -> None:
-        """Remove the answers before this position, because their rows have already been matched."""
+        """Remove the answers at positions before `position`. Their rows have already been matched."""
         self._entries = [entry for entry in self._entries if _position(entry) >= position]
 
     def claim(self, row: int, sha256: str) -> bool:

@@ -254,7 +254,7 @@ class _Extraction:
     def _withdraw(self, status: int) -> None:
         """Withdraw the error of the previous response, if the error line after it has the same status.
 
-        With --fail-on-empty or --fail-on-length, `send` has found the same failure.
+        The error line then reports the same failure: `send --fail-on-empty` or `--fail-on-length` has written it.
         """
         error, self._latest = self._latest, None
         if error is not None and error.exit_status == status:

@@ -84,11 +84,12 @@ def parser() -> Parser:
             Option(
                 "--fault",
                 metavar="KIND[:K][@N]",
-                type=ValueType(parse_fault, "eof, reset, error or stall with :K, or status:CODE, with @N or not"),
+                type=ValueType(parse_fault, "eof, reset, error or stall with :K, or status:CODE, optionally with @N"),
                 repeat=True,
                 choices=[f"{kind}:" for kind in FAULT_KINDS],
-                help="inject a failure into each request, or only into the N-th: after K lines eof (no done), reset "
-                "(connection), error (line) or stall; or status:CODE. The recording is not used up; repeatable",
+                help="make each response fail, or only the N-th: after K lines, end it (eof), reset the connection "
+                "(reset), send an error line (error) or nothing more (stall); or answer with an HTTP status "
+                "(status:CODE). The recording is not used up; repeatable",
             ),
             Option(
                 "--speed",

@@ -182,7 +182,7 @@ def _skip_interim(data: bytes) -> bytes:
 
 
 def _may_be_interim(data: bytes) -> bool:
-    """True if `data` is empty or may be the beginning of a 1xx response. The caller has removed complete ones."""
+    """True if `data` is empty or may be a part of a 1xx response. The caller has removed complete 1xx responses."""
     if len(data) < 12:
         return b"HTTP/".startswith(data[:5])
     return data[8:10] == b" 1" and data[9:12] != b"101" and len(data) <= BLOCK

@@ -170,8 +170,8 @@ def split_damage(data: bytes) -> tuple[bytes, bytes]:
 
     A partial last line and lines with NUL bytes are damaged. The other messages of the same exchange count as damaged,
     too, because a question without its answer must not be sent again. A file that contains anything other than messages
-    and damaged lines is not changed: all of its lines are kept. Without an intact message, only a file that an
-    interrupted first write may have left has damaged lines.
+    and damaged lines is not changed: all of its lines are kept. If no message is intact, lines count as damaged only if
+    an interrupted first write may have left the file.
     """
     if b"\0" not in data and not is_cut(data[data.rfind(b"\n") + 1 :]):
         return data, b""

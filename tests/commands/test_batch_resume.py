@@ -75,7 +75,9 @@ def test_changed_requests_keep_their_answers_unless_resent(answers: Path) -> Non
         assert len(server.requests) == 2  # type: ignore[attr-defined]
         kept = batch(answers, stdin=asked(other, "x", "new"), env=env)
         assert (kept.returncode, len(server.requests)) == (2, 3)  # type: ignore[attr-defined]
-        assert b'1 request changed since it was answered (id "a"); --changed=resend sends them again' in kept.stderr
+        assert (
+            b'1 request changed since it was answered (id "a"); use --changed=resend to send them again' in kept.stderr
+        )
         assert batch(answers, "--changed=resend", stdin=asked(other, "x", "new"), env=env).returncode == 0
         lines = {line["id"]: line for line in lines_of(answers.read_bytes())}
     assert (lines["a"]["response"], sorted(map(str, lines))) == ("other", ["1", "2", "a"])

@@ -305,7 +305,7 @@ def test_by_default_nothing_is_delayed(tmp_path: Path) -> None:
     assert call("replay", tmp_path / "recording", "--", "send", "-g", "-m", "m", "hi").returncode == 0
 
 
-FAULT = "eof, reset, error or stall with :K, or status:CODE, with @N or not"
+FAULT = "eof, reset, error or stall with :K, or status:CODE, optionally with @N"
 WRONG = [
     ([], b"", "no FILE given; usage: replay FILE ... -- COMMAND"),
     (["--", "true"], b"", "no FILE given; usage: replay FILE ... -- COMMAND"),

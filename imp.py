@@ -1,4 +1,0 @@
-import gc
-gc.set_threshold(30000)
-import urllib.request
-gc.freeze()
