@@ -103,7 +103,7 @@ def _chunks(path: str, data: bytes, lines: list[bytes], check: Callable[[], obje
             if kind == REQUEST:
                 raise _with_partial(ResponseError("the answer: the server sent a request"), data)
             if len(line) > 2 * DEEPEST and is_deep(chunk):
-                raise _with_partial(ResponseError("the answer: not usable: nested too deeply"), data)
+                raise _with_partial(ResponseError("the answer is nested too deeply"), data)
             if kind == CHUNK:
                 yield chunk
         if damage and is_torn(damage.line):

@@ -82,7 +82,8 @@ def uninstall(directory: str, names: Sequence[str]) -> list[str]:
 def is_link_to_ostream(path: str) -> bool:
     """Return whether `path` is a symbolic link to an ostream program of any version.
 
-    If the target does not exist, it was ostream if its name says so, or if other commands of ostream are links to it.
+    If the target does not exist, return true if it has the file name of an ostream program, or if all of _LINKED are
+    links to it.
     """
     if not os.path.islink(path):
         return False

@@ -14,7 +14,6 @@ from ostream.protocol.ndjson import split_lines
 from ostream.recording.format import (
     COMPLETE,
     NDJSON,
-    TEXT_LIMIT,
     TRUNCATED,
     AnswerRecorder,
     RecordedExchange,
@@ -98,9 +97,10 @@ def test_any_bytes_give_a_readable_recording(body: bytes) -> None:
     read_back(lines)
 
 
-def test_text_is_recorded_up_to_a_limit() -> None:
-    (line,) = recorded(b"x\n" * TEXT_LIMIT).splitlines()
-    assert json.loads(line)["partial"] == "x\n" * (TEXT_LIMIT // 2)
+def test_text_is_recorded_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ostream.recording.format.TEXT_LIMIT", 5)
+    (line,) = recorded(b"x\n" * 9).splitlines()
+    assert json.loads(line)["partial"] == "x\nx\nx"
 
 
 @pytest.mark.parametrize(("line", "is_done"), [(b'{"done":true}', True), (b'{"error":1}', True), (b"{}", False)])

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
-import time
-from typing import Iterator
 
 import pytest
 
@@ -20,35 +17,27 @@ def connect(server: Server) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.server_port), timeout=20)
 
 
-@contextlib.contextmanager
-def waiting_for_a_client() -> Iterator[tuple[Server, threading.Event, list[bool]]]:
-    """A server that waits until its client leaves: the server, when it waits, and whether the client had left."""
-    waits, left = threading.Event(), []
+def test_a_client_that_leaves_is_noticed(capfd: pytest.CaptureFixture[str]) -> None:
+    waits, left = threading.Event(), threading.Event()
 
     def respond(exchange: RequestHandler) -> None:
         with exchange.watched() as client:
             waits.set()
             try:
-                left.append(wait_ready(None, 0, client, lambda: 60))
+                wait_ready(None, 0, client, lambda: 60)
             except ReaderGone:
-                left.append(True)
+                left.set()
                 raise
 
     with serve(respond) as server:
-        yield server, waits, left
-
-
-def test_a_client_that_leaves_is_noticed(capfd: pytest.CaptureFixture[str]) -> None:
-    with waiting_for_a_client() as (server, waits, left):
         for leave in (lambda client: client.close(), lambda client: client.shutdown(socket.SHUT_WR)):
             with connect(server) as client:
                 client.sendall(post())
                 assert waits.wait(20)
-                waits.clear()
                 leave(client)
-                while not left:
-                    time.sleep(0.01)
-            assert left.pop() is True
+                assert left.wait(20)
+            waits.clear()
+            left.clear()
     assert capfd.readouterr().err == ""
 
 

@@ -282,6 +282,7 @@ def test_a_traceback_is_printed_for_a_defect_but_not_for_a_client_that_leaves(
     assert bool(printed) is bool(noise)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="no /proc on this system")
 def test_an_idle_server_does_not_wake_up() -> None:
     with serve(send_raw(b"")):
@@ -312,6 +313,7 @@ def test_a_port_can_be_chosen_and_is_free_afterwards() -> None:
         idle.close()
 
 
+@pytest.mark.full
 def test_more_clients_than_descriptors_wait_for_their_turn() -> None:
     """Neither a failure nor a busy loop."""
     script = """
