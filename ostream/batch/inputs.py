@@ -217,7 +217,7 @@ class RequestReader:
         uses_text = "text" in self._form.template.fields
         if is_media(data) and b"\0" in data:  # a text may begin like an image, but has no NUL
             if uses_text:
-                raise RequestError("is an image or sound, and has no {text}", advice="leave {text} out of --prompt")
+                raise RequestError("is an image or sound, so it has no {text}", advice="leave {text} out of --prompt")
             set_prompt(job, self._form.template.render({"name": name}), [encode_image(data)], self._defaults)
             return
         if not uses_text:

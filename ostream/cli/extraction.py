@@ -238,7 +238,7 @@ class _Extraction:
 
             error = empty_error(last, self._has_thinking)
         elif self._block is not None and not self._block.found:
-            error = EmptyError("no code block in the answer", advice="without -x, the whole text is printed")
+            error = EmptyError("no code block in the answer", advice="leave out -x to print the complete text")
         elif self._block is not None and not self._block.closed and last.get("done_reason") == "length":
             error = LengthError(
                 "the answer was truncated inside its code block", advice="raise num_predict or num_ctx with --option"

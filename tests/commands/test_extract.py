@@ -115,7 +115,7 @@ MESSAGES = [
         f"the answer was truncated before its thinking ended; {RAISE}, or use --no-think",
     ),
     ([], response(done_reason="length"), f"the answer was truncated before it contained any text; {RAISE}"),
-    (["-x"], response("no code"), "no code block in the answer; without -x, the whole text is printed"),
+    (["-x"], response("no code"), "no code block in the answer; leave out -x to print the complete text"),
     ([], response() + REJECTED, ""),
     ([], response() + response() + REJECTED, f"the answer is empty; {EMPTY}"),
     ([], response(id="a") + REJECTED[:-2] + b',"id":"b"}\n', f'id "a": the answer is empty; {EMPTY}'),
