@@ -143,10 +143,9 @@ class AnswerFile:
                     known, is_ours, self.model = line, True, _model_of(line)
                 continue
             kept.append(_DROPPED)
-            if key is not None:
-                is_ours = True
-                if not sha256:
-                    self.index.load_failure(key)
+            is_ours = is_ours or key is not None
+            if key is not None and not sha256:
+                self.index.load_failure(key)
         if damage and not self.index.answered:
             raise damage
         self.dropped = kept.count(_DROPPED)

@@ -6,19 +6,19 @@ import codecs
 import os
 from itertools import chain
 
+from ostream.batch.input_lines import decoded, text_of, value_of
 from ostream.batch.jobs import Job, is_request_line, set_id, set_prompt, set_request
 from ostream.batch.table import Table
 from ostream.batch.template import PromptTemplate
 from ostream.errors import InputError, NotNDJSON, OstreamError, RequestError
 from ostream.protocol.canonical import row_sha256
-from ostream.protocol.json_decoder import scan_once, strict_decoder
-from ostream.protocol.ndjson import decode_line, split_lines
+from ostream.protocol.ndjson import split_lines
 from ostream.protocol.request import encode_image, is_media
 from ostream.system.input import input_name, open_input, read_blocks, read_input
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, Iterator
+    from typing import Callable, Iterator
 
     from ostream.batch.jobs import RequestDefaults
 
@@ -168,7 +168,7 @@ class RequestReader:
                     f"{job.where}: this line is JSON and is sent as text; to send it as a request, leave out --lines"
                 )
             try:
-                set_prompt(job, _text_of(line), (), self._defaults)
+                set_prompt(job, text_of(line), (), self._defaults)
             except OstreamError as error:
                 _fail(job, error)
             yield job
@@ -182,7 +182,7 @@ class RequestReader:
                 yield None
                 continue
             try:
-                request = _value(line, name)
+                request = value_of(line, name)
             except OstreamError as error:
                 if is_recording:
                     self.skipped += 1
@@ -222,7 +222,7 @@ class RequestReader:
             return
         if not uses_text:
             raise RequestError("is text, which the prompt leaves out", advice="add {text} to --prompt")
-        text = _decoded(data)
+        text = decoded(data)
         set_prompt(job, self._form.template.render({"text": text, "name": name}), (), self._defaults)
 
     def _csv(self, name: str) -> Iterator[Job]:
@@ -274,57 +274,3 @@ def _fail(job: Job, error: OstreamError) -> None:
     text = str(error)
     prefix = "" if text.startswith(f"{job.where}: ") else f"{job.where}: "
     job.failure = RequestError(f"{prefix}{text}", advice=error.advice)
-
-
-def _decoded(data: bytes) -> str:
-    try:
-        text = data.decode()
-        return text[1:] if text[:1] == "\ufeff" else text
-    except UnicodeDecodeError as error:
-        raise RequestError(
-            f"not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start + 1}",
-            advice="convert it: iconv -f CP1252 -t UTF-8 FILE",
-        ) from None
-
-
-def _text_of(line: bytes) -> str:
-    """Return a line of a text file, without its line end and byte order mark."""
-    text = _decoded(line)
-    return text[: -2 if text.endswith("\r\n") else -1 if text.endswith("\n") else len(text)]
-
-
-def _value(line: bytes, name: str) -> dict[str, Any] | str:
-    try:
-        text = line.decode()
-        value, end = scan_once(text, 0)
-        if type(value) is dict and text[end:] in ("\n", ""):
-            return value
-    except (ValueError, StopIteration, RecursionError, SystemError):
-        pass  # the line is not an object, or begins with spaces or a byte order mark
-    text = _decoded(line)
-    text = text.strip()
-    if text.startswith('"'):
-        try:
-            prompt: str = strict_decoder().decode(text)
-            return prompt
-        except ValueError:
-            pass  # decode_line below raises an error that describes the damage
-    try:
-        return decode_line(line) or {}
-    except NotNDJSON as error:
-        error.advice = _advice(text, name)
-        raise
-
-
-def _advice(text: str, name: str) -> str:
-    """Return advice about a line that is not a JSON object, guessed from its text."""
-    file = "FILE" if name == "-" else name
-    if text.startswith("["):
-        return f"an array becomes lines with: jq -c '.[]' {file}"
-    if text in ("{", "}") or (text.startswith('{"') and text.endswith(("{", "[", ","))):
-        return f"put each object on one line: jq -c . {file}"
-    if text.startswith(("{", '"')):
-        return ""  # a damaged request, which --lines would send as a prompt
-    if text.count(",") >= 1 or "\t" in text or ";" in text:
-        return "a table is read with --csv --prompt '...{COLUMN}...', lines of text with --lines"
-    return "with --lines, each line is a prompt"
