@@ -81,6 +81,8 @@ def _with_partial(error: OstreamError, data: bytes) -> OstreamError:
 
 def _lines(data: bytes, may_be_indented: bool) -> list[bytes]:
     """Return the lines that are not blank. An indented object becomes one line."""
+    if data.find(b"\n", 0, -1) < 0:  # the usual case: one object
+        return [data] if data.strip(b" \t\r\n") else []
     blocks = iter([io.BytesIO(data).readlines()])
     lines = (line for block in (join_indented(blocks) if may_be_indented else blocks) for line in block)
     return [line for line in lines if line.strip(b" \t\r\n")]
@@ -179,7 +181,9 @@ def answer_line(job: Job, answer: dict[str, Any], data: bytes, status_code: int 
     if b"\n" in body or not body.startswith(b"{") or not answer.keys().isdisjoint(OWN_KEYS):
         answer = {name: value for name, value in answer.items() if name not in OWN_KEYS}
         return encode_line({**answer, **job.tag()})
-    return body[:-1].rstrip() + b"," + encode_line(job.tag())[1:]
+    if job.row_sha256 or b"\\" in job.key:
+        return body[:-1].rstrip() + b"," + encode_line(job.tag())[1:]
+    return b'%b,"id":%b,"body_sha256":"%b"}\n' % (body[:-1].rstrip(), job.key, job.body_sha256.encode())
 
 
 def failure_line(job: Job, error: OstreamError) -> bytes:

@@ -83,6 +83,24 @@ def test_a_connection_is_kept_if_the_response_was_complete(response: bytes, coun
     assert server.counts == counts
 
 
+def test_requests_on_a_kept_connection_have_the_same_headers() -> None:
+    received: list[tuple[str, dict[str, str], bytes]] = []
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            for end in ("X: y", "X: y", "Connection: close"):
+                received.append(read_request(connection))
+                connection.sendall(http_answer(200, DONE, end))
+
+    with tcp(serve) as port, Client(f"127.0.0.1:{port}") as client:
+        for prompt in ("a", "bc", "def", "g"):
+            client.chat("m", [{"role": "user", "content": prompt}])
+        client.generate("m", "h")
+    lengths = [int(headers.pop("content-length")) for _, headers, _ in received]
+    assert lengths == [len(body) for *_, body in received]
+    assert [headers for _, headers, _ in received] == [received[0][1]] * 5
+
+
 def test_a_response_that_was_not_read_to_its_end_closes_its_connection() -> None:
     left = threading.Event()
 

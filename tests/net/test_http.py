@@ -21,6 +21,7 @@ from tests.tiers import sample
 
 pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="no SOCK_SEQPACKET between the ends of a pair")
 
+OK = b"HTTP/1.1 200 OK\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 RECORDED_CHUNKED = [name for name in NAMES if b"chunked" in raw_of(name).partition(b"\r\n\r\n")[0]]
@@ -248,6 +249,53 @@ def test_a_read_never_waits_for_more_than_has_arrived(head: bytes, steps: list[t
             if expected is not None:
                 assert next(blocks) == expected
         assert response.timeouts.received == sum(len(expected or b"") for _, expected in steps)
+
+
+LENGTH = b"Content-Length: 2\r\n"
+HEADS = {
+    "length": OK + LENGTH,
+    "chunks": OK + b"Transfer-Encoding: chunked\r\nX-Y: a, b\r\n",
+    "close": OK + LENGTH + b"Connection: Close\r\n",
+    "names in any case": OK + b"content-LENGTH: 2\r\nCONNECTION: keep-alive\r\n",
+    "no length": OK,
+    "both": OK + LENGTH + b"Transfer-Encoding: chunked\r\n",
+    "another encoding": OK + b"Transfer-Encoding: gzip\r\n" + LENGTH,
+    "a list of encodings": OK + b"Transfer-Encoding: gzip, chunked\r\n",
+    "chunks in another case": OK + b"Transfer-Encoding: Chunked\r\n",
+    "a negative length": OK + b"Content-Length: -2\r\n",
+    "an endless length": OK + b"Content-Length: " + b"9" * 5000 + b"\r\n",
+    "a repeated header": OK + LENGTH + b"X: 1\r\nX: 2\r\n",
+    "a folded header": OK + LENGTH + b"X: 1\r\n 2\r\n",
+    "a header without a colon": OK + b"X\r\n" + LENGTH,
+    "a space before the colon": OK + b"X : y\r\n" + LENGTH,
+    "spaces around a value": OK + b"Content-Length:  2 \r\n",
+    "no space before a value": OK + b"Content-Length:2\r\n",
+    "a lone CR": OK + b"X: a\rY: b\r\n" + LENGTH,
+    "a lone LF": OK + b"X: a\nY: b\r\n" + LENGTH,
+    "Latin-1": OK + b"X: \xe9\r\n" + LENGTH,
+    "HTTP/1.0": b"HTTP/1.0 200 OK\r\n" + LENGTH,
+    "another status": b"HTTP/1.1 404 Not Found\r\n" + LENGTH,
+    "a status without a body": b"HTTP/1.1 204 No Content\r\n" + LENGTH,
+}
+
+
+@pytest.mark.parametrize("method", ["POST", "HEAD"])
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_a_head_means_what_it_means_to_http_client(head: bytes, method: str) -> None:
+    results = []
+    for kind in (http.client.HTTPResponse, Response):
+        here, there = socket.socketpair()
+        with here, there:
+            there.sendall(head + b"\r\nab")
+            wire = WatchedSocket(here, Timeouts(max_time=PATIENCE_S), None) if kind is Response else here
+            response = kind(wire, method=method)  # type: ignore[arg-type]
+            with contextlib.closing(response):
+                response.begin()
+                names = ("status", "reason", "version", "chunked", "length", "will_close")
+                results.append(
+                    ([getattr(response, name) for name in names], response.getheaders(), response.fp.read1(9))
+                )
+    assert results[0] == results[1]
 
 
 def test_a_long_body_arrives_in_blocks_of_bounded_size() -> None:
