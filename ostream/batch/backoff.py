@@ -1,7 +1,8 @@
 """Decide when a request may be sent to a server that may be busy or unreachable.
 
-- Busy (HTTP 429 or 503): all requests wait as long as the server asks, and at least for a pause that grows with each
-  rejection. Then fewer requests run at a time: each rejection halves their number, and each success adds one.
+- Busy (HTTP 429 or 503): fewer requests run at a time: each rejection halves their number, and each success adds one.
+  All requests wait as long as the server asks (Retry-After). If no request is running, they also wait for a pause that
+  grows with each rejection.
 - Unreachable (connection refused or lost, HTTP 502, 504, or 520 and above), after the first success: all requests wait
   until the server answers a probe. The pauses between probes grow to 30 s.
 
@@ -111,7 +112,9 @@ class SharedBackoff:
         with self._condition:
             self._enter_state(BUSY, error)
             self.limit = max(1, self.limit // 2)
-            self._pause(asked_s)
+            # `_running` counts the rejected request, too. If others are running, the next one is sent when they end.
+            if asked_s or self._running <= 1:
+                self._pause(asked_s)
             if asked_s > self._patience:
                 until = time.strftime("%H:%M:%S", time.localtime(time.time() + asked_s))
                 self._give_up(f"the server asks to wait for {asked_s:,.0f} s, until {until}")

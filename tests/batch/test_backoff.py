@@ -86,6 +86,14 @@ def test_gone_server_is_probed_until_it_answers_and_nothing_else_is_sent() -> No
     assert backoff.successes == 5
 
 
+def test_rejection_while_another_request_runs_causes_no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "backoff", lambda pauses: 3600)
+    backoff = SharedBackoff(4, 600, lambda: True)
+    assert backoff.enter()
+    run(backoff, [BUSY, None])
+    assert backoff.successes == 1
+
+
 def test_pause_holds_all_requests() -> None:
     backoff = SharedBackoff(4, 600, lambda: True)
     begin = time.monotonic()
