@@ -185,7 +185,7 @@ class Progress:
         elapsed = self._elapsed(time.monotonic())
         parts = [f"complete: {self._complete:,}", f"failures: {self._failures()}"]
         if self._skipped:
-            parts.append(f"not sent: {self._skipped:,}")
+            parts.append(f"skipped: {self._skipped:,} (answered before, blank or repeated)")
         if self._complete:
             parts += [f"eval count: {self._tokens:,.0f} token(s)", f"throughput: {self._rates(elapsed)}"]
         if self._rated_ns:

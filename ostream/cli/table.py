@@ -85,11 +85,11 @@ class CSVWriter:
         """Write the remaining rows, and report how many answers lack a field that is a column."""
         self.write(source)
         if self._not_json:
-            responses = "response" if self._not_json == 1 else "responses"
+            answers = "answer has" if self._not_json == 1 else "answers have"
             fields = ", ".join(filter(self._is_field, self._columns))
             error = OstreamError(
-                f"{self._not_json:,} {responses} without the fields of a JSON object",
-                advice=f"columns {fields} are empty there; batch -f SCHEMA requests such answers",
+                f"{self._not_json:,} {answers} no value for a column ({fields})",
+                advice="use batch -f SCHEMA to request JSON with these fields",
             )
             source.fail_at_end(error)
 

@@ -59,8 +59,9 @@ def test_rates_count_from_the_first_request(capfd: pytest.CaptureFixture[str], c
         "batch: 0/1,234, 4 running",
         "batch: 3/1,234, 1 failed, 4 running, 0.1 answers/s, 100.0 tokens/s, 10s elapsed, 1h42m left",
         (
-            "batch: complete: 1; failures: 1 (1 boom); not sent: 1; eval count: 1,000 token(s); "
-            "throughput: 0.1 answers/s, 50.0 tokens/s; average per request: 1000.0 tokens/s; in 20s"
+            "batch: complete: 1; failures: 1 (1 boom); skipped: 1 (answered before, blank or repeated); "
+            "eval count: 1,000 token(s); throughput: 0.1 answers/s, 50.0 tokens/s; "
+            "average per request: 1000.0 tokens/s; in 20s"
         ),
     ]
 

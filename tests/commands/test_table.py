@@ -52,9 +52,7 @@ def test_csv_has_a_row_for_each_response_and_failure(
 def test_a_field_that_an_answer_lacks_is_counted_once() -> None:
     result = call("extract-content", "--csv", "--columns", "label,n,error", stdin=answer(1, '{"label":"x"}') * 3)
     assert result.stdout.decode() == "label,n,error\n" + "x,,no field n\n" * 3
-    assert result.stderr.decode().startswith(
-        "extract-content: 3 responses without the fields of a JSON object; columns label, n "
-    )
+    assert result.stderr.decode().startswith("extract-content: 3 answers have no value for a column (label, n); use ")
 
 
 ROWS = "name;text\nx;1\n\ny;2\nz;3\nw\n"
