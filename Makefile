@@ -14,8 +14,8 @@ help:
 demo: ## run examples against recorded responses; needs only python3
 	@sh examples/demo.sh
 
-test: $(VENV)/test-tools ## run the tests (three minutes); every promise is tested once
-	@echo "Running the tests: about three minutes on two cores. ('make check' runs all of them, and the checkers.)"
+test: $(VENV)/test-tools ## run the tests (two minutes); every promise is tested once
+	@echo "Running the tests: about two minutes on two cores. ('make check' runs all of them, and the checkers.)"
 	$(PYTEST) -n auto $(ARGS)
 
 check: lint cover ## run format, lint and type checks, and all tests with branch coverage (10 minutes)
