@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ostream.recording.http_server import RequestHandler
+from ostream.system import unread_input
 from ostream.system.unread_input import holds_data, is_redirected
 from tests.process import environment, sh, start
 from tests.server import send_lines, serve
@@ -115,6 +116,15 @@ def test_the_note_is_on_a_line_of_its_own_after_the_answer(tmp_path: Path) -> No
         for reader, text in (("extract-content", "<hi>\n"), ("cat > answer", "")):
             script = f"{{ printf x | send -m m hi | {reader}; }} 2>&1"
             assert sh(script, env={"OLLAMA_HOST": server.url}, cwd=tmp_path).stdout.decode() == text + note
+
+
+def test_after_a_failure_output_stays_open_for_the_error_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr(unread_input, "is_redirected", lambda: True)
+    monkeypatch.setattr(unread_input, "holds_data", lambda: True)
+    monkeypatch.setattr("ostream.system.pipe_reader.end_output", lambda: notes.append("closed"))
+    unread_input.unread_input(notes.append)(False)
+    assert notes == [unread_input.UNREAD]
 
 
 def test_what_can_not_be_determined_is_not_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
