@@ -160,6 +160,7 @@ class ResponseError(OstreamError):
         status_code: the HTTP status, or -1 for an error inside a stream.
         signin_url: the URL at which the user can sign in, if a cloud model requires it, or "".
         retry_after: the Retry-After header of the response, or None.
+        server_error: text, whole numbers and nulls of the server's error object, such as `type` and `code`, or {}.
     """
 
     def __init__(self, error: str = "", status_code: int = -1, *, signin_url: str = "", advice: str = "") -> None:
@@ -167,6 +168,7 @@ class ResponseError(OstreamError):
         self.status_code = status_code
         self.signin_url = signin_url
         self.retry_after: str | None = None
+        self.server_error: dict[str, Any] = {}
 
     @property
     def exit_status(self) -> int:  # type: ignore[override]

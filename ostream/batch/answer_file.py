@@ -33,7 +33,7 @@ class StdoutSink:
     """Writes answers to standard output. `index` contains only the ids of this run."""
 
     name = "standard output"
-    dropped = 0
+    dropped = torn = 0
     model = ""
 
     def __init__(self, output: Output) -> None:
@@ -58,7 +58,8 @@ class AnswerFile:
         name: the path as the user gave it.
         index: the ids that the file answers, and the ids that failed.
         dropped: the number of lines that `load` removes: failures, which are sent again; further answers to the same
-            id; and blank lines. Lines that `load` moves to FILE.torn are not counted.
+            id; and blank lines.
+        torn: the number of damaged lines that `load` moves to FILE.torn.
         model: the model of the first answer that is kept, or "".
         moved: the number of answers that `rewrite` has moved to FILE.replaced.
     """
@@ -66,9 +67,8 @@ class AnswerFile:
     def __init__(self, path: str, real: str, fd: int, dry_run: bool = False) -> None:
         self.name = path
         self.index = ResumeIndex()
-        self.dropped = 0
+        self.dropped = self.torn = self.moved = 0
         self.model = ""
-        self.moved = 0  # answers that this run has moved to FILE.replaced
         self._real = real
         self._fd = fd
         self._dry_run = dry_run
@@ -153,7 +153,8 @@ class AnswerFile:
         if self._dry_run:
             return
         aside = [torn] if torn and not begins_as_answer(torn, known) else []
-        if damage or aside:
+        self.torn = kept.count(_DAMAGED) + len(aside)
+        if self.torn:
             damaged = (line for state, line in zip(kept, self._lines()) if state == _DAMAGED)
             set_aside(f"{self._real}.torn", chain(damaged, aside))
         self._drop(kept, last_kept_end, bool(damage or torn or self.dropped))
@@ -236,8 +237,7 @@ class AnswerFile:
 
 
 def _model_of(line: bytes) -> str:
-    answer = decode_line(line) or {}
-    return str(answer.get("model", ""))
+    return str((decode_line(line) or {}).get("model", ""))
 
 
 def _sync(fd: int, name: str) -> None:

@@ -194,7 +194,8 @@ def failure_line(job: Job, error: OstreamError) -> bytes:
     code = line.get("status_code")
     response = None
     if code is not None:
-        response = {"status_code": code, "request_id": "", "body": {"error": {"message": error.error}}}
+        body = {**getattr(error, "server_error", {}), "message": error.error}
+        response = {"status_code": code, "request_id": "", "body": {"error": body}}
     details = {name: line[name] for name in ("partial", "exit_status") if name in line}
     return _openai_line(job, response, {"code": str(code or line["exit_status"]), "message": error.error}, **details)
 

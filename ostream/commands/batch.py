@@ -74,6 +74,8 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
             return _dry_run(plan, session, failures, progress, Output(1, "standard output", options.raw_terminal))
         if sink.dropped:
             progress.note(f"{sink.name}: {sink.dropped:,} lines removed: failures, which are sent again")
+        if sink.torn:
+            progress.note(f"{sink.name}: {sink.torn:,} damaged line(s) moved to {sink.name}.torn")
         policy = SendPolicy(options.retry, options.patience, options.fail_on_length, options.fail_on_empty)
         limits = RunLimits(options.jobs, options.keep_order, options.max_failures, options.stall_timeout)
         runner = BatchRunner(session, sink, progress, failures, policy, limits, reader_fd)

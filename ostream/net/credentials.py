@@ -47,15 +47,17 @@ class Credentials:
         return self.mask(data.decode("latin-1")).encode("latin-1")
 
     def mask_error(self, error: Error) -> Error:
-        """Mask the message, advice, sign-in URL, line and `partial` of an error in place. Return the error.
+        """Mask the text of an error in place: message, advice, sign-in URL, server's error object, line and `partial`.
 
-        A `partial` of the library, which is a response object, is not changed.
+        A `partial` of the library, which is a response object, is not changed. Returns the error.
         """
         error.error = self.mask(error.error)
         error.args = tuple(self.mask(value) if isinstance(value, str) else value for value in error.args)
         error.advice = self.mask(error.advice)
         if hasattr(error, "signin_url"):
             error.signin_url = self.mask(error.signin_url)
+            details = error.server_error.items()
+            error.server_error = {self.mask(key): self.mask(v) if isinstance(v, str) else v for key, v in details}
         if isinstance(error, NotNDJSON):
             error.line = self.mask_bytes(error.line)
         if isinstance(error.partial, bytes):

@@ -25,6 +25,10 @@ def error_from_http_body(status_code: int, body: bytes) -> ResponseError:
     if isinstance(value, dict) and value.get("error") is not None:
         error = response_error(value)
         error.status_code = status_code
+        if isinstance(value["error"], dict):
+            # Only what has no other values inside it, so that credentials can be masked.
+            scalars = (str, int, type(None))
+            error.server_error = {name: item for name, item in value["error"].items() if isinstance(item, scalars)}
     elif isinstance(value, dict) and value.get("detail") is not None:
         error = ResponseError(error_text(value["detail"]), status_code)
     else:

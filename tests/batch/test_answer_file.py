@@ -169,6 +169,7 @@ def test_line_with_nul_bytes_is_set_aside_and_is_no_failure(name: str, tmp_path:
         assert path.read_bytes() == after
         assert (tmp_path / "answers.torn").read_bytes() == torn
         assert (answers.dropped, answers.index.failed) == (before.count(b"boom"), before.count(b"boom"))
+        assert answers.torn == torn.count(b"\n")
         answers.write(B)
     assert path.read_bytes() == after + B
 

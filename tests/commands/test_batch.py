@@ -14,7 +14,7 @@ from ostream.batch import inputs, sender
 from ostream.protocol.canonical import canonical_body
 from ostream.recording.http_server import RequestHandler
 from tests.process import call, run, sh, start
-from tests.server import body_of, send_lines, serve
+from tests.server import body_of, http_answer, send_lines, send_raw, serve
 
 JSON = "application/json; charset=utf-8"
 
@@ -171,6 +171,15 @@ def test_openai_records_are_answered_with_records() -> None:
     assert b["response"]["body"]["response"] == "B"
     assert c["response"]["status_code"] == 500
     assert (a["error"], c["error"]["code"], d["error"]["code"]) == (None, "500", "2")
+
+
+def test_openai_failure_keeps_the_error_object_with_the_key_masked() -> None:
+    error = {"message": "bad key", "type": "invalid", "code": 7, "param": "key-0123456789", "key-0123456789": [1]}
+    stdin = asked({"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "m"}})
+    with serve(send_raw(http_answer(400, json.dumps({"error": error}).encode()))) as server:
+        done = call("batch", "--host", server.url, stdin=stdin, env={"OLLAMA_API_KEY": "key-0123456789"})
+    body = lines_of(done.stdout)[0]["response"]["body"]
+    assert body == {"error": {"message": "bad key", "type": "invalid", "code": 7, "param": "***"}}
 
 
 @pytest.mark.parametrize("jobs", [1, 4, 32])

@@ -361,6 +361,10 @@ def test_torn_last_line_is_repaired(answers: Path) -> None:
         answers.write_bytes(whole[:-30])
         assert run("batch", "-m", "m", "-o", answers, "--resume", stdin=asked("one", "two"), env=env).returncode == 0
         assert len(server.requests) == 3  # type: ignore[attr-defined]
+        first, second = answers.read_bytes().splitlines(keepends=True)
+        answers.write_bytes(b"\0" * (len(first) - 1) + b"\n" + second)
+        done = batch(answers, "--resume", stdin=asked("one", "two"), env=env)
+        assert f"{answers}: 1 damaged line(s) moved to {answers}.torn" in done.stderr.decode()
     assert sorted(line["id"] for line in lines_of(answers.read_bytes())) == [0, 1]
 
 
