@@ -52,7 +52,7 @@ def test_send_loads_nothing_for_options_that_are_not_given() -> None:
     others = {
         name for name in modules if name.partition(".")[0] in ("batch", "recording", "storage", "tools", "installer")
     }
-    if sys.version_info < (3, 9):
+    if sys.version_info < (3, 10):
         modules.discard("threading")  # urllib.request loads it there
     assert not others | modules & {
         *("argparse", "difflib", "encodings.idna", "stringprep", "subprocess", "threading", "traceback", "typing"),
