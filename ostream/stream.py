@@ -23,7 +23,6 @@ from ostream.system.wakeup import Wakeup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import TracebackType
     from typing import Any, Callable, Generic, Iterator
 
     from typing_extensions import TypeVar
@@ -116,9 +115,7 @@ class Stream(_Generic[C]):
     def __enter__(self) -> Stream[C]:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:
@@ -272,8 +269,7 @@ class Stream(_Generic[C]):
                 self._end(damage)
             if chunks or self._ended:
                 return chunks
-        self._ended = True
-        self._failure = self._early_end()
+        self._ended, self._failure = True, self._early_end()
         return []
 
     def _early_end(self) -> OstreamError:
@@ -296,13 +292,11 @@ class Stream(_Generic[C]):
     def _check(self, decoded: list[dict[str, Any] | None]) -> list[dict[str, Any]]:
         """Return the chunks among decoded lines, up to the chunk that ends the response. Drop the lines after it."""
         for index, chunk in enumerate(decoded):
-            if chunk is None:  # a blank line
-                continue
-            if "error" in chunk and is_error(chunk):
+            if chunk and "error" in chunk and is_error(chunk):  # None is a blank line
                 self._ended, self._failure = True, response_error(chunk)
                 decoded = decoded[:index]
                 break
-            if chunk.get("done") is True:
+            if chunk and chunk.get("done") is True:
                 self._ended = True
                 decoded = decoded[: index + 1]
                 break
