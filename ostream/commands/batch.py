@@ -85,6 +85,8 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
             with progress.cleared():
                 sink.sync()
         _finish(plan, failures, progress)
+        if plan.answered and plan.answered == plan.requests:
+            progress.note(f"{sink.name}: every request is answered ({plan.requests:,}); nothing was sent")
         progress.end()
     if runner.interrupted:
         end = (

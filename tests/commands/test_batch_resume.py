@@ -55,7 +55,8 @@ def test_nothing_is_sent_when_all_is_answered(answers: Path) -> None:
         assert batch(answers, "--host", server.url, stdin=stdin).returncode == 0
     before = answers.read_bytes()
     done = batch(answers, "--host", "127.0.0.1:1", stdin=stdin)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    note = f"batch: {answers}: every request is answered (2); nothing was sent\n"
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", note)
     assert answers.read_bytes() == before
 
 
