@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ostream.errors import NotNDJSON
+from ostream.errors import NotNDJSON, ResponseError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Mapping, TypeVar
 
-    from ostream.errors import OstreamError, ResponseError
+    from ostream.errors import OstreamError
     from ostream.net.host import Host
 
     Error = TypeVar("Error", bound=OstreamError)
@@ -54,7 +54,7 @@ class Credentials:
         error.error = self.mask(error.error)
         error.args = tuple(self.mask(value) if isinstance(value, str) else value for value in error.args)
         error.advice = self.mask(error.advice)
-        if hasattr(error, "signin_url"):
+        if isinstance(error, ResponseError):
             error.signin_url = self.mask(error.signin_url)
             details = error.server_error.items()
             error.server_error = {self.mask(key): self.mask(v) if isinstance(v, str) else v for key, v in details}
