@@ -17,6 +17,7 @@ import pytest
 from ostream.recording.http_server import Server, free_port
 from tests.process import WRAPPERS, call, environment, expect, run, sh, start
 from tests.server import body_of, send_lines, serve
+from tests.tiers import sample
 
 CHAT = body_of("chat-stream")
 
@@ -96,7 +97,7 @@ def with_command(wrapper: list[str], script: str, before: str = ":") -> Iterator
 PASSED_ON = [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2]
 
 
-@pytest.mark.parametrize("number", PASSED_ON)
+@pytest.mark.parametrize("number", sample(PASSED_ON, [signal.SIGTERM]))
 def test_a_signal_is_passed_on(wrapper: list[str], number: signal.Signals) -> None:
     trap = f"trap 'echo got; exit 9' {number.name[3:]}"
     with with_command(wrapper, "while :; do sleep 0.05; done", trap) as process:
@@ -143,6 +144,7 @@ def switches(process: subprocess.Popen[bytes]) -> int:
     return count
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
 def test_a_wrapper_does_not_wake_up_without_requests(wrapper: list[str]) -> None:
     with start(*wrapper) as process:

@@ -13,13 +13,12 @@ from ostream.protocol.ndjson import encode_line
 from ostream.system.diagnostics import Diagnostics
 from tests.process import FILTERS, call, quoted, sh
 from tests.server import NAMES, body_of
-from tests.tiers import sample
+from tests.tiers import sample, some_filters
 
 STREAM = body_of("chat-think-true")
 OTHER = body_of("generate-stream")
 COMPLETE = [name for name in NAMES if b'"done":true' in body_of(name)]
 CUT = ["chat-repeat-limit", "server-kill-midstream"]
-every_filter = pytest.mark.parametrize("command", FILTERS)
 
 
 def status_of(command: str, name: str) -> int:
@@ -31,8 +30,8 @@ def text_of(stream: bytes) -> bytes:
     return call("extract-content", stdin=stream).stdout
 
 
-@pytest.mark.parametrize("name", COMPLETE)
-@every_filter
+@pytest.mark.parametrize("name", sample(COMPLETE, 6))
+@some_filters
 def test_w_passes_the_stream_byte_for_byte(command: str, name: str, tmp_path: Path) -> None:
     stream = body_of(name)
     result = call(command, "-w", tmp_path / "file", stdin=stream)
@@ -42,7 +41,7 @@ def test_w_passes_the_stream_byte_for_byte(command: str, name: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", CUT)
-@every_filter
+@some_filters
 def test_w_passes_a_truncated_stream_on_followed_by_an_error_line(command: str, name: str, tmp_path: Path) -> None:
     stream = body_of(name)
     result = call(command, "-w", tmp_path / "file", stdin=stream)
@@ -79,16 +78,6 @@ def test_the_file_of_w_is_truncated_at_the_start(tmp_path: Path) -> None:
     file.write_text("old\n" * 1000)
     assert call("extract-content", "-w", file, "/no/such/file").returncode == 2
     assert file.read_bytes() == b""
-
-
-def make_link(old: Path, new: Path) -> Path:
-    new.symlink_to(old)
-    return new
-
-
-def make_hard_link(old: Path, new: Path) -> Path:
-    os.link(old, new)
-    return new
 
 
 ALSO_AN_INPUT = [
@@ -129,7 +118,7 @@ def test_a_file_that_is_also_standard_output_is_refused(command: str, script: st
     assert result.stderr.decode().endswith(": is also standard output; write to another file\n")
 
 
-@every_filter
+@some_filters
 def test_w_minus_is_refused(command: str) -> None:
     result = call(command, "-w", "-", stdin=STREAM)
     assert (result.returncode, result.stdout) == (2, b"")
@@ -145,7 +134,7 @@ def test_w_minus_is_refused(command: str) -> None:
         ("/proc/self/fd/9", "9>> log"),
     ],
 )
-@every_filter
+@some_filters
 def test_an_open_descriptor_is_written_to_as_it_is(command: str, file: str, redirection: str, tmp_path: Path) -> None:
     """Opening it by its name would empty the log."""
     if not os.path.exists(os.path.dirname(file)):
@@ -174,7 +163,7 @@ UNUSABLE = [
 
 @pytest.mark.parametrize(("file", "reason"), UNUSABLE)
 @pytest.mark.parametrize("ended", [True, False])
-@every_filter
+@some_filters
 def test_a_file_that_fails_does_not_stop_the_stream(command: str, file: str, reason: str, ended: bool) -> None:
     stream = STREAM + OTHER if ended else (STREAM + OTHER)[:-1]
     if file == "/dev/stdin":
@@ -285,7 +274,7 @@ INPUTS = [
 
 
 @pytest.mark.parametrize(("names", "stdin", "stream", "status", "messages"), INPUTS)
-@every_filter
+@some_filters
 def test_files_and_standard_input(
     files: Path, command: str, names: list[str], stdin: bytes, stream: bytes, status: int, messages: list[str]
 ) -> None:
@@ -323,7 +312,7 @@ def test_input_that_is_no_response_is_named(stream: bytes, message: str) -> None
     assert result.stderr.decode().startswith(f"extract-content: standard input: {message}")
 
 
-@pytest.mark.parametrize("command", sample(FILTERS, ["extract-content", "stats"]))
+@some_filters
 def test_equal_failures_are_printed_five_times_then_counted(command: str, tmp_path: Path) -> None:
     lines = [{"error": "busy", "exit_status": 75, "id": number} for number in range(50)]
     (tmp_path / "in").write_bytes(b"".join(map(encode_line, lines)))
@@ -335,7 +324,7 @@ def test_equal_failures_are_printed_five_times_then_counted(command: str, tmp_pa
     assert messages[5] == f"{command}: 45 more: busy"
 
 
-@pytest.mark.parametrize("command", FILTERS)
+@some_filters
 def test_verbose_reports_what_is_read_and_its_status(command: str) -> None:
     done = call(command, "-v", "-", stdin=b'{"response":"a","done":true}\n')
     assert done.stderr.decode().splitlines() == [

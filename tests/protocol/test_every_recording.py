@@ -19,7 +19,6 @@ from tests.tiers import sample
 EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples" / "recordings").glob("*.ndjson"))
 # What these say is no NDJSON: a text for a person, and nothing at all.
 TEXTS = {"notfound": b"404 page not found", "bad-host": b""}
-ANSWERS = [name for name in NAMES if name not in TEXTS]
 
 BYTES = {**{name: body_of(name) for name in NAMES}, **{path.name: path.read_bytes() for path in EXAMPLES}}
 OBJECTS = sorted(set(BYTES) - set(TEXTS))
@@ -27,12 +26,6 @@ OBJECTS = sorted(set(BYTES) - set(TEXTS))
 
 def lines_of(*blocks: bytes) -> list[bytes]:
     return [line for lines in split_lines(blocks) for line in lines]
-
-
-def test_there_are_recordings() -> None:
-    assert len(ANSWERS) > 40
-    assert len(EXAMPLES) >= 5
-    assert {name: BYTES[name] for name in TEXTS} == TEXTS
 
 
 @pytest.mark.parametrize("name", OBJECTS)
@@ -46,20 +39,14 @@ def test_every_line_is_what_json_says_it_is(name: str) -> None:
         assert json.loads(encode_line(value)) == value
 
 
-@pytest.mark.parametrize("name", sorted(BYTES))
-def test_byte_by_byte_gives_the_same_lines(name: str) -> None:
-    whole = BYTES[name]
-    assert lines_of(*(whole[at : at + 1] for at in range(len(whole)))) == lines_of(whole)
-
-
-@pytest.mark.parametrize("name", sample(sorted(BYTES), 4))
+@pytest.mark.parametrize("name", sample(sorted(BYTES), 10))
 def test_cut_in_two_anywhere_gives_the_same_lines(name: str) -> None:
     whole = BYTES[name]
     lines = lines_of(whole)
     assert all(lines_of(whole[:cut], whole[cut:]) == lines for cut in range(len(whole) + 1))
 
 
-@pytest.mark.parametrize("name", sample(OBJECTS, 4))
+@pytest.mark.parametrize("name", sample(OBJECTS, 10))
 def test_every_prefix_is_whole_lines_and_at_most_one_torn_one(name: str) -> None:
     whole = BYTES[name]
     ends = {0}  # where a whole object has just ended, with or without its newline

@@ -206,12 +206,12 @@ def test_decode_lines_agrees_with_decode_line_on_any_lines(pieces: list[bytes]) 
     assert (values, str(damage)) == (expected, str(failed))
 
 
-def test_ten_megabytes_of_blank_lines_take_seconds() -> None:
-    # Through exceptions, as for a damaged line, it is 20 s or more.
+def test_a_megabyte_of_blank_lines_takes_less_than_a_second() -> None:
+    # With an exception for each line, as for a damaged line, it would take 2 s or more.
     before = time.process_time()
-    for lines in split_lines([b"\n" * 9999 + b"\r\n"] * 1000):
+    for lines in split_lines([b"\n" * 9999 + b"\r\n"] * 100):
         assert not any(decode_lines(lines)[0])
-    assert time.process_time() - before < 10
+    assert time.process_time() - before < 1.5
 
 
 def test_an_integer_of_a_hundred_thousand_digits_is_a_number_or_an_error() -> None:

@@ -59,6 +59,7 @@ def is_hidden(character: str) -> bool:
     )
 
 
+@pytest.mark.full
 def test_exactly_the_hidden_characters_of_unicode_are_replaced() -> None:
     characters = [chr(code) for code in range(0x110000)]
     replaced = {character for character in characters if visible(character) != character}
