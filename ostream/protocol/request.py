@@ -40,6 +40,10 @@ def _list(name: str, items: Any) -> list[Any]:
 
 
 def _messages(name: str, messages: Any) -> list[Any]:
+    if isinstance(messages, str):
+        raise RequestError(
+            f"{name}: must be a list, not str", advice='write [{"role": "user", "content": ...}], or use generate'
+        )
     return [_message(message) for message in _list(name, messages)]
 
 

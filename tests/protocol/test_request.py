@@ -245,7 +245,8 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: chat_body("m", [{**USER, "images": 1}]), "^images: must be a list, not int$"),
     (lambda: generate_body("m", "p", context=1), "^context: must be a list, not int$"),  # type: ignore[arg-type]
     (lambda: generate_body("m", "p", images=1), "^images: must be a list, not int$"),  # type: ignore[arg-type]
-    (lambda: chat_body("m", "hello"), "^messages: each must be a dict with a role, not str$"),
+    (lambda: chat_body("m", "hello"), "^messages: must be a list, not str$"),
+    (lambda: chat_body("m", ["hello"]), "^messages: each must be a dict with a role, not str$"),  # type: ignore[list-item]
     (lambda: chat_body("m", [{"content": "hello"}]), "^messages: each must have a role"),
 ]
 
