@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SHARED_S, PLAIN_S = 10.0, 60.0
 # The progress of reading a file is shown if it takes longer than this many seconds.
 SLOW_S = 1.0
-# The totals name at most this many kinds of failures.
-_NAMED = 3
+# The totals name at most this many kinds of failures, each by at most so many characters of a message.
+_NAMED, _LONGEST = 3, 80
 
 
 class Progress:
@@ -197,7 +197,7 @@ class Progress:
         if not self.failures:
             return "none"
         ordered = sorted(self._kinds.items(), key=lambda item: -item[1])
-        named = [f"{count:,} {self._examples[kind]}" for kind, count in ordered[:_NAMED]]
+        named = [f"{count:,} {_shortened(self._examples[kind])}" for kind, count in ordered[:_NAMED]]
         others = sum(count for _, count in ordered[_NAMED:])
         return f"{self.failures:,} ({', '.join([*named, *([f'{others:,} others'] if others else [])])})"
 
@@ -210,6 +210,10 @@ def show_time(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}m{whole % 60:02}s"
     return f"{whole // 3600}h{whole % 3600 // 60:02}m"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def without_numbers(text: str) -> str:

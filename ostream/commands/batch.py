@@ -73,7 +73,8 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
         if options.dry_run:
             return _dry_run(plan, session, failures, progress, Output(1, "standard output", options.raw_terminal))
         if sink.dropped:
-            progress.note(f"{sink.name}: {sink.dropped:,} lines removed: failures, which are sent again")
+            kinds = "failures, which are sent again, and blank or repeated lines"
+            progress.note(f"{sink.name}: {sink.dropped:,} lines removed: {kinds}")
         if sink.torn:
             progress.note(f"{sink.name}: {sink.torn:,} damaged line(s) moved to {sink.name}.torn")
         policy = SendPolicy(options.retry, options.patience, options.fail_on_length, options.fail_on_empty)

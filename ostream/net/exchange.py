@@ -119,11 +119,12 @@ class Connection(http.client.HTTPConnection):
     def send_and_receive(self, method: str, target: str, body: Any, headers: Mapping[str, str]) -> Response:
         """Send a request, read the headers of the response, and return it. Close the connection on failure."""
         try:
-            response: Any = self._respond_again(self._exchange)
+            response = self._respond_again(self._exchange)
             if not response:
                 self.request(method, target, body, headers)
                 self._keep_head(self._exchange)
-                response = self.getresponse()
+                response = self.getresponse()  # type: ignore[assignment]
+                assert response
         except BaseException:
             self.close()
             raise

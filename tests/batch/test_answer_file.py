@@ -64,7 +64,7 @@ def test_index_tells_what_is_known_of_a_row() -> None:
 
 def test_many_ids_take_20_bytes_each() -> None:
     index = ResumeIndex()
-    count = 300_000
+    count = 150_000
     body = sha("")
     assert all(index.load(b"%d" % number, body) for number in range(count))
     assert not any(index.load(b"%d" % number, body) for number in range(0, count, 7))

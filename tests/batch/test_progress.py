@@ -73,12 +73,12 @@ def test_without_a_total_there_is_no_time_left(capfd: pytest.CaptureFixture[str]
     progress.tick()
     clock.now += 1
     progress.tick()
-    for kind in ("a 1", "b", "c", "d", "e", "a 2"):
+    for kind in ("a 1", "b" * 90, "c", "d", "e", "a 2"):
         progress.fail(OstreamError(kind), kind)
     progress.end()
     assert capfd.readouterr().err.splitlines() == [
         "batch: 0, 0 running, 0.0 answers/s, 0.0 tokens/s, 1m00s elapsed",
-        "batch: complete: 0; failures: 6 (2 a 1, 1 b, 1 c, 2 others); in 1m00s",
+        f"batch: complete: 0; failures: 6 (2 a 1, 1 {'b' * 77}..., 1 c, 2 others); in 1m00s",
     ]
 
 
