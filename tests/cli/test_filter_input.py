@@ -22,7 +22,7 @@ CUT = ["chat-repeat-limit", "server-kill-midstream"]
 
 
 def status_of(command: str, name: str) -> int:
-    """Only one complete recording has no text: its thinking was truncated by a limit."""
+    """Return the expected status: only one complete recording has no text, because a limit truncated its thinking."""
     return 5 if (command, name) == ("extract-content", "chat-think-length") else 0
 
 

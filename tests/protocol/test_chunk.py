@@ -32,7 +32,7 @@ VIEWS: list[tuple[dict[str, Any], str, str, list[Any]]] = [
     ({"response": "", "tool_calls": [CALL], "done": True}, "", "", [CALL]),
     # several calls with the same index
     ({"message": {"content": "", "tool_calls": [CALL, CALL]}}, "", "", [CALL, CALL]),
-    # no id, no index, a name nobody offered
+    # no id and no index; no arguments
     ({"message": {"tool_calls": [BARE]}}, "", "", [BARE]),
     # the final object without message or response, null and other types in their place
     ({"done": True}, "", "", []),
@@ -96,10 +96,6 @@ def test_content_nested_too_deeply_is_no_text() -> None:
     for _ in range(100_000):
         nested = [nested]
     assert content({"response": nested}) == ""
-
-
-def test_missing_arguments_are_an_empty_dict() -> None:
-    assert tool_calls({"tool_calls": [{"function": {"name": "f"}}]}) == [called({})]
 
 
 KEYS = st.sampled_from(["message", "content", "response", "thinking", "tool_calls", "function", "arguments", "done"])

@@ -1,4 +1,4 @@
-"""Every recorded answer of a real server, however it is cut."""
+"""Every recorded answer of a real server, divided or truncated at every byte."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.server import NAMES, body_of
 from tests.tiers import sample
 
 EXAMPLES = sorted((Path(__file__).parent.parent.parent / "examples" / "recordings").glob("*.ndjson"))
-# What these say is no NDJSON: a text for a person, and nothing at all.
+# These are not NDJSON: a plain text and an empty body.
 TEXTS = {"notfound": b"404 page not found", "bad-host": b""}
 
 BYTES = {**{name: body_of(name) for name in NAMES}, **{path.name: path.read_bytes() for path in EXAMPLES}}
@@ -29,7 +29,7 @@ def lines_of(*blocks: bytes) -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_every_line_is_what_json_says_it_is(name: str) -> None:
+def test_every_line_decodes_as_with_json(name: str) -> None:
     whole = BYTES[name]
     lines = lines_of(whole)
     assert lines == whole.splitlines(keepends=True)  # in bytes that cuts at \n and \r, of which there are none
@@ -47,7 +47,7 @@ def test_cut_in_two_anywhere_gives_the_same_lines(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sample(OBJECTS, 10))
-def test_every_prefix_is_whole_lines_and_at_most_one_torn_one(name: str) -> None:
+def test_every_prefix_has_complete_lines_and_at_most_one_truncated_line(name: str) -> None:
     whole = BYTES[name]
     ends = {0}  # where a whole object has just ended, with or without its newline
     at = 0
@@ -66,7 +66,7 @@ def test_every_prefix_is_whole_lines_and_at_most_one_torn_one(name: str) -> None
                 decode_line(lines[-1])
 
 
-# Where the recordings have both, stream and stream: false. The random ids of tool calls are no part of what is said.
+# Recordings of the same request with and without streaming. The ids of tool calls are random, so they are not compared.
 TWINS = [
     ("chat-stream", "chat-nostream"),
     ("chat-think-true", "chat-think-true-nostream"),
@@ -99,7 +99,7 @@ def test_the_folded_stream_is_the_answer_that_stream_false_gives(streamed: str, 
 SKY = 'The sky is blue, naïve café — 青空 😀\n<b> & "quoted"\t\\ \u2028</b> done.'
 WORDS = " w00 w01 w02 w03 w04"
 SAID = [
-    # name, content, thinking, names of the tools called, does a done come, is there an error line
+    # name, content, thinking, names of the called tools, whether there is a done, whether there is an error line
     ("chat-stream", SKY, "", [], True, False),
     ("generate-stream", SKY, "", [], True, False),
     ("chat-think-true", "The answer is: 42!", "Hmm let me see…\n\n", [], True, False),
@@ -122,7 +122,7 @@ SAID = [
 @pytest.mark.parametrize(
     ("name", "answer", "reasoning", "called", "done", "failed"), SAID, ids=[row[0] for row in SAID]
 )
-def test_the_views_tell_what_was_said(
+def test_the_views_return_text_thinking_and_calls(
     name: str, answer: str, reasoning: str, called: list[str], done: bool, failed: bool
 ) -> None:
     chunks = [decode_line(line) or {} for line in lines_of(BYTES[name])]

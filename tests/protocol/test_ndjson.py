@@ -206,7 +206,7 @@ def test_decode_lines_agrees_with_decode_line_on_any_lines(pieces: list[bytes]) 
     assert (values, str(damage)) == (expected, str(failed))
 
 
-def test_a_megabyte_of_blank_lines_takes_less_than_a_second() -> None:
+def test_a_megabyte_of_blank_lines_takes_linear_time() -> None:
     # With an exception for each line, as for a damaged line, it would take 2 s or more.
     before = time.process_time()
     for lines in split_lines([b"\n" * 9999 + b"\r\n"] * 100):

@@ -55,14 +55,14 @@ class Place(TypedDict, total=False):
 
 
 class Description:
-    """What a Field of pydantic looks like."""
+    """Has the attribute of a pydantic Field."""
 
     def __init__(self, description: str) -> None:
         self.description = description
 
 
 class Model:
-    """What a pydantic model looks like."""
+    """Has the methods of a pydantic model."""
 
     @classmethod
     def model_json_schema(cls) -> Dict[str, Any]:

@@ -236,7 +236,7 @@ def test_messages_of_one_kind_are_printed_five_times_then_counted(capfd: pytest.
 
 @pytest.mark.parametrize(("mid_line", "begin"), [(True, "\n"), (False, "")])
 def test_a_message_begins_a_new_line_if_the_terminal_shows_an_unfinished_one(mid_line: bool, begin: str) -> None:
-    # Only send knows: the text of the filter behind it stands there, its line not ended.
+    # The filter downstream of send may have written text without a line end.
     diagnostics = Diagnostics("send")
     diagnostics.mid_line = mid_line
     primary, secondary = os.openpty()
