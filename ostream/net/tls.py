@@ -51,7 +51,7 @@ class TLSConfig:
             return self.cacert
         try:
             context = ssl.create_default_context(cafile=self.cacert)
-        except (OSError, ValueError) as error:
+        except (OSError, TypeError, ValueError) as error:
             raise RequestError(f"{self.cacert}: {reason(error)}", advice="--cacert needs a PEM file") from None
         if self.insecure:
             context.check_hostname = False

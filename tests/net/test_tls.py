@@ -80,6 +80,12 @@ def test_trusted_certificates_are_read_once(pems: dict[str, Path], tmp_path: Pat
         assert client.chat("m").done
 
 
+@pytest.mark.parametrize("cacert", ["missing", "a\0b", 5])
+def test_a_cacert_that_is_no_pem_file_is_a_request_error(pems: dict[str, Path], cacert: Any) -> None:
+    with tcp(Answers(http_answer(200, DONE), tls=server_context(pems["good"]))) as port, pytest.raises(RequestError):
+        Client(f"https://127.0.0.1:{port}", cacert=cacert).chat("m")
+
+
 def test_an_ssl_context_is_used_unchanged(pems: dict[str, Path]) -> None:
     context = ssl.create_default_context(cafile=pems["other host"])
     context.check_hostname = False
