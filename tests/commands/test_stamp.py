@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ostream.protocol.ndjson import encode_line
 from ostream.recording.format import request_line, stamp, unstamp
 from ostream.recording.http_server import RequestHandler
 from tests.process import call, expect, start
@@ -44,17 +41,6 @@ LINES = [
 def test_a_stamp_is_the_last_key_and_overrides_a_key_of_the_server(line: bytes, stamped: bytes) -> None:
     assert stamp(line, 7) == stamped
     assert not line.strip() or json.loads(stamped)["elapsed"] == 7
-
-
-@settings(deadline=None)
-@given(
-    st.dictionaries(st.text(), st.text() | st.integers() | st.dictionaries(st.text(), st.none())), st.integers(0, 2**63)
-)
-def test_unstamp_gives_the_line_back(chunk: dict[str, Any], elapsed_ns: int) -> None:
-    line = encode_line(chunk)
-    stamped = stamp(line, elapsed_ns)
-    assert json.loads(stamped) == {**chunk, "elapsed": elapsed_ns}
-    assert unstamp(stamped) == (line, elapsed_ns)
 
 
 def send(

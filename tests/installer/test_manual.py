@@ -80,18 +80,6 @@ def test_a_page_has_the_text_of_the_help(command: str, manual: Path) -> None:
     assert f"ostream {__version__}" in page
 
 
-@every_command
-def test_a_page_has_every_option(command: str, manual: Path) -> None:
-    from ostream.cli.parser import Parser
-
-    module = __import__(f"ostream.commands.{command.replace('-', '_')}", fromlist=["parser"])
-    parser: Parser = module.parser()
-    page = (manual / "man1" / f"ostream-{command}.1").read_text()
-    for name in [each for option in parser.options for each in option.names]:
-        written = name.replace("-", r"\-")
-        assert re.search(rf"^\\fB(.*, )?{re.escape(written)}(, .*)?\\fR", page, re.MULTILINE), name
-
-
 def test_the_overview_names_every_command_and_option(manual: Path) -> None:
     page = bare(shown(manual / "man1" / "ostream.1"))
     for name, (kind, what) in COMMANDS.items():
