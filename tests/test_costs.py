@@ -187,10 +187,7 @@ def python_calls(chunks: int, *command: str) -> int:
     return count
 
 
-@pytest.mark.parametrize(
-    ("command", "limit"),
-    [(["extract-content"], 0.2), (["collect"], 0.2), (["render"], 0.2), (["stats"], 1.3), (["render", "--stats"], 1.3)],
-)
-def test_python_calls_per_chunk(command: list[str], limit: float) -> None:
-    # Blocks of ordinary chunks are handled by functions in C; stats calls one function for each time.
-    assert (python_calls(11_000, *command) - python_calls(1000, *command)) / 10_000 < limit
+@pytest.mark.parametrize("command", ["extract-content", "collect", "render", "stats", "render --stats"])
+def test_python_calls_per_chunk(command: str) -> None:
+    # Blocks of ordinary chunks are handled by functions in C.
+    assert (python_calls(11_000, *command.split()) - python_calls(1000, *command.split())) / 10_000 < 0.3

@@ -117,8 +117,10 @@ GAPS = [
 
 @pytest.mark.parametrize(("chunks", "gaps", "source"), GAPS)
 def test_gaps_are_measured_by_one_clock(chunks: list[dict[str, Any]], gaps: list[int], source: str | None) -> None:
-    metrics = of(*chunks)
-    assert list(metrics.gaps) == gaps
+    metrics, in_blocks = of(*chunks), of(*chunks[:1])
+    in_blocks.add_all(chunks[1:])
+    assert list(metrics.gaps) == list(in_blocks.gaps) == gaps
+    assert metrics.as_dict() == in_blocks.as_dict()
     assert metrics.as_dict()["inter_chunk_from"] == source
 
 

@@ -18,6 +18,7 @@ from ostream.errors import InputError, OutputError
 from ostream.system import files
 from ostream.system.files import append, locked, read_all, replace, write_all
 from tests.process import ROOT, Process, expect, small_files
+from tests.tiers import sample
 
 READ = os.O_RDWR
 MAKE = os.O_RDWR | os.O_CREAT
@@ -47,13 +48,9 @@ def test_anything_but_a_regular_file_is_refused_without_waiting(
     tmp_path: Path, make: Callable[[Path], object], reason: str
 ) -> None:
     make(tmp_path / "f")
-    with pytest.raises(InputError, match=reason), locked(str(tmp_path / "f"), READ):
-        pass
-
-
-def test_an_impossible_file_name_is_an_input_error() -> None:
-    with pytest.raises(InputError, match="null"), locked("a\0b", READ):
-        pass
+    for name, problem in (("f", reason), ("a\0b", "null")):
+        with pytest.raises(InputError, match=problem), locked(str(tmp_path / name), READ):
+            pass
 
 
 def test_a_file_system_without_locks_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,6 +134,8 @@ def test_a_replacement_that_does_not_fit_changes_nothing(tmp_path: Path) -> None
     (tmp_path / "f").write_bytes(b"old")
     with small_files(1000), pytest.raises(OutputError, match="too large"):
         replace(str(tmp_path / "f"), [b"a" * 900, b"b" * 200])
+    with pytest.raises(OutputError, match="No such file"):
+        replace(str(tmp_path / "none" / "f"), [b"new"])
     assert (tmp_path / "f").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["f"]
 
@@ -183,11 +182,6 @@ def test_a_new_file_has_the_mode_that_umask_allows(tmp_path: Path) -> None:
         os.umask(mask)
     assert (tmp_path / "f").read_bytes() == b"new"
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in "fg"} == {0o640}
-
-
-def test_a_replacement_in_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="No such file"):
-        replace(str(tmp_path / "none" / "f"), [b""])
 
 
 def test_a_name_without_a_folder_is_relative_to_the_working_directory(
@@ -261,7 +255,10 @@ replace(sys.argv[1], blocks())
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1])
+ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1]
+
+
+@pytest.mark.parametrize("number", sample(ENDING, [signal.SIGTERM]))
 def test_a_signal_during_a_replacement_leaves_the_old_file_alone(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "f").write_bytes(b"old")
     script = f"import signal; signal.signal({number:d}, signal.SIG_DFL)\n{REPLACE}"
