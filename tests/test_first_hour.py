@@ -1,4 +1,4 @@
-"""The likeliest mistakes of a first hour, and the message that each gets."""
+"""The most likely mistakes of a new user, and the message for each."""
 
 from __future__ import annotations
 

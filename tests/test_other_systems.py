@@ -1,4 +1,4 @@
-"""What depends on Linux has a fallback: commands work with XNU's poll(), the library with what Windows has."""
+"""Features of Linux have a fallback: commands work with the poll() of XNU, the library without POSIX modules."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_the_library_needs_nothing_that_windows_lacks() -> None:
     assert (result.stdout, result.stderr) == ("ok\n", "")
 
 
-def test_on_another_system_the_commands_say_that_they_need_posix(
+def test_on_another_system_the_commands_report_that_they_need_posix(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""How a command ends when its reader leaves or a signal arrives: at once, silently, and visibly to its parent."""
+"""How a command ends when its reader leaves or a signal arrives: at once, silently, with a status that names the signal."""
 
 from __future__ import annotations
 

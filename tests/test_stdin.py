@@ -1,4 +1,4 @@
-"""With words and no `-`, send does not read standard input, and notes data that was redirected to it in vain."""
+"""With words and no `-`, send does not read standard input, and prints a note if data redirected to it was ignored."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def test_after_a_failure_output_stays_open_for_the_error_line(monkeypatch: pytes
     assert notes == [unread_input.UNREAD]
 
 
-def test_what_can_not_be_determined_is_not_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without /proc, with a parent of another user, with descriptors that can't be asked."""
+def test_no_note_is_printed_if_the_kind_of_input_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /proc, with a parent of another user, with descriptors that poll does not support."""
     monkeypatch.setattr(os, "getppid", lambda: 0)
     read, write = os.pipe()
     saved = os.dup(0)

@@ -48,14 +48,14 @@ def test_w_passes_the_stream_and_the_sum_goes_to_the_file(tmp_path: Path) -> Non
     assert (result.returncode, result.stdout, (tmp_path / "sum").read_text()) == (0, stream, SUM)
 
 
-def test_the_old_shape_with_context_and_metrics_on_every_chunk() -> None:
+def test_the_former_format_with_context_and_metrics_on_every_chunk() -> None:
     lines = [{"response": "a", "context": [1] * n, "eval_count": n, "eval_duration": 10**9} for n in (1, 2, 3)]
     stream = b"".join(json.dumps({**line, "done": line is lines[-1]}).encode() + b"\n" for line in lines)
     known = json.loads(call("stats", "--json", stdin=stream).stdout)
     assert (known["chunks"], known["fragments"], known["eval_count"], known["eval_rate"]) == (3, 3, 3, 3.0)
 
 
-def test_summary_counts_answers_without_text_and_cut_by_length() -> None:
+def test_summary_counts_answers_that_are_empty_or_truncated_by_length() -> None:
     call_only = {"message": {"content": "", "tool_calls": [{"function": {"name": "f"}}]}}
     stream = done() + done(thinking="Hm", done_reason="length") + done(**call_only) + chunk("a") + done()
     known = json.loads(call("stats", "--summary", "--json", stdin=stream).stdout)

@@ -66,7 +66,7 @@ def recipe(text: str) -> str:
     return block
 
 
-def test_table_gets_a_column_of_labels(tmp_path: Path) -> None:
+def test_a_table_gets_a_column_of_labels(tmp_path: Path) -> None:
     def respond(exchange: RequestHandler) -> None:
         answer = {"message": {"content": '{"label":"praise"}'}, "done": True}
         exchange.send_body(200, JSON, json.dumps(answer).encode())
@@ -98,7 +98,7 @@ def test_dry_run_shows_the_first_request(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["request"]["body"] == {"prompt": "0", "model": "qwen3", "stream": False}
 
 
-def test_parallel_continues_what_failed(tmp_path: Path) -> None:
+def test_parallel_sends_failed_requests_again(tmp_path: Path) -> None:
     if not shutil.which("parallel"):
         pytest.skip("needs GNU parallel")
     with serve(reply) as server:

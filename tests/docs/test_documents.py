@@ -1,4 +1,4 @@
-"""What the documents for contributors and for the careful name is there."""
+"""The files, make targets, limits and exit statuses that the documents name exist."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def text_of(name: str) -> str:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_file_that_is_named_is_there(name: str) -> None:
+def test_every_file_that_is_named_exists(name: str) -> None:
     named = re.findall(r"`((?:tests|docs|examples|ostream|scripts|\.ci)/[\w./-]+)`", text_of(name))
     assert not [path for path in named if not (ROOT / path).exists()]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_every_target_of_make_that_is_named_is_there(name: str) -> None:
+def test_every_make_target_that_is_named_exists(name: str) -> None:
     rules = set(re.findall(r"^([a-z.-]+):", text_of("Makefile"), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z]+)`", text_of(name))) <= rules
 
@@ -38,7 +38,7 @@ def test_every_threat_has_a_test_that_tries_it() -> None:
     assert all(len(row) == 4 and "tests/" in row[3] for row in rows)
 
 
-def test_the_limits_that_are_promised_are_those_of_the_code() -> None:
+def test_the_documented_limits_are_those_of_the_code() -> None:
     text = text_of("SECURITY.md")
     assert f"`{' '.join(ENVIRONMENT)}`" in text
     assert f"{TIME_S:g} s, {BYTES >> 20} MiB" in text
@@ -47,7 +47,7 @@ def test_the_limits_that_are_promised_are_those_of_the_code() -> None:
     assert f"among {', '.join(map(str, most))} and {last}" in text
 
 
-def test_make_lists_every_target_that_is_for_people() -> None:
+def test_make_lists_every_documented_target() -> None:
     listed = subprocess.run(["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     targets = re.findall(r"^([a-z.-]+):.*##", text_of("Makefile"), re.MULTILINE)
     assert [line.split()[0] for line in listed.splitlines()] == targets

@@ -1,4 +1,4 @@
-"""The examples do what they say, on recordings, under plain sh."""
+"""The examples run under plain sh, on recordings, with the documented result."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_every_script_is_plain_sh() -> None:
 
 
 def test_a_chat_killed_in_the_middle_of_an_answer_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """Three turns; the second is killed with all its processes, and asked again."""
+    """Three turns; the second is killed with all its processes, then sent again."""
     whole = body_of("chat-stream").splitlines(True)
     text = "".join(json.loads(line)["message"]["content"] for line in whole)
     first = json.loads(whole[0])["message"]["content"].encode()
@@ -54,7 +54,7 @@ def test_a_chat_killed_in_the_middle_of_an_answer_loses_and_doubles_nothing(tmp_
             os.killpg(process.pid, signal.SIGKILL)
         again = subprocess.run(chat, cwd=tmp_path, env=env, input=b"two\n- three\n", capture_output=True, check=True)
         asked = [[m["content"] for m in json.loads(request.body)["messages"]] for request in server.requests]  # type: ignore[attr-defined]
-    assert again.stdout.count(text.encode()) == 3, "what was said before is shown first"
+    assert again.stdout.count(text.encode()) == 3, "earlier turns are shown first"
     assert asked[1:] == [["one", text, "two"], ["one", text, "two"], ["one", text, "two", text, "- three"]]
     held = [json.loads(line)["content"] for line in (tmp_path / "chat.ndjson").read_bytes().splitlines()]
     assert held == ["one", text, "two", text, "- three", text]
@@ -121,14 +121,14 @@ NO_CALCULATIONS = [
 
 
 @pytest.mark.parametrize("expression", NO_CALCULATIONS)
-def test_the_calculator_understands_nothing_else(expression: str) -> None:
+def test_the_calculator_rejects_other_expressions(expression: str) -> None:
     done = use("calculate", {"expression": expression}, ROOT)
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.startswith(b"calculate: ") and b"Traceback" not in done.stderr
 
 
 FOLDERS = [
-    # what is asked for, what is listed or the words of the refusal
+    # arguments, and the list that is printed or a part of the error message
     ({}, "inside/\nnotes 5\nout 5\n"),
     ({"folder": "."}, "inside/\nnotes 5\nout 5\n"),
     ({"folder": "inside"}, ""),
@@ -160,7 +160,7 @@ def use(tool: str, arguments: Any, folder: Path) -> subprocess.CompletedProcess[
     return subprocess.run([TOOLS / tool], input=stdin, cwd=folder, env=environment(), capture_output=True, check=False)
 
 
-def test_the_commit_message_is_of_what_is_staged(tmp_path: Path) -> None:
+def test_the_commit_message_describes_the_staged_changes(tmp_path: Path) -> None:
     script = "git init -q .; $SCRIPT; echo $?; echo hello > f; git add f; $SCRIPT"
     env = {"SCRIPT": f"sh {EXAMPLES}/commit-message.sh", "OLLAMA_MODEL": "m"}
     with serve(send_lines(*body_of("chat-stream").splitlines(True))) as server:
@@ -194,7 +194,7 @@ def test_the_job_fails_when_a_truncated_answer_passes(tmp_path: Path) -> None:
         ("10", ["thinking", "capital-nostream"], "The capital of France is Paris.\n"),
     ],
 )
-def test_a_thinking_budget_asks_again_only_when_it_is_exceeded(budget: str, recordings: list[str], answer: str) -> None:
+def test_an_exceeded_thinking_budget_sends_a_second_request(budget: str, recordings: list[str], answer: str) -> None:
     files = " ".join(f"{RECORDINGS}/{name}.ndjson" for name in recordings)
     script = (
         f"replay -q --match path {files} -- python3 {EXAMPLES}/thinking_budget.py thinker {budget} 'What is 17 × 23?'"

@@ -1,5 +1,5 @@
-"""Every block of the README and of the pages for readers is run, each on the recordings named in front of it, and its
-output is the one shown."""
+"""Every block of the README and of the user documentation is run, on the recordings named before it, and its output
+is compared with the output shown."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def split_console(block: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "recordings", "language", "block"), sample(BLOCKS, README_BLOCKS))
-def test_a_block_does_what_it_shows(page: str, recordings: str, language: str, block: str, tmp_path: Path) -> None:
+def test_a_block_prints_the_output_shown(page: str, recordings: str, language: str, block: str, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
     if language == "sh" and not recordings:
@@ -117,7 +117,7 @@ OTHER = re.findall(
 
 
 @pytest.mark.parametrize("block", OTHER)
-def test_the_page_of_other_servers_does_what_it_shows(block: str, tmp_path: Path) -> None:
+def test_the_page_of_other_servers_prints_the_output_shown(block: str, tmp_path: Path) -> None:
     turns = split_console(block)
     with serve(openai_server) as server:
         script = "".join(f"{command}\nprintf '\\0'\n" for command, _ in turns)

@@ -1,4 +1,4 @@
-"""ostream --install and --uninstall: the links work, the report is true, and other programs are never touched."""
+"""ostream --install and --uninstall: the links, the report, and the protection of other programs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_every_link_works(tmp_path: Path) -> None:
         )
 
 
-def test_the_report_says_how_to_add_the_directory_to_path(tmp_path: Path) -> None:
+def test_the_report_explains_how_to_add_the_directory_to_path(tmp_path: Path) -> None:
     directory = tmp_path / "a bin"
     advice = "is not on PATH; add this line to ~/.profile or the startup file of your shell:"
     assert install(directory) == f"{directory} {advice}\n  export PATH='{directory}':\"$PATH\"\n{NEXT}"
@@ -105,7 +105,7 @@ FOREIGN: list[Callable[[Path], object]] = [
 
 
 @pytest.mark.parametrize("make", FOREIGN)
-def test_what_ostream_did_not_create_stays(make: Callable[[Path], object], tmp_path: Path) -> None:
+def test_files_that_ostream_did_not_create_are_kept(make: Callable[[Path], object], tmp_path: Path) -> None:
     taken = tmp_path / "bin" / "stats"
     taken.parent.mkdir()
     make(taken)

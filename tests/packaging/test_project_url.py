@@ -1,4 +1,4 @@
-"""The links of the README work on a package index, where no files are beside it."""
+"""The links of the README work on a package index, where the files of the repository are missing."""
 
 from __future__ import annotations
 
