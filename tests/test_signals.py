@@ -1,4 +1,4 @@
-"""How a command ends when its reader leaves or a signal arrives: at once, silently, with a status that names the signal."""
+"""How a command ends when its reader leaves or a signal arrives: at once, silently, with the signal as its status."""
 
 from __future__ import annotations
 
