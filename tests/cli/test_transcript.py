@@ -7,32 +7,6 @@ from typing import Any
 import pytest
 
 from ostream.cli.transcript import Transcript, footer
-from ostream.protocol.ndjson import decode_line, split_lines
-from tests.server import body_of
-
-
-def chunks_of(name: str) -> list[dict[str, Any]]:
-    return [decode_line(line) or {} for lines in split_lines([body_of(name)]) for line in lines]
-
-
-def shown(name: str, headings: bool) -> str:
-    page = Transcript(headings)
-    parts = [part for chunk in chunks_of(name) for part in page.chunk(chunk)] + page.end()
-    return "".join(f"({text})" if aside else text for text, aside in parts)
-
-
-PAGES = [
-    ("chat-stream", True, 'The sky is blue, naïve café — 青空 😀\n<b> & "quoted"\t\\ \u2028</b> done.\n'),
-    ("chat-think-true-nostream", True, "Thinking:\n\n(Hmm let me see…\n\n)Answer:\n\nThe answer is: 42!\n"),
-    ("chat-think-true-nostream", False, "(Hmm let me see…\n\n)The answer is: 42!\n"),
-    ("chat-tools-nostream", True, 'Tool calls:\n\nget_weather {"city": "Zürich", "days": 3}\n'),
-    ("chat-load", True, ""),
-]
-
-
-@pytest.mark.parametrize(("name", "headings", "page"), PAGES)
-def test_a_response_has_sections(name: str, headings: bool, page: str) -> None:
-    assert shown(name, headings) == page
 
 
 def test_messages_are_shown_with_their_roles() -> None:
