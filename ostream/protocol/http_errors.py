@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from ostream.errors import ResponseError
@@ -17,6 +16,8 @@ def error_from_http_body(status_code: int, body: bytes) -> ResponseError:
 
     `body` is JSON from Ollama or another server, a page or text from a proxy, or empty.
     """
+    import json
+
     text = body.decode("utf-8", "replace").strip()
     try:
         value = json.loads(text)
