@@ -105,9 +105,6 @@ class Connection(http.client.HTTPConnection):
         self._exchange = exchange
         self._unread = b""
         self._pid = os.getpid()
-        # The last request without its body: method, target and headers; and its head before and after the length.
-        self._last: Any = None
-        self._head = (b"", b"")
 
     def exchange(self, exchange: Exchange) -> Response:
         """Send another request on this idle connection and return the response."""
@@ -119,12 +116,9 @@ class Connection(http.client.HTTPConnection):
     def send_and_receive(self, method: str, target: str, body: Any, headers: Mapping[str, str]) -> Response:
         """Send a request, read the headers of the response, and return it. Close the connection on failure."""
         try:
-            response = self._respond_again(self._exchange)
-            if not response:
-                self.request(method, target, body, headers)
-                self._keep_head(self._exchange)
-                response = self.getresponse()  # type: ignore[assignment]
-                assert response
+            self.request(method, target, body, headers)
+            response = self.getresponse()
+            assert isinstance(response, Response)
         except BaseException:
             self.close()
             raise
@@ -135,34 +129,6 @@ class Connection(http.client.HTTPConnection):
             # The response keeps the socket open until it is closed itself. self.close() would close the response too.
             self.sock.close()
             self.sock = None
-        return response
-
-    def _keep_head(self, exchange: Exchange) -> None:
-        """Keep the head of the request that was just sent, for requests that differ only in their body."""
-        length = b"\r\nContent-Length: %d\r\n" % len(exchange.body or b"")
-        begin, found, end = self._wire.unsent.partition(b"\r\n\r\n")[0].partition(length)
-        self._last = (exchange.method, exchange.target, exchange.headers) if found else None
-        self._head = (begin, end)
-
-    def _respond_again(self, exchange: Exchange) -> Response | None:
-        """Send a request that differs from the last one only in its body, and return the response.
-
-        Return None for any other request. The head of the last request is sent again, with a new Content-Length:
-        building a new one takes a tenth of the CPU time of a short request.
-        """
-        if (exchange.method, exchange.target, exchange.headers) != self._last:
-            return None
-        begin, end = self._head
-        body = exchange.body or b""
-        self._wire.sendall(b"%b\r\nContent-Length: %d\r\n%b\r\n\r\n%b" % (begin, len(body), end, body))
-        response = Response(self.sock, method=exchange.method)
-        try:
-            response.begin()
-        except BaseException:
-            response.close()
-            raise
-        if response.will_close:
-            self.close()
         return response
 
     def _on_close(self, unread: bytes | None) -> None:

@@ -43,7 +43,7 @@ class WatchedSocket:
         self.timeouts = timeouts
         self.reader = reader
         self.has_received = False
-        self.unsent = b""  # the beginning of the request, which is sent when the response is read
+        self._unsent = b""  # the beginning of the request, which is sent when the response is read
         self._has_sent = False
         self._early = b""  # data received while the request was still being sent
 
@@ -66,14 +66,14 @@ class WatchedSocket:
 
     def sendall(self, data: bytes) -> None:
         """Send `data`. Small data is kept until the response is read, so that headers and body go out in one packet."""
-        if len(self.unsent) + len(data) <= BLOCK:
-            self.unsent += data
+        if len(self._unsent) + len(data) <= BLOCK:
+            self._unsent += data
         else:
             self._flush()
             self._send_all(data)
 
     def _flush(self) -> None:
-        data, self.unsent = self.unsent, b""
+        data, self._unsent = self._unsent, b""
         self._send_all(data)
 
     def _send_all(self, data: bytes) -> None:
@@ -115,7 +115,7 @@ class WatchedSocket:
 
     def recv_into(self, buffer: Any) -> int:
         """Wait for data and receive it into `buffer`. Return the number of bytes, or 0 at the end of the connection."""
-        if self.unsent:
+        if self._unsent:
             self._flush()
         if self._early:
             count = min(len(buffer), len(self._early))
