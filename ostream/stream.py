@@ -55,7 +55,7 @@ class Stream(_Generic[C]):
         IncompleteStream: the response ended without `"done": true`; `.partial` is the part that arrived;
         ConnectError, StreamTimeout: no connection, or a time limit was exceeded;
         NotNDJSON: the server sent a line that is not a JSON object;
-        RuntimeError: another thread is in `next()`, or the stream was started before a fork.
+        RuntimeError: another thread is waiting in `next()`, or the stream was started before a fork.
     After an error, or after `close()`, `next()` raises StopIteration.
     """
 
