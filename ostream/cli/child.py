@@ -60,7 +60,7 @@ def run_command(command: list[str], environment: dict[str, str]) -> int:
         raise RequestError(f"{command[0]}: {reason(error)}") from None
     for signaled in early:
         process.send_signal(signaled)
-    if os.getpid() == 1:
+    if os.getpid() == 1 and hasattr(os, "waitid"):
         _reap_orphans(process.pid)
     return process.wait()
 
