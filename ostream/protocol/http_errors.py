@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from ostream.errors import ResponseError
@@ -16,8 +17,6 @@ def error_from_http_body(status_code: int, body: bytes) -> ResponseError:
 
     `body` is JSON from Ollama or another server, a page or text from a proxy, or empty.
     """
-    import json
-
     text = body.decode("utf-8", "replace").strip()
     try:
         value = json.loads(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 
@@ -10,13 +11,6 @@ from ostream.errors import RequestError, reason
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable
-
-# The encoder of json.dumps. The json package itself would take 3 % of the instructions of a short request.
-make_encoder: Any
-try:
-    from _json import encode_basestring, make_encoder
-except ImportError:  # pragma: no cover - another Python
-    make_encoder = None
 
 CHAT = "/api/chat"
 GENERATE = "/api/generate"
@@ -260,8 +254,6 @@ def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
 
 def parse_value(text: str) -> Any:
     """Return the value of JSON text, or the text itself if it is not JSON."""
-    import json
-
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -270,8 +262,6 @@ def parse_value(text: str) -> Any:
 
 def parse_json(text: str | bytes, what: str) -> Any:
     """Return the value of JSON text. Raises RequestError, with a message that begins with `what`, if it is not JSON."""
-    import json
-
     try:
         return json.loads(text)
     except RecursionError:
@@ -283,25 +273,14 @@ def parse_json(text: str | bytes, what: str) -> Any:
 def encode_body(body: Mapping[str, Any]) -> bytes:
     """Encode a request body as JSON. Raises RequestError for values that JSON cannot represent."""
     try:
-        text = _encode(body)
+        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_dump)
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"request: {error}") from None
     try:
         return text.encode()
     except UnicodeEncodeError:
-        import json
-
         # UTF-8 cannot represent a lone surrogate, so it is sent as an escape. The server replaces the escape by U+FFFD.
         return json.dumps(body, separators=(",", ":"), default=_dump).encode()
-
-
-def _encode(body: Mapping[str, Any]) -> str:
-    if make_encoder:
-        encoder = make_encoder({}, _dump, encode_basestring, None, ":", ",", False, False, False)
-        return "".join(encoder(body, 0))
-    import json
-
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_dump)
 
 
 def _dump(value: Any) -> Any:

@@ -295,10 +295,3 @@ def test_top_logprobs_implies_logprobs() -> None:
 def test_the_parameters_of_an_mcp_tool_are_sent() -> None:
     (tool,) = chat_body("m", [], tools=[{"name": "f", "inputSchema": {"type": "object"}}])["tools"]
     assert tool == {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
-
-
-def test_a_body_is_the_same_without_the_encoder_written_in_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    body = {"a": ["é\n", 1.5, None, True], "b": Options(temperature=0)}
-    expected = encode_body(body)
-    monkeypatch.setattr("ostream.protocol.request.make_encoder", None)
-    assert encode_body(body) == expected
