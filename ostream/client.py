@@ -77,6 +77,12 @@ class Client(Session):
         """Close the connections that were kept open. The client can still be used."""
         self.close_connections()
 
+    # stream=True is first because jedi ignores Literal: it takes the first overload whose required arguments are given.
+    @overload
+    def chat(
+        self, model: str = "", messages: MessagesParam = None, *, stream: Literal[True], **fields: Unpack[ChatFields]
+    ) -> Stream[ChatResponse]: ...
+
     @overload
     def chat(
         self,
@@ -86,11 +92,6 @@ class Client(Session):
         stream: Literal[False] = False,
         **fields: Unpack[ChatFields],
     ) -> ChatResponse: ...
-
-    @overload
-    def chat(
-        self, model: str = "", messages: MessagesParam = None, *, stream: Literal[True], **fields: Unpack[ChatFields]
-    ) -> Stream[ChatResponse]: ...
 
     @overload
     def chat(
@@ -163,9 +164,9 @@ class Client(Session):
         prompt: str | None = None,
         suffix: str | None = None,
         *,
-        stream: Literal[False] = False,
+        stream: Literal[True],
         **fields: Unpack[GenerateFields],
-    ) -> GenerateResponse: ...
+    ) -> Stream[GenerateResponse]: ...
 
     @overload
     def generate(
@@ -174,9 +175,9 @@ class Client(Session):
         prompt: str | None = None,
         suffix: str | None = None,
         *,
-        stream: Literal[True],
+        stream: Literal[False] = False,
         **fields: Unpack[GenerateFields],
-    ) -> Stream[GenerateResponse]: ...
+    ) -> GenerateResponse: ...
 
     @overload
     def generate(

@@ -21,7 +21,7 @@ from ostream.protocol.objects import Chunk, Message, ResponseMetrics, wrap_chunk
 from ostream.system.polling import ReaderGone
 from ostream.system.wakeup import Wakeup
 
-TYPE_CHECKING = False
+TYPE_CHECKING: bool = False  # with the annotation, jedi reads the block below
 if TYPE_CHECKING:
     from typing import Any, Callable, Generic, Iterator
 

@@ -94,6 +94,29 @@ def test_mistakes_are_found(check: Check, tmp_path: Path) -> None:
     assert sorted(set(check(tmp_path, program))) == [4, 5, 6, 7, 8, 9, 10, 11, 12, 14]
 
 
+@pytest.mark.tools
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        ("ostream.", "generate"),
+        ("ostream.Client().", "chat"),
+        ('ostream.chat("m").', "message"),
+        ('ostream.chat("m").message.tool_calls[0].function.', "arguments"),
+        ('ostream.generate("m", "p").', "completed"),
+        ('ostream.chat("m", stream=True).', "text_stream"),
+        ('ostream.chat("m", stream=True).metrics.', "tokens_per_second"),
+        ('ostream.Client().chat("m", stream=True).final().message.', "thinking"),
+        ('for chunk in ostream.chat("m", stream=True):\n    chunk.message.', "content"),
+        ('for chunk in ostream.generate("m", "p", stream=True):\n    chunk.', "response"),
+        ('for text in ostream.chat("m", stream=True).text_stream:\n    text.', "upper"),
+    ],
+)
+def test_an_editor_completes_names(program: str, name: str) -> None:
+    jedi = pytest.importorskip("jedi", reason="needs jedi: tests/requirements-check.txt")
+    script = jedi.Script(f"import ostream\n{program}", project=jedi.Project(ROOT))
+    assert name in [completion.name for completion in script.complete()]
+
+
 @pytest.mark.parametrize("module", ["ostream", "ostream.client", "ostream.stream", "ostream.protocol.chunk"])
 def test_types_are_not_loaded_at_run_time(module: str) -> None:
     script = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {module}; print(*sys.modules)"
