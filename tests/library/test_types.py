@@ -104,7 +104,7 @@ def test_mistakes_are_found(check: Check, tmp_path: Path) -> None:
         ('ostream.chat("m").message.tool_calls[0].function.', "arguments"),
         ('ostream.generate("m", "p").', "completed"),
         ('ostream.chat("m", stream=True).', "text_stream"),
-        ('ostream.chat("m", stream=True).metrics.', "tokens_per_second"),
+        ('ostream.chat("m", stream=True).metrics.', "eval_rate"),
         ('ostream.Client().chat("m", stream=True).final().message.', "thinking"),
         ('for chunk in ostream.chat("m", stream=True):\n    chunk.message.', "content"),
         ('for chunk in ostream.generate("m", "p", stream=True):\n    chunk.', "response"),
