@@ -41,9 +41,9 @@ class Client(Session):
         idle_timeout: maximum seconds without data after the first byte (default: no limit).
         max_time: maximum seconds for a request, retries included (default: no limit). For each of these times, None
             means no limit.
-        retry: how often a request is sent again after a temporary failure (a busy server, a crashed model, a refused or
-            reset connection, a connect or first-byte timeout), if no part of the response has arrived. The pauses grow
-            from 0.5 to 30 s. A Retry-After of up to ten minutes is honoured.
+        retry: how many times a request is sent again after a temporary failure (a busy server, a crashed model, a
+            refused or reset connection, a connect or first-byte timeout), if no part of the response has arrived. The
+            pauses grow from 0.5 to 30 s. A Retry-After of up to ten minutes is honoured.
         cacert: a PEM file with the certificate authorities to trust (default: the system's authorities).
         insecure: True to accept any certificate.
         verify: as in the official SDK: False means `insecure=True`, a file name means `cacert`, and an ssl.SSLContext

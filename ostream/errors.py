@@ -83,7 +83,7 @@ def reason(error: Exception) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
 
-# Options of the commands that an advice may contain, and the library arguments with the same effect.
+# Command options that advice may name, and the library arguments with the same effect.
 _ARGUMENTS = {"header-file": "headers=", "option": "options="}
 
 

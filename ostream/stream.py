@@ -80,7 +80,7 @@ class Stream(_Generic[C]):
         # What follows the current block, if that is known: the end of the response, or the error to raise.
         self._ended = False
         self._failure: OstreamError | None = None
-        # The chunks of the current block, those of them that were not returned yet, and the number of accumulated ones.
+        # The chunks of the current block, an iterator over those not returned yet, and how many have been accumulated.
         self._block: list[dict[str, Any]] = []
         self._rest = iter(self._block)
         self._folded = 0
@@ -98,7 +98,7 @@ class Stream(_Generic[C]):
         """Return the next chunk as a plain dict."""
         if self._closed:
             raise StopIteration
-        for chunk in self._rest:  # without the lock, which is needed only to read
+        for chunk in self._rest:  # the lock is needed only to read the next block
             return chunk
         if not self._owner.acquire(False):
             raise RuntimeError("another thread is reading this stream; let one thread read it and pass the chunks on")
@@ -221,7 +221,7 @@ class Stream(_Generic[C]):
                 self._metrics.add_all(chunks, self._elapsed_ns)
 
     def _next_block(self) -> None:
-        """Replace the block after all of its chunks were returned. Raises StopIteration or an error at the end."""
+        """Read the next block when this one was returned completely. Raises StopIteration or an error at the end."""
         self._fold()
         if self._closed:
             raise StopIteration
@@ -243,7 +243,7 @@ class Stream(_Generic[C]):
             self._close_connection()
             raise
         with self._folding:
-            # In this order, a signal handler that interrupts here and reads `message` adds nothing twice.
+            # In this order, nothing is added twice if a signal handler interrupts here and reads `message`.
             self._rest, self._block, self._folded = iter(block), block, 0
         if self._ended:
             if self._failure and self._response:

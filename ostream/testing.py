@@ -1,4 +1,4 @@
-"""Test code that uses an Ollama server without a server: replay recordings, or record what is missing.
+"""Test code that calls an Ollama server, without running one: replay recordings, or record what is missing.
 
     from ostream.testing import replay
 

@@ -76,7 +76,7 @@ MISTAKES = [
     ("batch -m m no.txt", b"", 2, f"batch: no.txt: {NO_FILE}"),
     ("batch -m m -o temperature=0", b"", 2, "batch: -o temperature=0: -o is the output file; model options are "),
     ("batch -m m p.txt", b"", 2, "batch: p.txt:1: not JSON: Expecting value at column 1; with --lines, each line is "),
-    ("batch -m m t.csv", b"", 2, "batch: t.csv:1: not JSON: Expecting value at column 1; a table is read with --csv "),
+    ("batch -m m t.csv", b"", 2, "batch: t.csv:1: not JSON: Expecting value at column 1; for a table, use --csv "),
     ("extract-content", SAY, 3, "extract-content: standard input: contains a conversation, not a response; read it "),
     ("extract-content", b"{}", 3, NOT_OLLAMA + FROM_SEND),
     ("extract-content", b'{"models":[]}\n', 3, NOT_OLLAMA + FROM_SEND),

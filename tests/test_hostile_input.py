@@ -91,6 +91,6 @@ def test_data_after_done_is_dropped_with_a_message() -> None:
         sent = run("send", "-m", "m", "--host", url, "hi")
     assert sent.returncode == 3
     assert (
-        sent.stderr
-        == b'send: the server sent more after "done": true and did not end; the answer before it is complete\n'
+        sent.stderr == b'send: the server sent more data after "done": true and did not end the response; '
+        b"the answer before that data is complete\n"
     )

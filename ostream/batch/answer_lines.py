@@ -22,7 +22,7 @@ _TAIL = re.compile(
     rb',"id":("[^"\\\x00-\x1f\x7f-\xff]*"|-?\d{1,18}),"body_sha256":"([0-9a-f]{64})"'
     rb'(?:,"row_sha256":"[0-9a-f]{64}","row_columns":\[[^\\\]]*\])?\}\n'
 )
-# The beginnings of Ollama's answers, of failures, and of records of OpenAI batch files.
+# How Ollama's answers, failures, and records of OpenAI batch files begin.
 _BEGINNINGS = re.compile(rb'\{"(model":"[^"]*","(created_at|remote_)|error":|id":"batch_req_)')
 
 
@@ -90,7 +90,7 @@ def begins_as_answer(line: bytes, known: bytes) -> bool:
 
 
 def is_damaged(line: bytes, known: bytes) -> bool:
-    """True if a crash of the machine may have replaced a part of lines that batch wrote by NUL bytes.
+    """True if the line may be one that batch wrote, with a part overwritten by NUL bytes in a crash of the machine.
 
     The line consists of NUL bytes, or begins as a line of batch up to its first NUL byte, or has NUL bytes at its
     beginning and the end of an answer. `known` is a complete answer line of the same file, or empty.

@@ -117,7 +117,7 @@ class SharedBackoff:
                 self._pause(asked_s)
             if asked_s > self._patience:
                 until = time.strftime("%H:%M:%S", time.localtime(time.time() + asked_s))
-                self._give_up(f"the server asks to wait for {asked_s:,.0f} s, until {until}")
+                self._give_up(f"the server asked for a wait of {asked_s:,.0f} s, until {until}")
 
     def unreachable(self, error: OstreamError) -> None:
         """Record that the server could not be reached."""
@@ -164,7 +164,7 @@ class SharedBackoff:
         if not self._state:
             self._since = time.monotonic()
         if state == UNREACHABLE:
-            self._reported = 0.0  # report this at once; a busy server changes its state too often for that
+            self._reported = 0.0  # report this at once; not if busy, a state that changes often
         self._state = state
 
     def _pause(self, asked_s: float) -> None:

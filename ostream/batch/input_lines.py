@@ -56,11 +56,11 @@ def _advice(text: str, name: str) -> str:
     """Return advice about a line that is not a JSON object, guessed from its text."""
     file = "FILE" if name == "-" else name
     if text.startswith("["):
-        return f"an array becomes lines with: jq -c '.[]' {file}"
+        return f"convert the array to lines: jq -c '.[]' {file}"
     if text in ("{", "}") or (text.startswith('{"') and text.endswith(("{", "[", ","))):
         return f"put each object on one line: jq -c . {file}"
     if text.startswith(("{", '"')):
         return ""  # a damaged request, which --lines would send as a prompt
     if text.count(",") >= 1 or "\t" in text or ";" in text:
-        return "a table is read with --csv --prompt '...{COLUMN}...', lines of text with --lines"
+        return "for a table, use --csv --prompt '...{COLUMN}...'; for lines of text, use --lines"
     return "with --lines, each line is a prompt"

@@ -181,7 +181,7 @@ def _set_body(job: Job, body: dict[str, Any], defaults: RequestDefaults, path: s
     overrides = defaults.overrides.get(path)
     if overrides is None:
         if defaults.fields or defaults.system is not None:
-            raise RequestError(f"{path}: of the request's options, only -m applies to this path")
+            raise RequestError(f"{path}: only -m applies to this path, no other request option")
         overrides = {"stream": False} if "stream" in body else {}
     elif defaults.system is not None:
         overrides = {**overrides, **_system(job, body, defaults.system, path)}
@@ -233,7 +233,7 @@ def _check_images(body: dict[str, Any]) -> None:
             if isinstance(image, str) and image[:8].lower().startswith(("data:", "http:", "https:")):
                 raise RequestError(
                     "images: must be base64, not a URL",
-                    advice="download the image; of a data: URL, send what follows the comma",
+                    advice="download the image; from a data: URL, send only the part after the comma",
                 )
 
 

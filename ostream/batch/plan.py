@@ -149,7 +149,7 @@ class Plan:
         """
         job.failure = RequestError(
             f"{job.where}: id {job.key.decode()} has another request at {self._where(earlier)}",
-            advice="give each request an id of its own",
+            advice="give each request a unique id",
         )
         if self._sink.name == "standard output":
             return True
@@ -229,7 +229,7 @@ class Plan:
         if self.repeated:
             yield f"{self.repeated:,} rows repeat an earlier id and request, and were sent once"
         if self._reader.skipped:
-            yield f"{self._reader.skipped:,} lines are not requests, as in a recording, and were skipped"
+            yield f"{self._reader.skipped:,} lines that are not requests were skipped"
 
     def _changed_text(self) -> str:
         ids = ", ".join(job.key.decode() for job in self._changed)

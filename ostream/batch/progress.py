@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SHARED_S, PLAIN_S = 10.0, 60.0
 # The progress of reading a file is shown if it takes longer than this many seconds.
 SLOW_S = 1.0
-# The totals name at most this many kinds of failures, each by at most so many characters of a message.
+# How many kinds of failures the totals name, and how many characters they quote from the message of each.
 _NAMED, _LONGEST = 3, 80
 
 
@@ -138,7 +138,7 @@ class Progress:
             yield
 
     def end(self) -> None:
-        """Print the number of failures that were left out.
+        """Print how many failures were counted but not printed.
 
         If progress is shown and a request was sent, also print the totals.
         """

@@ -39,7 +39,7 @@ def complete_answer(
 ) -> dict[str, Any]:
     """Return the complete answer in the body of a response. The chunks of a stream are combined into one object.
 
-    The body is complete or not by the same rules as for `send`.
+    The rules for a complete body are the same as in `send`.
 
     Arguments:
         path: the path of the request, which determines when an answer is complete.

@@ -63,7 +63,7 @@ class ResumeIndex:
     def look_up(self, key: bytes, body_sha256: str, number: int) -> tuple[str, int]:
         """Record that row `number` has this id and request.
 
-        Return one of the results above, and the number of the earlier row for REPEATED and CONFLICT (otherwise 0).
+        Return a constant from NEW to CONFLICT; and for REPEATED and CONFLICT the number of the earlier row, else 0.
         """
         bucket, id, at = self._find(key)
         new = bytes.fromhex(body_sha256[:16]) + _SEEN.pack(number if number < _LARGEST else _LARGEST)

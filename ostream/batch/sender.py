@@ -58,10 +58,10 @@ class LostAnswer(IncompleteStream):
 
 
 class SendPolicy:
-    """How often requests are sent again, and which complete answers count as failures.
+    """How many times requests are sent again, and which complete answers count as failures.
 
     Arguments:
-        retry: how often a request is sent again after a temporary failure or an answer in a wrong format.
+        retry: how many times a request is sent again after a temporary failure or an answer in a wrong format.
         patience: seconds to wait for a busy or unreachable server (0: do not wait).
         fail_on_length: True if an answer that a length limit truncated is a failure.
         fail_on_empty: True if an empty answer is a failure.

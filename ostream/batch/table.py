@@ -57,7 +57,8 @@ class Table:
         missing = len(self.columns) - len(cells)
         if missing < 0:
             raise RequestError(
-                f"has {len(cells)} cells, the header {len(self.columns)}", advice="quote cells that hold the delimiter"
+                f"has {len(cells)} cells, the header {len(self.columns)}",
+                advice="quote cells that contain the delimiter",
             )
         return dict(zip(self.columns, [*cells, *[""] * missing]))
 

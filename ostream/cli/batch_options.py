@@ -189,7 +189,7 @@ def parser() -> Parser:
                 group=answers,
                 help="treat an answer truncated by a length limit as a failure (status 4)",
             ),
-            Option("--fail-on-empty", group=answers, help="an answer without text is a failure: status 5"),
+            Option("--fail-on-empty", group=answers, help="treat an answer without text as a failure (status 5)"),
             Option("--raw-terminal", group=answers, help=RAW_TERMINAL_HELP),
         ],
         Operands("files", "FILE", "requests; - or none: standard input"),

@@ -120,7 +120,10 @@ class FilterInput:
             self._reports.print()
 
     def fail_at_end(self, error: OstreamError) -> None:
-        """Report a failure of a complete response after all input; an earlier error line would end another response."""
+        """Report a failure of a complete response, but only after all input.
+
+        An error line between the lines of another response would end that response.
+        """
         self._at_end.append(error)
 
     def finish(self) -> int:

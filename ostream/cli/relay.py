@@ -72,7 +72,7 @@ class Relay:
         self._open = False  # a chunk has arrived, but no "done":true after it
         self._complete = False
         self._truncated = False
-        self._has_text = not self._fail_on_empty  # or has tool calls or an image; always True if this is not checked
+        self._has_text = not self._fail_on_empty  # or a tool call or an image; True without --fail-on-empty
         self._has_thinking = False
         self._last_chunk: dict[str, Any] = {}
         self._recent: list[bytes] = []
@@ -169,7 +169,8 @@ class Relay:
         failure = self._response.failure
         if self._open and self._complete and isinstance(failure, StreamTimeout):
             raise IncompleteStream(
-                'the server sent more after "done": true and did not end', advice="the answer before it is complete"
+                'the server sent more data after "done": true and did not end the response',
+                advice="the answer before that data is complete",
             )
         if failure and (self._open or not self._complete):
             raise failure
@@ -199,7 +200,7 @@ class Relay:
         if len(tokens) == REPEATED_TOKENS and all(tokens) and len({str(token).strip() for token in tokens}) == 1:
             return IncompleteStream(
                 f'the server stopped after {REPEATED_TOKENS} equal tokens (no "done": true)',
-                advice="not worth retrying unchanged: change the prompt, or try --option repeat_penalty=1.2",
+                advice="the same request would fail again: change the prompt, or try --option repeat_penalty=1.2",
             )
         if tokens[-1] is None:
             # Credentials are masked in the complete line, because a part of a credential would not be recognised.

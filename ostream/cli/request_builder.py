@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ostream.system.diagnostics import Diagnostics
     from ostream.tools.directory import ToolDirectory
 
-# For `generate` False and True: the options that only the other endpoint takes, the path of that endpoint, and advice.
+# By the value of `generate`: the options that only the other endpoint has, the path of that endpoint, and advice.
 _ONLY = {
     False: (("raw", "suffix", "template", "context"), GENERATE, "add -g"),
     True: (("conversation", "messages", "tools"), CHAT, "leave out -g"),
@@ -158,7 +158,7 @@ def _check_endpoint(generate: bool, options: SendOptions, body: dict[str, Any]) 
     if options.conversation and options.messages:
         raise RequestError("--conversation, --messages: can't be combined")
     if {"-", ""} & {options.conversation, options.context}:
-        raise RequestError("--conversation, --context: need a file to read and write")
+        raise RequestError("--conversation, --context: must name a file, which is read and written")
 
 
 def _given_body(diagnostics: Diagnostics, name: str | None) -> dict[str, Any]:

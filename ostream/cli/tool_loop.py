@@ -175,7 +175,7 @@ class ToolLoop:
             self._diagnostics.trace(f"calling {parse_tool_call(call)[0]}")
             messages.append(tool_directory.answer(call))
             if number == len(calls):
-                save(messages)  # before the last write, because writing may fail
+                save(messages)  # save before the last write, which may fail
             self._out.write_lines(encode_line(messages[-1]))
 
 

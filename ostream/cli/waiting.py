@@ -31,7 +31,7 @@ class WaitingLine:
             try:
                 threading.Thread(target=self._run, daemon=True).start()
             except RuntimeError:
-                pass  # the system can't start a thread; send works without this line
+                pass  # no thread can be started: send works, but shows no line
 
     def _run(self) -> None:
         pause = DELAY_S

@@ -17,19 +17,19 @@ def parser() -> Parser:
 
     return extraction.parser(
         "content",
-        "Print the text of each answer in an NDJSON stream from Ollama, as it arrives. An answer without text is exit "
-        "status 5.",
+        "Print the text of each answer in an NDJSON stream from Ollama, as it arrives. If an answer has "
+        "no text, the exit status is 5.",
         [
             "send -m qwen3 'Why is the sky blue?' | extract-content",
             "send -m qwen3 'A shell script that ...' | extract-content -x > script.sh",
         ],
-        Option("-x", "--code", help="only the first fenced code block, written line by line"),
+        Option("-x", "--code", help="print only the first fenced code block, line by line"),
         Option("--csv", dest="as_csv", exclusive="end", group=TABLE, help="write a CSV row per response"),
         Option(
             "--columns",
             metavar="NAMES",
             group=TABLE,
-            help="id, content, error, or the names of fields of answers in JSON (default: id,content,error)",
+            help="id, content, error, or names of fields in JSON answers (default: id,content,error)",
         ),
         Option(
             "--join",

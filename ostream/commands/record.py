@@ -34,8 +34,8 @@ def parser() -> Parser:
         "A wrapper: exits with COMMAND's status; memory: one line of each exchange in progress.",
         "Run COMMAND with OLLAMA_HOST set to a loopback port that forwards everything to the server of OLLAMA_HOST, "
         "and write each exchange to FILE when it is complete; without COMMAND, record until interrupted. 'replay' "
-        "serves FILE, and the filters read it. It contains prompts and answers, and no credentials. Authorization "
-        "headers are forwarded only to an https or loopback server.",
+        "serves FILE, and the filters can read it. FILE contains prompts and answers, but no credentials. "
+        "Authorization headers are forwarded only to an https or loopback server.",
         [
             "record answers.ndjson -- send -m qwen3 'Why is the sky blue?'",
             "record --once answers.ndjson -- python3 my_script.py",

@@ -31,8 +31,8 @@ def parser() -> Parser:
         "render",
         "[-w FILE] [--stats] [options] [FILE ...]",
         "A filter: streaming, a fragment is written as soon as it is read; memory: one line.",
-        "Print an NDJSON stream from Ollama for reading: the thinking dimmed (in a pipe: under a heading), then the "
-        "answer, tool calls, and message lines.",
+        "Print an NDJSON stream from Ollama in readable form: the thinking dimmed (in a pipe: under a heading), then "
+        "the answer, tool calls, and message lines.",
         [
             "send -m qwen3 --think 'What is 17 × 23?' | render --stats",
             "send -m qwen3 --think 'What is 17 × 23?' | render -w /dev/stderr | extract-content > answer.txt",

@@ -62,10 +62,11 @@ def parser() -> Parser:
         "replay",
         "[OPTION ...] FILE ... [-- COMMAND [ARGUMENT ...]]",
         "A wrapper: exits with COMMAND's status, or 1 if a request matched no recording; memory: the recordings.",
-        "Serve recordings on a loopback port as an Ollama server would: to COMMAND, with OLLAMA_HOST set, or until "
-        "interrupted. A recording is the output of 'record', 'send --stamp' or 'send'. A request is answered by the "
-        "recording of the same path and body, streaming or not, and each recording answers once. Recordings without "
-        "requests ('send') answer in order. A request without a match gets a 404 that names the most similar one.",
+        "Serve recordings on a loopback port as an Ollama server would, while COMMAND runs with OLLAMA_HOST set to "
+        "that port; without COMMAND, serve until interrupted. A recording is the output of 'record', 'send --stamp' or "
+        "'send'. A request is answered by the recording of the same path and body, streaming or not, and each "
+        "recording answers once. Recordings without requests ('send') answer in order. A request without a match gets "
+        "a 404 that names the most similar recording.",
         [
             "replay answers.ndjson -- python3 my_script.py",
             "replay --fault status:503@1 answers.ndjson -- sh my_script.sh",
@@ -79,7 +80,7 @@ def parser() -> Parser:
                 help="request (default); path or model: a request without a match gets the next recording of its "
                 "path, or of its path and model",
             ),
-            Option("--repeat", help="answer a request any number of times, by its last recording"),
+            Option("--repeat", help="when all recordings of a request are used, answer with the last one again"),
             Option("--strict", help="exit with status 1 also if a recording was not used"),
             Option(
                 "--fault",
@@ -87,9 +88,9 @@ def parser() -> Parser:
                 type=ValueType(parse_fault, "eof, reset, error or stall with :K, or status:CODE, optionally with @N"),
                 repeat=True,
                 choices=[f"{kind}:" for kind in FAULT_KINDS],
-                help="make each response fail, or only the N-th: after K lines, end it (eof), reset the connection "
-                "(reset), send an error line (error) or nothing more (stall); or answer with an HTTP status "
-                "(status:CODE). The recording is not used up; repeatable",
+                help="make each response fail, or only the N-th. After K lines: eof ends the response, reset resets "
+                "the connection, error sends an error line, stall sends nothing more. status:CODE answers with this "
+                "HTTP status. The recording can be used again; may be repeated",
             ),
             Option(
                 "--speed",

@@ -43,9 +43,9 @@ def parser() -> Parser:
         "run-tools",
         "-t DIR [-w FILE] [--status] [options] [FILE ...]",
         "A filter: buffering, a tool runs when the answer that calls it is complete; memory: one answer.",
-        "Run the tools that a model calls, and print message lines: the answer's, then one for each tool. DIR/NAME is "
-        "run only if DIR/NAME.json declares it. It gets the arguments as JSON on standard input; its output is the "
-        "result. A tool that fails is reported to the model and does not make run-tools fail.",
+        "Run the tools that a model calls, and print message lines: one for the answer, then one for each call. "
+        "DIR/NAME is run only if DIR/NAME.json declares it. A tool gets the arguments as JSON on standard input; its "
+        "output is the result. A tool that fails is reported to the model and does not make run-tools fail.",
         [
             "send -m qwen3 --messages chat -t tools | run-tools -t tools >> chat",
             "send -m qwen3 -t tools 'What is 17 × 23?' | run-tools -t tools --dry-run",
@@ -113,7 +113,7 @@ def _asker() -> Callable[[dict[str, Any]], bool]:
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        raise RequestError(f"--approve: no terminal on which to ask: {reason(error)}") from None
+        raise RequestError(f"--approve: no terminal to ask on: {reason(error)}") from None
     import termios
 
     def ask(call: dict[str, Any]) -> bool:

@@ -115,7 +115,7 @@ def parser() -> Parser:
             Option(
                 "--stamp",
                 group=answer,
-                help="record: write a request line first, and add elapsed (ns since then) to each line",
+                help="make a recording: write a request line first, and add elapsed (ns since then) to each line",
             ),
             Option("--fail-on-length", group=answer, help="exit with status 4 if the answer is truncated by a limit"),
             Option("--fail-on-empty", group=answer, help="exit with status 5 if the answer is empty"),

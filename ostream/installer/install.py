@@ -21,7 +21,7 @@ _IMPORT = b"from ostream.__main__ import"
 # The file names of these programs, to recognise a link whose target no longer exists.
 _PROGRAM_NAME = re.compile(r"ostream(-\d[\w.]*)?(\.pyz)?")
 
-# Commands whose names no other program links to one target.
+# If links with all of these names have one target, it is ostream: no other program has all of these names.
 _LINKED = ("extract-content", "extract-thinking", "run-tools")
 
 

@@ -82,7 +82,7 @@ def _set_options(sock: socket.socket) -> None:
 
 
 def _share(timeouts: Timeouts, addresses: int) -> Callable[[], float | None]:
-    """Return a function that returns the seconds left for the next of `addresses` addresses.
+    """Return a function that returns the seconds left for one address, if `addresses` are still to be tried.
 
     The last address may use all of the remaining time.
     """

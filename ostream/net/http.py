@@ -56,7 +56,7 @@ class Response(http.client.HTTPResponse):
     def begin(self) -> None:
         """Read the status line and the headers.
 
-        An ordinary head is parsed here: http.client uses the parser for mail, which takes a fifth of the CPU time of a
+        An ordinary head is parsed here: http.client uses the parser for email, which takes a fifth of the CPU time of a
         short request. Every other head is left to http.client.
         """
         is_ordinary = not self.headers and self._method != "HEAD"  # type: ignore[attr-defined]
@@ -83,7 +83,7 @@ class Response(http.client.HTTPResponse):
         self._release(self.is_complete)
 
     def finish(self) -> None:
-        """Close the response of a complete answer. Keep the connection even if the end of the framing is unread."""
+        """Close the response of a complete answer. Keep the connection even if the end of the framing was not read."""
         self._release(True)
 
     def _release(self, may_keep: bool) -> None:

@@ -27,7 +27,7 @@ def pause_before(error: OstreamError, retries: int, limit: int) -> float | None:
     if not error.retryable:
         return None
     if retry_after > LONGEST_RETRY_AFTER:
-        error.advice = f"the server asks to wait {min(retry_after, 1e9):,.0f} s (Retry-After)"
+        error.advice = f"the server asked for a wait of {min(retry_after, 1e9):,.0f} s (Retry-After)"
         return None
     if retries >= limit:
         if not error.advice:

@@ -157,12 +157,12 @@ class WatchedSocket:
         return io.BufferedReader(_SocketFile(self), BLOCK)
 
     def release(self) -> None:
-        """Count one file of `makefile` as closed. If `close` has been called, the last file closes the socket."""
+        """Record that a file from `makefile` was closed. If `close` was called, the last file closes the socket."""
         self._files -= 1
         self._close()
 
     def close(self) -> None:
-        """Close the socket. If files of `makefile` are still open, the last of them closes it."""
+        """Close the socket, or let the last open file from `makefile` close it."""
         self._closed = True
         self._close()
 

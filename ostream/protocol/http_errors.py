@@ -26,7 +26,7 @@ def error_from_http_body(status_code: int, body: bytes) -> ResponseError:
         error = response_error(value)
         error.status_code = status_code
         if isinstance(value["error"], dict):
-            # Only what has no other values inside it, so that credentials can be masked.
+            # Only scalars, because credentials inside nested values would not be masked.
             scalars = (str, int, type(None))
             error.server_error = {name: item for name, item in value["error"].items() if isinstance(item, scalars)}
     elif isinstance(value, dict) and value.get("detail") is not None:

@@ -48,7 +48,7 @@ try:
     from _json import make_scanner
 
     scan_once = make_scanner(_Settings)  # type: ignore[arg-type]
-except (ImportError, AttributeError):  # another Python, or a later one whose scanner reads more settings
+except (ImportError, AttributeError):  # PyPy, or a later CPython whose scanner reads more settings
     scan_once = strict_decoder().scan_once  # type: ignore[attr-defined]
 
 

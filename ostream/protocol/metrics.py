@@ -119,7 +119,7 @@ class Metrics:
         return elapsed is not None and self._gaps_from is CLIENT and duration(elapsed) is not None
 
     def _times(self, chunks: Sequence[Mapping[str, Any]], elapsed: int | None, are_stamped: bool) -> list[int] | None:
-        """Return the times of the chunks in ns; None if a chunk has no time from the clock of the gaps so far."""
+        """Return the times of the chunks in ns; None if a chunk lacks the clock of the earlier gaps."""
         if elapsed is not None or are_stamped:
             stamps = [chunk.get("elapsed") if elapsed is None else elapsed for chunk in chunks]
             times, clock = [*map(duration, stamps)], CLIENT

@@ -154,15 +154,12 @@ def _decode_each(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotND
 
 
 def is_torn(line: bytes) -> bool:
-    """Return True if a line is the beginning of an object whose end is missing.
-
-    `line` must be a line for which `decode_line` raises NotNDJSON.
-    """
+    """Return True if a line that `decode_line` rejects is a truncated object: it begins with { and has no b"\\n"."""
     return not line.endswith(b"\n") and line.lstrip(b"\xef\xbb\xbf \t\r").startswith(b"{")
 
 
 def is_cut(line: bytes) -> bool:
-    """Return True if a line is an object whose end is missing.
+    """Return True if any line, decodable or not, is a truncated object.
 
     A process that is killed while it writes a line leaves such a line.
     """

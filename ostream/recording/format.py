@@ -152,7 +152,7 @@ class AnswerRecorder:
 
 
 def _reads_back(chunk: dict[str, Any]) -> bool:
-    """True if `parse` will read this line, sent by a server, as part of the response and not as a line of ostream."""
+    """True if `parse` will treat this line from a server as part of the response, not as a line that ostream added."""
     if is_error(chunk):
         return trusted_status(chunk) is None
     return line_kind(chunk) == CHUNK

@@ -241,8 +241,8 @@ def differences(recorded: Any, requested: Any, path: str = "", depth: int = 0) -
 def _distance(recorded: Any, requested: Any) -> float:
     """Return how much two bodies differ.
 
-    Each difference counts 1, except a difference between two texts. Such a difference counts as the fraction of the
-    longer text that follows the common beginning.
+    Each difference counts 1, except a difference between two texts. It counts as the fraction of the longer text
+    that follows their common prefix.
     """
     total = 0.0
     for count, (_, left, right) in enumerate(differences(recorded, requested)):
@@ -254,7 +254,7 @@ def _distance(recorded: Any, requested: Any) -> float:
 
 
 def _common(left: str, right: str) -> int:
-    """Return the length of the common beginning of two texts."""
+    """Return the length of the common prefix of two texts."""
     for index, (one, other) in enumerate(zip(left, right)):
         if one != other:
             return index

@@ -211,7 +211,7 @@ class Proxy:
             self._end(log, error)
             handler.close_connection = True
         except OstreamError as error:
-            # A client treats 502 as temporary. A response that is not HTTP is as permanent as without the proxy.
+            # A client treats 502 as temporary, but a response that is not HTTP as a permanent failure.
             status = 502 if isinstance(error, (ConnectError, StreamTimeout)) else 500
             text = _error(str(error))
             log.begin(status, JSON)

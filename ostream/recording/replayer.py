@@ -116,7 +116,7 @@ class Replayer:
         return True
 
     def _next_fault(self, method: str, path: str) -> Fault | None:
-        """Count the request. Return the fault for its number, or else the first fault for every request, or None.
+        """Count the request. Return the fault for its number, else the first fault that has no number, else None.
 
         Requests about the server and its models are not counted and get no fault.
         """
@@ -206,7 +206,7 @@ class Replayer:
         elif path == "/api/show":
             wanted = (body.get("model") or body.get("name")) if isinstance(body, dict) else None
             if wanted in models or wanted in self.recordings.models:
-                # Name every capability: the recordings decide which requests are answered.
+                # Report every capability: the recordings decide which requests are answered.
                 capabilities = ["completion", "vision", "tools", "thinking"]
                 answer = {"template": "", "details": _DETAILS, "model_info": {}, "capabilities": capabilities}
             else:

@@ -174,7 +174,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         try:
             wait_ready(self.connection.fileno(), READABLE, finished)
             if self.connection.recv(1, socket.MSG_PEEK):
-                wait_ready(None, 0, finished)  # the client is still there and has sent its next request
+                wait_ready(None, 0, finished)  # the client is still connected and has sent its next request
         except (OSError, ReaderGone):
             pass
         left.wake()

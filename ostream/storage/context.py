@@ -22,7 +22,7 @@ def read_context(path: str, model: str) -> list[int] | None:
     """Return the context in a file, or None if the file does not exist.
 
     The file may contain what `write_context` writes, the last chunk of an answer, or an array of token numbers.
-    Temporary files that killed processes left are removed.
+    Also removes the temporary files of processes that were killed.
 
     Raises InputError for a file that can't be read. Raises RequestError for a file without a context, or with a context
     that another model made: each model has its own token numbers.

@@ -46,7 +46,7 @@ class LockWait:
         self._noted = False
 
     def begin(self, grace_s: float = 0.0) -> LockWait:
-        """Start another wait under the same time limit, but wait at least `grace_s` seconds. Return this object."""
+        """Start another wait under the same time limit, but allow at least `grace_s` seconds. Return this object."""
         self._wait_start = time.monotonic()
         self._grace_s = grace_s
         return self
@@ -171,7 +171,7 @@ def split_damage(data: bytes) -> tuple[bytes, bytes]:
     A partial last line and lines with NUL bytes are damaged. The other messages of the same exchange count as damaged,
     too, because a question without its answer must not be sent again. A file that contains anything other than messages
     and damaged lines is not changed: all of its lines are kept. If no message is intact, lines count as damaged only if
-    an interrupted first write may have left the file.
+    the file may be the result of an interrupted first write.
     """
     if b"\0" not in data and not is_cut(data[data.rfind(b"\n") + 1 :]):
         return data, b""

@@ -15,10 +15,10 @@ import time
 
 from ostream.system.polling import ReaderGone, is_pipe, wait_ready
 
-_PERIOD_S = 0.005  # between two checks of the pipe
-_SETTLE_S = 0.2  # the longest wait for another program to read the pipe
-_PRINT_S = 0.01  # for that program to write its text
-_FILTER_S = 60.0  # the longest wait for a filter to read the pipe
+_PERIOD_S = 0.005  # pause between two checks of the pipe
+_SETTLE_S = 0.2  # longest wait until another program has read the pipe
+_PRINT_S = 0.01  # after that, time for this program to write its text
+_FILTER_S = 60.0  # longest wait until a filter has read the pipe
 
 
 def is_read_by_filter() -> bool:

@@ -158,6 +158,6 @@ def test_longer_pause_than_the_patience_ends_the_run_at_once() -> None:
     backoff = SharedBackoff(4, 600, lambda: True)
     backoff.busy(BUSY, 3600)
     assert backoff.failure
-    assert str(backoff.failure).startswith("the server asks to wait for 3,600 s, until ")
+    assert str(backoff.failure).startswith("the server asked for a wait of 3,600 s, until ")
     backoff.busy(BUSY, 7200)
     assert "3,600" in str(backoff.failure)

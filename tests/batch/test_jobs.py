@@ -166,9 +166,9 @@ def test_unusable_row_fails_alone_with_its_place(name: str) -> None:
 
 ADVICE: dict[str, tuple[bytes, str]] = {
     "text": (b"What is it?\n", "with --lines, each line is a prompt"),
-    "a table": (b"id,text\n", "a table is read with --csv --prompt '...{COLUMN}...', lines of text with --lines"),
+    "a table": (b"id,text\n", "for a table, use --csv --prompt '...{COLUMN}...'; for lines of text, use --lines"),
     "pretty-printed": (b'{\n "prompt": "a"\n}\n', "put each object on one line: jq -c . FILE"),
-    "an array": (b'[{"prompt":"a"}]\n', "an array becomes lines with: jq -c '.[]' FILE"),
+    "an array": (b'[{"prompt":"a"}]\n', "convert the array to lines: jq -c '.[]' FILE"),
     "another key": (b'{"text":"a"}\n', "if .text is the prompt: jq -c '{prompt: .text}' FILE"),
     "a damaged request": (b'{"prompt":"a\n', ""),
 }

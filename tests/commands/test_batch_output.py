@@ -75,7 +75,7 @@ def test_tools_and_recordings_are_sent(tmp_path: Path) -> None:
     options = ["-m", "m", "--tools", str(tmp_path / "tools"), "--dry-run"]
     done = call("batch", *options, stdin=recording)
     assert lines_of(done.stdout)[0]["request"]["body"]["tools"][0]["function"]["name"] == "f"
-    assert b"batch: 1 lines are not requests, as in a recording, and were skipped\n" in done.stderr
+    assert b"batch: 1 lines that are not requests were skipped\n" in done.stderr
     done = call("batch", "-m", "m", "--tools", str(tmp_path / "bad"))
     assert done.stderr.decode() == f"batch: --tools {tmp_path}/bad: must be a JSON array of tool schemas\n"
 

@@ -203,7 +203,7 @@ def test_longer_retry_after_than_the_patience_stops_at_once(tmp_path: Path) -> N
         done = run("batch", *arguments, stdin=asked("a", "b", "c"))
         assert len(server.requests) == 1  # type: ignore[attr-defined]
     assert done.returncode == 75
-    message = rb"batch: stopped: the server asks to wait for 7,200 s, until .*; run it again later with --resume\n"
+    message = rb"batch: stopped: the server asked for a wait of 7,200 s, until .*; run it again later with --resume\n"
     assert re.search(message, done.stderr)
 
 

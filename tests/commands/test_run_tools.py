@@ -338,4 +338,4 @@ def test_hidden_characters_in_a_call_are_shown() -> None:
 def test_approval_without_a_terminal_is_refused() -> None:
     status, stdout, shown = approve([], terminal=False)
     assert (status, stdout) == (2, b"")
-    assert "--approve: no terminal on which to ask: " in shown
+    assert "--approve: no terminal to ask on: " in shown

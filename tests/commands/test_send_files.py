@@ -87,7 +87,7 @@ def test_a_conversation_that_can_not_be_continued_is_refused_before_sending(
 def test_standard_input_can_not_be_a_conversation_or_context(option: str) -> None:
     result = call("send", "-m", "m", *(["-g"] if option == "--context" else []), option, "-", "x")
     assert result.returncode == 2
-    assert b"--conversation, --context: need a file to read and write" in result.stderr
+    assert b"--conversation, --context: must name a file, which is read and written" in result.stderr
 
 
 CUT = [

@@ -193,7 +193,7 @@ def test_the_advice_knows_what_was_tried(pauses: list[float]) -> None:
     with serve(status(503, "Retry-After: 3600")) as server:
         with pytest.raises(ResponseError) as caught:
             Client(server.url, retry=3).chat("m")
-        assert caught.value.advice == "the server asks to wait 3,600 s (Retry-After)"
+        assert caught.value.advice == "the server asked for a wait of 3,600 s (Retry-After)"
         assert len(server.requests) == 1  # type: ignore[attr-defined]
 
 
