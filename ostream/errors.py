@@ -128,7 +128,7 @@ class OstreamError(Exception):
     explained = False  # the advice has been added to the traceback
     shows_advice = False  # str() contains the advice
     retryable = False
-    partial: Any = None  # in the commands, bytes: the received part of a truncated line
+    partial: Any = None  # in the commands: bytes, the part of a truncated line that arrived
 
     def __init__(self, error: str = "", *, advice: str = "") -> None:
         super().__init__(error)

@@ -268,8 +268,8 @@ def open_answers(
         dry_run: True to only read the file, without a lock.
 
     Raises RequestError for a file that another run is writing, that batch did not write, that is also an input, or that
-    contains answers without `resume`. Raises InputError for a file that is not regular, and OutputError for one that
-    can't be written.
+    contains answers if `resume` is False. Raises InputError for a file that is not regular, and OutputError for one
+    that can't be written.
     """
     if path == "-" or given_descriptor(path) is not None:
         raise RequestError(f"{path}: not a regular file", advice="without -o, answers go to standard output")

@@ -56,7 +56,7 @@ class Pool:
         self._running = 0
         self._started = 0
         self._written = 0
-        self._waiting: dict[int, Any] = {}  # with `in_order`: results that wait for an older result
+        self._waiting: dict[int, Any] = {}  # with `in_order`: results to write after an older one
         self._returned: list[tuple[int, Any]] = []  # jobs that threads gave back when they ran out of memory
         self._input_failure: OstreamError | None = None
         self._failure: BaseException | None = None

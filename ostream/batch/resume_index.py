@@ -39,7 +39,7 @@ class ResumeIndex:
         self.unseen = 0  # ids with an answer in the file that the input has not contained so far
 
     def load(self, key: bytes, body_sha256: str, mark: int = ANSWERED) -> bool:
-        """Add an answer from the file. Return False if the id has an answer already; then the first answer is kept."""
+        """Add an answer from the file. Return False if the id already has an answer, which is then kept."""
         bucket, id, at = self._find(key)
         new = bytes.fromhex(body_sha256[:16]) + _SEEN.pack(mark)
         if at >= 0:

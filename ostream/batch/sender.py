@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     Result = Tuple[Job, bytes, Union[dict[str, Any], OstreamError]]
 
 # A request is tried at most this many times if its connection breaks, because the request may make the server crash.
-# If a kept connection turns out to be closed, the request is sent again on a new one; both count as one try.
+# If an idle connection turns out to be closed, the request is sent again on a new one; both count as one try.
 MOST_TRIES = 3
 # A request that is rejected as busy more often than this, while other requests are answered, has failed.
 MOST_REJECTIONS = 20

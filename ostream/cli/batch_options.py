@@ -90,7 +90,7 @@ def parser() -> Parser:
                 metavar="FILE",
                 repeat=True,
                 group=work,
-                help="write answers to FILE, safely, and nothing to standard output",
+                help="write answers to FILE (crash-safe) instead of standard output",
             ),
             Option(
                 "--resume", group=work, help="with -o: send only what FILE does not answer yet; retry failed requests"

@@ -2,7 +2,7 @@
 
 `ostream --completion SHELL` prints the script completion.SHELL. The function in this script runs
 `ostream --complete WORD...`, which prints one line per candidate: the complete word, a tab, and a description.
-A line that begins with a tab asks the shell to add candidates of its own:
+A line that begins with a tab tells the shell to add its own candidates:
 
 - tab, "files", tab, PREFIX: file names. PREFIX is the part of the word before the file name, and may be empty.
 - tab, "commands": names of commands.

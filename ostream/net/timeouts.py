@@ -54,7 +54,7 @@ class Timeouts:
         self._limits.update({"retry": None, "decode": None, "error-body": ERROR_BODY_S, "linger": LINGER_S})
         total = self._limits["max-time"]
         self._end = None if total is None else time.monotonic() + total
-        self.received = 0  # bytes of the body
+        self.received = 0  # bytes of the body that have arrived
         self.sent_ns = 0  # time.monotonic_ns() when the request was sent
         self.start("connect")
 

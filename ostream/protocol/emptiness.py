@@ -17,7 +17,7 @@ def has_image(chunk: Mapping[str, Any]) -> bool:
 
 
 def empty_error(last: Mapping[str, Any], has_thinking: bool) -> EmptyError | None:
-    """Return the error for an answer without text, tool calls and image.
+    """Return the error for an answer that has no text, tool call or image.
 
     Returns None if the request only loaded or unloaded a model. `last` is the last chunk of the response, or the
     complete response. `has_thinking` is True if the response contains thinking text.

@@ -1,7 +1,7 @@
 """Decode JSON that can be encoded again: neither NaN nor infinity.
 
 `json` is loaded only when it is needed, because it loads `re`, `enum` and `functools`: half of the start-up
-instructions of a filter. Its scanner, which is written in C, is a module of its own.
+instructions of a filter. Its scanner, written in C, is in a separate module.
 """
 
 from __future__ import annotations

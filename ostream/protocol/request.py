@@ -218,7 +218,7 @@ def system_of(messages: list[Any]) -> Any:
 
 
 def with_system(messages: list[Any], system: str) -> list[Any]:
-    """Return `messages` with a system message at the start. It replaces a system message that is there already."""
+    """Return `messages` with a system message at the start. It replaces an existing system message."""
     return [{"role": "system", "content": system}, *(messages if system_of(messages) is None else messages[1:])]
 
 
