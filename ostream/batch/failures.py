@@ -35,8 +35,8 @@ class FailureReport:
     Until the first success, failures are held back while all of them have the same reason. When EARLY failures are held
     back, the run stops and one message is printed instead.
 
-    `had_success` is True if an earlier run had a success. Then no failure is held back, because a mistake cannot concern
-    all requests any more.
+    `had_success` is True if an earlier run had a success. Then no failure is held back, because a mistake
+    cannot concern all requests.
     """
 
     def __init__(self, progress: Progress, had_success: bool) -> None:

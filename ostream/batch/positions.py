@@ -56,7 +56,7 @@ class PositionMatcher:
         row whose request has changed. `gone` lists the positions of answers whose rows were removed.
 
         An answer that no row has claimed is assumed to have moved as far as the last claimed answer before it. If the
-        row at that position is `unanswered`, the request of this row has changed; otherwise the row was removed.
+        row at the resulting position is `unanswered`, its request has changed; otherwise the answer's row was removed.
         """
         moved: dict[int, int] = {}
         changed: dict[int, int] = {}

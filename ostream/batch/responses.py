@@ -103,7 +103,7 @@ def _chunks(path: str, data: bytes, lines: list[bytes], check: Callable[[], obje
             if path not in (CHAT, GENERATE):
                 kind = CHUNK  # the other kinds are defined only for the lines of Ollama's own API
             if kind == REQUEST:
-                raise _with_partial(ResponseError("the answer: the server sent a request"), data)
+                raise _with_partial(ResponseError("the answer contains a request line"), data)
             if len(line) > 2 * DEEPEST and is_deep(chunk):
                 raise _with_partial(ResponseError("the answer is nested too deeply"), data)
             if kind == CHUNK:

@@ -79,7 +79,7 @@ class SendPolicy:
 class Sender:
     """Sends jobs. All threads share one sender.
 
-    `last_activity` is the time, by time.monotonic(), when a request began or data of an answer was received.
+    `last_activity` is the latest time.monotonic() at which a request began or data of an answer arrived.
     """
 
     def __init__(

@@ -92,7 +92,7 @@ class SendOptions(RequestOptions, ConnectionOptions):
 
 
 def request_options(*names: str) -> list[Option]:
-    """Return the options that determine a request; `names` are the names of the option that sets model options."""
+    """Return the options that determine a request; `names` are those of the option for model options."""
     group = "request"
     return [
         Option("-m", "--model", metavar="NAME", group=group, help="model name (default: $OLLAMA_MODEL)"),

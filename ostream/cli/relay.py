@@ -37,8 +37,8 @@ class Relay:
     """Writes the lines of responses to `out`, and raises an error for each response that failed.
 
     `note` is called with a message if the server may have truncated the prompt of a complete answer. `fail_on_length`
-    rejects an answer that a length limit truncated; `fail_on_empty` rejects an answer without text, tool calls and
-    images. `stamped` adds the time since the request, in nanoseconds, to each line.
+    rejects an answer that a length limit truncated; `fail_on_empty` rejects an answer that has no text, tool
+    call or image. `stamped` adds the time since the request, in nanoseconds, to each line.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Relay:
                 if kind == ERROR:
                     failure = response_error(chunk)
                 elif kind == REQUEST:
-                    failure = self._bad_line("the server sent a request", line, lineno + accepted + 1)
+                    failure = self._bad_line("not a chunk but a request line", line, lineno + accepted + 1)
                 elif len(line) > 2 * DEEPEST and is_deep(chunk):
                     failure = self._bad_line("not usable: nested too deeply", line, lineno + accepted + 1)
                 elif kind == CHUNK:

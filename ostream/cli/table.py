@@ -212,7 +212,7 @@ class _Table:
 
 
 def _is_current(row: Mapping[str, str], origin: Mapping[str, Any]) -> bool:
-    """Return False if the cells that the prompt was made from are known to have changed since the answer."""
+    """Return False if the cells used in the prompt are known to have changed since the row was answered."""
     sha256, columns = origin.get("row_sha256"), origin.get("row_columns")
     if not isinstance(sha256, str) or not isinstance(columns, list):
         return True

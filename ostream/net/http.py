@@ -190,8 +190,8 @@ class Response(http.client.HTTPResponse):
 def _split_chunks(data: bytes, position: int) -> tuple[list[bytes], int]:
     """Return the data of the HTTP chunks that are complete in `data` from `position` on, and the position after them.
 
-    This takes a fraction of the time of parsing them one by one. If one of them has an extension, another line end or
-    the size 0, or contains a line end, none is returned.
+    This takes a fraction of the time of parsing them one by one. None is returned if one of them has an extension, a
+    line end other than CR LF, or the size 0, or if its data contains CR LF.
     """
     fields = data[position:].split(b"\r\n")
     end = (len(fields) - 1) // 2 * 2

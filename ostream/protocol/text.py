@@ -33,7 +33,7 @@ class ThinkTagSplitter:
         self._partial = ""  # the last characters of the text so far, if they may be the beginning of a tag
 
     def add(self, text: str) -> tuple[str, str]:
-        """Add a fragment of text. Return the thinking and the answer that are known after this fragment."""
+        """Add a fragment of text. Return the (thinking, answer) that can be assigned after this fragment."""
         return self._state(text)
 
     def end(self) -> tuple[str, str]:

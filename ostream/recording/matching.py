@@ -241,8 +241,8 @@ def differences(recorded: Any, requested: Any, path: str = "", depth: int = 0) -
 def _distance(recorded: Any, requested: Any) -> float:
     """Return how much two bodies differ.
 
-    Each difference counts 1, except a difference between two texts. It counts as the fraction of the longer text
-    that follows their common prefix.
+    A difference between two texts counts as the fraction of the longer text that follows their common prefix. Any other
+    difference counts 1.
     """
     total = 0.0
     for count, (_, left, right) in enumerate(differences(recorded, requested)):

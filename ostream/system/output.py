@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, List, Tuple
 
-    # Each span is a text, and True if a terminal should show it dimmed.
+    # A span is a text and a bool: True if a terminal should show the text dimmed.
     Spans = List[Tuple[str, bool]]
 
 # Seconds between two attempts to open a FIFO that no program reads. poll() can't wait for the reader of a FIFO.

@@ -98,7 +98,7 @@ ANSWERS: dict[str, tuple[list[bytes], bytes | None, dict[str, Any] | None]] = {
         not_ndjson(2, "not usable: NaN is not JSON", A.replace(b'"a"', b"NaN").decode()),
     ),
     "an error whose key is escaped": ([A, b'{"\\u0065rror":"boom","done":false}\n'], A, refused("boom")),
-    "a request": ([b'{"request":{}}\n', B], b"", not_ndjson(1, "the server sent a request", '{"request":{}}\n')),
+    "a request": ([b'{"request":{}}\n', B], b"", not_ndjson(1, "not a chunk but a request line", '{"request":{}}\n')),
     "keys of the line format in a chunk": ([B.replace(b"{", OWN_KEYS, 1)], None, None),
     "nested too deeply": ([DEEP], b"", not_ndjson(1, "not usable: nested too deeply", DEEP.decode())),
     "a last line that is no chunk": (
