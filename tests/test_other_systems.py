@@ -116,13 +116,24 @@ def test_on_another_system_the_commands_report_that_they_need_posix(
 @pytest.mark.full
 @pytest.mark.parametrize(
     "tests",
-    ["cli", "test_pipeline.py", *(f"commands/test_{name}.py" for name in ("send", "extract", "run_tools", "record"))],
+    [
+        "cli",
+        "test_pipeline.py",
+        "test_signals.py",
+        *(f"commands/test_{name}.py" for name in ("send", "extract", "run_tools", "record")),
+    ],
 )
 def test_the_tests_of_the_commands_pass_with_the_poll_of_xnu(tests: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Some tests of Linux alone are skipped there, which CI=true would forbid.
     env = {**os.environ, **xnu(monkeypatch), "SHIM": str(SHIMS / "xnu"), "CI": ""}
-    # The waiting line needs a lock on the pipe to know that a filter reads it, which only Linux has.
-    skipped = "--deselect=tests/cli/test_waiting.py::test_the_line_appears_only_where_it_disturbs_nothing_and_is_erased"
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", skipped, f"tests/{tests}"]
+    skipped = [
+        # The waiting line needs a lock on the pipe to know that a filter reads it, which only Linux has.
+        "cli/test_waiting.py::test_the_line_appears_only_where_it_disturbs_nothing_and_is_erased",
+        # Only containers on Linux run a command as process 1. The first test reads /proc, the second needs os.waitid.
+        "test_signals.py::test_process_1_exits_with_128_plus_the_signal",
+        "test_signals.py::test_process_1_reaps_orphans",
+    ]
+    options = ["-q", "-p", "no:cacheprovider", *(f"--deselect=tests/{test}" for test in skipped)]
+    argv = [sys.executable, "-m", "pytest", *options, f"tests/{tests}"]
     result = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1200)
     assert result.returncode == 0, result.stdout[-3000:]

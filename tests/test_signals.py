@@ -348,7 +348,6 @@ WAITING = [
 ]
 
 
-@pytest.mark.skipif(sys.platform != "linux" or "SHIM" in os.environ, reason="send waits in open() there")
 @pytest.mark.parametrize(("arguments", "missing", "mode"), WAITING)
 def test_a_wait_for_the_other_end_of_a_fifo_is_reported_after_a_second(
     arguments: list[str], missing: str, mode: str, tmp_path: Path

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # the processor.
 BLOCK = 16 << 10
 
+_READ = os.O_RDONLY | os.O_CLOEXEC
+
 # Seconds until a wait for another program is reported.
 NOTE_S = 1.0
 
@@ -81,27 +83,58 @@ def read_blocks(fd: int, name: str, reader_fd: int | None = None) -> Iterator[by
 def open_input(name: str, reader_fd: int | None = None, note: Callable[[str], None] | None = None) -> int:
     """Open the file `name` for reading and return its descriptor; "-" means standard input.
 
-    If the file is a FIFO, wait for its writer. On Linux, `reader_fd` is watched during this wait, as in `read_blocks`,
-    and `note` is called with a message if the wait takes longer than a second.
+    If the file is a FIFO, wait for its writer. During this wait, `reader_fd` is watched, as in `read_blocks`, and
+    `note` is called with a message if the wait takes longer than a second.
 
     Raises InputError if the file can't be opened, and ReaderGone.
     """
     if name == "-":
         return 0
-    try:
-        # Only on Linux: on other systems, poll() reports the same for a FIFO that no writer has opened yet and for a
-        # FIFO whose writer has closed it.
-        is_fifo = sys.platform == "linux" and stat.S_ISFIFO(os.stat(name).st_mode)
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if is_fifo else 0))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{name}: {reason(error)}") from None
-    if is_fifo:
+
+    def wait(fd: int) -> None:
         end = time.monotonic() + NOTE_S
         if note and not polling.wait_ready(fd, polling.READABLE, reader_fd, lambda: end - time.monotonic()):
             note(f"{name}: waiting for another program to write to this FIFO")
         polling.wait_ready(fd, polling.READABLE, reader_fd)
+
+    try:
+        if not stat.S_ISFIFO(os.stat(name).st_mode):
+            return os.open(name, _READ)
+        if sys.platform != "linux":
+            return _open_in_thread(name, wait)
+        fd = os.open(name, _READ | os.O_NONBLOCK)
+        wait(fd)
         os.set_blocking(fd, True)
-    return fd
+        return fd
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name}: {reason(error)}") from None
+
+
+def _open_in_thread(name: str, wait: Callable[[int], None]) -> int:
+    """Open a FIFO in a thread, which waits in open() for the writer. Call `wait` with a descriptor that ends this wait.
+
+    For systems other than Linux: there, poll() reports the same for a FIFO that no writer has opened yet and for a FIFO
+    whose writer has closed it.
+    """
+    import contextlib
+    import signal
+    import threading
+
+    reader, writer = os.pipe()
+    opened: list[int] = []
+
+    def open_fifo() -> None:
+        with contextlib.suppress(OSError):
+            opened.append(os.open(name, _READ))
+        os.close(writer)
+
+    # The thread inherits this mask, so every signal interrupts the main thread.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    threading.Thread(target=open_fifo, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    wait(reader)
+    os.close(reader)
+    return opened[0] if opened else os.open(name, _READ)  # after a failure, this raises the same error
 
 
 def is_fifo_name(name: str) -> bool:

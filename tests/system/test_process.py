@@ -6,6 +6,8 @@ import json
 import os
 import pty
 import re
+import stat
+import sys
 import threading
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +16,7 @@ import pytest
 
 from ostream.errors import InputError, OutputError, RequestError
 from ostream.system.diagnostics import Diagnostics
-from ostream.system.input import read_blocks
+from ostream.system.input import open_input, read_blocks
 from ostream.system.output import Output, open_output
 from tests.process import FILTERS, Terminal, call, run, start
 from tests.server import send_lines, serve
@@ -195,6 +197,23 @@ def test_a_fifo_that_is_removed_before_it_is_opened_is_reported(
     monkeypatch.setattr("ostream.system.output.is_fifo_name", lambda name: True)
     with pytest.raises(OutputError, match="fifo: No such file or directory"):
         open_output(str(tmp_path / "gone" / "fifo"), [])
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_opening_a_fifo_waits_for_its_writer(platform: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for data in (b"data", b""):
+        writer = threading.Thread(target=fifo.write_bytes, args=(data,))
+        writer.start()
+        with open(open_input(str(fifo)), "rb") as file:
+            assert file.read() == data
+        writer.join()
+    os.mknod(tmp_path / "socket", stat.S_IFSOCK | 0o600)  # can't be opened
+    monkeypatch.setattr(stat, "S_ISFIFO", lambda mode: True)
+    with pytest.raises(InputError, match="socket: No such device or address"):
+        open_input(str(tmp_path / "socket"))
 
 
 def test_a_closed_stderr_does_not_change_the_status(pipe: tuple[IO[bytes], IO[bytes]]) -> None:
