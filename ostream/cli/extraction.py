@@ -5,12 +5,12 @@ from __future__ import annotations
 from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions, MessageItem, shown_id
 from ostream.errors import EmptyError, LengthError, OstreamError, OutputError
 from ostream.protocol.chunk import contents, thinking, tool_calls
-from ostream.protocol.ndjson import encode_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Dict, Iterator, Protocol, Sequence
+    from typing import Any, Dict, Iterator, Sequence
 
+    from ostream.cli.answer_writers import Writer
     from ostream.cli.filter_input import Run
     from ostream.cli.parser import Option, Parser
     from ostream.cli.think_tags import ThinkTagWatch
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     from ostream.system.diagnostics import Diagnostics
 
     Chunk = Dict[str, Any]
-
-    class Writer(Protocol):
-        """Writes JSON objects or CSV rows for responses and failures."""
-
-        def add(self, last: Chunk, text: str, problem: OstreamError | None, failed: Chunk | None) -> None: ...
-        def write(self, source: FilterInput) -> None: ...
-        def finish(self, source: FilterInput) -> None: ...
 
 
 ONLY_CALLS = "the answer contains tool calls and no text; 'collect' shows them"
@@ -90,7 +83,9 @@ def run(diagnostics: Diagnostics, what: str, options: ExtractionOptions) -> int:
     """
     writer: Writer | None = None
     if options.as_json:
-        writer = _JSONWriter(what)
+        from ostream.cli.answer_writers import JSONWriter
+
+        writer = JSONWriter(what)
     else:
         table = options.as_csv, options.columns, options.join, options.id_column, options.encoding, options.bom
         if any(table):
@@ -161,6 +156,9 @@ class _Extraction:
 
     def write_objects(self, runs: Iterator[list[Run]], writer: Writer) -> int:
         """Pass each response and each failure to `writer`, and return the exit status."""
+        from ostream.cli.answer_writers import RejectionMerger
+
+        writer = RejectionMerger(writer)
         texts: list[str] = []
         for block in runs:
             for run in block:
@@ -168,7 +166,9 @@ class _Extraction:
                 texts += self._fragments(chunks)
                 failed = item.line if isinstance(item, ErrorItem) else None
                 last = self._last
-                if failed is not None or (last is not None and last.get("done") is True):
+                if failed is not None and last is None and writer.reject(failed):
+                    self._withdraw(failed["exit_status"])
+                elif failed is not None or (last is not None and last.get("done") is True):
                     texts.append(self._rest())
                     problem = self._report(item) if last is not None else None
                     writer.add(last or {}, "".join(texts), problem, failed)
@@ -285,23 +285,3 @@ def _any_image(chunks: Sequence[Chunk]) -> bool:
     from ostream.protocol.emptiness import has_image
 
     return any(map(has_image, chunks))
-
-
-class _JSONWriter:
-    """Writes one JSON object for each response, with its text and with its id if the response has one."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._lines: list[bytes] = []
-
-    def add(self, last: Chunk, text: str, problem: OstreamError | None, failed: Chunk | None) -> None:
-        if last:
-            identity = {"id": last["id"]} if "id" in last else {}
-            self._lines.append(encode_line({**identity, self._what: text}))
-
-    def write(self, source: FilterInput) -> None:
-        source.output.write_lines(b"".join(self._lines))
-        self._lines = []
-
-    def finish(self, source: FilterInput) -> None:
-        pass

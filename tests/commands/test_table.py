@@ -17,6 +17,7 @@ def answer(id: Any, content: str, **more: Any) -> bytes:
 
 
 FAILED = b'{"error":"busy","status_code":503,"exit_status":75,"id":"b"}\n'
+REJECTED = b'{"message":{"content":"%s"},"done":true,"done_reason":"length"}\n{"error":"rejected","exit_status":%d}\n'
 CUT = b'{"message":{"content":"par"},"done":false}\n{"error":"cut","exit_status":3}\n'
 LABELS = answer("a", '{"label": "good", "n": 2, "id": 9, "tags": ["x"]}') + answer("b", "none") + answer("c", "{}")
 TABLES = [
@@ -28,6 +29,13 @@ TABLES = [
         75,
     ),
     (["--csv"], CUT, "id,content,error\n,par,cut\n", 3),
+    (["--csv"], REJECTED % (b"", 5) + REJECTED % (b"a", 4), "id,content,error\n,,rejected\n,a,rejected\n", 4),
+    (
+        ["--csv"],
+        REJECTED.partition(b'{"error')[0] % b"" + CUT,
+        "id,content,error\n,,the answer was truncated before it contained any text\n,par,cut\n",
+        3,
+    ),
     (["--csv"], b"", "id,content,error\n,,standard input: no response\n", 3),
     (["--csv", "--bom", "--columns", "content"], answer(1, "é"), "\ufeffcontent\né\n", 0),
     (
