@@ -116,8 +116,7 @@ class SharedBackoff:
             if asked_s or self._running <= 1:
                 self._pause(asked_s)
             if asked_s > self._patience:
-                until = time.strftime("%H:%M:%S", time.localtime(time.time() + asked_s))
-                self._give_up(f"the server asked for a wait of {asked_s:,.0f} s, until {until}")
+                self._give_up(f"the server asked for a wait of {asked_s:,.0f} s, until {_until(asked_s)}")
 
     def unreachable(self, error: OstreamError) -> None:
         """Record that the server could not be reached."""
@@ -177,3 +176,9 @@ class SharedBackoff:
             self.failure = OstreamError(f"{why}; the last answer was: {self._error}")
             self.failure.exit_status = self._error.exit_status
             self.stopped = True
+
+
+def _until(seconds: float) -> str:
+    """Return the local time in `seconds` seconds, with its date unless it is within a day."""
+    form = "%H:%M:%S" if seconds < 24 * 3600 else "%Y-%m-%d %H:%M"
+    return time.strftime(form, time.localtime(time.time() + seconds))
