@@ -135,6 +135,8 @@ class Job:
 
 def key_of(id: Any) -> bytes:
     """Return an id as JSON. 1 and "1" are different ids."""
+    if type(id) is int:
+        return b"%d" % id  # a tenth of the time of json.dumps
     return (_quote(id) if type(id) is str else json.dumps(id)).encode()
 
 
