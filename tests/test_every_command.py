@@ -51,7 +51,7 @@ def test_help_gives_kind_memory_and_two_examples(command: str) -> None:
     assert text.startswith(f"usage: {command} ")
     kind = COMMANDS[command][0]
     assert f"A {kind}: " in text
-    assert "memory: " in text
+    assert "Memory: " in text
     if kind != "wrapper":
         assert ("streaming" in text) != ("buffering" in text)
     *_, first, second, after = text.split("\n")

@@ -72,7 +72,7 @@ def parser() -> Parser:
     return Parser(
         "batch",
         "[-m MODEL] [-j N] [-o FILE [--resume]] [--lines | --csv | --files] [options] [FILE ...]",
-        "A source: streaming, an answer is written as soon as it is complete; memory: one answer per job, and 20 bytes "
+        "A source (streaming): writes each answer as soon as it is complete. Memory: one answer per job, and 20 bytes "
         "per id.",
         "Send the requests of NDJSON files, N at a time, and print one line for each: the server's complete answer "
         "with the request's id, or an error line. A request is a body with messages or a prompt, a JSON string (a "
@@ -148,7 +148,7 @@ def parser() -> Parser:
                 const="csv",
                 exclusive="input",
                 group=table,
-                help="make a prompt from each row of a CSV file (with a header row), using the text of --prompt",
+                help="make a prompt from each row of a CSV file (with a header row), using the template in --prompt",
             ),
             Option(
                 "--files",
@@ -156,7 +156,7 @@ def parser() -> Parser:
                 const="files",
                 exclusive="input",
                 group=table,
-                help="each FILE is a prompt or, with --prompt, may be an image; the file name is the id",
+                help="each FILE is a prompt, or an image to send with --prompt; the file name is the id",
             ),
             Option(
                 "--prompt",

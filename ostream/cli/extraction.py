@@ -56,7 +56,7 @@ def parser(what: str, description: str, examples: list[str], *more: Option) -> P
     return Parser(
         f"extract-{what}",
         "[-w FILE] [-n | -0 | --json] [options] [FILE ...]",
-        "A filter: streaming, a fragment is written as soon as it is read; memory: one line.",
+        "A filter (streaming): writes each fragment as soon as it is read. Memory: one line.",
         description,
         examples,
         [

@@ -25,7 +25,7 @@ def parser() -> Parser:
     return Parser(
         "collect",
         "[-w FILE] [options] [FILE ...]",
-        "A filter: buffering, a response is written when it is complete; memory: one answer.",
+        "A filter (buffering): writes a response when it is complete. Memory: one answer.",
         'Fold each response of an NDJSON stream into one complete object, as "stream": false would have returned it. '
         'A truncated response keeps "done": false; error lines are passed on.',
         [

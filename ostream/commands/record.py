@@ -31,7 +31,7 @@ def parser() -> Parser:
     return Parser(
         "record",
         "[OPTION ...] FILE [-- COMMAND [ARGUMENT ...]]",
-        "A wrapper: exits with COMMAND's status; memory: one line of each exchange in progress.",
+        "A wrapper: exits with COMMAND's status. Memory: one line of each exchange in progress.",
         "Run COMMAND with OLLAMA_HOST set to a loopback port that forwards everything to the server of OLLAMA_HOST, "
         "and write each exchange to FILE when it is complete; without COMMAND, record until interrupted. 'replay' "
         "serves FILE, and the filters can read it. FILE contains prompts and answers, but no credentials. "

@@ -30,7 +30,7 @@ def parser() -> Parser:
     return Parser(
         "render",
         "[-w FILE] [--stats] [options] [FILE ...]",
-        "A filter: streaming, a fragment is written as soon as it is read; memory: one line.",
+        "A filter (streaming): writes each fragment as soon as it is read. Memory: one line.",
         "Print an NDJSON stream from Ollama in readable form: the thinking dimmed (in a pipe: under a heading), then "
         "the answer, tool calls, and message lines.",
         [

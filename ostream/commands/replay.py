@@ -61,7 +61,7 @@ def parser() -> Parser:
     return Parser(
         "replay",
         "[OPTION ...] FILE ... [-- COMMAND [ARGUMENT ...]]",
-        "A wrapper: exits with COMMAND's status, or 1 if a request matched no recording; memory: the recordings.",
+        "A wrapper: exits with COMMAND's status, or 1 if a request matched no recording. Memory: the recordings.",
         "Serve recordings on a loopback port as an Ollama server would, while COMMAND runs with OLLAMA_HOST set to "
         "that port; without COMMAND, serve until interrupted. A recording is the output of 'record', 'send --stamp' or "
         "'send'. A request is answered by the recording of the same path and body, streaming or not, and each "
@@ -90,7 +90,7 @@ def parser() -> Parser:
                 choices=[f"{kind}:" for kind in FAULT_KINDS],
                 help="make each response fail, or only the N-th. After K lines: eof ends the response, reset resets "
                 "the connection, error sends an error line, stall sends nothing more. status:CODE answers with this "
-                "HTTP status. The recording can be used again; may be repeated",
+                "HTTP status. A failed request does not use up its recording; may be repeated",
             ),
             Option(
                 "--speed",

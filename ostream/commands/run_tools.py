@@ -42,7 +42,7 @@ def parser() -> Parser:
     return Parser(
         "run-tools",
         "-t DIR [-w FILE] [--status] [options] [FILE ...]",
-        "A filter: buffering, a tool runs when the answer that calls it is complete; memory: one answer.",
+        "A filter (buffering): runs a tool when the answer that calls it is complete. Memory: one answer.",
         "Run the tools that a model calls, and print message lines: one for the answer, then one for each call. "
         "DIR/NAME is run only if DIR/NAME.json declares it. A tool gets the arguments as JSON on standard input; its "
         "output is the result. A tool that fails is reported to the model and does not make run-tools fail.",

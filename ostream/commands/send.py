@@ -46,7 +46,7 @@ def parser() -> Parser:
     return Parser(
         "send",
         "[-m MODEL] [options] [WORD ... | -]",
-        "A source: streaming, a line is written as soon as it arrives; memory: one line, "
+        "A source (streaming): writes each line as soon as it arrives. Memory: one line, "
         "or one answer with -c, --context or --run-tools.",
         "Send a prompt to an Ollama server and print its NDJSON answer. WORDs form the prompt; use -- before words "
         "that start with a dash. A word - is replaced by standard input. With no words, standard input is the prompt; "

@@ -39,7 +39,7 @@ def parser() -> Parser:
     return Parser(
         "stats",
         "[-w FILE] [--json | --field NAME | --plot] [--summary] [options] [FILE ...]",
-        "A filter: buffering, the numbers of a response are written when it ends; memory: one number per chunk.",
+        "A filter (buffering): writes the numbers of a response when it ends. Memory: one number per chunk.",
         "Print counts, durations and rates of each response in an NDJSON stream from Ollama, and totals over several "
         "responses. Time to first token and inter-chunk latency are exact for a stream made with 'send --stamp'; "
         "otherwise their source is shown.",
