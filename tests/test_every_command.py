@@ -50,7 +50,7 @@ def test_help_gives_kind_memory_and_two_examples(command: str) -> None:
     text = result.stdout.decode()
     assert text.startswith(f"usage: {command} ")
     kind = COMMANDS[command][0]
-    assert f"A {kind}: " in text
+    assert f"A {kind}: " in text or f"A {kind} (" in text
     assert "Memory: " in text
     if kind != "wrapper":
         assert ("streaming" in text) != ("buffering" in text)
