@@ -136,7 +136,7 @@ class Job:
 def key_of(id: Any) -> bytes:
     """Return an id as JSON. 1 and "1" are different ids."""
     if type(id) is int:
-        return b"%d" % id  # a tenth of the time of json.dumps
+        return b"%d" % id  # json.dumps takes 15 times as long
     return (_quote(id) if type(id) is str else json.dumps(id)).encode()
 
 

@@ -289,7 +289,7 @@ def _begin(line: dict[str, Any]) -> RecordedExchange:
     return RecordedExchange(
         path if isinstance(path, str) else CHAT,
         request.get("body", {}),
-        status if type(status) is int and 200 <= status <= 599 else 200,
+        status if type(status) is int and (status == 101 or 200 <= status <= 599) else 200,
         content_type if isinstance(content_type, str) and re.fullmatch(r"[ -~]{1,200}", content_type) else NDJSON,
         method if isinstance(method, str) else "POST",
     )

@@ -232,24 +232,31 @@ class Proxy:
         if encoding.lower() not in ("", "identity"):
             log.omit(f"the server sent an unrequested Content-Encoding: {encoding}")
         last = b""  # the block that completes a response of known length; it is sent after the response is recorded
+        gone: OSError | ReaderGone | None = None
 
         def passed_on() -> Iterator[bytes]:
-            nonlocal last
-            for block in response.blocks():
-                if length == response.timeouts.received:
-                    last = block
-                else:
-                    handler.chunk(block)
-                yield block
+            nonlocal last, gone
+            try:
+                for block in response.blocks():
+                    if length == response.timeouts.received:
+                        last = block
+                    else:
+                        handler.chunk(block)
+                    yield block
+            except (OSError, ReaderGone) as error:  # the client has disconnected; record the line that it has in part
+                gone = error
 
         blocks = passed_on()
         try:
             for lines in split_lines(blocks):
-                log.lines(lines)
+                if not (gone and log.answer.is_done):
+                    log.lines(lines)
         except NotNDJSON as error:
             log.omit(str(error))
             for _ in blocks:
                 pass
+        if gone:
+            raise gone
         if response.is_complete:
             self._end(log)
             handler.raw(last)

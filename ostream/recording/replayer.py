@@ -164,7 +164,7 @@ class Replayer:
                     end = min(begin + elapsed_ns / 1e9 / self._speed, begin + LONGEST_DELAY_S)
                     wait_ready(None, 0, client, lambda: end - time.monotonic())
 
-            if request.command == "HEAD" or exchange.status in (204, 304):
+            if request.command == "HEAD" or exchange.status in (101, 204, 304):
                 request.send_body(exchange.status, exchange.content_type, b"")
             elif exchange.ending == COMPLETE and exchange.content_type.startswith("application/json"):
                 delay(exchange.elapsed_ns)

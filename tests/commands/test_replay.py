@@ -140,7 +140,7 @@ def ask(url: str, method: str, path: str, body: bytes = b"", **headers: str) -> 
         connection.close()
 
 
-@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("DELETE", 304)])
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 101), ("GET", 204), ("DELETE", 304)])
 def test_a_response_without_a_body_has_none(method: str, status: int, tmp_path: Path) -> None:
     line = {"request": {"method": method, "path": "/x", "body": {}}, "status": status, "content_type": "text/plain"}
     (tmp_path / "recording").write_text(json.dumps(line))

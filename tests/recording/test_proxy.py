@@ -125,6 +125,19 @@ def test_a_client_that_leaves_ends_the_request_at_once(count: int, leave: str) -
     assert lines[-1]["exit_status"] == 3
 
 
+@pytest.mark.parametrize(("line", "partials"), [(A, [None, '{"par']), (B, [None])])
+def test_a_client_that_leaves_inside_a_line_has_a_partial_line(line: bytes, partials: list[str | None]) -> None:
+    """Unless the answer was complete before. A large error body is one line, which no client reads to its end."""
+    respond = Steps(line, b'{"par')
+    for _ in respond.pieces:
+        respond.go.release()
+    with serve(respond) as upstream, proxying(upstream.url) as (server, recorded):
+        with connected(server, post()) as client:
+            read_to(client, b'{"par\r\n')
+        ((_, *lines),) = recorded.wait_for(1)
+    assert [line.get("partial") for line in lines] == partials
+
+
 def test_a_client_that_leaves_after_the_last_line_has_a_complete_response() -> None:
     respond = Steps(A, B)
     for _ in respond.pieces:
