@@ -224,12 +224,12 @@ class Plan:
             yield f"{self._changed_text()}; earlier answers are in {name}.replaced"
         if self._gone:
             moved = getattr(self._sink, "moved", 0) - (self._changed_count if self._resend else 0)
-            end = f"; {moved:,} of them moved to {name}.replaced" if moved > 0 else ""
-            yield f"{name}: {self._gone:,} answers belong to no request of this input{end}"
+            end = f"; moved to {name}.replaced: {moved:,}" if moved > 0 else ""
+            yield f"{name}: answers whose request is not in this input: {self._gone:,}{end}"
         if self.repeated:
-            yield f"{self.repeated:,} rows repeat an earlier id and request, and were sent once"
+            yield f"rows with the id and request of an earlier row, sent once: {self.repeated:,}"
         if self._reader.skipped:
-            yield f"{self._reader.skipped:,} lines that are not requests were skipped"
+            yield f"skipped lines that are not requests: {self._reader.skipped:,}"
 
     def _changed_text(self) -> str:
         ids = ", ".join(job.key.decode() for job in self._changed)

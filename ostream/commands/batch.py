@@ -73,10 +73,10 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
         if options.dry_run:
             return _dry_run(plan, session, failures, progress, Output(1, "standard output", options.raw_terminal))
         if sink.dropped:
-            kinds = "failures, which are sent again, and blank or repeated lines"
-            progress.note(f"{sink.name}: {sink.dropped:,} lines removed: {kinds}")
+            kinds = "failed answers to be retried, and blank or repeated lines"
+            progress.note(f"{sink.name}: removed {sink.dropped:,} line(s): {kinds}")
         if sink.torn:
-            progress.note(f"{sink.name}: {sink.torn:,} damaged line(s) moved to {sink.name}.torn")
+            progress.note(f"{sink.name}: moved {sink.torn:,} damaged line(s) to {sink.name}.torn")
         policy = SendPolicy(options.retry, options.patience, options.fail_on_length, options.fail_on_empty)
         limits = RunLimits(options.jobs, options.keep_order, options.max_failures, options.stall_timeout)
         runner = BatchRunner(session, sink, progress, failures, policy, limits, reader_fd)
@@ -124,8 +124,8 @@ def _dry_run(plan: Plan, session: Session, failures: FailureReport, progress: Pr
             out.write_lines(encode_line(request))
     _finish(plan, failures, progress)
     progress.note(
-        f"{count:,} requests would be sent ({plan.failed_before:,} of them failed before); "
-        f"{plan.answered:,} are answered, {progress.failures:,} rows can't be used"
+        f"requests to send: {count:,} (failed before: {plan.failed_before:,}); already answered: {plan.answered:,}; "
+        f"unusable rows: {progress.failures:,}"
     )
     if not plan.requests and status == OK:
         raise _no_request(plan.files)
@@ -134,7 +134,7 @@ def _dry_run(plan: Plan, session: Session, failures: FailureReport, progress: Pr
 
 def _no_request(files: Sequence[str]) -> IncompleteStream:
     return IncompleteStream(
-        f"{', '.join(map(input_name, files))}: no request in it",
+        f"{', '.join(map(input_name, files))}: contains no requests",
         advice="write one JSON object with a prompt per line, or use --lines for one prompt per line",
     )
 

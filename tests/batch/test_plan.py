@@ -117,9 +117,7 @@ def test_removed_line_leaves_no_answer_of_its_own(tmp_path: Path) -> None:
     assert batch.answers() == {0: "a", 1: "c", 3: "d"}
     assert batch.replaced() == [(1, "b")]
     (note,) = plan.notes()
-    assert note == (
-        f"{batch.file}: 2 answers belong to no request of this input; 1 of them moved to {batch.file}.replaced"
-    )
+    assert note == (f"{batch.file}: answers whose request is not in this input: 2; moved to {batch.file}.replaced: 1")
 
 
 def test_failed_line_does_not_hide_that_lines_moved(tmp_path: Path) -> None:
@@ -198,7 +196,7 @@ def test_one_id_with_two_requests_is_reported_with_both_lines(tmp_path: Path) ->
     plan = batch.run(rows(a="1", b="2") + rows(a="1") + rows(a="other", c="3"))
     assert batch.sent == {"a": "1", "b": "2", "c": "3"}
     assert batch.reported == [f'{batch.input}:4: id "a" has another request at {batch.input}:1']
-    assert (plan.status, list(plan.notes())) == (2, ["1 rows repeat an earlier id and request, and were sent once"])
+    assert (plan.status, list(plan.notes())) == (2, ["rows with the id and request of an earlier row, sent once: 1"])
 
 
 @pytest.mark.parametrize(("kind", "place"), [(CSV, "{name}, row 2"), (FILES, "{name}")])

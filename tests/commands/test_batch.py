@@ -252,7 +252,7 @@ def test_positions_continue_over_several_inputs(tmp_path: Path) -> None:
 def test_input_without_a_request_is_a_failure(stdin: bytes) -> None:
     done = call("batch", "-m", "m", stdin=stdin)
     assert done.returncode == 3
-    assert lines_of(done.stdout) == [{"error": "standard input: no request in it", "exit_status": 3}]
+    assert lines_of(done.stdout) == [{"error": "standard input: contains no requests", "exit_status": 3}]
 
 
 def test_line_beyond_the_limit_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,7 @@ def test_tools_and_recordings_are_sent(tmp_path: Path) -> None:
     options = ["-m", "m", "--tools", str(tmp_path / "tools"), "--dry-run"]
     done = call("batch", *options, stdin=recording)
     assert lines_of(done.stdout)[0]["request"]["body"]["tools"][0]["function"]["name"] == "f"
-    assert b"batch: 1 lines that are not requests were skipped\n" in done.stderr
+    assert b"batch: skipped lines that are not requests: 1\n" in done.stderr
     done = call("batch", "-m", "m", "--tools", str(tmp_path / "bad"))
     assert done.stderr.decode() == f"batch: --tools {tmp_path}/bad: must be a JSON array of tool schemas\n"
 
@@ -94,7 +94,7 @@ def test_dry_run_prints_requests_and_changes_nothing(tmp_path: Path) -> None:
     assert (line["id"], line["request"]["body"]["messages"][0]["content"]) == (2, "three")
     assert done.returncode == 2
     assert done.stderr.decode().splitlines()[-1] == (
-        "batch: 1 requests would be sent (0 of them failed before); 1 are answered, 1 rows can't be used"
+        "batch: requests to send: 1 (failed before: 0); already answered: 1; unusable rows: 1"
     )
     again = call("batch", "--dry-run", stdin=done.stdout, env=env)
     assert lines_of(again.stdout) == [line]

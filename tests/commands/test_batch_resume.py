@@ -45,7 +45,7 @@ def test_only_unanswered_requests_are_sent_again(answers: Path) -> None:
         assert len(server.requests) == 3 + 2  # type: ignore[attr-defined]
     assert second.returncode == 1
     assert (
-        f"batch: {answers}: 1 lines removed: failures, which are sent again, and blank or repeated lines".encode()
+        f"batch: {answers}: removed 1 line(s): failed answers to be retried, and blank or repeated lines".encode()
         in second.stderr
     )
     lines = {line["id"]: line for line in lines_of(answers.read_bytes())}
@@ -368,7 +368,7 @@ def test_torn_last_line_is_repaired(answers: Path) -> None:
         first, second = answers.read_bytes().splitlines(keepends=True)
         answers.write_bytes(b"\0" * (len(first) - 1) + b"\n" + second)
         done = batch(answers, "--resume", stdin=asked("one", "two"), env=env)
-        assert f"{answers}: 1 damaged line(s) moved to {answers}.torn" in done.stderr.decode()
+        assert f"{answers}: moved 1 damaged line(s) to {answers}.torn" in done.stderr.decode()
     assert sorted(line["id"] for line in lines_of(answers.read_bytes())) == [0, 1]
 
 
