@@ -9,7 +9,6 @@ import re
 import shutil
 import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import Iterator
 
@@ -119,25 +118,22 @@ def nginx(folder: Path, *ports: int) -> Iterator[str]:
     (config,) = re.findall(r"```nginx\n(.*?)```", PAGE, re.DOTALL)
     for number, upstream in enumerate(ports, 1):
         config = config.replace(f"host{number}:11434", f"127.0.0.1:{upstream}")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    address = f"127.0.0.1:{port}"
     # Without root it may write nowhere else.
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     paths = "".join(f"{kind}_temp_path {folder}/{kind};\n" for kind in kinds)
-    config = config.replace("127.0.0.1:8080", address).replace("http {", f"http {{\n{paths}")
-    (folder / "nginx.conf").write_text(f"pid {folder}/nginx.pid;\ndaemon off;\n{config}")
-    command = [program, "-e", "stderr", "-c", str(folder / "nginx.conf")]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        try:
-            for _ in range(600):
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                assert process.poll() is None, "nginx did not start"
-                time.sleep(0.05)
-            yield address
-        finally:
-            process.terminate()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        config = config.replace("127.0.0.1:8080", address).replace("http {", f"http {{\n{paths}")
+        (folder / "nginx.conf").write_text(f"pid {folder}/nginx.pid;\ndaemon off;\n{config}")
+        command = [program, "-e", "stderr", "-c", str(folder / "nginx.conf")]
+        # nginx takes over the listening sockets in $NGINX, so that no other process can take the port before it starts.
+        env = {**os.environ, "NGINX": f"{listening.fileno()};"}
+        fds = [listening.fileno()]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=env, pass_fds=fds) as process:
+            try:
+                yield address
+            finally:
+                process.terminate()
 
 
 def test_server_after_a_load_balancer_may_die(tmp_path: Path) -> None:
