@@ -118,6 +118,12 @@ def test_a_file_that_is_also_standard_output_is_refused(command: str, script: st
     assert result.stderr.decode().endswith(": is also standard output; write to another file\n")
 
 
+def test_w_with_the_file_of_standard_output_is_refused(tmp_path: Path) -> None:
+    result = sh("echo text > out; extract-content -w out >> out", cwd=tmp_path, stdin=STREAM)
+    message = b"extract-content: out: is also standard output; write to another file, or use -w /dev/stdout\n"
+    assert (result.returncode, result.stderr, (tmp_path / "out").read_bytes()) == (2, message, b"text\n")
+
+
 @some_filters
 def test_w_minus_is_refused(command: str) -> None:
     result = call(command, "-w", "-", stdin=STREAM)

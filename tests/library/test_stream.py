@@ -15,6 +15,7 @@ import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable, Iterator
 
 import pytest
@@ -176,6 +177,16 @@ def test_closing_while_the_request_is_prepared_prevents_it(monkeypatch: pytest.M
     monkeypatch.setattr(ostream.stream, "Wakeup", ClosingWakeup)
     assert list(stream) == []
     assert stream._wakeup is None
+
+
+def test_closing_while_the_request_is_sent_leaves_the_response_unread() -> None:
+    def post(wakeup: Wakeup) -> Any:
+        stream.close()
+        return SimpleNamespace(blocks=lambda: iter([HI]), close=lambda: closed.append(True))
+
+    closed: list[bool] = []
+    stream: Stream[Any] = Stream(post, ChatResponse)
+    assert (list(stream), closed) == ([], [True])
 
 
 def test_no_chunk_is_returned_after_closing() -> None:

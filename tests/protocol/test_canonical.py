@@ -37,6 +37,7 @@ DIFFERENT: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"format": SCHEMA}, {"format": {"type": "object", "properties": {"a": {}, "b": {"minimum": 0}}}}),
     ({"arguments": {"x": None}}, {"arguments": {}}),
     ({"messages": [{"stream": True}]}, {"messages": [{}]}),
+    ({"messages": [{"role": "user", "content": 1}]}, {"messages": [{"role": "user", "content": "1"}]}),
 ]
 
 
