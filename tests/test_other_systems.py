@@ -101,6 +101,14 @@ def test_the_library_needs_nothing_that_windows_lacks() -> None:
     assert (result.stdout, result.stderr) == ("ok\n", "")
 
 
+@pytest.mark.full
+def test_the_tests_of_the_library_pass_without_what_windows_lacks() -> None:
+    options = ["-q", "-p", "no:cacheprovider", "-p", "tests.shims.windows.plugin"]
+    argv = [sys.executable, "-m", "pytest", *options, "tests/library"]
+    result = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stdout[-3000:]
+
+
 def test_on_another_system_the_commands_report_that_they_need_posix(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,23 @@
+"""A pytest plugin that takes away what Windows lacks after the tests were collected, except what the tests use."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import runpy
+import signal
+from pathlib import Path
+
+USED = [(os, "fork"), (os, "getuid"), (os, "waitpid"), (signal, "SIGKILL"), (signal, "SIGUSR1")]
+
+# Before the library is imported.
+errno.WSAEWOULDBLOCK = 10035  # type: ignore[attr-defined]
+
+
+def pytest_collection_finish() -> None:
+    assert asyncio.Event  # loads the modules that need the names
+    used = [(module, name, getattr(module, name)) for module, name in USED]
+    runpy.run_path(str(Path(__file__).with_name("sitecustomize.py")))
+    for module, name, value in used:
+        setattr(module, name, value)
