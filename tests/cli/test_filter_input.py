@@ -11,7 +11,7 @@ import pytest
 from ostream.cli.filter_input import FilterInput, FilterOptions
 from ostream.protocol.ndjson import encode_line
 from ostream.system.diagnostics import Diagnostics
-from tests.process import FILTERS, call, quoted, sh
+from tests.process import FILTERS, call, quoted, sh, start
 from tests.server import NAMES, body_of
 from tests.tiers import sample, some_filters
 
@@ -119,9 +119,12 @@ def test_a_file_that_is_also_standard_output_is_refused(command: str, script: st
 
 
 def test_w_with_the_file_of_standard_output_is_refused(tmp_path: Path) -> None:
-    result = sh("echo text > out; extract-content -w out >> out", cwd=tmp_path, stdin=STREAM)
-    message = b"extract-content: out: is also standard output; write to another file, or use -w /dev/stdout\n"
-    assert (result.returncode, result.stderr, (tmp_path / "out").read_bytes()) == (2, message, b"text\n")
+    (tmp_path / "out").write_bytes(b"text")
+    with (tmp_path / "out").open("ab") as out:
+        process = start("extract-content", "-w", "out", cwd=tmp_path, stdout=out)
+        message = process.communicate(STREAM, timeout=60)[1]
+    assert message == b"extract-content: out: is also standard output; write to another file, or use -w /dev/stdout\n"
+    assert (process.returncode, (tmp_path / "out").read_bytes()) == (2, b"text")
 
 
 @some_filters
