@@ -203,16 +203,17 @@ def test_file_that_batch_did_not_write_is_refused_unchanged(name: str, tmp_path:
     assert os.listdir(tmp_path) == ["answers"]
 
 
-def test_existing_answers_need_resume(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [A, b"a note\n"])
+def test_existing_file_needs_resume(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "answers"
-    path.write_bytes(A)
+    path.write_bytes(content)
     for dry_run in (False, True):
         with pytest.raises(RequestError, match="already exists") as caught, open_answers(
             str(path), False, [], dry_run=dry_run
         ):
             pass
         assert "--resume" in caught.value.advice
-    assert path.read_bytes() == A
+    assert path.read_bytes() == content
 
 
 def test_file_of_answers_is_no_input(tmp_path: Path) -> None:

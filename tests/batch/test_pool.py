@@ -30,12 +30,6 @@ def test_without_jobs_nothing_is_processed(in_order: bool) -> None:
     Pool(iter(()), pytest.fail, pytest.fail, 4, in_order).run(nothing)
 
 
-def test_all_threads_work_at_the_same_time() -> None:
-    """Each waits for the others."""
-    together = threading.Barrier(5)
-    Pool(iter(range(20)), lambda job: together.wait(30), lambda result: None, 5).run(nothing)
-
-
 def test_jobs_are_read_when_a_thread_is_free() -> None:
     read: list[int] = []
     written: list[int] = []

@@ -197,17 +197,6 @@ def report(had_success: bool = False) -> FailureReport:
     return FailureReport(Progress(Diagnostics("batch")), had_success)
 
 
-def test_ten_first_failures_for_one_reason_stop_the_run_with_one_message(capfd: pytest.CaptureFixture[str]) -> None:
-    failures = report()
-    error = ResponseError("model 'x' not found", 404, advice="run 'ollama pull x'")
-    reasons = [failures.add(job(number), error) for number in range(EARLY)]
-    assert reasons[:-1] == [None] * (EARLY - 1)
-    assert str(reasons[-1]) == "the first 10 requests failed: model 'x' not found (status code: 404)"
-    assert reasons[-1] and reasons[-1].advice == "run 'ollama pull x'"
-    failures.finish()
-    assert capfd.readouterr().err == ""
-
-
 def test_ten_first_unusable_rows_stop_the_run_with_the_first_of_them() -> None:
     failures = report()
     for number in range(EARLY):
