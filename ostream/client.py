@@ -77,10 +77,23 @@ class Client(Session):
         """Close the connections that were kept open. The client can still be used."""
         self.close_connections()
 
-    # stream=True is first because jedi ignores Literal: it takes the first overload whose required arguments are given.
+    # jedi takes the first overload whose required arguments are given, and reads neither Literal nor Unpack.
     @overload
     def chat(
-        self, model: str = "", messages: MessagesParam = None, *, stream: Literal[True], **fields: Unpack[ChatFields]
+        self,
+        model: str = "",
+        messages: MessagesParam = None,
+        *,
+        stream: Literal[True],
+        tools: Sequence[ostream.types.ToolParam] | None = None,
+        think: ostream.types.ThinkParam | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        format: ostream.types.FormatParam | None = None,
+        options: ostream.types.OptionsParam | None = None,
+        keep_alive: ostream.types.KeepAliveParam | None = None,
+        truncate: bool | None = None,
+        shift: bool | None = None,
     ) -> Stream[ChatResponse]: ...
 
     @overload
@@ -165,7 +178,22 @@ class Client(Session):
         suffix: str | None = None,
         *,
         stream: Literal[True],
-        **fields: Unpack[GenerateFields],
+        system: str | None = None,
+        template: str | None = None,
+        context: Sequence[int] | None = None,
+        think: ostream.types.ThinkParam | None = None,
+        logprobs: bool | None = None,
+        top_logprobs: int | None = None,
+        raw: bool | None = None,
+        format: ostream.types.FormatParam | None = None,
+        images: Sequence[ostream.types.ImageParam] | None = None,
+        options: ostream.types.OptionsParam | None = None,
+        keep_alive: ostream.types.KeepAliveParam | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        steps: int | None = None,
+        truncate: bool | None = None,
+        shift: bool | None = None,
     ) -> Stream[GenerateResponse]: ...
 
     @overload

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import subprocess
 import sys
@@ -115,6 +116,15 @@ def test_an_editor_completes_names(program: str, name: str) -> None:
     jedi = pytest.importorskip("jedi", reason="needs jedi: tests/requirements-check.txt")
     script = jedi.Script(f"import ostream\n{program}", project=jedi.Project(ROOT))
     assert name in [completion.name for completion in script.complete()]
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("name", ["chat", "generate"])
+def test_an_editor_completes_arguments(name: str) -> None:
+    jedi = pytest.importorskip("jedi", reason="needs jedi: tests/requirements-check.txt")
+    (signature,) = jedi.Script(f"import ostream\nostream.{name}(", project=jedi.Project(ROOT)).get_signatures()
+    shown = {parameter.name for parameter in signature.params} - {"fields"}  # of the decorator
+    assert shown == set(inspect.signature(getattr(ostream, name)).parameters)
 
 
 @pytest.mark.parametrize("module", ["ostream", "ostream.client", "ostream.stream", "ostream.protocol.chunk"])
