@@ -139,7 +139,7 @@ class BatchRunner:
             raise StreamTimeout(
                 f"no byte was received on any connection for {stall:,.0f} s",
                 "stall",
-                advice="is the server stuck? (--stall-timeout)",
+                advice="; ".join(filter(None, ("is the server stuck? (--stall-timeout)", self._how_to_resume()))),
             )
 
     def _report_stop(self) -> None:
