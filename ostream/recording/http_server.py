@@ -208,9 +208,7 @@ def free_port() -> int:
 
 def _connection_limit() -> int:
     """Return how many connections the limit of open files allows."""
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return 1 << 20
+    import resource
+
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return 1 << 20 if files == resource.RLIM_INFINITY else max(1, (files - _OTHER_FILES) // _FILES_PER_CONNECTION)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 # the processor.
 BLOCK = 16 << 10
 
-_READ = os.O_RDONLY | os.O_CLOEXEC
-
 # Seconds until a wait for another program is reported.
 NOTE_S = 1.0
 
@@ -99,10 +97,10 @@ def open_input(name: str, reader_fd: int | None = None, note: Callable[[str], No
 
     try:
         if not stat.S_ISFIFO(os.stat(name).st_mode):
-            return os.open(name, _READ)
+            return os.open(name, os.O_RDONLY)
         if sys.platform != "linux":
             return _open_in_thread(name, wait)
-        fd = os.open(name, _READ | os.O_NONBLOCK)
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
         wait(fd)
         os.set_blocking(fd, True)
         return fd
@@ -125,7 +123,7 @@ def _open_in_thread(name: str, wait: Callable[[int], None]) -> int:
 
     def open_fifo() -> None:
         with contextlib.suppress(OSError):
-            opened.append(os.open(name, _READ))
+            opened.append(os.open(name, os.O_RDONLY))
         os.close(writer)
 
     # The thread inherits this mask, so every signal interrupts the main thread.
@@ -134,7 +132,7 @@ def _open_in_thread(name: str, wait: Callable[[int], None]) -> int:
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     wait(reader)
     os.close(reader)
-    return opened[0] if opened else os.open(name, _READ)  # after a failure, this raises the same error
+    return opened[0] if opened else os.open(name, os.O_RDONLY)  # after a failure, this raises the same error
 
 
 def is_fifo_name(name: str) -> bool:

@@ -14,6 +14,7 @@ for name in POSIX_ONLY:
     sys.modules[name] = None  # type: ignore[assignment]
 for module, names in (
     (os, ("fork", "waitid", "waitpid", "set_blocking", "get_blocking", "setsid", "killpg", "getuid", "openpty")),
+    (os, ("O_CLOEXEC", "O_NONBLOCK")),
     (signal, ("SIGPIPE", "SIGHUP", "SIGCHLD", "SIGALRM", "SIGQUIT", "SIGUSR1", "SIGKILL", "pthread_sigmask")),
     (select, ("poll", "epoll", *[name for name in dir(select) if name.startswith(("POLL", "EPOLL"))])),
     (socket, ("AF_UNIX", "SO_REUSEPORT", "MSG_DONTWAIT", "SOCK_CLOEXEC", "SOCK_NONBLOCK")),
