@@ -22,12 +22,14 @@ MANY = 25_000  # 200 MB
 
 def test_a_slow_reader_slows_down_the_server() -> None:
     sent = [0]
+    measured = threading.Event()
 
     def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/x-ndjson")
         for _ in range(MANY):
             exchange.chunk(LINE)
             sent[0] += 1
+        measured.wait(60)  # until then, send must not end
         exchange.chunk(DONE)
         exchange.end()
 
@@ -41,6 +43,7 @@ def test_a_slow_reader_slows_down_the_server() -> None:
         held = peak_kib(process)
         drain(process, MANY * len(LINE))
         assert peak_kib(process) - held < 4096
+        measured.set()
         assert process.communicate(timeout=60) == (DONE, b"")
     assert (process.returncode, sent[0]) == (0, MANY)
 
