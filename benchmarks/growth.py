@@ -89,8 +89,9 @@ CASES: dict[str, tuple[Case, int, int]] = {  # the smallest and the largest numb
 
 def print_growth(title: str, case: Case, folder: Path, sizes: list[int]) -> None:
     print(f"\n{title}\n{'':>12}   CPU per unit   memory", flush=True)
-    first, *others = (run(*case(folder, size), memory=True) for size in sizes)
-    for size, taken in zip(sizes[1:], others):
+    first = run(*case(folder, sizes[0]))
+    for size in sizes[1:]:
+        taken = run(*case(folder, size), memory=True)
         per_unit = (taken.cpu_s - first.cpu_s) / (size - sizes[0]) * 1e6
         print(f"{size:12,}{per_unit:12,.2f} µs{taken.peak_kib / 1024:6.0f} MiB", flush=True)
 
