@@ -133,7 +133,7 @@ class AnswerRecorder:
                     line = self._mask(line)
                 return stamp(line if line.endswith(b"\n") else line + b"\n", elapsed_ns)
             self._text = bytearray()
-            self.has_failed = True
+            self.has_failed, self.is_done = True, is_error(chunk)
         self._text += self._mask(line)[: TEXT_LIMIT - len(self._text)]
         return b""
 
