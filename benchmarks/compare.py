@@ -120,7 +120,7 @@ def answer_file(path: Path, chunks: int) -> Path:
     with path.open("wb") as file:
         for _ in range(chunks // 1000):
             file.write(piece)
-        file.write(line("qwen3:0.6b", "", done=True))
+        file.write(line("qwen3:0.6b", " end", done=True))
     return path
 
 
