@@ -27,7 +27,7 @@ from ostream.system.input import unlock_input
 ROOT = Path(__file__).parent.parent
 BIN = ROOT / "bin"
 # Under nohup or after &, commands would inherit ignored signals.
-for _number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.SIG_DFL)
 
