@@ -40,7 +40,7 @@ MODELS_LIMIT = 4 << 20
 # to a shell is not offered.
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,254}")
 
-_CURSOR = "\0"  # stands for the word under the cursor; no argument of a program can contain NUL
+_CURSOR = "\0"  # marks the word under the cursor; an argument of a program cannot contain NUL
 
 
 def script(shell: str, commands: Mapping[str, tuple[str, str]]) -> str:

@@ -270,3 +270,14 @@ def test_tool_calls_of_a_stream_are_ready_to_send_back() -> None:
     assert [(call.function.name, call.function.arguments["city"]) for call in calls] == [("get_weather", "Zürich")]
     sent = json.loads(server.requests[1].body)["messages"]  # type: ignore[attr-defined]
     assert sent[1] == {"role": "assistant", "content": "", "tool_calls": calls}
+
+
+def test_the_metrics_cover_the_complete_response() -> None:
+    last = DONE[:-2] + b',"eval_duration":1000000000,"total_duration":2000000000}\n'
+    with serve(send_lines(HI, last)) as server:
+        stream = Client(server.url).chat("m", stream=True)
+        assert stream.metrics.eval_rate is None
+        list(stream)
+    assert stream.metrics.eval_rate == stream.metrics["eval_rate"] == 2.0
+    assert stream.metrics.time_to_first_token_from == "client clock"
+    assert stream.metrics.time_to_first_token > 0
