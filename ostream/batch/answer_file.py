@@ -222,8 +222,9 @@ class AnswerFile:
                 try:
                     key, sha256 = parse_answer(line) if is_loaded else (None, "")
                 except NotNDJSON:
-                    continue  # a dry run does not remove damaged lines
-                if key and key.isdigit() and int(key) >= begin:
+                    continue
+                # A dry run removes neither damaged lines nor failures, which have no hash.
+                if key and sha256 and key.isdigit() and int(key) >= begin:
                     yield int(key), sha256
 
     def _append_newline(self) -> None:

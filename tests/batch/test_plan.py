@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ostream.batch.answer_file import StdoutSink, open_answers
+from ostream.batch.answer_file import AnswerFile, StdoutSink, open_answers
 from ostream.batch.inputs import CSV, FILES, LINES, NDJSON, InputFormat, RequestReader
 from ostream.batch.jobs import RequestDefaults
 from ostream.batch.plan import Plan
@@ -34,22 +34,31 @@ class Batch:
         self.input.write_bytes(data)
         self.reported: list[str] = []
         self.sent = {}
+        with open_answers(str(self.file), True, [], dry_run=True) as answers:
+            due = sorted(job.number or 0 for job in self.plan(answers, resend, defaults).jobs() if not job.failure)
+        self.reported.clear()
         with open_answers(str(self.file), True, []) as answers:
-            reader = RequestReader([str(self.input)], self.form, defaults, lambda note: None)
-            plan = Plan(
-                *(reader, answers, resend, self.form.has_positions, lambda: None),
-                lambda job, error: self.reported.append(str(error)),
-            )
+            plan = self.plan(answers, resend, defaults)
+            numbers = []
             for job in plan.jobs():
                 body = job.body
                 prompt = body.get("prompt") or body["messages"][-1]["content"]
                 self.sent[job.id] = prompt
+                numbers.append(job.number or 0)
                 if prompt in fail.split():
                     answers.write(failure_line(job, ResponseError("no", 500)))
                 else:
                     answer = {"model": body["model"], "response": prompt, "done": True}
                     answers.write(answer_line(job, answer, json.dumps(answer).encode()))
+        assert sorted(numbers) == due, "a dry run lists the requests that are sent"
         return plan
+
+    def plan(self, answers: AnswerFile, resend: bool, defaults: RequestDefaults) -> Plan:
+        reader = RequestReader([str(self.input)], self.form, defaults, lambda note: None)
+        return Plan(
+            *(reader, answers, resend, self.form.has_positions, lambda: None),
+            lambda job, error: self.reported.append(str(error)),
+        )
 
     def answers(self) -> dict[Any, str]:
         """The text of each answer, by id; an id must occur once."""
