@@ -222,8 +222,7 @@ class AnswerFile:
                 try:
                     key, sha256 = parse_answer(line) if is_loaded else (None, "")
                 except NotNDJSON:
-                    continue
-                # A dry run removes neither damaged lines nor failures, which have no hash.
+                    continue  # a dry run removes neither damaged lines nor failures, which have no hash
                 if key and sha256 and key.isdigit() and int(key) >= begin:
                     yield int(key), sha256
 

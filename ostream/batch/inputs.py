@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 from itertools import chain
 
 from ostream.batch.input_lines import decoded, text_of, value_of
 from ostream.batch.jobs import Job, is_request_line, set_id, set_prompt, set_request
-from ostream.batch.table import Table
-from ostream.batch.template import PromptTemplate
+from ostream.batch.table import UTF16_MARKS, Table, check_format
+from ostream.batch.template import PromptTemplate, show_fields
 from ostream.errors import InputError, NotNDJSON, OstreamError, RequestError
 from ostream.protocol.canonical import row_sha256
 from ostream.protocol.ndjson import split_lines
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 NDJSON, LINES, CSV, FILES = "ndjson", "lines", "csv", "files"
 FILE_FIELDS = ("text", "name")
-_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class InputFormat:
@@ -53,21 +51,10 @@ class InputFormat:
         for option, value in (("--id", id_column), ("--delimiter", delimiter), ("--encoding", encoding)):
             if value is not None and kind != CSV:
                 raise RequestError(f"{option}: needs --csv")
-        if encoding is not None:
-            try:
-                codecs.lookup(encoding)
-            except LookupError:
-                raise RequestError(
-                    f"--encoding {encoding}: unknown", advice="for example utf-8, latin-1, cp1252"
-                ) from None
-        if delimiter is not None:
-            delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
-            if len(delimiter) != 1:
-                raise RequestError("--delimiter: must be one character, or tab")
         self.kind = kind
         self.prompt = prompt
         self.id_column = id_column
-        self.delimiter = delimiter
+        self.delimiter = check_format(delimiter, encoding)
         self.encoding = encoding
         if kind == FILES:
             self.template = PromptTemplate("{text}" if prompt is None else prompt, FILE_FIELDS)
@@ -142,7 +129,7 @@ class RequestReader:
         try:
             first = True
             for block in read_blocks(fd, input_name(name), self._reader_fd):
-                if first and block.startswith(_UTF16_MARKS) and self._form.encoding is None:
+                if first and block.startswith(UTF16_MARKS) and self._form.kind != CSV:
                     advice = f"iconv -f UTF-16 -t UTF-8 {name} | batch ..."
                     raise InputError(
                         f"{input_name(name)}: is UTF-16 (it begins with its byte order mark)", advice=advice
@@ -226,9 +213,8 @@ class RequestReader:
         set_prompt(job, self._form.template.render({"text": text, "name": name}), (), self._defaults)
 
     def _csv(self, name: str) -> Iterator[Job]:
-        table = Table(
-            self._blocks(name), input_name(name), self._form.delimiter, self._form.encoding or "utf-8", self._note
-        )
+        form = self._form
+        table = Table(self._blocks(name), input_name(name), form.delimiter, form.encoding, self._note)
         template = self._template(name, table.columns)
         used = template.fields
         shown = input_name(name)
@@ -252,17 +238,17 @@ class RequestReader:
     def _template(self, name: str, columns: list[str]) -> PromptTemplate:
         """Return the prompt template for a table. Raises RequestError if it does not match the columns."""
         where = input_name(name)
-        known = ", ".join(columns)
+        known = show_fields(columns)
         if self._form.prompt is None:
             raise RequestError(
                 "--csv: needs a prompt", advice=f"--prompt 'Summarise: {{{columns[0]}}}'; columns: {known}"
             )
-        template = PromptTemplate(self._form.prompt, columns)
+        template = PromptTemplate(self._form.prompt, columns, f"the first row of {where}")
         if not template.fields:
-            raise RequestError("--prompt: uses no column", advice=f"write {{NAME}}; columns: {known}")
+            raise RequestError("--prompt: uses no column", advice=f"columns: {known}")
         id_column = self._form.id_column
         if id_column is not None and id_column not in columns:
-            raise RequestError(f"--id {id_column}: no such column in {where}", advice=f"columns: {known}")
+            raise RequestError(f"--id {id_column}: no such column in {where}", advice=f"columns: {', '.join(columns)}")
         for column in [*template.fields, *([] if id_column is None else [id_column])]:
             if columns.count(column) > 1:
                 raise RequestError(f"{where}: has several columns {column}", advice="rename them")

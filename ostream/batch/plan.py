@@ -215,7 +215,9 @@ class Plan:
     def problems(self) -> Iterator[OstreamError]:
         """Yield an error if changed requests were not sent again."""
         if self._changed_count and not self._resend:
-            yield RequestError(self._changed_text(), advice="use --changed=resend to send them again")
+            them = "it" if self._changed_count == 1 else "them"
+            other = "use another -o FILE for another model, or " if self._has_other_model() else "use "
+            yield RequestError(self._changed_text(), advice=f"{other}--changed=resend to send {them} again")
 
     def notes(self) -> Iterator[str]:
         """Yield notes about changed requests, answers without a request, repeated rows and skipped lines."""
@@ -237,11 +239,13 @@ class Plan:
         what = "request changed since it was" if self._changed_count == 1 else "requests changed since they were"
         return f"{self._changed_count:,} {what} answered (id {ids}{more}){self._cause()}"
 
+    def _has_other_model(self) -> bool:
+        return bool(self._sink.model) and self._changed[0].body.get("model") != self._sink.model
+
     def _cause(self) -> str:
         """Return a text to append to a message if an option, not the rows, caused the changes; else ""."""
-        model = self._changed[0].body.get("model") if self._changed else None
-        if self._sink.model and model != self._sink.model:
-            return f": the model was {self._sink.model}, and is {model} now"
+        if self._has_other_model():
+            return f": the model was {self._sink.model}, and is {self._changed[0].body.get('model')} now"
         if self._changed_count > 1 and not self.answered:
             return ": all of them, so an option such as -m, -s, --option, -f or --prompt changed"
         return ""

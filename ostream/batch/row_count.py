@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import stat
 
 from ostream.batch.inputs import CSV, FILES
+from ostream.batch.table import Table
+from ostream.errors import InputError
 from ostream.system.input import BLOCK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from io import FileIO
+    from typing import Iterator
 
     from ostream.batch.inputs import InputFormat
 
@@ -33,9 +34,12 @@ def count_rows(files: list[str], form: InputFormat) -> int | None:
             with open(os.dup(0) if name == "-" else name, "rb", buffering=0) as file:
                 if file.tell():
                     return None
-                total += _count_rows(file, form) if form.kind == CSV else _count_lines(file)
+                if form.kind == CSV:
+                    total += sum(1 for _ in Table(_blocks(file), name, form.delimiter, form.encoding).rows())
+                else:
+                    total += _count_lines(file)
                 file.seek(0)
-        except (OSError, ValueError, csv.Error):
+        except (OSError, ValueError, InputError):
             return None
     return total
 
@@ -43,16 +47,10 @@ def count_rows(files: list[str], form: InputFormat) -> int | None:
 def _count_lines(file: FileIO) -> int:
     total = 0
     block = b"\n"
-    for block in iter(lambda: file.read(32 * BLOCK), b""):
+    for block in _blocks(file):
         total += block.count(b"\n")
     return total + (not block.endswith(b"\n"))
 
 
-def _count_rows(file: FileIO, form: InputFormat) -> int:
-    """Return the number of rows of a CSV file without its header. A quoted cell may contain line ends."""
-    text = io.TextIOWrapper(io.BufferedReader(file), form.encoding or "utf-8", errors="replace", newline="")
-    try:
-        rows = sum(map(bool, csv.reader(text)))
-    finally:
-        text.detach().detach()
-    return max(0, rows - 1)
+def _blocks(file: FileIO) -> Iterator[bytes]:
+    return iter(lambda: file.read(32 * BLOCK), b"")

@@ -13,6 +13,26 @@ if TYPE_CHECKING:
     from typing import Callable, Iterable, Iterator
 
 
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def check_format(delimiter: str | None, encoding: str | None) -> str | None:
+    """Return the character that a --delimiter option names, or None. Raises RequestError for values of no use."""
+    if encoding is not None:
+        try:
+            codecs.lookup(encoding)
+        except LookupError:
+            raise RequestError(
+                f"--encoding {encoding}: unknown encoding", advice="for example utf-8, latin-1, cp1252"
+            ) from None
+    if delimiter is None:
+        return None
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+    if len(delimiter) != 1:
+        raise RequestError("--delimiter: must be one character, or tab")
+    return delimiter
+
+
 class Table:
     """A CSV table in the format of RFC 4180, as spreadsheets write it.
 
@@ -20,8 +40,12 @@ class Table:
         blocks: the bytes of the table.
         name: the name of the table, for messages.
         delimiter: the character between cells. None: a comma; or a semicolon or tab if the header has no comma.
-        encoding: the encoding of the text.
+        encoding: the encoding of the text (default: utf-8).
         note: called with a message if a semicolon or tab is used because the header has no comma.
+
+    Attributes:
+        columns: the names of the columns.
+        delimiter: the character between cells.
 
     Raises InputError for bytes that are not in `encoding`, for broken quoting and for a missing header.
     """
@@ -31,16 +55,15 @@ class Table:
         blocks: Iterable[bytes],
         name: str,
         delimiter: str | None,
-        encoding: str,
-        note: Callable[[str], None],
+        encoding: str | None,
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         csv.field_size_limit(LINE_LIMIT)
         self._name = name
-        lines = _decoded_lines(blocks, name, encoding)
+        lines = _decoded_lines(blocks, name, encoding or "utf-8")
         header = next(lines, "")
-        self._reader = csv.reader(
-            _with_first(header, lines), delimiter=delimiter or _delimiter(name, header, note), strict=True
-        )
+        self.delimiter = delimiter or _delimiter(name, header, note)
+        self._reader = csv.reader(_with_first(header, lines), delimiter=self.delimiter, strict=True)
         self.columns = next(self._cells(), (0, []))[1]
         if not any(self.columns):
             raise InputError(f"{name}: has no header row")
@@ -70,7 +93,13 @@ class Table:
                 if cells:
                     yield begin, cells
         except csv.Error as error:
-            raise InputError(f"{self._name}:{self._reader.line_num}: not CSV: {error}") from None
+            where = f"{self._name}:{self._reader.line_num}"
+            if "new-line character" in str(error):
+                raise InputError(
+                    f"{where}: not CSV: a carriage return outside quotes",
+                    advice=f"if all lines end with it, convert them: tr '\\r' '\\n' < {self._name}",
+                ) from None
+            raise InputError(f"{where}: not CSV: {error}") from None
 
 
 def _delimiter(name: str, header: str, note: Callable[[str], None]) -> str:
@@ -91,6 +120,10 @@ def _decoded_lines(blocks: Iterable[bytes], name: str, encoding: str) -> Iterato
         try:
             text = decoder.decode(block, final=not block)
         except UnicodeDecodeError as error:
+            if lineno == 1 and error.object.startswith(UTF16_MARKS):
+                raise InputError(
+                    f"{name}: is UTF-16 (it begins with its byte order mark)", advice="add --encoding utf-16"
+                ) from None
             lineno += error.object[: error.start].count(b"\n")
             raise InputError(
                 f"{name}:{lineno}: not {encoding} (byte 0x{error.object[error.start]:02x})",

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 class PromptTemplate:
     """A text with fields, written `{NAME}`, that are replaced by values. Braces inside a value are plain text.
 
-    `names` are the names of all fields that the text may use. `{{` and `}}` are literal braces. Raises RequestError for
-    any other brace.
+    `names` are the names of all fields that the text may use, and `origin` is where they come from, for messages, or
+    "". `{{` and `}}` are literal braces. Raises RequestError for any other brace.
     """
 
-    def __init__(self, text: str, names: Sequence[str]) -> None:
+    def __init__(self, text: str, names: Sequence[str], origin: str = "") -> None:
         self._parts: list[tuple[str, str | None]] = []  # literal text, and the field after it or None
         literal = ""
         position = 0
@@ -29,7 +29,7 @@ class PromptTemplate:
                 literal += char
                 position += 2
             else:
-                name = _name_at(text, position, names)
+                name = _name_at(text, position, names, origin)
                 self._parts.append((literal, name))
                 literal = ""
                 position += len(name) + 2
@@ -45,20 +45,25 @@ class PromptTemplate:
         return "".join(literal + ("" if name is None else values[name]) for literal, name in self._parts)
 
 
-def _name_at(text: str, position: int, names: Sequence[str]) -> str:
+def show_fields(names: Sequence[str]) -> str:
+    """Return a list of fields for a message. The braces show spaces at the ends of a name."""
+    return ", ".join(f"{{{name}}}" for name in names)
+
+
+def _name_at(text: str, position: int, names: Sequence[str], origin: str) -> str:
     """Return the name of the field at this brace. A name may contain braces. Raises RequestError if none matches."""
     for name in sorted(names, key=len, reverse=True):
         if text.startswith(f"{{{name}}}", position):
             return name
     end = text.find("}", position)
     found = text[position + 1 : end] if text[position] == "{" and end > 0 else None
-    known = ", ".join(names)
+    known = f"{origin} has {show_fields(names)}" if origin else f"available: {show_fields(names)}"
     if found is not None and found.replace(" ", "").replace("_", "").isalnum():
-        raise RequestError(f"--prompt: there is no {{{found}}}", advice=f"available: {known}")
+        raise RequestError(f"--prompt: there is no {{{found}}}", advice=known)
     brace = text[position]
     raise RequestError(
         f"--prompt: {brace} at character {position + 1} does not start a known field"
         if brace == "{"
         else f"--prompt: single }} at character {position + 1}",
-        advice=f"write {brace * 2} for a literal {brace}; fields: {known}",
+        advice=f"write {brace * 2} for a literal {brace}; fields: {show_fields(names)}",
     )

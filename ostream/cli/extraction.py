@@ -40,6 +40,7 @@ class ExtractionOptions(FilterOptions):
     columns: str | None = None
     join: str | None = None
     id_column: str | None = None
+    delimiter: str | None = None
     encoding: str | None = None
     bom = False
 
@@ -87,7 +88,10 @@ def run(diagnostics: Diagnostics, what: str, options: ExtractionOptions) -> int:
 
         writer = JSONWriter(what)
     else:
-        table = options.as_csv, options.columns, options.join, options.id_column, options.encoding, options.bom
+        table = (
+            *(options.as_csv, options.columns, options.join, options.id_column),
+            *(options.delimiter, options.encoding, options.bom),
+        )
         if any(table):
             from ostream.cli.table import make_table_writer
 

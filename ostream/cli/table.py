@@ -6,11 +6,11 @@ import csv
 import io
 import json
 
+from ostream.batch.table import Table, check_format
 from ostream.errors import IncompleteStream, InputError, OstreamError, RequestError
 from ostream.protocol.canonical import row_sha256
 from ostream.protocol.error_lines import response_error
 from ostream.protocol.json_decoder import strict_decoder
-from ostream.protocol.ndjson import LINE_LIMIT
 from ostream.system.input import input_name, read_input
 
 TYPE_CHECKING = False
@@ -23,25 +23,33 @@ _BOM = "\ufeff"
 
 
 def make_table_writer(
-    as_csv: bool, columns: str | None, join: str | None, id_column: str | None, encoding: str | None, bom: bool
+    as_csv: bool,
+    columns: str | None,
+    join: str | None,
+    id_column: str | None,
+    delimiter: str | None,
+    encoding: str | None,
+    bom: bool,
 ) -> CSVWriter:
     """Return the writer for the table options of extract-content.
 
-    The arguments are the values of --csv, --columns, --join, --id, --encoding and --bom. Raises RequestError for
-    options that can't be combined, an unknown encoding or an unknown column, and InputError if the file of --join can't
-    be read as CSV.
+    The arguments are the values of --csv, --columns, --join, --id, --delimiter, --encoding and --bom. Raises
+    RequestError for options that can't be combined, an unknown encoding or an unknown column, and InputError if the
+    file of --join can't be read as CSV.
     """
     if not (as_csv or join):
-        raise RequestError("--columns, --id, --encoding and --bom need --csv or --join")
-    if (id_column or encoding) and not join:
-        raise RequestError("--id and --encoding need --join", advice="--columns names the columns of the output")
+        raise RequestError("--columns, --id, --delimiter, --encoding and --bom need --csv or --join")
+    if (id_column or delimiter or encoding) and not join:
+        raise RequestError(
+            "--id, --delimiter and --encoding need --join", advice="--columns names the columns of the output"
+        )
     default = "content,error" if join else "id,content,error"
     names = [name.strip() for name in (columns or default).split(",")]
     if not all(name.strip(".") for name in names):
         raise RequestError(f"--columns {columns}: a name is missing", advice="for example --columns id,content,error")
     if not join:
         return CSVWriter(names, bom)
-    return JoinWriter(names, bom, _Table(join, id_column, encoding or "utf-8"))
+    return JoinWriter(names, bom, _InputTable(join, id_column, check_format(delimiter, encoding), encoding))
 
 
 class CSVWriter:
@@ -119,12 +127,12 @@ class CSVWriter:
 class JoinWriter(CSVWriter):
     """Writes the rows of a table in their original order, with the columns of the answer at the end of each row."""
 
-    def __init__(self, columns: Sequence[str], bom: bool, table: _Table) -> None:
+    def __init__(self, columns: Sequence[str], bom: bool, table: _InputTable) -> None:
         super().__init__(columns, bom, table.delimiter)
         self._table = table
         # Maps an id to a tuple: the cells of the answer, the hash and the columns of the row that the prompt was made
         # from, and whether the answer is a failure.
-        self._answers: dict[str, tuple[list[str], Mapping[str, Any], bool]] = {}
+        self._answers: dict[str, tuple[list[str], tuple[Any, list[str]], bool]] = {}
         self._set_header([*table.columns, *columns])
 
     def add(
@@ -134,7 +142,9 @@ class JoinWriter(CSVWriter):
         given = last if "id" in last else failed or {}
         key = str(given.get("custom_id", given.get("id")))
         if failed is None or key not in self._answers or self._answers[key][2]:
-            origin = {name: last.get(name) for name in ("row_sha256", "row_columns")}
+            columns = last.get("row_columns")
+            names = [name for name in columns if isinstance(name, str)] if isinstance(columns, list) else []
+            origin = last.get("row_sha256"), names
             self._answers[key] = self._cells(last, text, problem, failed), origin, failed is not None
 
     def write(self, source: FilterInput) -> None:
@@ -142,17 +152,25 @@ class JoinWriter(CSVWriter):
 
     def finish(self, source: FilterInput) -> None:
         stale = missing = 0
+        absent: list[str] = []
         for key, cells in self._table.rows():
             row = dict(zip(self._table.columns, cells))
-            answer, origin, _ = self._answers.get(key, (self._blank("no answer"), {}, True))
+            answer, origin, _ = self._answers.get(key, (self._blank("no answer"), (None, []), True))
             if key not in self._answers:
                 missing += 1
-            elif not _is_current(row, origin):
+            elif not _is_current(row, *origin):
+                absent += [column for column in origin[1] if column not in row]
                 stale += 1
                 answer = self._blank("stale")
             self._rows.append([*cells, *answer])
         super().write(source)
-        if stale:
+        if absent:
+            error = InputError(
+                f"{self._table.name}: has no column {absent[0]}, from which prompts were made",
+                advice="give the table that batch read, with the same --delimiter",
+            )
+            source.fail_at_end(error)
+        elif stale:
             text = "1 row changed since it was" if stale == 1 else f"{stale:,} rows changed since they were"
             advice = f"send {'it' if stale == 1 else 'them'} again with batch --resume --changed=resend"
             source.fail_at_end(InputError(f"{text} answered", advice=advice))
@@ -166,39 +184,20 @@ class JoinWriter(CSVWriter):
         return [error if column == "error" else "" for column in self._columns]
 
 
-class _Table:
-    """A CSV file with a header row.
+class _InputTable:
+    """The CSV file that batch read, with the same ids: the cell in `id_column`, or the row's number, counted from 0."""
 
-    The id of a row is its cell in `id_column` or, if `id_column` is None, the number of the row, counted from 0.
-    """
-
-    def __init__(self, name: str, id_column: str | None, encoding: str) -> None:
+    def __init__(self, name: str, id_column: str | None, delimiter: str | None, encoding: str | None) -> None:
         where = input_name(name)
-        try:
-            text = read_input(name).decode("utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding)
-        except LookupError:
-            raise RequestError(
-                f"--encoding {encoding}: unknown encoding", advice="use utf-8, latin-1 or cp1252"
-            ) from None
-        except UnicodeDecodeError as error:
-            line = error.object[: error.start].count(b"\n") + 1
-            raise InputError(
-                f"{where}:{line}: not {encoding} (byte 0x{error.object[error.start]:02x})",
-                advice="name its encoding, for example --encoding cp1252",
-            ) from None
-        header = text.partition("\n")[0]
-        self.delimiter = next((mark for mark in ",;\t" if mark in header), ",")
-        csv.field_size_limit(LINE_LIMIT)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=self.delimiter, strict=True)
-        try:
-            # Blank lines are not counted as rows. batch does not count them either, so the ids agree.
-            self.columns, *self._rows = [row for row in reader if row] or [[]]
-        except csv.Error as error:
-            raise InputError(f"{where}:{reader.line_num}: not CSV: {error}") from None
-        if not any(self.columns):
-            raise InputError(f"{where}: has no header row")
+        table = Table([read_input(name)], where, delimiter, encoding)
+        self.name = where
+        self.delimiter = table.delimiter
+        self._rows = [cells for _, cells in table.rows()]
+        # A row with more cells than the header would shift the columns of its answer.
+        width = max(map(len, [table.columns, *self._rows]))
+        self.columns = [*table.columns, *[""] * (width - len(table.columns))]
         if id_column is not None and id_column not in self.columns:
-            known = ", ".join(self.columns)
+            known = ", ".join(table.columns)
             raise RequestError(f"--id {id_column}: no such column in {where}", advice=f"columns: {known}")
         self._id_index = None if id_column is None else self.columns.index(id_column)
 
@@ -211,12 +210,9 @@ class _Table:
         return rows
 
 
-def _is_current(row: Mapping[str, str], origin: Mapping[str, Any]) -> bool:
+def _is_current(row: Mapping[str, str], sha256: Any, columns: Sequence[str]) -> bool:
     """Return False if the cells used in the prompt are known to have changed since the row was answered."""
-    sha256, columns = origin.get("row_sha256"), origin.get("row_columns")
-    if not isinstance(sha256, str) or not isinstance(columns, list):
-        return True
-    return sha256 == row_sha256(row, [column for column in columns if isinstance(column, str)])
+    return not isinstance(sha256, str) or not columns or sha256 == row_sha256(row, columns)
 
 
 def _object(text: str) -> dict[str, Any]:

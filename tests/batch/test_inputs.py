@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -53,12 +52,13 @@ def test_template_replaces_fields_once(text: str) -> None:
     assert PromptTemplate(text, list(values)).render(values) == TEMPLATES[text]
 
 
+NO_FIELD = "does not start a known field"
 BAD_TEMPLATES = {
-    "{txt}": ("--prompt: there is no {txt}", "available: id, text"),
-    "a {": ("--prompt: { at character 3 does not start a known field", "write {{ for a literal {; fields: id, text"),
-    '{"a"}': ("--prompt: { at character 1 does not start a known field", "write {{ for a literal {; fields: id, text"),
-    "{}": ("--prompt: { at character 1 does not start a known field", "write {{ for a literal {; fields: id, text"),
-    "a}": ("--prompt: single } at character 2", "write }} for a literal }; fields: id, text"),
+    "{txt}": ("--prompt: there is no {txt}", "available: {id}, {text}"),
+    "a {": (f"--prompt: {{ at character 3 {NO_FIELD}", "write {{ for a literal {; fields: {id}, {text}"),
+    '{"a"}': (f"--prompt: {{ at character 1 {NO_FIELD}", "write {{ for a literal {; fields: {id}, {text}"),
+    "{}": (f"--prompt: {{ at character 1 {NO_FIELD}", "write {{ for a literal {; fields: {id}, {text}"),
+    "a}": ("--prompt: single } at character 2", "write }} for a literal }; fields: {id}, {text}"),
 }
 
 
@@ -78,7 +78,7 @@ TABLES: dict[str, tuple[bytes, InputFormat, dict[Any, str], list[str]]] = {
     "an id column": (b"id,text\nx,a\ny,b\n", table(id="id"), {"x": "a", "y": "b"}, []),
     "quoted newlines, commas and quotes": (b'text\n"a\r\nb,""c"""\n', table(), {0: 'a\r\nb,"c"'}, []),
     "a byte order mark and CRLF": (b"\xef\xbb\xbftext,x\r\na,1\r\n", table(), {0: "a"}, []),
-    "semicolons": (b"x;text\n1;a\n", table(), {0: "a"}, ["columns are separated by semicolons"]),
+    "semicolons": (b'x;text\n1;"a\n;b"\n', table(), {0: "a\n;b"}, ["columns are separated by semicolons"]),
     "tabs": (b"x\ttext\n1\ta\n", table(), {0: "a"}, ["columns are separated by tabs"]),
     "a delimiter": (b"x|text\n1|a,b\n", table(delimiter="|"), {0: "a,b"}, []),
     "a tab by name": (b"x\ttext\n1\ta\n", table(delimiter="tab"), {0: "a"}, []),
@@ -97,8 +97,7 @@ def test_row_of_a_table_becomes_a_prompt(name: str, path: Path) -> None:
     jobs, found = read(path, data, form)
     assert prompts(jobs) == expected
     assert found == [f"{path}: {note}" for note in notes]
-    if form.encoding != "utf-16":
-        assert count_rows([str(path)], form) == len(expected)
+    assert count_rows([str(path)], form) == len(expected)
 
 
 def test_long_table_is_read_in_blocks(path: Path) -> None:
@@ -119,6 +118,7 @@ BAD_ROWS: dict[str, tuple[bytes, InputFormat, str]] = {
     "an empty id": (b"id,text\n,a\n", table(id="id"), ":2: the id column, id, is empty"),
     "broken quoting": (b'text\n"a"b\n', table(), ":2: not CSV: ',' expected after '\"'"),
     "an open quote": (b'text\n"a\n', table(), ":2: not CSV: unexpected end of data"),
+    "CR line ends": (b"text\ra\r", table(), ":1: not CSV: a carriage return outside quotes"),
     "no UTF-8": (b"text\na\ncaf\xe9\n", table(), ":3: not utf-8 (byte 0xe9)"),
     "nothing": (b"", table(), ": has no header row"),
     "UTF-16": ("text\n".encode("utf-16"), table(), ": is UTF-16 (it begins with its byte order mark)"),
@@ -140,12 +140,16 @@ def test_bad_row_or_file_is_reported_with_its_place(name: str, path: Path) -> No
 
 
 BAD_TABLES: dict[str, tuple[bytes, InputFormat, str, str]] = {
-    "no prompt": (b"id,text\n", table(None), "--csv: needs a prompt", "--prompt 'Summarise: {id}'; columns: id, text"),
-    "a prompt without a field": (
+    "no prompt": (
         b"id,text\n",
-        table("x"),
-        "--prompt: uses no column",
-        "write {NAME}; columns: id, text",
+        table(None),
+        "--csv: needs a prompt",
+        "--prompt 'Summarise: {id}'; columns: {id}, {text}",
+    ),
+    "a prompt without a field": (b"id,text\n", table("x"), "--prompt: uses no column", "columns: {id}, {text}"),
+    "another first row": (
+        *(b"Report\nid, text\n", table("{text}")),
+        *("--prompt: there is no {text}", "the first row of {path} has {Report}"),
     ),
     "a missing id column": (b"a,text\n", table(id="id"), "--id id: no such column in {path}", "columns: a, text"),
     "a column twice": (b"text,text\n", table(), "{path}: has several columns text", "rename them"),
@@ -154,10 +158,10 @@ BAD_TABLES: dict[str, tuple[bytes, InputFormat, str, str]] = {
 
 @pytest.mark.parametrize("name", BAD_TABLES)
 def test_table_that_does_not_fit_the_options_is_refused(name: str, path: Path) -> None:
-    data, form, text, advice = BAD_TABLES[name]
+    data, form, *expected = BAD_TABLES[name]
     with pytest.raises(RequestError) as caught:
         read(path, data, form)
-    assert (str(caught.value), caught.value.advice) == (text.replace("{path}", str(path)), advice)
+    assert [str(caught.value), caught.value.advice] == [text.replace("{path}", str(path)) for text in expected]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +169,7 @@ def test_table_that_does_not_fit_the_options_is_refused(name: str, path: Path) -
     [
         (LINES, {"prompt": "x"}, "--prompt: needs --csv or --files"),
         (FILES, {"id_column": "x"}, "--id: needs --csv"),
-        (CSV, {"encoding": "klingon"}, "--encoding klingon: unknown"),
+        (CSV, {"encoding": "klingon"}, "--encoding klingon: unknown encoding"),
         (CSV, {"delimiter": "ab"}, "--delimiter: must be one character, or tab"),
     ],
 )
@@ -246,7 +250,5 @@ def test_each_file_of_files_is_a_row() -> None:
 
 
 def test_broken_table_has_no_row_count(path: Path) -> None:
-    path.write_bytes(b"text\nxxxxxxxxxxxxx\n")
-    limit = csv.field_size_limit(10)
+    path.write_bytes(b'text\n"a\n')
     assert count_rows([str(path)], table()) is None
-    csv.field_size_limit(limit)

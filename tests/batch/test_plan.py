@@ -107,7 +107,7 @@ def test_edited_line_keeps_its_answer_unless_it_is_resent(resend: bool, tmp_path
     if resend:
         assert list(plan.notes()) == [f"{text}; earlier answers are in {batch.file}.replaced"]
     else:
-        assert problems(plan) == [f"{text}; use --changed=resend to send them again"]
+        assert problems(plan) == [f"{text}; use --changed=resend to send it again"]
 
 
 def test_lines_removed_at_the_end_change_nothing(tmp_path: Path) -> None:
@@ -177,9 +177,7 @@ def test_only_changed_ids_are_kept_or_resent(tmp_path: Path) -> None:
     assert batch.sent == {"n": "0", "b": "2"}
     assert list(batch.sent) == ["n", "b"]  # new rows first
     assert (plan.status, plan.failed_before, plan.answered) == (2, 1, 1)
-    assert problems(plan) == [
-        '1 request changed since it was answered (id "a"); use --changed=resend to send them again'
-    ]
+    assert problems(plan) == ['1 request changed since it was answered (id "a"); use --changed=resend to send it again']
     assert batch.answers()["a"] == "1"
     plan = batch.run(changed, resend=True)
     assert batch.sent == {"a": "new"}
@@ -194,7 +192,7 @@ def test_changed_model_or_option_is_named(tmp_path: Path) -> None:
     (text,) = problems(batch.run(data, defaults=RequestDefaults("n")))
     assert text == (
         '7 requests changed since they were answered (id "r0", "r1", "r2", "r3", "r4" and 2 more): '
-        "the model was m, and is n now; use --changed=resend to send them again"
+        "the model was m, and is n now; use another -o FILE for another model, or --changed=resend to send them again"
     )
     (text,) = problems(batch.run(data, defaults=RequestDefaults("m", fields={"think": True})))
     assert ": all of them, so an option such as -m, -s, --option, -f or --prompt changed;" in text

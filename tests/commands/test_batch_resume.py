@@ -79,9 +79,7 @@ def test_changed_requests_keep_their_answers(answers: Path) -> None:
         assert len(server.requests) == 2  # type: ignore[attr-defined]
         kept = batch(answers, stdin=asked(other, "x", "new"), env=env)
         assert (kept.returncode, len(server.requests)) == (2, 3)  # type: ignore[attr-defined]
-        assert (
-            b'1 request changed since it was answered (id "a"); use --changed=resend to send them again' in kept.stderr
-        )
+        assert b'1 request changed since it was answered (id "a"); use --changed=resend to send it again' in kept.stderr
 
 
 def test_changed_needs_a_file_and_a_known_value() -> None:

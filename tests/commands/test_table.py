@@ -85,22 +85,30 @@ def test_join_has_a_row_for_each_row_of_the_table(ids: tuple[Any, ...], options:
     ]
 
 
-def test_join_reads_other_encodings_and_keeps_failures(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_bytes("id,text\nb,caf\xe9\n".encode("latin-1"))
+def test_join_reads_other_encodings_and_keeps_failures_and_extra_cells(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes("id|text\nb|caf\xe9|x\n".encode("latin-1"))
     options = ["--join", str(tmp_path / "rows.csv"), "--id", "id", "--encoding", "latin-1", "--columns", "error"]
-    result = call("extract-content", *options, stdin=FAILED)
-    assert (result.returncode, result.stdout.decode()) == (75, "id,text,error\nb,café,busy (status code: 503)\n")
+    result = call("extract-content", *options, "--delimiter", "|", stdin=FAILED)
+    assert (result.returncode, result.stdout.decode()) == (75, "id|text||error\nb|café|x|busy (status code: 503)\n")
+
+
+def test_join_with_another_table_does_not_suggest_to_send_its_rows_again(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("name|text\nx|1\n")
+    result = call("extract-content", "--join", tmp_path / "rows.csv", stdin=answer(0, "first", **HASHES[0]))
+    advice = "from which prompts were made; give the table that batch read, with the same --delimiter\n"
+    assert result.stderr.decode() == f"extract-content: {tmp_path}/rows.csv: has no column text, {advice}"
 
 
 WRONG = [
     # options, the rows of the table, message
-    (["--columns", "id"], b"a\n", "--columns, --id, --encoding and --bom need --csv or --join"),
-    (["--csv", "--id", "a"], b"a\n", "--id and --encoding need --join; "),
+    (["--columns", "id"], b"a\n", "--columns, --id, --delimiter, --encoding and --bom need --csv or --join"),
+    (["--csv", "--id", "a"], b"a\n", "--id, --delimiter and --encoding need --join; "),
     (["--csv", "--columns", "a,,b"], b"a\n", "--columns a,,b: a name is missing; "),
     (["--csv", "--json"], b"a\n", "--json: can't be combined with --csv"),
     (["--join", "rows.csv", "--id", "b"], b"a\n1\n", "--id b: no such column in rows.csv; columns: a"),
-    (["--join", "rows.csv"], b"a\ncaf\xe9\n", "rows.csv:2: not utf-8 (byte 0xe9); name its encoding, "),
+    (["--join", "rows.csv"], b"a\ncaf\xe9\n", "rows.csv:2: not utf-8 (byte 0xe9); name the encoding, "),
     (["--join", "rows.csv", "--encoding", "no"], b"a\n", "--encoding no: unknown encoding; "),
+    (["--join", "rows.csv", "--delimiter", "ab"], b"a\n", "--delimiter: must be one character, or tab"),
     (["--join", "rows.csv"], b'a\n"b', "rows.csv:2: not CSV: "),
     (["--join", "rows.csv"], b"\n", "rows.csv: has no header row"),
     (["--join", "missing"], b"", "missing: No such file or directory"),
