@@ -197,7 +197,7 @@ class Progress:
         if not self.failures:
             return "none"
         ordered = sorted(self._kinds.items(), key=lambda item: -item[1])
-        named = [f"{count:,} {_shortened(self._examples[kind])}" for kind, count in ordered[:_NAMED]]
+        named = [f"{count:,}x {_shortened(self._examples[kind])}" for kind, count in ordered[:_NAMED]]
         others = sum(count for _, count in ordered[_NAMED:])
         return f"{self.failures:,} ({', '.join([*named, *([f'{others:,} others'] if others else [])])})"
 

@@ -59,7 +59,7 @@ def test_rates_count_from_the_first_request(capfd: pytest.CaptureFixture[str], c
         "batch: 0/1,234, 4 running",
         "batch: 3/1,234, 1 failed, 4 running, 0.1 answers/s, 100.0 tokens/s, 10s elapsed, 1h42m left",
         (
-            "batch: complete: 1; failures: 1 (1 boom); skipped: 1 (answered before, blank or repeated); "
+            "batch: complete: 1; failures: 1 (1x boom); skipped: 1 (answered before, blank or repeated); "
             "eval count: 1,000 token(s); throughput: 0.1 answers/s, 50.0 tokens/s; "
             "average per request: 1000.0 tokens/s; in 20s"
         ),
@@ -78,7 +78,7 @@ def test_without_a_total_there_is_no_time_left(capfd: pytest.CaptureFixture[str]
     progress.end()
     assert capfd.readouterr().err.splitlines() == [
         "batch: 0, 0 running, 0.0 answers/s, 0.0 tokens/s, 1m00s elapsed",
-        f"batch: complete: 0; failures: 6 (2 a 1, 1 {'b' * 77}..., 1 c, 2 others); in 1m00s",
+        f"batch: complete: 0; failures: 6 (2x a 1, 1x {'b' * 77}..., 1x c, 2 others); in 1m00s",
     ]
 
 

@@ -33,7 +33,7 @@ def test_terminal_shows_progress(tmp_path: Path) -> None:
     # The line is erased before a message, and carriage returns are the only control characters.
     assert "\rbatch: id 2: no such thing (status code: 404)" in shown
     assert (
-        shown.rpartition("\n")[0].rpartition("\n")[2].lstrip("\r ").startswith("batch: complete: 2; failures: 1 (1 no")
+        shown.rpartition("\n")[0].rpartition("\n")[2].lstrip("\r ").startswith("batch: complete: 2; failures: 1 (1x no")
     )
     assert "\x1b" not in shown
 
