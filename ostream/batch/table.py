@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from typing import Callable, Iterable, Iterator
 
 
+# How the files of spreadsheet programs begin: .xlsx and .ods (ZIP archives), and .xls.
+_WORKBOOK_MARKS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -123,6 +125,10 @@ def _decoded_lines(blocks: Iterable[bytes], name: str, encoding: str) -> Iterato
             if lineno == 1 and error.object.startswith(UTF16_MARKS):
                 raise InputError(
                     f"{name}: is UTF-16 (it begins with its byte order mark)", advice="add --encoding utf-16"
+                ) from None
+            if lineno == 1 and error.object.startswith(_WORKBOOK_MARKS):
+                raise InputError(
+                    f"{name}: is not CSV", advice="if it is a spreadsheet, save it as CSV (UTF-8)"
                 ) from None
             lineno += error.object[: error.start].count(b"\n")
             raise InputError(

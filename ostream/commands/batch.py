@@ -71,7 +71,8 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
         if "-" in files and os.isatty(0):
             diagnostics.note("reading requests from the terminal; end them with Ctrl-D")
         if options.dry_run:
-            return _dry_run(plan, session, failures, progress, Output(1, "standard output", options.raw_terminal))
+            out = Output(1, "standard output", options.raw_terminal)
+            return _checked(plan, options, _dry_run(plan, session, failures, progress, out))
         if sink.dropped:
             kinds = "failed answers to be retried, and blank or repeated lines"
             progress.note(f"{sink.name}: removed {sink.dropped:,} line(s): {kinds}")
@@ -97,9 +98,19 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
         )
         diagnostics.note(f"interrupted; {end}")
         exit_by_signal(runner.interrupted)
-    if not plan.requests and status == OK:
-        raise _no_request(files)
-    return status
+    return _checked(plan, options, status)
+
+
+def _checked(plan: Plan, options: BatchOptions, status: int) -> int:
+    """Return the exit status. Raises IncompleteStream if the input was read without an error, but has no requests."""
+    if plan.requests or status != OK:
+        return status
+    raise IncompleteStream(
+        f"{', '.join(map(input_name, plan.files))}: contains no requests",
+        advice="add rows below the header row"
+        if options.input == "csv"
+        else "write one JSON object with a prompt per line, or use --lines for one prompt per line",
+    )
 
 
 def _finish(plan: Plan, failures: FailureReport, progress: Progress) -> None:
@@ -127,16 +138,7 @@ def _dry_run(plan: Plan, session: Session, failures: FailureReport, progress: Pr
         f"requests to send: {count:,} (failed before: {plan.failed_before:,}); already answered: {plan.answered:,}; "
         f"unusable rows: {progress.failures:,}"
     )
-    if not plan.requests and status == OK:
-        raise _no_request(plan.files)
     return worst(status, plan.status)
-
-
-def _no_request(files: Sequence[str]) -> IncompleteStream:
-    return IncompleteStream(
-        f"{', '.join(map(input_name, files))}: contains no requests",
-        advice="write one JSON object with a prompt per line, or use --lines for one prompt per line",
-    )
 
 
 def _output(names: Sequence[str]) -> str | None:

@@ -121,6 +121,7 @@ BAD_ROWS: dict[str, tuple[bytes, InputFormat, str]] = {
     "CR line ends": (b"text\ra\r", table(), ":1: not CSV: a carriage return outside quotes"),
     "no UTF-8": (b"text\na\ncaf\xe9\n", table(), ":3: not utf-8 (byte 0xe9)"),
     "nothing": (b"", table(), ": has no header row"),
+    "a spreadsheet": (b"PK\3\4\x14\0\xdf\0", table(), ": is not CSV"),
     "UTF-16": ("text\n".encode("utf-16"), table(), ": is UTF-16 (it begins with its byte order mark)"),
     "lines in UTF-16": (
         "hi\n".encode("utf-16"),

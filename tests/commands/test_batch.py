@@ -251,10 +251,18 @@ def test_positions_continue_over_several_inputs(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.decode()) == (2, f"batch: {tmp_path}/none: No such file or directory\n")
 
 
-@pytest.mark.parametrize("stdin", [b"", b"\n\n"])
-def test_input_without_a_request_is_a_failure(stdin: bytes) -> None:
-    done = call("batch", "-m", "m", stdin=stdin)
+@pytest.mark.parametrize(
+    ("stdin", "options", "advice"),
+    [
+        (b"", [], "write one JSON object with a prompt per line"),
+        (b"\n\n", ["--dry-run"], "write one JSON object with a prompt per line"),
+        (b"text\n", ["--csv", "--prompt", "{text}"], "add rows below the header row"),
+    ],
+)
+def test_input_without_a_request_is_a_failure(stdin: bytes, options: list[str], advice: str) -> None:
+    done = call("batch", "-m", "m", *options, stdin=stdin)
     assert done.returncode == 3
+    assert f"; {advice}" in done.stderr.decode()
     assert lines_of(done.stdout) == [{"error": "standard input: contains no requests", "exit_status": 3}]
 
 
