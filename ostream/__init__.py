@@ -62,25 +62,6 @@ __all__ = [
     "tool_calls",
 ]
 
-# Names that the official SDK has and this package does not have, and what to use instead.
-_SDK_ONLY = {
-    "AsyncClient": "read the stream in a thread, as examples/from_asyncio.py does",
-    **dict.fromkeys(
-        ("pull", "push", "create", "delete", "list", "copy", "show", "ps"),
-        "use the command 'ollama {name}' or the official SDK (pip install ollama)",
-    ),
-    **dict.fromkeys(
-        ("embed", "embeddings", "web_search", "web_fetch", "systemone"),
-        "use the official SDK (pip install ollama)",
-    ),
-}
-
-
-def missing_name(name: str, owner: str) -> str:
-    """Return the message for an AttributeError. If the official SDK has the name, suggest what to use instead."""
-    alternative = _SDK_ONLY.get(name, "").format(name=name)
-    return f"{owner} has no attribute {name!r}{'; ' if alternative else ''}{alternative}"
-
 
 def __getattr__(name: str) -> object:
     import sys
@@ -90,14 +71,16 @@ def __getattr__(name: str) -> object:
         return import_module(f"ostream.{name}")
     module = _MODULE_OF.get(name)
     if module is None:
+        from ostream.protocol.arguments import SDK_ONLY, missing_name
+
         text = missing_name(name, "module 'ostream'")
         # For `from ostream import x`, Python replaces the message of an AttributeError, but not the message of an
         # ImportError.
-        if name in _SDK_ONLY and sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
+        if name in SDK_ONLY and sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
             raise ImportError(text, name="ostream")
         raise AttributeError(text)
     return getattr(import_module(f"ostream.{module}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*__all__, *_MODULES, *(name for name in globals() if name.startswith("__"))})

@@ -74,5 +74,3 @@ from ostream.protocol.request_objects import (
 from ostream.stream import Stream as Stream
 from ostream.tools.functions import run_tools as run_tools
 from ostream.version import __version__ as __version__
-
-def missing_name(name: str, owner: str) -> str: ...

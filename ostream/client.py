@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import ostream
 from ostream.errors import RequestError
 from ostream.net.session import Session
-from ostream.protocol.arguments import explained
+from ostream.protocol.arguments import explained, missing_name
 from ostream.protocol.metrics import Metrics
 from ostream.protocol.objects import ChatResponse, GenerateResponse
 from ostream.protocol.request import CHAT, GENERATE, chat_body, encode_body, generate_body
@@ -26,7 +26,7 @@ else:
         return function
 
 
-class Client(Session):
+class Client:
     """A client for one server. Threads may share it. It keeps connections open for further requests.
 
     Arguments:
@@ -56,8 +56,24 @@ class Client(Session):
     Raises RequestError for arguments that cannot be used.
     """
 
-    if not TYPE_CHECKING:
-        __init__ = explained(Session.__init__)
+    @explained
+    def __init__(
+        self,
+        host: str | None = None,
+        *,
+        headers: Mapping[str, str | None] | None = None,
+        timeout: ostream.types.TimeoutParam | None = None,
+        connect_timeout: float | None = 10,
+        first_byte_timeout: float | None = None,
+        idle_timeout: float | None = None,
+        max_time: float | None = None,
+        retry: int = 0,
+        cacert: ostream.types.PathParam | None = None,
+        insecure: bool = False,
+        verify: ostream.types.VerifyParam = True,
+        allow_plain_http: bool = False,
+    ) -> None:
+        self._session = Session(**_without_self(locals()))
 
     def __enter__(self) -> Client:
         return self
@@ -66,16 +82,16 @@ class Client(Session):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<Client {self.host.url}>"
+        return f"<Client {self._session.host.url}>"
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name):
-            raise AttributeError(ostream.missing_name(name, f"{type(self).__name__!r} object"))
+            raise AttributeError(missing_name(name, f"{type(self).__name__!r} object"))
 
     def close(self) -> None:
         """Close the connections that were kept open. The client can still be used."""
-        self.close_connections()
+        self._session.close_connections()
 
     # jedi takes the first overload whose required arguments are given, and reads neither Literal nor Unpack.
     @overload
@@ -154,21 +170,7 @@ class Client(Session):
         Raises RequestError for arguments that cannot become a request, TypeError for an unknown argument, and the
         errors of Stream.
         """
-        body = chat_body(
-            model,
-            messages,
-            tools=tools,
-            stream=stream,
-            think=think,
-            logprobs=logprobs,
-            top_logprobs=top_logprobs,
-            format=format,
-            options=options,
-            keep_alive=keep_alive,
-            truncate=truncate,
-            shift=shift,
-        )
-        return self._send(CHAT, body, ChatResponse)  # type: ignore[no-any-return]
+        return self._send(CHAT, chat_body(**_without_self(locals())), ChatResponse)  # type: ignore[no-any-return]
 
     @overload
     def generate(
@@ -258,40 +260,18 @@ class Client(Session):
 
         The other arguments and the errors are the same as for `chat`.
         """
-        body = generate_body(
-            model,
-            prompt,
-            suffix,
-            system=system,
-            template=template,
-            context=context,
-            stream=stream,
-            think=think,
-            logprobs=logprobs,
-            top_logprobs=top_logprobs,
-            raw=raw,
-            format=format,
-            images=images,
-            options=options,
-            keep_alive=keep_alive,
-            width=width,
-            height=height,
-            steps=steps,
-            truncate=truncate,
-            shift=shift,
-        )
-        return self._send(GENERATE, body, GenerateResponse)  # type: ignore[no-any-return]
+        return self._send(GENERATE, generate_body(**_without_self(locals())), GenerateResponse)  # type: ignore[no-any-return]
 
     def _send(self, path: str, body: dict[str, Any], chunk_class: type[Any]) -> Any:
         if not body.get("model"):
             raise RequestError("no model given", advice='pass one, such as model="qwen3"')
-        data = encode_body(body)
+        session, data = self._session, encode_body(body)
         options = body.get("options") or {}
         stream: Stream[Any] = Stream(
-            lambda reader: self.post(path, data, reader=reader),
+            lambda reader: session.post(path, data, reader=reader),
             chunk_class,
             model=body["model"],
-            host=self.host.url,
+            host=session.host.url,
             metrics=Metrics(options.get("num_ctx"), body.get("truncate")),
         )
         return stream if body.get("stream") else stream.final()
@@ -306,8 +286,14 @@ class _EnvironmentClient(Client):
     def __repr__(self) -> str:
         return "<Client of $OLLAMA_HOST>"
 
-    def _send(self, path: str, body: dict[str, Any], chunk_class: type[Any]) -> Any:
-        return Client().single_use()._send(path, body, chunk_class)
+    @property
+    def _session(self) -> Session:  # type: ignore[override]
+        return Session().single_use()
+
+
+def _without_self(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a method, given its local variables."""
+    return {name: value for name, value in arguments.items() if name != "self"}
 
 
 _client = _EnvironmentClient()

@@ -98,8 +98,8 @@ def explain(error: E) -> E:
     Options of the commands in the advice are replaced by arguments of the library. Python before 3.11 has no exception
     notes, so there the advice is added to `str(error)`.
     """
-    if error.advice and not error.explained:
-        error.explained = True
+    if error.advice and not error._is_explained:
+        error._is_explained = True
         if "--" in error.advice:
             import re
 
@@ -108,7 +108,7 @@ def explain(error: E) -> E:
         if add_note:
             add_note(error.advice)
         else:
-            error.shows_advice = True
+            error._shows_advice = True
     return error
 
 
@@ -125,8 +125,8 @@ class OstreamError(Exception):
 
     exit_status = REJECTED
     advice = ""
-    explained = False  # the advice has been added to the traceback
-    shows_advice = False  # str() contains the advice
+    _is_explained = False  # the advice has been added to the traceback
+    _shows_advice = False  # str() contains the advice
     retryable = False
     partial: Any = None  # in the commands: bytes, the part of a truncated line that arrived
 
@@ -137,7 +137,7 @@ class OstreamError(Exception):
             self.advice = advice
 
     def __str__(self) -> str:
-        return f"{self._text()}; {self.advice}" if self.shows_advice else self._text()
+        return f"{self._text()}; {self.advice}" if self._shows_advice else self._text()
 
     def _text(self) -> str:
         return self.error

@@ -1,4 +1,4 @@
-"""Improve the errors of public functions: add advice to tracebacks, suggest alternatives to unknown arguments."""
+"""Improve the errors of public functions: add advice to tracebacks, suggest alternatives to unknown names."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ if TYPE_CHECKING:
 
     F = TypeVar("F", bound=Callable[..., Any])
 
+# Names that the official SDK has and this package does not have, and what to use instead.
+SDK_ONLY = {
+    "AsyncClient": "read the stream in a thread, as examples/from_asyncio.py does",
+    **dict.fromkeys(
+        ("pull", "push", "create", "delete", "list", "copy", "show", "ps"),
+        "use the command 'ollama {name}' or the official SDK (pip install ollama)",
+    ),
+    **dict.fromkeys(
+        ("embed", "embeddings", "web_search", "web_fetch", "systemone"),
+        "use the official SDK (pip install ollama)",
+    ),
+}
 # Arguments that `chat` and `generate` do not have, and what to use instead.
 _OTHER_ARGUMENTS = {
     "allow_plain_http": "Client(allow_plain_http=True)",
@@ -57,3 +69,9 @@ def _unknown_argument(function: str, name: str, value: Any) -> str:
     if name in _OTHER_ARGUMENTS:
         return f"{text}; use {_OTHER_ARGUMENTS[name].format(value=repr(value)[:60])}"
     return f"{text}; pass model options as options={{...}}"
+
+
+def missing_name(name: str, owner: str) -> str:
+    """Return the message for an AttributeError. If the official SDK has the name, suggest what to use instead."""
+    alternative = SDK_ONLY.get(name, "").format(name=name)
+    return f"{owner} has no attribute {name!r}{'; ' if alternative else ''}{alternative}"

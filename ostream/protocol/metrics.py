@@ -54,9 +54,9 @@ class Metrics:
     """
 
     def __init__(self, num_ctx: Any = None, truncate: Any = None) -> None:
-        self.has_content = False  # there is text other than white space
-        self.has_thinking = False
-        self.has_other = False  # there are tool calls or an image
+        self._has_content = False  # there is text other than white space
+        self._has_thinking = False
+        self._has_other = False  # there are tool calls or an image
         self._num_ctx = num_ctx
         self._truncate = truncate
         self._model: Any = None
@@ -97,7 +97,7 @@ class Metrics:
         Otherwise, add nothing and return False. Most chunks can be added here, in half the time of `_add_one`.
         """
         keys = set().union(*chunks)
-        if not (self.has_content and _REPORTED.isdisjoint(keys) and all(texts) and len(texts) == len(chunks)):
+        if not (self._has_content and _REPORTED.isdisjoint(keys) and all(texts) and len(texts) == len(chunks)):
             return False
         if self._is_client_time(elapsed):
             times: list[Any] | None = [elapsed] * len(chunks)
@@ -134,12 +134,12 @@ class Metrics:
         text = content(chunk)
         if not text:
             if tool_calls(chunk) or has_image(chunk):
-                self.has_other = True
+                self._has_other = True
             if not thinking(chunk):
                 return
-            self.has_thinking = True
-        elif not self.has_content:
-            self.has_content = not text.isspace()
+            self._has_thinking = True
+        elif not self._has_content:
+            self._has_content = not text.isspace()
         self._fragments += 1
         stamp = duration(chunk.get("elapsed") if elapsed is None else elapsed)
         if stamp is not None:
@@ -172,9 +172,9 @@ class Metrics:
         thinking, but no text, tool calls or image. The response to a request that only loads or unloads a model lacks
         nothing.
         """
-        if self.has_content or self.has_other or self._reported.get("done_reason") in ("load", "unload"):
+        if self._has_content or self._has_other or self._reported.get("done_reason") in ("load", "unload"):
             return ""
-        return "thinking_only" if self.has_thinking else "empty"
+        return "thinking_only" if self._has_thinking else "empty"
 
     @property
     def span(self) -> tuple[int, int] | None:

@@ -91,3 +91,34 @@ def test_the_table_of_the_sdk_has_every_argument_and_field(
 
 def test_the_table_has_all_rows() -> None:
     assert len(ROWS) == 13
+
+
+DUMPS = "model_dump model_dump_json model_validate model_validate_json"
+METRICS = "add add_all as_dict gaps lacks span"
+ERROR = "advice error error_line exit_status partial retryable"
+# The public names of an object that are not fields of its row in the table above.
+PUBLIC: list[tuple[Any, str, str]] = [
+    (ostream.Client(), "", "chat close generate"),
+    (ostream.chat("m", stream=True), "", "close final message metrics response text_stream"),
+    (ostream.ChatResponse(), "ChatResponse", DUMPS),
+    (ostream.GenerateResponse(), "GenerateResponse", DUMPS),
+    (ostream.Message(), "Message", f"{DUMPS} ToolCall"),
+    (ostream.Tool(), "Tool", f"{DUMPS} Function"),
+    (ostream.Image(value=b""), "Image", DUMPS),
+    (ostream.Accumulator(), "", "add add_all chunks content done message response thinking tool_calls"),
+    (ostream.Metrics(), "", METRICS),
+    (ostream.ResponseError(), "ResponseError", ERROR),
+    *((getattr(ostream, name)(), "", ERROR) for name in ("OstreamError", "RequestError", "ConnectError")),
+    (ostream.IncompleteStream(), "", ERROR),
+    (ostream.StreamTimeout(), "", f"{ERROR} timeout"),
+    (ostream.NotNDJSON(), "", f"{ERROR} line lineno"),
+]
+
+
+@pytest.mark.parametrize(("value", "row", "names"), PUBLIC, ids=[type(value).__name__ for value, *_ in PUBLIC])
+def test_an_object_has_no_other_public_names(value: Any, row: str, names: str) -> None:
+    fields = {name for path, *lists in ROWS if path == row for name in re.findall(r"`(\w+)`", " ".join(lists))}
+    inherited = {name for base in type(value).__mro__ if base.__module__ == "builtins" for name in dir(base)}
+    public = {name for name in dir(value) if name[0] != "_"} - inherited
+    assert public == fields | {*names.split()}
+    assert all(re.search(rf"\b{name}\b", PAGE) for name in public)

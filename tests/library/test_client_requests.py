@@ -13,6 +13,7 @@ import pytest
 
 import ostream
 from ostream import Client, Message, RequestError
+from ostream.net.session import Session
 from tests.server import http_answer, send_lines, send_raw, serve
 
 DONE = b'{"model":"m","message":{"role":"assistant","content":""},"done":true}\n'
@@ -115,19 +116,19 @@ class Timeout:
 
 
 def test_a_timeout_object_sets_the_limits_that_it_names() -> None:
-    assert Client(timeout=Timeout(), max_time=60)._limits == [0.5, None, None, 60.0]
-    assert Client(timeout=2)._limits == [2.0, 2.0, 2.0, None]
-    assert Client(timeout=None)._limits == [10.0, None, None, None]
+    assert Session(timeout=Timeout(), max_time=60)._limits == [0.5, None, None, 60.0]
+    assert Session(timeout=2)._limits == [2.0, 2.0, 2.0, None]
+    assert Session(timeout=None)._limits == [10.0, None, None, None]
 
 
 def test_the_advice_of_a_wrong_host_is_in_the_traceback() -> None:
     with pytest.raises(RequestError) as caught:
         Client("http://user:password@localhost")
-    assert caught.value.explained and "--" not in caught.value.advice
+    assert caught.value._is_explained and "--" not in caught.value.advice
 
 
 def test_headers_that_are_none_are_left_out() -> None:
-    assert Client(headers={"A": "b", "C": None}).headers == {"A": "b"}
+    assert Session(headers={"A": "b", "C": None}).headers == {"A": "b"}
 
 
 def test_a_client_is_a_context_manager_and_can_be_closed_and_used_again() -> None:
@@ -181,10 +182,10 @@ def test_a_request_without_a_model_is_a_request_error(model: Any, stream: bool) 
 @pytest.mark.parametrize(("status", "is_up"), [(200, True), (404, True), (503, False)])
 def test_any_answer_below_500_shows_that_the_server_is_up(status: int, is_up: bool) -> None:
     with serve(send_raw(http_answer(status))) as server:
-        client = Client(server.url)
-        assert client.is_server_up(client.new_timeouts()) is is_up
+        session = Session(server.url)
+        assert session.is_server_up(session.new_timeouts()) is is_up
         assert server.requests[0].path == "/api/version"  # type: ignore[attr-defined]
-    assert not client.is_server_up(client.new_timeouts())
+    assert not session.is_server_up(session.new_timeouts())
 
 
 def test_retries_are_logged_if_the_program_uses_logging(caplog: pytest.LogCaptureFixture) -> None:

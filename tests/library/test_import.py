@@ -65,6 +65,7 @@ def test_every_public_name_loads(name: str) -> None:
 def test_a_star_import_gives_the_public_names() -> None:
     names = fresh("from ostream import *; print(*sorted(n for n in dir() if not n.startswith('_') and n != 'sys'))")
     assert names.split() == sorted(ostream.__all__)
+    assert {name for name in dir(ostream) if name[0] != "_"} == {*ostream.__all__, "errors", "testing", "types"}
 
 
 MISSING = {

@@ -223,7 +223,7 @@ def test_a_forked_child_uses_a_connection_of_its_own() -> None:
 def test_a_forked_child_does_not_keep_the_connection_of_a_response_of_its_parent() -> None:
     server = Connections(CHUNKED, CHUNKED)
     with tcp(server) as port, Client(f"127.0.0.1:{port}") as client:
-        response = client.post("/api/chat", b"{}")
+        response = client._session.post("/api/chat", b"{}")
         assert b"".join(response.blocks()) == DONE
         child = os.fork()
         if not child:

@@ -9,6 +9,7 @@ import pytest
 from ostream import Client, OstreamError, RequestError, ResponseError
 from ostream.errors import USAGE
 from ostream.net.credentials import Credentials
+from ostream.net.session import Session
 from tests.process import run, sh
 from tests.server import Answers, certificate, http_answer, resolve, server_context, tcp
 
@@ -55,7 +56,7 @@ def test_the_key_is_sent_over_tls_or_to_this_machine(host: str, allowed: bool, r
         client = Client(f"{host}:{port}", insecure=True)
         assert client.chat("m").done
     assert server.requests[0][1].get("authorization") == ("Bearer secret" if allowed else None)
-    assert client.key_withheld is not allowed
+    assert client._session.key_withheld is not allowed
     assert b"secret" not in server.requests[0][2]
 
 
@@ -69,7 +70,7 @@ def test_an_authorization_header_is_sent_where_the_key_is(
         if allowed:
             client = Client(f"{host}:{port}", insecure=True, headers={name: "Basic mine"})
             assert client.chat("m").done
-            assert not client.key_withheld
+            assert not client._session.key_withheld
             assert server.requests[0][1]["authorization"] == "Basic mine"
         else:
             with pytest.raises(RequestError, match="Authorization is not sent over plain http") as caught:
@@ -81,9 +82,9 @@ def test_an_authorization_header_is_sent_where_the_key_is(
 def test_without_a_key_nothing_is_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("", "  "):
         monkeypatch.setenv("OLLAMA_API_KEY", value)
-        client = Client("http://ollama.test")
-        assert not client.key_withheld
-        assert client.headers == {}
+        session = Session("http://ollama.test")
+        assert not session.key_withheld
+        assert session.headers == {}
 
 
 def test_the_key_does_not_follow_a_redirect() -> None:
@@ -151,7 +152,7 @@ def test_plain_http_to_another_machine_can_be_allowed(
         client = Client(f"http://ollama.test:{port}", headers=headers, allow_plain_http=True)
         assert client.chat("m").done
     assert server.requests[0][1]["authorization"] == headers.get("Authorization", "Bearer secret")
-    assert not client.key_withheld
+    assert not client._session.key_withheld
 
 
 LONG = "sk-1234567890"

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ostream import Client, ConnectError, IncompleteStream, OstreamError, ResponseError, StreamTimeout
 from ostream.net.retry import FIRST_PAUSE, LONGEST_PAUSE, backoff, retry_after_s
+from ostream.net.session import Session
 from ostream.net.timeouts import Timeouts
 from ostream.recording.http_server import RequestHandler
 from ostream.system.polling import wait_ready
@@ -209,7 +210,7 @@ def test_a_timeout_is_retried_until_something_of_the_answer_has_arrived(pauses: 
 def test_each_retry_is_noted(pauses: list[float]) -> None:
     notes: list[str] = []
     with serve(one_after_the_other(status(503), status(429, "Retry-After: 60"), send_lines(DONE))) as server:
-        Client(server.url, retry=2).post("/api/chat", b"{}", note=notes.append).close()
+        Session(server.url, retry=2).post("/api/chat", b"{}", note=notes.append).close()
     assert notes[0].startswith("no (status code: 503); retry 1 of 2 in 0.")
     assert notes[1] == "no (status code: 429); retry 2 of 2 in 60.0 s"
 

@@ -39,9 +39,13 @@ TRUST: list[tuple[str, dict[str, Any], str | None]] = [
     ("good", {"insecure": True}, None),
     ("stranger", {"cacert": "good", "insecure": True}, None),
     ("other host", {"cacert": "other host"}, "mismatch"),
-    ("other host", {"insecure": True}, None),
+    ("other host", {"verify": False}, None),
     ("expired", {"cacert": "expired"}, "certificate has expired"),
     ("expired", {"insecure": True}, None),
+    ("good", {"verify": "good"}, None),
+    ("stranger", {"verify": "good"}, "self.signed certificate|unable to get|signature"),
+    ("good", {"SSL_CERT_FILE": "good"}, None),
+    ("stranger", {"SSL_CERT_FILE": "good"}, "self.signed certificate|unable to get|signature"),
 ]
 
 
@@ -56,7 +60,9 @@ def test_a_certificate_must_be_trusted_and_valid_for_this_host_now(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     resolve(monkeypatch, ollama_test="127.0.0.1", localhost="127.0.0.1")
-    settings = {key: str(pems[value]) if key == "cacert" else value for key, value in trust.items()}
+    settings = {key: str(pems[value]) if isinstance(value, str) else value for key, value in trust.items()}
+    if "SSL_CERT_FILE" in settings:
+        monkeypatch.setenv("SSL_CERT_FILE", settings.pop("SSL_CERT_FILE"))
     answers = Answers(http_answer(200, DONE), tls=server_context(pems[shown]))
     with tcp(answers) as port:
         client = Client(f"https://{host}:{port}", retry=1, **settings)

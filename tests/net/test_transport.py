@@ -22,6 +22,7 @@ from ostream import (
     ResponseError,
 )
 from ostream.net.host import parse_host
+from ostream.net.session import Session
 from ostream.net.timeouts import Timeouts
 from ostream.net.tls import TLSConfig
 from ostream.net.transport import ERROR_BODY_LIMIT, request
@@ -150,7 +151,7 @@ def test_a_reset_inside_the_answer_is_an_incomplete_stream() -> None:
         has_read.wait()
         exchange.reset()
 
-    with serve(respond) as server, contextlib.closing(Client(server.url).post("/api/chat", b"{}")) as response:
+    with serve(respond) as server, contextlib.closing(Session(server.url).post("/api/chat", b"{}")) as response:
         blocks = response.blocks()
         assert next(blocks) == DONE
         has_read.set()

@@ -234,20 +234,17 @@ def test_a_name_that_is_not_text_is_none(sent: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("chunks", "content", "thinking"),
+    ("chunks", "lacks"),
     [
-        ([fragment(" \n"), {"message": {"content": [], "thinking": ""}}], False, False),
-        ([fragment(" \n"), fragment(" a"), fragment(" ")], True, False),
-        ([{"thinking": "a", "response": ""}], False, True),
-        ([{"message": {"thinking": 7}}], False, True),
-        ([{"response": 7}], True, False),
+        ([fragment(" \n"), {"message": {"content": [], "thinking": ""}}], "empty"),
+        ([fragment(" \n"), fragment(" a"), fragment(" ")], ""),
+        ([{"thinking": "a", "response": ""}], "thinking_only"),
+        ([{"message": {"thinking": 7}}], "thinking_only"),
+        ([{"response": 7}], ""),
     ],
 )
-def test_an_answer_has_content_if_any_is_not_white_space(
-    chunks: list[dict[str, Any]], content: bool, thinking: bool
-) -> None:
-    metrics = of(*chunks)
-    assert (metrics.has_content, metrics.has_thinking) == (content, thinking)
+def test_an_answer_has_content_if_any_is_not_white_space(chunks: list[dict[str, Any]], lacks: str) -> None:
+    assert of(*chunks).lacks == lacks
 
 
 def test_memory_is_one_number_per_fragment_whatever_keys_and_text_arrive() -> None:
