@@ -53,6 +53,9 @@ class Request:
         self.path = path
         self.body = body
 
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.path}>"
+
 
 class ReplayError(AssertionError):
     """The code under test did not send the recorded requests. The message has one line for each problem."""
@@ -73,6 +76,9 @@ class ReplayServer:
         self.port = server.server_port
         self.model = model
         self.requests = requests
+
+    def __repr__(self) -> str:
+        return f"<ReplayServer {self.url}>"
 
 
 @contextlib.contextmanager
@@ -99,11 +105,15 @@ def replay(
             delay.
         port: the port on 127.0.0.1 (default: a free port).
 
-    Yields a ReplayServer. Raises ValueError for an invalid `match` or `faults`, and InputError, NotNDJSON or
-    RequestError for other arguments or files that can't be used. Raises ReplayError at the end of the `with` block.
+    Yields a ReplayServer. Raises ValueError for an invalid `match` or `faults`, and OstreamError for a file or port
+    that can't be used. Raises ReplayError at the end of the `with` block if a request matched no recording.
+
+    The result also decorates a function or a test method: each call runs inside a `with` block of its own.
     """
     if match not in MATCHES:
         raise ValueError(f"match must be one of {', '.join(MATCHES)}, not {match!r}")
+    if isinstance(faults, str):
+        raise ValueError(f"faults must be a list, not {faults!r}")
     parsed = [parse_fault(text) for text in faults]
     recordings = Recordings((each for file in files for each in load(os.fspath(file))), match, repeat)
     replayer = Replayer(recordings, speed, parsed)
@@ -125,6 +135,7 @@ def record_once(
     Only the first run of a test needs the server; later runs replay its responses.
 
     Arguments:
+        file: the recording. It is created if it does not exist.
         host: the server to record from (default: $OLLAMA_HOST, or http://127.0.0.1:11434 if it is not set).
         refresh: True to ignore the recordings in the file, and to replace them if the `with` block ends without an
             exception.
@@ -134,8 +145,8 @@ def record_once(
     A response is recorded if it is complete and not a temporary failure (such as status 429 or 5xx). Credentials are
     not recorded.
 
-    Yields a ReplayServer. Raises RequestError or InputError for a file or host that can't be used. Raises ReplayError
-    at the end of the `with` block if a response could not be recorded.
+    Yields a ReplayServer. Raises OstreamError for a file, host or port that can't be used. Raises ReplayError at the
+    end of the `with` block if a response could not be recorded.
     """
     name = os.fspath(file)
     problems: list[str] = []

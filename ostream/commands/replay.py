@@ -7,7 +7,7 @@ import os
 from ostream.cli.child import child_environment, exit_like, run_command, serve
 from ostream.cli.parser import Operands, Option, Parser, ValueType
 from ostream.errors import REJECTED, InputError, RequestError
-from ostream.recording.faults import FAULT_KINDS, Fault, parse_fault
+from ostream.recording.faults import FAULT_FORMS, FAULT_KINDS, Fault, parse_fault
 from ostream.recording.file import load
 from ostream.recording.http_server import Server
 from ostream.recording.matching import MATCHES, Recordings
@@ -85,7 +85,7 @@ def parser() -> Parser:
             Option(
                 "--fault",
                 metavar="KIND[:K][@N]",
-                type=ValueType(parse_fault, "eof, reset, error or stall with :K, or status:CODE, optionally with @N"),
+                type=ValueType(parse_fault, FAULT_FORMS),
                 repeat=True,
                 choices=[f"{kind}:" for kind in FAULT_KINDS],
                 help="make each response fail, or only the N-th. After K lines: eof ends the response, reset resets "

@@ -8,7 +8,7 @@ from ostream.errors import OstreamError, explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Callable, TypeVar
+    from typing import Any, Callable, Sequence, TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -30,6 +30,8 @@ _OTHER_ARGUMENTS = {
     "headers": "Client(headers={{...}})",
     "host": "Client(host={value})",
     "max_tokens": 'options={{"num_predict": {value}}}',
+    "messages": "chat",
+    "prompt": 'messages=[{{"role": "user", "content": {value}}}], or generate',
     "system": 'a message {{"role": "system", "content": ...}}',
     "timeout": "Client(timeout={value})",
 }
@@ -48,7 +50,7 @@ def explained(function: F) -> F:
     def call(*args: Any, **fields: Any) -> Any:
         for name, value in fields.items():
             if name not in names:
-                raise TypeError(_unknown_argument(function.__name__, name, value))
+                raise TypeError(_unknown_argument(function.__name__, names, name, value))
         try:
             return function(*args, **fields)
         except OstreamError as error:
@@ -58,16 +60,22 @@ def explained(function: F) -> F:
     return call  # type: ignore[return-value]
 
 
-def _unknown_argument(function: str, name: str, value: Any) -> str:
+def _unknown_argument(function: str, names: Sequence[str], name: str, value: Any) -> str:
+    from difflib import get_close_matches
+
     from ostream.protocol.request_objects import OPTION_NAMES
 
     text = f"{function}() has no argument {name!r}"
+    if function == "run_tools":
+        return text
     if function == "__init__":
         return f"Client() has no argument {name!r}; the only httpx arguments it accepts are headers, timeout and verify"
     if name in OPTION_NAMES:
         return f'{text}; use options={{"{name}": {value!r:.60}}}'
     if name in _OTHER_ARGUMENTS:
         return f"{text}; use {_OTHER_ARGUMENTS[name].format(value=repr(value)[:60])}"
+    for similar in get_close_matches(name, names, 1):
+        return f"{text}; did you mean {similar}?"
     return f"{text}; pass model options as options={{...}}"
 
 

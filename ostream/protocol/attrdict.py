@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 else:
     Base = dict  # Python 3.8 cannot evaluate dict[str, Any]
 
+_STREAM_ONLY = ("text_stream", "final", "metrics")
 REPR_LIMIT = 60  # repr() shows at most this many characters of a value
 
 
@@ -35,7 +36,8 @@ class AttrDict(Base):
             try:
                 return self[name]
             except KeyError:
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}") from None
+                advice = "; pass stream=True to get a Stream" if name in _STREAM_ONLY else ""
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{advice}") from None
 
         def __setattr__(self, name, value):
             self[name] = value

@@ -23,7 +23,7 @@ _has_only_response = frozenset(("message", "thinking", "tool_calls")).isdisjoint
 
 
 def content(chunk: Mapping[str, Any]) -> str:
-    """Return the answer text in a chunk of /api/chat or /api/generate.
+    """Return the answer text in a chunk of /api/chat or /api/generate; "" if there is none.
 
     If the value is a number, or a list or object that is not empty, its JSON text is returned, so that no data is lost.
     """
@@ -33,7 +33,7 @@ def content(chunk: Mapping[str, Any]) -> str:
 
 
 def thinking(chunk: Mapping[str, Any]) -> str:
-    """Return the thinking text in a chunk of /api/chat or /api/generate.
+    """Return the thinking text in a chunk of /api/chat or /api/generate; "" if there is none.
 
     A value that is not text is treated as in `content`.
     """
@@ -54,7 +54,7 @@ def _as_text(value: Any) -> str:
 
 
 def tool_calls(chunk: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the tool calls in a chunk of /api/chat or /api/generate.
+    """Return the tool calls in a chunk of /api/chat or /api/generate; [] if there are none.
 
     `function.arguments` of each call is a dict: JSON text, which some servers send, is decoded, and missing arguments
     become {}. Arguments that cannot be converted to a dict are returned unchanged.

@@ -183,7 +183,10 @@ class Metrics:
         return None if end is None or total is None else (end - total, end)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return a dict with all FIELDS. Unknown values are None."""
+        """Return a dict of the measurements: durations in ns, rates in tokens per second. Unknown values are None.
+
+        The keys are FIELDS, in this order; the attributes of `stream.metrics` have the same names.
+        """
         known: dict[str, Any] = dict.fromkeys(FIELDS)
         known["model"] = self._model if isinstance(self._model, str) else None
         reason = self._reported.get("done_reason")

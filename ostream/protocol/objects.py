@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 @fields("token", "logprob", "top_logprobs")
 class Logprob(AttrDict):
-    """The log probability of a token. `top_logprobs` contains the alternative tokens at the same position."""
+    """The log probability of a token.
+
+    Attributes:
+        token: the text of the token.
+        logprob: the natural logarithm of its probability.
+        bytes: the bytes of the token in UTF-8, or None.
+        top_logprobs: the alternative tokens at the same position, or None.
+    """
 
     __slots__ = ()
     token: str
@@ -32,8 +39,13 @@ class Logprob(AttrDict):
 class Message(AttrDict):
     """A message of a chat, in requests and responses.
 
-    `role` is system, user, assistant or tool. A message with the role tool contains the result of a tool call. Its
-    `tool_name` and `tool_call_id` identify that call.
+    Attributes, which are None if the message does not contain them:
+        role: "system", "user", "assistant" or "tool".
+        content: the text; for the role "tool", the result of a tool call.
+        thinking: the thinking of the model, for models that think.
+        images: the images of a user's message, as in `chat`.
+        tool_calls: the tool calls of the assistant, a list of Message.ToolCall.
+        tool_name, tool_call_id: for the role "tool", the name of the function and the id of the call.
     """
 
     __slots__ = ()
@@ -46,7 +58,7 @@ class Message(AttrDict):
 
         @fields("name", "arguments")
         class Function(AttrDict):
-            """The function of a tool call: `name`, `arguments` and `index`."""
+            """The function of a tool call: `name`, `arguments`, and `index`, the number of the call or None."""
 
             __slots__ = ()
             name: str
@@ -90,8 +102,20 @@ Function = ToolCall.Function
 class Chunk(AttrDict):
     """One object of a response: a chunk of a stream, or the complete response of `stream=False`.
 
-    Durations are in nanoseconds and counts are in tokens. In a stream, only the last chunk has durations and counts.
-    `text` is available for both endpoints.
+    Attributes, which are None if the server did not send them:
+        text: the text of this chunk or response, of either endpoint, without thinking; never None.
+        model: the name of the model.
+        created_at: when the server created the object, as text in the format of RFC 3339.
+        done: True in the last chunk and in a complete response.
+        done_reason: why the response ended: "stop", "length" (truncated by a limit), "load" or "unload".
+        total_duration: the server's time for the request, in nanoseconds, including
+            load_duration (loading the model), prompt_eval_duration (the prompt) and eval_duration (the answer).
+        prompt_eval_count, eval_count: the number of tokens of the prompt and of the answer.
+        prompt_eval_cached_count: how many tokens of the prompt were in the server's cache.
+        logprobs: the log probabilities of the tokens, a list of objects with `token`, `logprob` and `top_logprobs`.
+        remote_model, remote_host: the model and the host that answered, for cloud models.
+
+    In a stream, only the last chunk has done_reason, durations and counts.
     """
 
     __slots__ = ()
@@ -128,7 +152,7 @@ class Chunk(AttrDict):
 
 @fields("message", "logprobs")
 class ChatResponse(Chunk):
-    """A chunk or a complete response of /api/chat."""
+    """A chunk or a complete response of /api/chat: a Chunk with a `message`."""
 
     __slots__ = ()
 
@@ -151,7 +175,16 @@ class ChatResponse(Chunk):
 
 @fields("response", "thinking", "context", "logprobs", "image", "completed", "total")
 class GenerateResponse(Chunk):
-    """A chunk or a complete response of /api/generate. Image models use `image`, `completed` and `total`."""
+    """A chunk or a complete response of /api/generate: a Chunk with more attributes.
+
+    Attributes, which are None if the server did not send them:
+        response: the text; `text` is the same, but never None.
+        thinking: the thinking of the model, for models that think.
+        context: the conversation as tokens, to pass to the next `generate`; only in the last chunk.
+        tool_calls: the tool calls of the model, a list of Message.ToolCall.
+        image: the generated image as base64 text, for models that make images.
+        completed, total: the finished steps and all steps, while an image is being generated.
+    """
 
     __slots__ = ()
     response: str
@@ -165,9 +198,21 @@ class GenerateResponse(Chunk):
 
 @fields()
 class ResponseMetrics(AttrDict):
-    """Counts, durations and rates of a response.
+    """Counts, durations and rates of a response. Durations are in nanoseconds, rates are in tokens per second.
 
-    Durations are in nanoseconds, rates are in tokens per second. Unknown values are None.
+    Attributes, which are None if they are not known:
+        model, done_reason, and the counts and durations that Chunk has.
+        chunks, fragments: the number of chunks, and of those with text or thinking.
+        time_to_first_token: from sending the request to the first fragment of text or thinking.
+        time_to_first_content: from sending the request to the first fragment of text.
+        prompt_eval_rate: evaluated tokens of the prompt per second; cached tokens do not count.
+        prompt_truncated: True if the prompt was truncated to fit the context window.
+        eval_rate: generated tokens per second.
+        time_per_output_token: the inverse of eval_rate.
+        inter_chunk_p50, inter_chunk_p90, inter_chunk_p99, longest_stall: percentiles and maximum of the time between
+            two fragments.
+        time_to_first_token_from, inter_chunk_from: where these times come from: "client clock", "server, lower bound"
+            or "created_at".
     """
 
     __slots__ = ()

@@ -33,18 +33,15 @@ class Field:
         self.convert = convert
 
 
-def _list(name: str, items: Any) -> list[Any]:
-    if not isinstance(items, Iterable):
-        raise RequestError(f"{name}: must be a list, not {type(items).__name__}")
+def _list(name: str, items: Any, advice: str = "") -> list[Any]:
+    if not isinstance(items, Iterable) or isinstance(items, (str, bytes, Mapping)):
+        raise RequestError(f"{name}: must be a list, not {type(items).__name__}", advice=advice)
     return list(items)
 
 
 def _messages(name: str, messages: Any) -> list[Any]:
-    if isinstance(messages, str):
-        raise RequestError(
-            f"{name}: must be a list, not str", advice='write [{"role": "user", "content": ...}], or use generate'
-        )
-    return [_message(message) for message in _list(name, messages)]
+    advice = 'write [{"role": "user", "content": ...}], or use generate'
+    return [_message(message) for message in _list(name, messages, advice)]
 
 
 def _tools(name: str, tools: Any) -> list[Any]:

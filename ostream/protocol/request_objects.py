@@ -22,7 +22,11 @@ _OLD_OPTION_NAMES = (
 
 @fields(*OPTION_NAMES, *_OLD_OPTION_NAMES)
 class Options(AttrDict):
-    """Model options, for example `Options(temperature=0, num_ctx=8192)`. Options that are None are not sent."""
+    """Model options, for example `Options(temperature=0, num_ctx=8192)`. Options that are None are not sent.
+
+    The attributes are the options of Ollama, which its documentation of model files ("PARAMETER") describes. Other
+    names are sent as well; servers ignore options that they do not know.
+    """
 
     __slots__ = ()
     num_keep: int | None
@@ -61,7 +65,12 @@ class Options(AttrDict):
 
 @fields("type", "function")
 class Tool(AttrDict):
-    """A tool that the model may call. `type` is "function" by default; `function` describes the function."""
+    """A tool that the model may call, as a schema. `chat` also accepts functions, and makes their schemas itself.
+
+    Attributes:
+        type: "function" (default).
+        function: a Tool.Function, or a dict with the same names: `name`, `description` and `parameters`.
+    """
 
     __slots__ = ()
 

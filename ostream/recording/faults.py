@@ -10,6 +10,7 @@ from ostream.recording.format import COMPLETE, JSON, RecordedExchange
 
 # Shell completion offers these for `replay --fault`.
 FAULT_KINDS = ("eof", "reset", "error", "stall", "status")
+FAULT_FORMS = "eof, reset, error or stall with :K, or status:CODE, optionally with @N"
 
 
 class Fault:
@@ -65,10 +66,10 @@ def _error(text: str) -> bytes:
 
 
 def parse_fault(text: str) -> Fault:
-    """Parse KIND[:K][@N], for example `eof:3`, `status:503@1` or `stall`. Raises ValueError for any other text."""
+    """Parse KIND[:K][@N], for example `eof:3`, `status:503@1` or `stall`. Raises ValueError with a message."""
     match = re.fullmatch(
         r"(?:(eof|reset|error|stall)(?::(\d{1,9}))?|status:([45]\d\d))(?:@([1-9]\d{0,8}))?", text, re.ASCII
     )
     if not match:
-        raise ValueError
+        raise ValueError(f"fault {text!r}: must be {FAULT_FORMS}")
     return Fault(match[1] or "status", int(match[2] or match[3] or 0), int(match[4]) if match[4] else None)

@@ -11,6 +11,7 @@ from collections import abc
 import ostream
 from ostream.errors import RequestError
 from ostream.protocol.accumulator import NO_ARGUMENTS, parse_tool_call, tool_message
+from ostream.protocol.arguments import explained
 from ostream.protocol.chunk import tool_calls
 from ostream.protocol.tool_schema import function_name
 from ostream.tools.names import unknown_tool
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, Mapping
 
 
+@explained
 def run_tools(
     message: ostream.types.MessageMapping, functions: ostream.types.FunctionsParam
 ) -> list[ostream.types.ToolMessage]:

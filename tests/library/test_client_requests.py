@@ -12,7 +12,7 @@ from typing import Any, Callable
 import pytest
 
 import ostream
-from ostream import Client, Message, RequestError
+from ostream import ChatResponse, Client, Message, RequestError, run_tools
 from ostream.net.session import Session
 from tests.server import http_answer, send_lines, send_raw, serve
 
@@ -153,7 +153,11 @@ UNKNOWN = [
     (lambda: ostream.chat("m", system="x"), r'use a message {"role": "system", "content": ...}$'),
     (lambda: ostream.chat("m", timeout=5), r"use Client\(timeout=5\)$"),
     (lambda: Client(proxy=5), r"^Client\(\) has no argument 'proxy'; the only httpx arguments"),
+    (lambda: ostream.chat("m", prompt="x"), r'use messages=\[{"role": "user", "content": \'x\'}\], or generate$'),
+    (lambda: ostream.generate("m", messages=[]), "has no argument 'messages'; use chat$"),
+    (lambda: ostream.generate("m", strem=True), "has no argument 'strem'; did you mean stream[?]$"),
     (lambda: ostream.generate("m", nonsense=5), r"pass model options as options={...}$"),
+    (lambda: run_tools({}, tools=[]), r"^run_tools\(\) has no argument 'tools'$"),
     (lambda: ostream.chat("m", [], []), "positional arguments"),
 ]
 
@@ -169,6 +173,8 @@ def test_an_endpoint_of_the_sdk_is_an_attribute_error_with_the_alternative() -> 
         AttributeError, match=r"^'Client' object has no attribute 'pull'; use the command 'ollama pull'"
     ):
         Client().pull("m")  # type: ignore[attr-defined]
+    with pytest.raises(AttributeError, match="'ChatResponse' object has no attribute 'final'; pass stream=True"):
+        ChatResponse().final()  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -54,8 +54,10 @@ def test_the_environment_is_set_and_restored(
         assert (os.environ["OLLAMA_HOST"], os.environ["OLLAMA_MODEL"]) == (server.url, "m")
         assert os.environ["no_proxy"] == ("a,127.0.0.1" if before else "127.0.0.1")
         assert server.url == f"http://127.0.0.1:{server.port}"
+        assert repr(server) == f"<ReplayServer {server.url}>"
         assert ask().startswith("The sky")
         del os.environ["OLLAMA_MODEL"]
+    assert repr(server.requests) == "[<Request POST /api/chat>]"
     assert [(each.method, each.path, each.body) for each in server.requests] == [
         ("POST", "/api/chat", hi(stream=False))
     ]
@@ -101,9 +103,9 @@ def test_options(recording: Path) -> None:
             assert ask()
 
 
-@pytest.mark.parametrize("options", [{"match": "x"}, {"faults": ["x"]}])
+@pytest.mark.parametrize("options", [{"match": "x"}, {"faults": ["x"]}, {"faults": "eof"}])
 def test_wrong_options_raise_value_error(options: Any, recording: Path) -> None:
-    with pytest.raises(ValueError), replay(recording, **options):
+    with pytest.raises(ValueError, match="must be"), replay(recording, **options):
         pass
 
 

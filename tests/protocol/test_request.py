@@ -238,8 +238,9 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     (lambda: chat_body("m", [], tools=[5]), "^tools: each must be a function or a dict, not int$"),
     (lambda: chat_body("m", [{**USER, "images": 1}]), "^images: must be a list, not int$"),
     (lambda: generate_body("m", "p", context=1), "^context: must be a list, not int$"),  # type: ignore[arg-type]
-    (lambda: generate_body("m", "p", images=1), "^images: must be a list, not int$"),  # type: ignore[arg-type]
+    (lambda: generate_body("m", "p", images=b"x"), "^images: must be a list, not bytes$"),  # type: ignore[arg-type]
     (lambda: chat_body("m", "hello"), "^messages: must be a list, not str$"),
+    (lambda: chat_body("m", USER), "^messages: must be a list, not dict$"),
 ]
 
 
