@@ -298,4 +298,6 @@ def _without_self(arguments: dict[str, Any]) -> dict[str, Any]:
 
 _client = _EnvironmentClient()
 chat = _client.chat
+"""Client.chat, with a new client of $OLLAMA_HOST for each request."""
 generate = _client.generate
+"""Client.generate, with a new client of $OLLAMA_HOST for each request."""

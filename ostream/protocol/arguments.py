@@ -6,7 +6,7 @@ from functools import wraps
 
 from ostream.errors import OstreamError, explain
 
-TYPE_CHECKING = False
+TYPE_CHECKING: bool = False  # with the annotation, jedi reads the block below, and shows docstrings
 if TYPE_CHECKING:
     from typing import Any, Callable, Sequence, TypeVar
 

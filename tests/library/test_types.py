@@ -120,11 +120,13 @@ def test_an_editor_completes_names(program: str, name: str) -> None:
 
 @pytest.mark.tools
 @pytest.mark.parametrize("name", ["chat", "generate"])
-def test_an_editor_completes_arguments(name: str) -> None:
+def test_an_editor_shows_arguments_and_their_description(name: str) -> None:
     jedi = pytest.importorskip("jedi", reason="needs jedi: tests/requirements-check.txt")
-    (signature,) = jedi.Script(f"import ostream\nostream.{name}(", project=jedi.Project(ROOT)).get_signatures()
-    shown = {parameter.name for parameter in signature.params} - {"fields"}  # of the decorator
-    assert shown == set(inspect.signature(getattr(ostream, name)).parameters)
+    script = jedi.Script(f"import ostream\nostream.{name}(", project=jedi.Project(ROOT))
+    function = getattr(ostream, name)
+    first, *_ = signatures = script.get_signatures()  # one of each overload
+    assert {parameter.name for parameter in first.params} == set(inspect.signature(function).parameters)
+    assert {(each.name, each.docstring(raw=True)) for each in signatures} == {(name, inspect.getdoc(function))}
 
 
 @pytest.mark.parametrize("module", ["ostream", "ostream.client", "ostream.stream", "ostream.protocol.chunk"])
