@@ -34,7 +34,7 @@ def connect(name: str, port: int, timeouts: Timeouts, reader: Reader | None) -> 
     """Look up a host name, try its addresses in order, and return a socket connected to the first that accepts.
 
     The time left before the timeout is divided equally among the addresses that have not been tried. Raises
-    ConnectError if no address accepts, StreamTimeout, or ReaderGone if `reader` ends the wait (see `polling.wait_any`).
+    ConnectError if no address accepts, StreamTimeout, or ReaderGone if `reader` ends the wait (see `polling.Waiter`).
     """
     codes: list[int] = []
     addresses = _look_up(name, port, timeouts, reader)

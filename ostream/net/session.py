@@ -104,7 +104,7 @@ class Session:
         Arguments:
             path: /api/chat or /api/generate.
             body: the JSON to send.
-            reader: a descriptor or Wakeup to watch while waiting; see `polling.wait_any`.
+            reader: a descriptor or Wakeup to watch while waiting; see `polling.Waiter`.
             note: called with a message before each retry.
 
         Raises the errors of `ostream.net.transport.post`.

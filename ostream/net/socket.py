@@ -7,7 +7,7 @@ import socket
 
 from ostream.errors import OstreamError
 from ostream.net.timeouts import Timeouts
-from ostream.system.polling import READABLE, WRITABLE, wait_ready
+from ostream.system.polling import READABLE, WRITABLE, Waiter, wait_ready
 
 try:
     import ssl
@@ -28,7 +28,7 @@ _WOULD_BLOCK = (BlockingIOError,) if ssl is None else (BlockingIOError, ssl.SSLW
 class WatchedSocket:
     """A non-blocking socket with the methods that http.client needs.
 
-    All waits obey `timeouts` and watch `reader`, a descriptor or Wakeup (see `polling.wait_any`).
+    All waits obey `timeouts` and watch `reader`, a descriptor or Wakeup (see `polling.Waiter`).
     """
 
     def __init__(self, sock: socket.socket, timeouts: Timeouts, reader: Reader | None) -> None:
@@ -42,6 +42,7 @@ class WatchedSocket:
         """Use these timeouts and this reader for the next request on the connection."""
         self.timeouts = timeouts
         self.reader = reader
+        self._readable = Waiter({self.sock.fileno(): READABLE}, reader)
         self.has_received = False
         self._unsent = b""  # the beginning of the request, which is sent when the response is read
         self._has_sent = False
@@ -123,7 +124,7 @@ class WatchedSocket:
             self._early = self._early[count:]
         else:
             if not self.is_tls:  # a TLS socket may hold decrypted data that poll() does not report
-                wait_ready(self.sock.fileno(), READABLE, self.reader, self.timeouts.left)
+                self._readable.wait(self.timeouts.left)
             count = self.attempt(self.sock.recv_into, READABLE, buffer)
         self.has_received = self.has_received or count > 0
         return count

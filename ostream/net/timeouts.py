@@ -73,7 +73,7 @@ class Timeouts:
     def pause(self, seconds: float, reader: Reader | None = None) -> None:
         """Sleep for `seconds` before a retry.
 
-        Raises StreamTimeout if max-time ends first, and ReaderGone if `reader` ends the wait (see `polling.wait_any`).
+        Raises StreamTimeout if max-time ends first, and ReaderGone if `reader` ends the wait (see `polling.Waiter`).
         """
         self.start("retry")
         end = time.monotonic() + seconds

@@ -47,7 +47,7 @@ def request(
         path: the part of the URL after `host.url`.
         body: the request body, or None.
         headers: the headers of the request. User-Agent and Host are added if they are missing.
-        reader: a descriptor or Wakeup to watch while waiting (see `polling.wait_any`).
+        reader: a descriptor or Wakeup to watch while waiting (see `polling.Waiter`).
         pool: the idle connections to use and to add to; None closes the connection after the response.
 
     Raises ConnectError, StreamTimeout, ResponseError if the response is not HTTP, IncompleteStream if the server closes

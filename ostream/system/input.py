@@ -63,13 +63,14 @@ def read_blocks(fd: int, name: str, reader_fd: int | None = None) -> Iterator[by
 
     Raises InputError if a read fails, and ReaderGone if the program that reads `reader_fd` closes it.
     """
+    waiter = polling.Waiter({fd: polling.READABLE}, reader_fd)
     while True:
         if reader_fd is not None:
-            polling.wait_ready(fd, polling.READABLE, reader_fd)
+            waiter.wait()
         try:
             block = os.read(fd, BLOCK)
         except BlockingIOError:
-            polling.wait_ready(fd, polling.READABLE, reader_fd)
+            waiter.wait()
             continue
         except OSError as error:
             raise InputError(f"{name}: {reason(error)}") from None

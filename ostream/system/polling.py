@@ -56,7 +56,7 @@ def wait_ready(
 ) -> bool:
     """Wait until `fd` is ready for `events` or at its end. Return False if the time ends first.
 
-    If `fd` is None, sleep until the time is over. See `wait_any` for `events`, `reader`, `left_s` and the errors.
+    If `fd` is None, sleep until the time is over. See `Waiter` for the arguments and the errors.
     """
     return bool(wait_any({} if fd is None else {fd: events}, reader, left_s))
 
@@ -66,47 +66,66 @@ def wait_any(
 ) -> list[int]:
     """Wait for several descriptors. Return those that are ready, or an empty list if the time ends first.
 
+    See `Waiter` for the arguments and the errors.
+    """
+    return Waiter(events, reader).wait(left_s)
+
+
+class Waiter:
+    """Waits for the same descriptors any number of times. Creating a Waiter takes longer than a wait that has data.
+
     Arguments:
         events: maps each descriptor to READABLE, WRITABLE, or both combined with |.
         reader: an output descriptor or a Wakeup that can end the wait (default: none).
-        left_s: returns the seconds left, or None for no limit. It may raise an exception when the time is over.
-
-    Raises ReaderGone if the program that reads the descriptor `reader` has closed it, or if the Wakeup `reader` is set.
-
-    Raises the exception of `left_s`, but only if no descriptor is ready: a process that was suspended for longer than
-    its timeout can still read the data that arrived in the meantime.
     """
-    if not hasattr(select, "poll"):
-        return _select(events, reader, left_s)
-    poll = select.poll()
-    for fd, wanted in events.items():
-        poll.register(fd, wanted)
-    if reader is not None:
-        # A Wakeup becomes readable (end of file) only when it is set: no data is ever written to it.
-        poll.register(reader, _WATCHED if isinstance(reader, int) else READABLE)
-    while True:
-        left, failure = _time_left(left_s)
-        found = []
-        for fd, seen in poll.poll(None if left is None else left * 1000):
-            if fd in events:
-                # POLLNVAL also counts as ready. macOS reports it for devices; the read or write itself then waits.
-                found.append(fd)
-            elif seen & (select.POLLERR | select.POLLHUP | READABLE):
-                raise ReaderGone
-            else:
-                # POLLNVAL: this system cannot poll the device, so stop watching it. It does not mean that stdout is
-                # closed, because a closed stdout was replaced with /dev/null when the process started.
-                poll.unregister(fd)
-        if found:
-            return found
-        if failure:
-            raise failure
-        if left is not None and left <= 0:
-            return []
+
+    def __init__(self, events: dict[int, int], reader: Reader | None = None) -> None:
+        self._events = events
+        self._reader = reader
+        if not hasattr(select, "poll"):
+            return
+        self._poll = select.poll()
+        for fd, wanted in events.items():
+            self._poll.register(fd, wanted)
+        if reader is not None:
+            # A Wakeup becomes readable (end of file) only when it is set: no data is ever written to it.
+            self._poll.register(reader, _WATCHED if isinstance(reader, int) else READABLE)
+
+    def wait(self, left_s: Callable[[], float | None] = lambda: None) -> list[int]:
+        """Wait, and return the descriptors that are ready, or an empty list if the time ends first.
+
+        `left_s` returns the seconds left, or None for no limit. It may raise an exception when the time is over. That
+        exception is raised only if no descriptor is ready: a process that was suspended for longer than its timeout can
+        still read the data that arrived in the meantime.
+
+        Raises ReaderGone if the program that reads the descriptor `reader` has closed it, or if the Wakeup `reader` is
+        set.
+        """
+        if not hasattr(select, "poll"):
+            return _select(self._events, self._reader, left_s)
+        while True:
+            left, failure = _time_left(left_s)
+            found = []
+            for fd, seen in self._poll.poll(None if left is None else left * 1000):
+                if fd in self._events:
+                    # POLLNVAL also counts as ready. macOS reports it for devices; the read or write itself then waits.
+                    found.append(fd)
+                elif seen & (select.POLLERR | select.POLLHUP | READABLE):
+                    raise ReaderGone
+                else:
+                    # POLLNVAL: this system cannot poll the device, so stop watching it. It does not mean that stdout is
+                    # closed, because a closed stdout was replaced with /dev/null when the process started.
+                    self._poll.unregister(fd)
+            if found:
+                return found
+            if failure:
+                raise failure
+            if left is not None and left <= 0:
+                return []
 
 
 def _select(events: dict[int, int], reader: Reader | None, left_s: Callable[[], float | None]) -> list[int]:
-    """Do what `wait_any` does, on systems without poll().
+    """Do what `Waiter.wait` does, on systems without poll().
 
     Only the library runs there, not the commands, so a `reader` that is a descriptor is not watched.
     """

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Wakeup:
-    """An event that can be set once. Pass it to `polling.wait_any` or `wait_ready` to end a wait.
+    """An event that can be set once. Pass it to `polling.Waiter` or `wait_ready` to end a wait.
 
     Any thread or signal handler may call `wake()`, any number of times, before, during and after a wait. Only the
     thread that waits may call `close()`, and only while no wait is running. Creating a Wakeup raises OSError if the

@@ -124,7 +124,7 @@ def test_data_that_arrived_while_the_process_was_stopped_comes_before_the_timeou
 def test_a_read_ends_when_the_reader_of_our_output_leaves(pair: tuple[socket.socket, WatchedSocket]) -> None:
     _, sock = pair
     reader, writer = os.pipe()
-    sock.reader = writer
+    sock.begin_request(Timeouts(max_time=20), writer)
     threading.Timer(0.05, os.close, (reader,)).start()
     try:
         with pytest.raises(ReaderGone):
