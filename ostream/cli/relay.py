@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError, StreamTimeout
 from ostream.protocol.chunk import content, thinking, tool_calls
-from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, holds_answer, line_kind, response_error
+from ostream.protocol.error_lines import ANSWER_KEYS, CHUNK, ERROR, KIND_KEYS, REQUEST, line_kind, response_error
 from ostream.protocol.ndjson import DEEPEST, decode_line, decode_lines, is_deep, is_torn, split_lines
 
 TYPE_CHECKING = False
@@ -81,17 +81,18 @@ class Relay:
         for lines in _lines(response, unstreamed=body.get("stream") is False):
             if not lineno:
                 arrived()
-            recent = [line for line in lines[-REPEATED_TOKENS:] if line.strip()]
-            self._last_line = recent[-1] if recent else self._last_line
-            self._recent += [line[:KEPT_BYTES] for line in recent]
-            del self._recent[:-REPEATED_TOKENS]
             block = b"".join(lines)
             if answer is None and self._has_text and _are_ordinary(block):
                 self._open = True
                 self._write(lines, block)
             else:
                 self._decode(lines, lineno)
+            # What is needed only at the end is done after the lines were written, so that it does not delay them.
             lineno += len(lines)
+            recent = [line for line in lines[-REPEATED_TOKENS:] if line.strip()]
+            self._last_line = recent[-1] if recent else self._last_line
+            self._recent += [line[:KEPT_BYTES] for line in recent]
+            del self._recent[:-REPEATED_TOKENS]
         self._check_end(body)
 
     def _write(self, lines: list[bytes], block: bytes) -> None:
@@ -111,6 +112,7 @@ class Relay:
         decoded, damage = decode_lines(lines)
         failure: OstreamError | None = None
         accepted = 0
+        chunks = []
         for line, chunk in zip(lines, decoded):
             if chunk is not None:
                 kind = CHUNK if chunk.keys().isdisjoint(KIND_KEYS) else line_kind(chunk)
@@ -121,10 +123,10 @@ class Relay:
                 elif len(line) > 2 * DEEPEST and is_deep(chunk):
                     failure = self._bad_line("not usable: nested too deeply", line, lineno + accepted + 1)
                 elif kind == CHUNK:
-                    self._take(chunk)
+                    chunks.append(chunk)
                 if failure:
                     break
-                if not holds_answer(chunk):
+                if chunk.keys().isdisjoint(ANSWER_KEYS):
                     lines[accepted] = self._response.credentials.mask_bytes(line)
             accepted += 1
         if damage and not failure:
@@ -134,6 +136,8 @@ class Relay:
             ready[-1] += b"\n"
         if ready:
             self._write(ready, b"".join(ready))
+        for chunk in chunks:
+            self._take(chunk)
         if failure:
             raise failure
 

@@ -135,6 +135,13 @@ class Response(http.client.HTTPResponse):
         size_line = b""  # the part of the next size line that has arrived
         while True:
             data = size_line + self.fp.read1(BLOCK)
+            if not left and not size_line:
+                # Usually, one complete HTTP chunk arrives. It is passed on without the code for the other cases.
+                first, _, rest = data.partition(b"\r\n")
+                if rest.endswith(b"\r\n") and len(rest) == _plain_size(first) + len(b"\r\n"):
+                    self._unread = LAST_HTTP_CHUNK
+                    yield rest[:-2]
+                    continue
             self._unread = None
             if len(data) == len(size_line):
                 return

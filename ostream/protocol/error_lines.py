@@ -21,9 +21,13 @@ def is_error(chunk: Mapping[str, Any]) -> bool:
     return error is not None
 
 
+# An object without any of these keys contains no part of an answer.
+ANSWER_KEYS = frozenset(("message", "response", "choices"))
+
+
 def holds_answer(chunk: Mapping[str, Any]) -> bool:
     """Return True if a chunk contains part of an answer. A server may also send other objects, such as debug output."""
-    return not (is_error(chunk) or chunk.keys().isdisjoint(("message", "response", "choices")))
+    return not (is_error(chunk) or chunk.keys().isdisjoint(ANSWER_KEYS))
 
 
 # The key of an error line for a message that has not been printed yet: the next filter prints it.

@@ -39,6 +39,9 @@ def split_lines(blocks: Iterable[bytes], limit: int = LINE_LIMIT) -> Iterator[li
     """
     unfinished = bytearray()
     for block in blocks:
+        if not unfinished and 0 < block.find(b"\n") + 1 == len(block) <= limit:
+            yield [block]
+            continue
         end = block.rfind(b"\n") + 1
         if end:
             # BytesIO splits only at b"\n" and keeps the b"\n" in the lines. It takes half the time of split().
@@ -113,8 +116,10 @@ def decode_lines(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotND
 
     Only the last line may lack its b"\\n". Returns the objects before the damaged line (None for a blank line), and the
     error for the damaged line or None. Ordinary lines are decoded without a Python call for each line, because such a
-    call would take a quarter of the time.
+    call would take a quarter of the time. A line that arrives alone is decoded in half the time by `_decode_each`.
     """
+    if len(lines) == 1:
+        return _decode_each(lines)
     try:
         texts = [*map(bytes.decode, lines)]
         values, ends = zip(*map(scan_once, texts, repeat(0)))
