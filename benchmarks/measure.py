@@ -43,13 +43,7 @@ def peak_kib(pid: int) -> int:
         return 0
 
 
-def run(
-    pipe: Pipe,
-    stdin: str = os.devnull,
-    env: dict[str, str] | None = None,
-    memory: bool = False,
-    may_fail: bool = False,
-) -> Run:
+def run(pipe: Pipe, stdin: str = os.devnull, env: dict[str, str] | None = None, memory: bool = False) -> Run:
     """Run a pipeline; the last command writes to /dev/null."""
     processes = []
     peaks: dict[int, int] = {}
@@ -60,7 +54,6 @@ def run(
             command,
             stdin=source,
             stdout=subprocess.DEVNULL if number == len(pipe) - 1 else subprocess.PIPE,
-            stderr=subprocess.DEVNULL if may_fail else None,
             env={**os.environ, **(env or {})},
         )
         source.close()
@@ -80,7 +73,7 @@ def run(
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = status
         cpu += usage.ru_utime + usage.ru_stime
-        if status and not may_fail:
+        if status:
             raise RuntimeError(f"{' '.join(process.args)[:80]}: status {os.waitstatus_to_exitcode(status)}")
     wall = time.monotonic() - begin
     done.set()

@@ -192,6 +192,12 @@ def _feed(fd: int, data: bytes) -> None:
         pipe.write(data)
 
 
+def feed(process: Any, data: bytes) -> None:
+    """Write to the standard input of a process at once."""
+    process.stdin.write(data)
+    process.stdin.flush()
+
+
 def expect(pipe: IO[bytes] | None, expected: bytes) -> None:
     """Read exactly these bytes from a pipe."""
     assert pipe

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -11,13 +13,19 @@ from pathlib import Path
 import pytest
 
 from ostream.recording.http_server import RequestHandler
-from tests.process import BIN, FILTERS, quoted, sh, start
+from tests.process import BIN, FILTERS, sh, start
 from tests.server import send_lines, serve
-from tests.test_pipeline import drain, peak_kib
 
 DONE = b'{"response":"","done":true}\n'
 LINE = json.dumps({"response": "x" * 8000}).encode() + b"\n"
 MANY = 25_000  # 200 MB
+
+
+def peak_kib(process: subprocess.Popen[bytes]) -> int:
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        pytest.skip("no /proc on this system")
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status.read_text())[0])
 
 
 def test_a_slow_reader_slows_down_the_server() -> None:
@@ -41,7 +49,7 @@ def test_a_slow_reader_slows_down_the_server() -> None:
         # At most what fits into the two socket buffers and the pipe.
         assert now < MANY // 2
         held = peak_kib(process)
-        drain(process, MANY * len(LINE))
+        assert all(process.stdout.read(len(LINE)) == LINE for _ in range(MANY))
         assert peak_kib(process) - held < 4096
         measured.set()
         assert process.communicate(timeout=60) == (DONE, b"")
@@ -80,16 +88,3 @@ def test_a_file_size_limit_is_an_error(command: str, tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (1, b"")
     assert result.stderr.decode() == f"{command}: standard output: File too large\n"
     assert (tmp_path / "out").stat().st_size <= 16 * 1024
-
-
-@pytest.mark.parametrize("command", FILTERS)
-def test_the_stream_continues_when_the_file_of_w_fails(command: str, tmp_path: Path) -> None:
-    lines = b"".join(
-        json.dumps({"response": "x" * 90, "thinking": "x" * 90, "done": True}).encode() + b"\n" for _ in "x" * 400
-    )
-    # In a subshell: extract-content may write bytecode files.
-    result = sh(f"({LIMIT}{quoted(command)} -w out) | extract-content -n > /dev/null", stdin=lines, cwd=tmp_path)
-    assert (result.returncode, result.stderr.decode()) == (1, f"{command}: out: File too large\n")
-    passed = sh(f"{LIMIT}{quoted(command)} -w out", stdin=lines, cwd=tmp_path).stdout
-    assert passed.startswith(lines)
-    assert json.loads(passed[len(lines) :]) == {"error": "out: File too large", "exit_status": 1}

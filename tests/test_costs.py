@@ -13,7 +13,7 @@ from types import FrameType
 import pytest
 
 from ostream.recording.http_server import RequestHandler
-from tests.process import BIN, FILTERS, ROOT, call, environment, expect, words
+from tests.process import BIN, FILTERS, ROOT, call, environment, expect, feed, words
 from tests.server import send_lines, serve
 from tests.test_layers import loaded
 from tests.tiers import sample
@@ -95,10 +95,8 @@ def test_a_filter_polls_reads_and_writes_once_per_block(command: str, strace: st
     trace = tmp_path / "trace"
     argv = traced(strace, trace, command)
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()) as process:
-        assert process.stdin
         for _ in range(BLOCKS):
-            process.stdin.write(LINE * 3)
-            process.stdin.flush()
+            feed(process, LINE * 3)
             expect(process.stdout, b"a b" * 3)
         process.communicate(DONE)
     calls = calls_of(trace, r"write\(1, ", r"read\(0, ")

@@ -74,7 +74,10 @@ MISTAKES = [
     ("batch -m m 'What is 1.5?'", b"", 2, f"batch: What is 1.5?: {NO_FILE}; {USE_SEND}"),
     ("batch -m m why", b"", 2, f"batch: why: {NO_FILE}; {USE_SEND}"),
     ("batch -m m no.txt", b"", 2, f"batch: no.txt: {NO_FILE}"),
-    ("batch -m m -o temperature=0", b"", 2, "batch: -o temperature=0: -o is the output file; model options are "),
+    (
+        *("batch -m m -o seed=0", b"", 2),
+        "batch: -o seed=0: -o is the output file; model options are --option seed=0; a file of that name is ./seed=0",
+    ),
     ("batch -m m p.txt", b"", 2, "batch: p.txt:1: not JSON: Expecting value at column 1; with --lines, each line is "),
     ("batch -m m t.csv", b"", 2, "batch: t.csv:1: not JSON: Expecting value at column 1; for a table, use --csv "),
     ("extract-content", SAY, 3, "extract-content: standard input: contains a conversation, not a response; read it "),

@@ -144,7 +144,6 @@ def test_the_tests_of_the_commands_pass_with_the_poll_of_xnu(tests: str, monkeyp
         "test_signals.py::test_process_1_reaps_orphans",
         # Under a limit of file sizes, coverage can't save its data.
         "test_backpressure.py::test_a_file_size_limit_is_an_error",
-        "test_backpressure.py::test_the_stream_continues_when_the_file_of_w_fails",
     ]
     options = ["-q", "-p", "no:cacheprovider", *(f"--deselect=tests/{test}" for test in skipped)]
     paths = sorted(map(str, (ROOT / "tests").glob(tests)))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any
 
 import pytest
 
 from ostream.recording.http_server import RequestHandler
-from tests.process import FILTERS, Process, environment, expect, quoted, run, sh, start
+from tests.process import FILTERS, Process, environment, expect, feed, quoted, sh, start
 from tests.server import body_of, send_lines, serve
 from tests.tiers import some_filters
 
@@ -71,10 +69,8 @@ def test_a_fragment_is_printed_before_the_next_is_sent(pipe: str, first: bytes, 
 @some_filters
 def test_a_filter_passes_on_each_line_at_once(command: str) -> None:
     with start(command, "-w", "/dev/null") as process:
-        assert process.stdin
         for line in (chunk("one"), chunk("two"), chunk(done=True)):
-            process.stdin.write(line)
-            process.stdin.flush()
+            feed(process, line)
             expect(process.stdout, line)
         assert process.communicate(timeout=60) == (b"", b"")
     assert process.returncode == 0
@@ -92,90 +88,6 @@ def test_plain_sh_sees_the_status_of_send_at_the_end_of_a_pipeline() -> None:
             result = sh(script, env={"OLLAMA_HOST": server.url})
         assert result.stdout.decode() == expected
         assert result.stderr.count(b"\n") == ("status" in expected)
-
-
-MEGABYTE = 1 << 20
-
-
-def lines_of(megabytes: int) -> Iterator[bytes]:
-    line = chunk("x" * 8000)
-    return iter([line] * (megabytes * MEGABYTE // len(line)))
-
-
-def peak_kib(process: subprocess.Popen[bytes]) -> int:
-    status = Path(f"/proc/{process.pid}/status")
-    if not status.exists():
-        pytest.skip("no /proc on this system")
-    match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-    assert match
-    return int(match[1])
-
-
-def drain(process: subprocess.Popen[bytes], size: int) -> None:
-    assert process.stdout
-    while size:
-        block = os.read(process.stdout.fileno(), min(size, MEGABYTE))
-        assert block
-        size -= len(block)
-
-
-def grown_kib(process: subprocess.Popen[bytes], feed: Callable[[Iterator[bytes]], None], size_of: Any) -> int:
-    """Return the growth of peak memory from 2 MB to 50 MB of stream."""
-    peaks = []
-    for megabytes in (2, 48):
-        feeder = threading.Thread(target=feed, args=(lines_of(megabytes),))
-        feeder.start()
-        drain(process, sum(map(size_of, lines_of(megabytes))))
-        feeder.join()
-        peaks.append(peak_kib(process))
-    return peaks[1] - peaks[0]
-
-
-def test_memory_of_extract_content_is_constant() -> None:
-    def feed(lines: Iterator[bytes]) -> None:
-        assert process.stdin
-        process.stdin.writelines(lines)
-        process.stdin.flush()
-
-    with start("extract-content") as process:
-        grown = grown_kib(process, feed, lambda line: 8000)
-        assert process.communicate(chunk(done=True), timeout=60) == (b"\n", b"")
-    assert (process.returncode, grown < 2048) == (0, True)
-
-
-def test_memory_of_send_is_constant() -> None:
-    connected: list[RequestHandler] = []
-    there, over = threading.Event(), threading.Event()
-
-    def respond(exchange: RequestHandler) -> None:
-        exchange.head(200, "application/x-ndjson")
-        connected.append(exchange)
-        there.set()
-        assert over.wait(300)
-        exchange.chunk(chunk(done=True))
-        exchange.end()
-
-    def feed(lines: Iterator[bytes]) -> None:
-        for line in lines:
-            connected[0].chunk(line)
-
-    with serve(respond) as server, start("send", "-m", "m", "hi", env={"OLLAMA_HOST": server.url}) as process:
-        assert there.wait(60)
-        grown = grown_kib(process, feed, len)
-        over.set()
-        assert process.communicate(timeout=60) == (chunk(done=True), b"")
-    assert (process.returncode, grown < 2048) == (0, True)
-
-
-@pytest.mark.full
-def test_a_line_of_32_megabytes_is_processed() -> None:
-    text = "0123456789abcdef" * (2 * MEGABYTE)
-    with serve(send_lines(chunk(text), chunk(done=True))) as server:
-        sent = run("send", "-m", "m", "hi", env={"OLLAMA_HOST": server.url})
-    assert (sent.returncode, sent.stderr) == (0, b"")
-    assert sent.stdout == chunk(text) + chunk(done=True)
-    assert run("extract-content", "-n", stdin=sent.stdout).stdout.decode() == text
-    assert json.loads(run("collect", stdin=sent.stdout).stdout)["message"]["content"] == text
 
 
 MISUSED = [

@@ -12,7 +12,7 @@ import pytest
 from ostream.errors import CLAIMABLE_STATUSES
 from tests.process import FILTERS, call
 from tests.server import body_of
-from tests.tiers import sample, some_filters
+from tests.tiers import sample
 
 A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
 B = b'{"message":{"role":"assistant","content":"b"},"done":true}\n'
@@ -152,13 +152,6 @@ MESSAGES = [
 def test_a_message_names_the_object_and_the_reason(lines: bytes, status: int, message: str) -> None:
     result = call("extract-content", stdin=lines)
     assert (result.returncode, result.stderr.decode()) == (status, f"extract-content: {message}\n")
-
-
-@some_filters
-def test_a_line_over_the_limit_is_an_error(command: str) -> None:
-    result = call(command, stdin=b'{"response":"' + bytes(65 << 20))
-    assert result.returncode == 2
-    assert result.stderr.decode() == f"{command}: standard input:1: a line of more than 67,108,864 bytes\n"
 
 
 @pytest.mark.parametrize("name", sample(["chat-think-true", "generate-stream", "chat-tools-text"], 3))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.process import Terminal, call
+from tests.process import call
 from tests.server import http_answer, send_raw, serve, tcp
 from tests.system.test_terminal import is_hidden
 
@@ -167,16 +167,3 @@ def test_no_response_head_controls_the_terminal_of_send(head: str) -> None:
         done = call("send", "-v", "-m", "m", "--stamp", "hi", env=env, terminal=True)
     assert done.returncode in (1, 3, 75)
     assert_safe(done.stdout, "send")
-
-
-@pytest.mark.parametrize("argv", [["extract-content"], ["render", "--stats"]], ids=" ".join)
-def test_a_process_on_a_terminal(argv: list[str]) -> None:
-    message = {
-        "content": EVIL,
-        "thinking": EVIL,
-        "tool_calls": [{"function": {"name": EVIL, "arguments": {EVIL: EVIL}}}],
-    }
-    lines = [{"model": EVIL, "message": message, "done": True, "done_reason": EVIL}, {"error": EVIL}]
-    stream = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines).encode()
-    shown, _, _ = Terminal(*argv, on="stdout stderr").communicate(stream)
-    assert "^[]0;title^G" in assert_safe(shown.encode(), argv[0])

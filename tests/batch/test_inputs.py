@@ -13,7 +13,7 @@ from ostream.batch.inputs import CSV, FILES, LINES, InputFormat, RequestReader
 from ostream.batch.jobs import RequestDefaults
 from ostream.batch.row_count import count_rows
 from ostream.batch.template import PromptTemplate
-from ostream.errors import OstreamError, RequestError
+from ostream.errors import RequestError
 from ostream.protocol.canonical import row_sha256
 
 M = RequestDefaults("m")
@@ -194,11 +194,6 @@ def test_line_of_text_is_a_prompt(line: bytes, path: Path) -> None:
     assert (prompts([job]), notes) == ({0: LINE_PROMPTS[line]}, [])
 
 
-def test_lines_of_json_are_noted_once(path: Path) -> None:
-    _, notes = read(path, b'{"prompt":"a"}\n{"prompt":"b"}\n', InputFormat(LINES))
-    assert notes == [f"{path}:1: this line is JSON and is sent as text; to send it as a request, leave out --lines"]
-
-
 def test_files_are_prompts_and_images(tmp_path: Path) -> None:
     text, image = tmp_path / "a.txt", tmp_path / "b.png"
     text.write_text("BMW {name}", encoding="utf-8-sig")
@@ -233,17 +228,6 @@ def test_other_lines_of_a_recording_are_skipped_and_counted(path: Path) -> None:
     jobs = list(reader.jobs())
     assert [job and job.id for job in jobs] == [0, None, None, None, None, 5]
     assert reader.skipped == 4
-
-
-def test_line_without_an_end_is_an_error_of_the_input(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ostream.batch import inputs
-
-    split = inputs.split_lines
-    monkeypatch.setattr(inputs, "split_lines", lambda blocks: split(blocks, 100))
-    good, bad = read(path, b'"hi"\n"' + b"x" * 200, InputFormat())[0]
-    assert not good.failure
-    assert isinstance(bad.failure, OstreamError)
-    assert str(bad.failure) == f"{path}: a line of more than 100 bytes"
 
 
 def test_each_file_of_files_is_a_row() -> None:

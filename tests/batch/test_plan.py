@@ -85,15 +85,6 @@ def problems(plan: Plan) -> list[str]:
     return [f"{error}; {error.advice}" for error in plan.problems()]
 
 
-def test_inserted_line_sends_one_request(tmp_path: Path) -> None:
-    batch = Batch(tmp_path)
-    batch.run(lines("a", "b", "c"))
-    plan = batch.run(lines("a", "new", "b", "c"))
-    assert batch.sent == {1: "new"}
-    assert batch.answers() == {0: "a", 1: "new", 2: "b", 3: "c"}
-    assert (plan.status, problems(plan), list(plan.notes())) == (0, [], [])
-
-
 @pytest.mark.parametrize("resend", [False, True])
 def test_edited_line_keeps_its_answer_unless_it_is_resent(resend: bool, tmp_path: Path) -> None:
     batch = Batch(tmp_path)

@@ -197,14 +197,6 @@ def report(had_success: bool = False) -> FailureReport:
     return FailureReport(Progress(Diagnostics("batch")), had_success)
 
 
-def test_ten_first_unusable_rows_stop_the_run_with_the_first_of_them() -> None:
-    failures = report()
-    for number in range(EARLY):
-        error = RequestError(f"FILE:{number + 1}: not JSON: kind {number}", advice="--lines")
-        reason = failures.add(job(number, error), error)
-    assert str(reason) == "the first 10 rows can't be used: FILE:1: not JSON: kind 0"
-
-
 @pytest.mark.parametrize(
     "break_off",
     [

@@ -18,7 +18,6 @@ from tests.tiers import sample, some_filters
 STREAM = body_of("chat-think-true")
 OTHER = body_of("generate-stream")
 COMPLETE = [name for name in NAMES if b'"done":true' in body_of(name)]
-CUT = ["chat-repeat-limit", "server-kill-midstream"]
 
 
 def status_of(command: str, name: str) -> int:
@@ -38,19 +37,6 @@ def test_w_passes_the_stream_byte_for_byte(command: str, name: str, tmp_path: Pa
     assert (result.returncode, result.stdout[: len(stream)]) == (status_of(command, name), stream)
     assert result.stdout.count(b"exit_status") == (result.returncode != 0)
     assert (tmp_path / "file").read_bytes() == call(command, stdin=stream).stdout
-
-
-@pytest.mark.parametrize("name", CUT)
-@some_filters
-def test_w_passes_a_truncated_stream_on_followed_by_an_error_line(command: str, name: str, tmp_path: Path) -> None:
-    stream = body_of(name)
-    result = call(command, "-w", tmp_path / "file", stdin=stream)
-    assert result.returncode == 3
-    assert result.stdout.startswith(stream)
-    assert json.loads(result.stdout[len(stream) :]) == {
-        "error": 'standard input: the stream ended early (no "done": true)',
-        "exit_status": 3,
-    }
 
 
 def test_four_stages_of_a_real_pipe_pass_the_same_bytes(tmp_path: Path) -> None:

@@ -199,6 +199,7 @@ WRONG = [
     (["--template", "t", "hi"], "--template: only /api/generate takes it; add -g"),
     (["-g", "--body", "chat.json"], "--generate: the body has messages, which only /api/chat takes; leave out -g"),
     (["-c", "", "hi"], "--conversation, --context: must name a file, which is read and written"),
+    (["-c", "-", "hi"], "--conversation, --context: must name a file, which is read and written"),
     (["-g", "--context", "", "hi"], "--conversation, --context: must name a file, which is read and written"),
     (["-g", "--context", "-", "hi"], "--conversation, --context: must name a file, which is read and written"),
     (["-c", "new/", "hi"], "new/: is the name of a folder; give the name of a file"),
@@ -251,15 +252,6 @@ def test_wrong_usage_is_reported_on_stderr_and_as_an_error_line(arguments: list[
 def test_a_control_character_in_the_model_variable_is_reported_by_its_name() -> None:
     result = call("send", "hi", env={"OLLAMA_MODEL": "a\rb"})
     assert (result.returncode, result.stderr) == (2, b"send: OLLAMA_MODEL: 'a\\rb' contains a control character\n")
-
-
-def test_without_a_model_the_message_names_the_option_and_the_variable() -> None:
-    for env in ({}, {"OLLAMA_MODEL": ""}):
-        result = call("send", "hi", env=env)
-        assert result.returncode == 2
-        assert result.stderr == (
-            b"send: no model given; use -m NAME or set OLLAMA_MODEL ('ollama list' shows installed models)\n"
-        )
 
 
 def test_a_prompt_that_is_not_utf_8_is_sent_with_a_note() -> None:

@@ -6,15 +6,15 @@ import hashlib
 import json
 import threading
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
 from ostream.batch import inputs, sender
 from ostream.protocol.canonical import canonical_body
 from ostream.recording.http_server import RequestHandler
-from tests.process import call, run, sh, start
-from tests.server import body_of, http_answer, send_lines, send_raw, serve
+from tests.process import call, feed, run, sh, start
+from tests.server import http_answer, send_raw, serve
 
 JSON = "application/json; charset=utf-8"
 
@@ -144,13 +144,6 @@ def test_status_is_the_most_severe_and_filters_exit_with_it(prompts: list[str], 
     assert done.stderr.count(b"\n") == len([prompt for prompt in prompts if prompt != "hi"])
 
 
-def test_filters_keep_the_ids_of_answers() -> None:
-    with serve(reply) as server:
-        script = "batch -k -m m | extract-content --json"
-        done = sh(script, stdin=asked({"id": "a", "prompt": "A"}, "B"), env={"OLLAMA_HOST": server.url})
-    assert done.stdout == b'{"id":"a","content":"A"}\n{"id":1,"content":"B"}\n'
-
-
 def test_openai_records_are_answered_with_records() -> None:
     def record(id: str, url: str, **body: Any) -> dict[str, Any]:
         return {"custom_id": id, "method": "POST", "url": url, "body": {"model": "m", **body}}
@@ -225,16 +218,12 @@ def test_answers_are_written_when_complete_or_with_k_in_order(in_order: bool) ->
 
 
 def test_answer_is_written_at_once_and_input_is_read_when_needed() -> None:
-    with serve(reply) as server:
-        process = start("batch", "-m", "m", "--host", server.url)
-        with process:
-            assert process.stdin and process.stdout
-            for word in ("one", "two"):
-                process.stdin.write(asked(word))
-                process.stdin.flush()
-                assert json.loads(process.stdout.readline())["message"]["content"] == word
-            process.stdin.close()
-            assert process.wait(30) == 0
+    with serve(reply) as server, start("batch", "-m", "m", "--host", server.url) as process:
+        for word in ("one", "two"):
+            feed(process, asked(word))
+            assert json.loads(process.stdout.readline())["message"]["content"] == word
+        process.stdin.close()
+        assert process.wait(30) == 0
 
 
 def test_positions_continue_over_several_inputs(tmp_path: Path) -> None:
@@ -283,55 +272,17 @@ def test_answer_beyond_the_limit_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
     assert done.returncode == 1
 
 
-def cut(exchange: RequestHandler) -> None:
-    exchange.head(200, JSON, 10_000)
-    exchange.raw(body_of("chat-nostream"))
-    exchange.truncate()
-
-
-def broken(exchange: RequestHandler) -> None:
-    exchange.head(200, JSON)
-    exchange.chunk(body_of("chat-nostream")[:-20])
-    exchange.reset()
-
-
-@pytest.mark.parametrize(
-    ("respond", "status", "words"),
-    [
-        (send_lines(body_of("chat-stream")), 0, None),  # a server that streams unasked
-        (cut, 0, None),  # only done counts, not how a body ended
-        (broken, 3, "connection lost: "),
-        (send_lines(b'{"message":{"content":"a"},'), 3, "the answer is truncated"),
-        (send_lines(b'{"error":"boom"}\n'), 1, "boom"),
-        (send_lines(), 3, "the answer is empty"),
-        (send_lines(b"<html>", content_type="text/html"), 1, "<html>"),
-    ],
-)
-def test_only_a_complete_answer_is_a_success(
-    respond: Callable[[RequestHandler], None], status: int, words: str | None
-) -> None:
-    with serve(respond) as server:
-        done = call("batch", "-m", "m", "--host", server.url, stdin=b'"hi"\n')
-    (line,) = lines_of(done.stdout)
-    assert (done.returncode, line["id"]) == (status, 0)
-    assert (line.get("error") or "").startswith(words or "")
-
-
 WRONG = [
     (["-o", "a", "-o", "b"], "-o: given twice"),
-    (
-        ["-o", "temperature=0"],
-        (
-            "-o temperature=0: -o is the output file; "
-            "model options are --option temperature=0; a file of that name is ./temperature=0"
-        ),
-    ),
     (["-m", ""], "--model: is empty; give a model name, or leave it out to use $OLLAMA_MODEL"),
     (["--resume"], "--resume: needs an answer file; add -o FILE"),
     (["-j", "0"], "-j/--jobs: must be a whole number from 1 to 1,000, not '0'; see 'batch --help'"),
-    (["-j", "1001"], "-j/--jobs: must be a whole number from 1 to 1,000, not '1001'; see 'batch --help'"),
     (["--think=much"], "--think=much: invalid level; choose from true, false, low, medium, high, max"),
-    (["--cacert"], "--cacert: needs a value; see 'batch --help'"),
+    (["--changed=resend"], "--changed: needs an answer file; add -o FILE"),
+    (["--changed=no"], "--changed: must be keep or resend, not 'no'; see 'batch --help'"),
+    (["--patience", "-1"], "--patience: must be a number of seconds, 0 or more, not '-1'; see 'batch --help'"),
+    (["--files"], "--files: needs at least one FILE"),
+    (["--tools", "/dev/null"], "--tools /dev/null: not JSON: Expecting value: line 1 column 1 (char 0)"),
 ]
 
 
@@ -346,12 +297,6 @@ def test_text_and_json_that_are_mixed_up_are_reported() -> None:
         2,
         True,
     )
-
-
-def test_damaged_request_is_not_taken_for_a_prompt() -> None:
-    done = call("batch", "-m", "m", "--host", "127.0.0.1:1", stdin=b'{"prompt":"a\n')
-    assert done.returncode == 2
-    assert b"not JSON" in done.stderr and b"--lines" not in done.stderr
 
 
 @pytest.mark.parametrize(("arguments", "message"), WRONG)

@@ -12,7 +12,7 @@ import pytest
 
 from ostream.recording.http_server import RequestHandler
 from tests.commands.test_batch import asked, lines_of, reply
-from tests.process import call, sh, start
+from tests.process import call, sh
 from tests.server import body_of, http_answer, send_raw, serve
 
 
@@ -130,12 +130,3 @@ def test_dry_run_refuses_a_file_that_is_not_regular(make: Callable[[Path], None]
     make(tmp_path / "a")
     done = call("batch", "-m", "m", "--dry-run", "-o", str(tmp_path / "a"), stdin=asked("hi"))
     assert (done.returncode, done.stderr.decode()) == (2, f"batch: {tmp_path / 'a'}: {problem}\n")
-
-
-def test_input_must_not_be_standard_output(tmp_path: Path) -> None:
-    prompts = tmp_path / "prompts"
-    prompts.write_text("hi\n")
-    with prompts.open("ab") as output:
-        process = start("batch", "--lines", "-m", "m", str(prompts), stdout=output)
-        _, stderr = process.communicate(timeout=60)
-    assert (process.returncode, b"is also" in stderr, prompts.read_text()) == (1, True, "hi\n")

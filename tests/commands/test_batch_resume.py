@@ -82,17 +82,6 @@ def test_changed_requests_keep_their_answers(answers: Path) -> None:
         assert b'1 request changed since it was answered (id "a"); use --changed=resend to send it again' in kept.stderr
 
 
-def test_changed_needs_a_file_and_a_known_value() -> None:
-    for arguments, text in (
-        (["--changed=resend"], "--changed: needs an answer file; add -o FILE"),
-        (["--changed=no"], "--changed: must be keep or resend, not 'no'; see 'batch --help'"),
-        (["--patience", "-1"], "--patience: must be a number of seconds, 0 or more, not '-1'; see 'batch --help'"),
-        (["--files"], "--files: needs at least one FILE"),
-        (["--tools", "/dev/null"], "--tools /dev/null: not JSON: Expecting value: line 1 column 1 (char 0)"),
-    ):
-        assert call("batch", "-m", "m", *arguments).stderr.decode() == f"batch: {text}\n"
-
-
 def test_file_that_is_removed_while_written_is_an_output_error(answers: Path) -> None:
     def respond(exchange: RequestHandler) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -104,54 +93,6 @@ def test_file_that_is_removed_while_written_is_an_output_error(answers: Path) ->
         done = run("batch", "-m", "m", "-o", answers, "--host", server.url, stdin=asked("A", "B"))
     assert done.returncode == 1
     assert done.stderr.decode() == f"batch: {answers}: the file was removed while answers were written to it\n"
-
-
-def test_table_is_labelled_killed_edited_and_resumed(answers: Path) -> None:
-    """As a user would: rows of a spreadsheet, labels by a schema, rows edited and inserted later."""
-    rows = answers.parent / "rows.csv"
-
-    def write(texts: list[str]) -> None:
-        rows.write_text("id;text\n" + "".join(f'{number};"{text}"\n' for number, text in enumerate(texts)))
-
-    def respond(exchange: RequestHandler) -> None:
-        time.sleep(0.01)
-        prompt = json.loads(exchange.body)["messages"][-1]["content"]
-        content = json.dumps({"label": prompt.partition(": ")[2]})
-        answer = {"model": "m", "message": {"role": "assistant", "content": content}, "done": True}
-        exchange.send_body(200, JSON, json.dumps(answer).encode())
-
-    texts = [f"text {number}\nwith; a line" for number in range(200)]
-    schema = '{"type":"object","required":["label"]}'
-    with serve(respond) as server:
-        arguments = ["-qm", "m", "--csv", "--prompt", "Label: {text}", "-f", schema, "--host", server.url]
-        arguments += ["-o", str(answers), "--resume", "--changed=resend", str(rows)]
-        write(texts)
-        for _ in range(2):
-            process = start("batch", *arguments, stdin=subprocess.DEVNULL)
-            time.sleep(0.5)
-            process.kill()
-            process.communicate()
-        assert call("batch", *arguments).returncode == 0
-        assert len(server.requests) <= 200 + 2 * 4  # type: ignore[attr-defined]
-        texts[5:5] = ["inserted"]
-        texts[20] = texts[150] = "edited"
-        write(texts)
-        before = len(server.requests)  # type: ignore[attr-defined]
-        assert call("batch", *arguments).returncode == 0
-        assert len(server.requests) == before + 3  # type: ignore[attr-defined]
-    labels = {line["id"]: json.loads(line["message"]["content"])["label"] for line in lines_of(answers.read_bytes())}
-    assert labels == dict(enumerate(texts))
-    assert len(lines_of(Path(f"{answers}.replaced").read_bytes())) == 2
-
-
-def answered_ids(answers: Path) -> list[Any]:
-    """The ids that the file answers, with or without its last newline."""
-    ids = []
-    for line in answers.read_bytes().split(b"\n") if answers.exists() else []:
-        with contextlib.suppress(ValueError):
-            answer = json.loads(line)
-            ids += [answer["id"]] if "error" not in answer else []
-    return ids
 
 
 class Careless:
@@ -258,8 +199,8 @@ def test_full_disk_ends_the_run_and_resume_continues_it(answers: Path) -> None:
                 f"batch: {answers}: File too large; run the same command with --resume to continue\n".encode()
                 in full.stderr
             )
-            ids = answered_ids(answers)
-            assert 0 < len(ids) == len(set(ids)) < 30
+            texts = texts_of(answers)
+            assert 0 < len(texts) == len(set(texts)) < 30
             assert answers.read_bytes().endswith(b"}\n")
         assert sh(command, stdin=requests).returncode == 0
     assert sorted(line["id"] for line in lines_of(answers.read_bytes())) == list(range(30))
@@ -300,12 +241,10 @@ def test_restarted_server_is_waited_for(answers: Path) -> None:
         with tcp(first, one):
             arguments = ["-m", "m", "-j", "16", "-o", str(answers), "--retry", "0", "--host", f"127.0.0.1:{port}"]
             process = start("batch", *arguments)
-            assert process.stdin
             process.stdin.write(asked(*map(str, range(60))))
             process.stdin.close()
             assert enough.wait(30)
     with process:
-        assert process.stderr
         assert b"batch: server unreachable for " in process.stderr.readline()
         time.sleep(float(os.environ.get("OUTAGE", "1")))
         with listening(port) as two, tcp(second, two):

@@ -20,7 +20,7 @@ from ostream.batch.pool import TICK_S
 from ostream.commands import batch
 from ostream.recording.http_server import RequestHandler
 from tests.commands.test_batch import JSON, asked, lines_of, reply
-from tests.process import Process, call, environment, expect, run, start
+from tests.process import Process, call, environment, expect, feed, run, start
 from tests.server import http_answer, send_raw, serve
 
 
@@ -48,9 +48,7 @@ def at_work(*arguments: str, requests: int = 10, jobs: int = 3) -> Iterator[tupl
     with serve(gate) as server:
         process = start("batch", "-m", "m", "-j", str(jobs), "--host", server.url, *arguments)
         try:
-            assert process.stdin
-            process.stdin.write(asked(*["hi"] * requests))
-            process.stdin.flush()
+            feed(process, asked(*["hi"] * requests))
             gate.wait_for(jobs)
             yield process, gate
         finally:
@@ -65,10 +63,8 @@ def test_first_interrupt_finishes_running_requests(options: list[str], number: s
         process.send_signal(number)
         expect(process.stderr, b"batch: finishing 3 running requests; interrupt again to stop at once\n")
         gate.go.set()
-        assert process.stdout
         answers = process.stdout.read()
         assert process.wait(30) == -number
-        assert process.stderr
         assert process.stderr.read() == b"batch: interrupted; unsent requests have no output line\n"
     assert [line["done"] for line in lines_of(answers)] == [True] * 3
 
@@ -91,7 +87,6 @@ def test_interrupted_run_ends_by_the_signal(monkeypatch: pytest.MonkeyPatch) -> 
 def test_interrupt_ends_the_wait_for_input() -> None:
     with at_work(requests=2, jobs=2) as (process, gate):
         gate.go.set()
-        assert process.stdout
         assert [process.stdout.readline()[:1] for _ in range(2)] == [b"{"] * 2
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == -signal.SIGINT
@@ -103,17 +98,13 @@ def test_second_interrupt_stops_at_once() -> None:
         expect(process.stderr, b"batch: finishing 3 running requests")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == -signal.SIGINT
-        assert process.stdout
         assert process.stdout.read() == b""
 
 
 def test_interrupt_ends_the_wait_for_a_busy_server() -> None:
     with serve(send_raw(http_answer(503, b"", "Retry-After: 300"))) as server:
-        process = start("batch", "-m", "m", "--host", server.url)
-        with process:
-            assert process.stdin and process.stderr and process.stdout
-            process.stdin.write(asked("hi"))
-            process.stdin.flush()
+        with start("batch", "-m", "m", "--host", server.url) as process:
+            feed(process, asked("hi"))
             expect(process.stderr, b"batch: server busy for ")
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == -signal.SIGINT
@@ -143,13 +134,11 @@ def test_hangup_stops_at_once(to_file: bool, tmp_path: Path) -> None:
     with at_work(*(["-o", str(tmp_path / "answers")] if to_file else [])) as (process, _):
         process.send_signal(signal.SIGHUP)
         assert process.wait(30) == -signal.SIGHUP
-        assert process.stderr
         assert process.stderr.read() == b""
 
 
 def test_reader_leaving_stops_the_run_while_the_server_is_silent() -> None:
     with at_work() as (process, _):
-        assert process.stdout
         process.stdout.close()
         assert process.wait(30) == -signal.SIGPIPE
         process.stdout = None
@@ -157,7 +146,6 @@ def test_reader_leaving_stops_the_run_while_the_server_is_silent() -> None:
 
 def test_with_a_file_stdout_may_be_closed(tmp_path: Path) -> None:
     with at_work("-o", str(tmp_path / "answers"), requests=3) as (process, gate):
-        assert process.stdout and process.stdin
         process.stdout.close()
         process.stdin.close()
         gate.go.set()

@@ -72,7 +72,6 @@ def test_requests_can_be_typed() -> None:
         termios.tcsetattr(terminal.slave, termios.TCSANOW, attributes)
         os.write(terminal.screen, asked("hi") + b"\4")
         with terminal.process:
-            assert terminal.process.stdout and terminal.process.stderr
             assert json.loads(terminal.process.stdout.read())["message"]["content"] == "hi"
             hint = b"batch: reading requests from the terminal; end them with Ctrl-D\n"
             assert terminal.process.stderr.read() == hint

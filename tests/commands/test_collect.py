@@ -52,12 +52,6 @@ def test_collect_of_collected_objects_changes_nothing(name: str) -> None:
         assert call(command, stdin=once.stdout).stdout == call(command, stdin=body_of(name)).stdout
 
 
-def test_logprobs_are_concatenated() -> None:
-    chunks = [json.loads(line) for line in body_of("chat-logprobs").splitlines()]
-    (response,) = collect(body_of("chat-logprobs"))
-    assert response["logprobs"] == [entry for chunk in chunks for entry in chunk.get("logprobs", ())]
-
-
 A = b'{"model":"m","message":{"role":"assistant","content":"a"},"done":false}\n'
 B = b'{"model":"m","message":{"role":"assistant","content":"b"},"done":true}\n'
 WHOLE = {"model": "m", "message": {"role": "assistant", "content": "ab"}, "done": True}

@@ -9,7 +9,6 @@ import pytest
 
 from ostream.system.input import BLOCK
 from tests.process import call
-from tests.server import body_of
 
 
 def response(*fragments: str, **last: Any) -> bytes:
@@ -88,15 +87,6 @@ THINKING = [
 def test_thinking(options: list[str], stream: bytes, text: str) -> None:
     result = call("extract-thinking", *options, stdin=stream)
     assert (result.returncode, result.stdout.decode(), result.stderr) == (0, text, b"")
-
-
-@pytest.mark.parametrize("name", ["chat-think-true", "generate-think-true", "chat-tools-think"])
-def test_thinking_and_content_of_a_recording_are_those_of_its_collected_answer(name: str) -> None:
-    stream = body_of(name)
-    whole = json.loads(call("collect", stdin=stream).stdout)
-    message = whole.get("message", {**whole, "content": whole.get("response")})
-    for command, key in (("extract-content", "content"), ("extract-thinking", "thinking")):
-        assert call(command, "-n", stdin=stream).stdout.decode() == message[key]
 
 
 ONLY_CALLS = "the answer contains tool calls and no text; 'collect' shows them"

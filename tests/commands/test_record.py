@@ -136,11 +136,6 @@ FAILURES: dict[str, tuple[Callable[[RequestHandler], Any], int, list[dict[str, A
     ),
     "503": (send_lines(status=503), 75, []),
     "an error line": (send_lines(A, b'{"error":"boom"}\n'), 1, [{"done": False}, {"error": "boom"}]),
-    "an error line with an exit status": (
-        send_lines(A, b'{"error":"boom","exit_status":75}\n'),
-        1,
-        [{"done": False}, {"partial": '{"error":"boom","exit_status":75}\n', "exit_status": 1}],
-    ),
     "truncated inside a line": (
         truncate(A, B[:20]),
         3,
@@ -161,13 +156,6 @@ FAILURES: dict[str, tuple[Callable[[RequestHandler], Any], int, list[dict[str, A
     "nothing": (send_lines(), 3, []),
     "a response that is not HTTP": (send_raw(b"SSH-2.0-x\r\n"), 1, [{}]),
     "HTML": (html, 1, [{"partial": "<html>\n<title>Log in</title>\n", "exit_status": 1}]),
-    "garbage": (send_lines(A, b"what?\n" + B), 1, [{"done": False}, {"partial": "what?\n" + B.decode()}]),
-    "server-sent events": (send_lines(b"data: {}\n\n"), 1, [{"partial": "data: {}\n\n"}]),
-    "a line that looks like a request line": (
-        send_lines(b'{"request":{}}\n'),
-        1,
-        [{"partial": '{"request":{}}\n'}],
-    ),
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import sys
 import termios
@@ -14,8 +13,7 @@ from typing import Any
 import pytest
 
 from ostream.cli.transcript import Transcript
-from tests.process import Terminal, call, end_of, sh
-from tests.server import body_of
+from tests.process import Terminal, call, end_of
 
 
 def chunk(content: str = "", done: bool = False, **more: Any) -> bytes:
@@ -82,26 +80,10 @@ def test_w_passes_the_stream_on_and_writes_the_text_to_the_file(tmp_path: Path) 
     assert (nowhere.returncode, nowhere.stdout[: len(THOUGHT)]) == (1, THOUGHT)
 
 
-EVIL = "a\x1b[31m\x07\r\x9b1m\u202eb"
-EVERYWHERE = (
-    chunk(EVIL, thinking=EVIL, tool_calls=[{"function": {"name": EVIL, "arguments": {EVIL: EVIL}}}])
-    + chunk(tool_calls=[{"function": {"name": "f", "arguments": EVIL}}])
-    + json.dumps({"done": True, "done_reason": EVIL, "model": EVIL}).encode()
-    + b"\n"
-    + json.dumps({"role": EVIL, "tool_name": EVIL, "content": EVIL}).encode()
-    + b"\n"
-)
-STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
-
-
-@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}])
-def test_no_text_of_a_server_controls_the_terminal(env: dict[str, str]) -> None:
-    shown = unified(Terminal("render", "--stats", env=env).communicate(EVERYWHERE)[0])
-    assert not STEERING.search(shown.replace(DIM, "").replace(BRIGHT, ""))
-    assert shown.count("a^[[31m^G^M<9B>1m<U+202E>b") == 8
-    raw = Terminal("render", "--raw-terminal", env=env).communicate(EVERYWHERE)[0]
-    assert raw.count(EVIL) == 7
-    assert EVIL.encode() in call("render", stdin=EVERYWHERE).stdout
+def test_with_raw_terminal_control_characters_are_written_unchanged() -> None:
+    text = "a\x1b[31m\x9b1m\u202eb"
+    stream = chunk(text, thinking=text) + chunk(done=True)
+    assert Terminal("render", "--raw-terminal").communicate(stream)[0].count(text) == 2
 
 
 def test_deeply_nested_arguments_are_shown() -> None:
@@ -137,7 +119,6 @@ def test_think_tags_and_notes(options: list[str], stream: bytes, text: str, note
 def test_a_signal_leaves_the_terminal_unchanged(number: signal.Signals) -> None:
     terminal = Terminal("render")
     before = termios.tcgetattr(terminal.slave)
-    assert terminal.process.stdin
     terminal.process.stdin.write(chunk(thinking="Hmm"))
     terminal.process.stdin.flush()
     shown = terminal.show(BRIGHT.encode())
@@ -147,8 +128,3 @@ def test_a_signal_leaves_the_terminal_unchanged(number: signal.Signals) -> None:
     assert shown.count(DIM.encode()) == shown.count(BRIGHT.encode()) == 1
     os.close(terminal.slave)
     os.close(terminal.screen)
-
-
-def test_a_reader_that_leaves_is_no_error() -> None:
-    result = sh("render | head -1", stdin=body_of("chat-think-true"))
-    assert (result.stdout, result.stderr) == (b"Thinking:\n", b"")

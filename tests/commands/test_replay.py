@@ -33,7 +33,6 @@ def replaying(*arguments: str | Path) -> Iterator[str]:
     """Run replay with a command that waits, and yield the URL of the server."""
     command = ["sh", "-c", 'echo "$OLLAMA_HOST"; read x']
     with start("replay", *arguments, "--", *command) as process:
-        assert process.stdout
         try:
             yield process.stdout.readline().decode().strip()
         finally:
@@ -46,7 +45,6 @@ def test_without_a_command_it_prints_its_url_and_serves_until_interrupted(record
         expect(
             process.stderr, b"replay: serving 1 recording; set OLLAMA_HOST to the printed address; stop with Ctrl-C\n"
         )
-        assert process.stdout
         url = process.stdout.readline().decode()
         assert call("send", "hi", "-m", "m", env={"OLLAMA_HOST": url}).stdout == CHAT
         process.send_signal(signal.SIGINT)
@@ -82,27 +80,6 @@ def send(url: str, name: str) -> tuple[int, bytes]:
     options = ["-g"] if path == "/api/generate" else []
     result = call("send", *options, "--body", "-", stdin=json.dumps(body).encode(), env={"OLLAMA_HOST": url})
     return result.returncode, result.stdout
-
-
-def test_both_endpoints_are_covered() -> None:
-    assert len(REQUESTS) > 30
-    assert {path for path, _ in REQUESTS.values()} == {"/api/chat", "/api/generate"}
-
-
-def test_the_output_of_send_is_served_unchanged(sent: dict[str, tuple[int, bytes]], tmp_path: Path) -> None:
-    """Every recording as a file of its own, in the order of the requests; without those that look truncated."""
-    files = [tmp_path / name for name in REQUESTS]
-    for file in files:
-        file.write_bytes(sent[file.name][1])
-    for endpoint in ("/api/chat", "/api/generate"):
-        names = [name for name in REQUESTS if REQUESTS[name][0] == endpoint and not is_ambiguous(sent[name])]
-        with replaying(*(tmp_path / name for name in names)) as url:
-            assert {name: send(url, name) for name in names} == {name: sent[name] for name in names}
-
-
-def is_ambiguous(result: tuple[int, bytes]) -> bool:
-    """True for an error line alone, which does not name its endpoint, and for an object without done."""
-    return result[1].startswith(b'{"error"') or (result[0] == 3 and result[1].count(b"\n") == 2)
 
 
 def test_a_request_is_answered_by_its_own_recording(sent: dict[str, tuple[int, bytes]], tmp_path: Path) -> None:
@@ -215,7 +192,6 @@ def test_a_mismatch_shows_the_nearest_recording_and_fails_the_run(script: str, s
 
 def test_an_openai_client_gets_the_mismatch_as_an_error_object(stamped: Path) -> None:
     with start("replay", stamped) as process:
-        assert process.stdout
         url = process.stdout.readline().decode().strip()
         status, _, body = ask(url, "POST", "/v1/chat/completions", b"{}")
         process.send_signal(signal.SIGINT)
@@ -317,10 +293,7 @@ WRONG = [
         "standard input: contains no recording; make one: record FILE -- COMMAND",
     ),
     (["-", "--", "true"], CHAT + b"what?\n", "standard input:21: not JSON: Expecting value at column 1"),
-    (["-", "--", "/no/such/command"], CHAT, "/no/such/command: No such file or directory"),
-    (["-", "--", "/"], CHAT, "/: Permission denied"),
     (["--speed", "fast", "-"], CHAT, "--speed: must be a number, 0 or more, not 'fast'; see 'replay --help'"),
-    (["--speed=-1", "-"], CHAT, "--speed: must be a number, 0 or more, not '-1'; see 'replay --help'"),
     (["--speed=nan", "-"], CHAT, "--speed: must be a number, 0 or more, not 'nan'; see 'replay --help'"),
     (["--match", "x", "-"], CHAT, "--match: must be request, path or model, not 'x'; see 'replay --help'"),
     (["--port", "65536", "-"], CHAT, "--port: must be a port, 0 to 65535, not '65536'; see 'replay --help'"),

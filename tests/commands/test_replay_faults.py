@@ -26,6 +26,7 @@ CASES = [
     (f"reset:{len(LINES) - 1}", 3, len(LINES) - 1, {"error": RESET}),
     ("error:0", 1, 0, {"error": "an injected error"}),
     ("error:3", 1, 3, {"error": "an injected error"}),
+    (f"error:{len(LINES)}", 1, len(LINES), {"error": "an injected error"}),
     ("stall:3", 75, 3, {}),
     ("status:404", 1, 0, {"error": "an injected HTTP status", "status_code": 404}),
     ("status:503", 75, 0, {"error": "an injected HTTP status", "status_code": 503}),

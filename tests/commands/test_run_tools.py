@@ -130,21 +130,6 @@ def test_the_loop_in_sh_and_the_loop_in_one_process_send_the_same(tmp_path: Path
     assert held[-1] == {"role": "assistant", "content": "It will rain tomorrow ☂"}
 
 
-RECORDED = ["chat-tools-stream", "chat-tools-text", "chat-tools-think"]
-
-
-@pytest.mark.parametrize("name", RECORDED)
-def test_recorded_calls_are_run_and_their_results_sent(name: str) -> None:
-    answers = [body_of(name), body_of("chat-tools-followup")]
-    with serve(in_turn(*answers)) as server:
-        result = call("send", "-m", "m", "--host", server.url, "-t", TOOLS, "--run-tools", "weather?")
-        second = json.loads(server.requests[1].body)  # type: ignore[attr-defined]
-    messages = call("run-tools", stdin=answers[0]).stdout
-    assert result.returncode == 0
-    assert result.stdout == answers[0] + messages + answers[1]
-    assert second["messages"] == [{"role": "user", "content": "weather?"}, *objects(messages)]
-
-
 def asks_for(name: str, **arguments: Any) -> bytes:
     made = [{"function": {"name": name, "arguments": arguments}}]
     return json.dumps({"message": {"content": "", "tool_calls": made}, "done": True}).encode() + b"\n"

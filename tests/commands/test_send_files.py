@@ -83,13 +83,6 @@ def test_a_conversation_that_can_not_be_continued_is_refused_before_sending(
     assert chat.read_bytes() == content
 
 
-@pytest.mark.parametrize("option", ["-c", "--context"])
-def test_standard_input_can_not_be_a_conversation_or_context(option: str) -> None:
-    result = call("send", "-m", "m", *(["-g"] if option == "--context" else []), option, "-", "x")
-    assert result.returncode == 2
-    assert b"--conversation, --context: must name a file, which is read and written" in result.stderr
-
-
 CUT = [
     # response of the server, exit status
     (send_lines(STREAM[0]), 3),
@@ -133,15 +126,6 @@ def test_a_conversation_that_is_also_standard_output_is_refused(tmp_path: Path) 
     message = b"send: chat: is also standard output; redirect elsewhere; messages are appended to it anyway\n"
     assert (result.returncode, result.stderr) == (1, message)
     assert (tmp_path / "chat").read_bytes() == lines(USER, ANSWER)
-
-
-def test_tool_calls_and_thinking_are_kept(tmp_path: Path) -> None:
-    with serve(send_lines(*body_of("chat-tools-think").splitlines(True))) as server:
-        assert call("send", "-m", "m", "--host", server.url, "-c", tmp_path / "chat", "why?").returncode == 0
-    user, answer = map(json.loads, (tmp_path / "chat").read_bytes().splitlines())
-    assert user == USER
-    assert answer["thinking"] == "I need the tool.\n"
-    assert [call["id"] for call in answer["tool_calls"]] == ["call_5a5r42z1"]
 
 
 def test_a_conversation_that_can_not_be_written_is_a_failure_after_the_answer(tmp_path: Path) -> None:
@@ -200,12 +184,9 @@ def test_a_kill_during_an_answer_leaves_the_conversation_unchanged(tmp_path: Pat
         connection.recv(1 << 20)
         connection.recv(1)  # until the client is gone
 
-    with tcp(handle) as port:
-        process = start("send", "-m", "m", "--host", f"127.0.0.1:{port}", "-c", chat, "why?")
-        with process:
-            assert process.stdout
-            assert process.stdout.readline() == STREAM[0]
-            process.kill()
+    with tcp(handle) as port, start("send", "-m", "m", "--host", f"127.0.0.1:{port}", "-c", chat, "why?") as process:
+        assert process.stdout.readline() == STREAM[0]
+        process.kill()
     assert chat.read_bytes() == lines(USER, ANSWER)
 
 

@@ -122,18 +122,6 @@ def test_numbers_of_every_recording_are_those_of_its_last_line(name: str) -> Non
     assert call("stats", stdin=body_of(name)).stdout.count(b"\n") == len(expected) - labels
 
 
-def test_a_truncated_response_has_the_numbers_that_arrived() -> None:
-    result = call("stats", "--json", stdin=body_of("chat-repeat-limit"))
-    assert (result.returncode, json.loads(result.stdout)) == (
-        3,
-        {
-            "model": "repeat",
-            "chunks": 32,
-            **gaps_of([*map(json.loads, body_of("chat-repeat-limit").splitlines())]),
-        },
-    )
-
-
 @pytest.mark.parametrize("field", FIELDS)
 def test_field_writes_one_line_per_response(field: str) -> None:
     stream = body_of("chat-stream") + done() + body_of("generate-stream")
@@ -146,42 +134,6 @@ def test_field_writes_one_line_per_response(field: str) -> None:
         assert text == (f"{value:.2f}" if field.endswith("_rate") else str(value))
         unknown = ("time_to_first_content", "prompt_eval_cached_count", "prompt_truncated")
         assert value or field in unknown
-
-
-NUMBERS = [
-    # numbers of the server, those of --json
-    ({}, {}),
-    ({"total_duration": 0, "eval_count": 0}, {"total_duration": 0, "eval_count": 0}),
-    ({"eval_count": 5e-324, "eval_duration": 10**8}, {"eval_count": 5e-324, "eval_duration": 10**8}),
-    (
-        {"eval_count": 3, "eval_duration": 1.5e9},
-        {"eval_count": 3, "eval_duration": 1.5e9, "eval_rate": 2.0, "time_per_output_token": 500_000_000},
-    ),
-    (
-        {"prompt_eval_duration": 5, "load_duration": 2.5},
-        {
-            "prompt_eval_duration": 5,
-            "load_duration": 2.5,
-            "time_to_first_token": 7.5,
-            "time_to_first_token_from": SERVER,
-        },
-    ),
-    ({"total_duration": -1, "eval_count": 10**400, "eval_duration": 5}, {"eval_duration": 5}),
-    ({"model": 5, "done_reason": None, "chunks": 99}, {}),
-    ({"model": "m", "done_reason": "other"}, {"model": "m", "done_reason": "other"}),
-    ({"id": "x"}, {"id": "x"}),
-    ({"unknown": 5}, {}),
-]
-
-
-@pytest.mark.parametrize(("numbers", "expected"), NUMBERS)
-def test_numbers_that_cannot_be_true_are_left_out(numbers: dict[str, Any], expected: dict[str, Any]) -> None:
-    result = call("stats", "--json", stdin=done(**numbers))
-    expected = {**expected, "chunks": 1, "fragments": 0}
-    assert (result.returncode, json.loads(result.stdout)) == (0, expected)
-    table = call("stats", stdin=done(**numbers))
-    assert (table.returncode, table.stderr) == (0, b"")
-    assert table.stdout.count(b"\n") == len(expected.keys() - {"id", "time_to_first_token_from"})
 
 
 WRONG = [

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.process import ROOT, environment, expect, run, sh
+from tests.process import ROOT, environment, expect, feed, run, sh
 from tests.server import body_of, send_lines, serve
 
 EXAMPLES = ROOT / "examples"
@@ -45,11 +45,9 @@ def test_a_chat_killed_in_the_middle_of_an_answer_loses_and_doubles_nothing(tmp_
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         chat = ["sh", str(EXAMPLES / "chat.sh")]
         with subprocess.Popen(chat, cwd=tmp_path, env=env, start_new_session=True, **pipes) as process:  # type: ignore[call-overload]
-            process.stdin.write(b"one\n")
-            process.stdin.flush()
+            feed(process, b"one\n")
             expect(process.stdout, b"> " + text.encode() + b"\n> ")
-            process.stdin.write(b"two\n")
-            process.stdin.flush()
+            feed(process, b"two\n")
             expect(process.stdout, first)
             os.killpg(process.pid, signal.SIGKILL)
         again = subprocess.run(chat, cwd=tmp_path, env=env, input=b"two\n- three\n", capture_output=True, check=True)
@@ -82,7 +80,6 @@ def test_an_agent_uses_its_tools(tmp_path: Path, agent: str) -> None:
     )
     assert (done.returncode, done.stderr) == (0, b"")
     shown = done.stdout.decode()
-    assert "tool calculate: 391" in shown
     assert "tool calculate: 391" in shown
     assert shown.endswith("17 × 23 = 391 exactly\n")
 

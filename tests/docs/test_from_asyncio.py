@@ -11,10 +11,10 @@ from typing import Any, Callable
 import pytest
 
 from examples.from_asyncio import MOST_WAITING, stream_chat
-from ostream import Client, IncompleteStream, content
+from ostream import Client, IncompleteStream
 from ostream.recording.http_server import RequestHandler
 from tests.process import ROOT, sh
-from tests.server import body_of, send_lines, serve
+from tests.server import send_lines, serve
 
 HI = b'{"model":"m","message":{"role":"assistant","content":"hi"},"done":false}\n'
 PATIENCE_S = 20
@@ -39,24 +39,6 @@ def test_it_prints_the_answer() -> None:
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout == sh(f"extract-content -n {recording}").stdout + b"\n"
-
-
-def test_fifty_streams_are_read_at_the_same_time() -> None:
-    all_connected = threading.Barrier(50)
-    lines = body_of("chat-stream").splitlines(keepends=True)
-
-    def respond(exchange: RequestHandler) -> None:
-        all_connected.wait(PATIENCE_S)
-        send_lines(*lines)(exchange)
-
-    async def gather() -> Any:
-        client = Client(server.url, retry=3)
-        return await asyncio.gather(*(read(client) for _ in range(50)))
-
-    with serve(respond) as server:
-        answers = asyncio.run(gather())
-    assert all(answer == answers[0] for answer in answers)
-    assert "".join(map(content, answers[0])).startswith("The sky")
 
 
 def test_an_error_is_raised_in_the_task() -> None:

@@ -141,7 +141,7 @@ STATUSES = [
 ] + [
     unanswered("500, the model crashed", answers(500, CRASHED), BUSY, "encountered while running", 500),
     unanswered(
-        "503, body never arrives", sends(b"HTTP/1.1 503 X\r\n\r\n", stay_silent), BUSY, "empty response", 503, slow=True
+        "503, body never arrives", sends(b"HTTP/1.1 503 X\r\n\r\nboom", stay_silent), BUSY, "boom", 503, slow=True
     ),
 ]
 

@@ -284,6 +284,7 @@ FRAMING = [
 ]
 
 ERROR_AFTER_DONE = error_line(error="late")
+MORE = 'sent more data after "done": true and did not end the response|no "done": true after its last chunk'
 AFTER_DONE = [
     Fault("second complete answer", streams(*LINES, *LINES), COMPLETE, (*LINES, *LINES)),
     Fault("second answer, truncated", streams(*LINES, A), TRUNCATED_AFTER_DONE, (*LINES, A), EARLY),
@@ -291,7 +292,7 @@ AFTER_DONE = [
     Fault("not JSON", streams(*LINES, b"what?\n"), REJECTED_AFTER_DONE, LINES, "line 5 .*not", 200),
     Fault("partial line", streams(*LINES, A[:9]), TRUNCATED_AFTER_DONE, LINES, EARLY, -1, A[:9].decode()),
     Fault("no end of the connection", after_done(stay_silent), COMPLETE, LINES, slow=True),
-    Fault("more, and no end", after_done(chunks(A), stay_silent), TRUNCATED_AFTER_DONE, (*LINES, A), "done", slow=True),
+    Fault("more, and no end", after_done(chunks(A), stay_silent), TRUNCATED_AFTER_DONE, (*LINES, A), MORE, slow=True),
     Fault("no end, idle timeout", after_done(stay_silent, idle_timeout=SHORT), COMPLETE, LINES, slow=True),
     Fault("closed without the last HTTP chunk", sends(CHUNKED, chunks(*LINES)), COMPLETE, LINES),
     Fault("reset", after_done(reset), COMPLETE, LINES),

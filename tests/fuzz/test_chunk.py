@@ -39,5 +39,9 @@ def test_chunk(chunks: list[dict[str, Any]]) -> None:
         assert isinstance(wrapped.message, Message)
     assert accumulator.content == "".join(map(content, chunks))
     assert accumulator.thinking == "".join(map(thinking, chunks))
+    assert accumulator.tool_calls == [call for chunk in chunks for call in tool_calls(chunk)]
     assert as_sent(accumulator.response) == accumulator.response
     assert "role" in accumulator.message
+    together = Accumulator()
+    together.add_all(chunks)
+    assert (together.response, together.message) == (accumulator.response, accumulator.message)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hypothesis import given
-from hypothesis import strategies as st
 
 from ostream.errors import NotNDJSON
 from ostream.protocol.ndjson import decode_line, encode_line, is_torn, split_lines
@@ -15,6 +14,8 @@ def test_lines_do_not_depend_on_the_blocks_and_decode_or_raise_not_ndjson(cut: l
     lines = [line for batch in split_lines(cut) for line in batch]
     assert lines == [line for batch in split_lines([b"".join(cut)]) for line in batch]
     assert b"".join(lines) == b"".join(cut)
+    assert all(line.endswith(b"\n") for line in lines[:-1])
+    assert all(line and b"\n" not in line[:-1] for line in lines)
     for line in lines:
         try:
             chunk = decode_line(line)
@@ -22,16 +23,4 @@ def test_lines_do_not_depend_on_the_blocks_and_decode_or_raise_not_ndjson(cut: l
             assert error.line and str(error) and is_torn(line) in (True, False)
         else:
             assert chunk is None or decode_line(encode_line(chunk)) == chunk
-
-
-@given(blocks(), st.integers(1, 40))
-def test_no_line_is_longer_than_the_limit(cut: list[bytes], limit: int) -> None:
-    lines: list[bytes] = []
-    try:
-        for batch in split_lines(cut, limit):
-            lines += batch
-        assert b"".join(lines) == b"".join(cut)
-    except NotNDJSON as error:
-        assert max(map(len, b"".join(cut).splitlines(keepends=True))) > limit or len(error.line) > limit
-    assert all(len(line) <= limit for line in lines)
-    assert b"".join(cut).startswith(b"".join(lines))
+            assert chunk is None or encode_line(chunk).find(b"\n") == len(encode_line(chunk)) - 1

@@ -75,6 +75,8 @@ def test_host(text: str) -> None:
         assert str(error).startswith("host ")
     else:
         assert parse_host(host.url).url == host.url
+        assert host.url.isascii() and host.url.isprintable() and " " not in host.url
+        assert 0 < host.port < 65536
         assert host.accepts_credentials in (True, False)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostream.errors import STATUSES, OstreamError, worst
+from ostream.errors import OstreamError
 from ostream.protocol.ndjson import encode_line
 from ostream.system.input import read_blocks
 from ostream.system.output import Output, encode_text
 from ostream.system.terminal import one_line
-from tests.fuzz.given import LINES, TEXT
+from tests.fuzz.given import LINES
 
 ANY = st.text(st.characters() | st.characters(categories=["Cs"]))
 
@@ -38,13 +38,3 @@ def test_a_message_and_an_error_line_are_one_line(text: str, advice: str, partia
     line = encode_text(one_line(f"{error}; {error.advice}")).decode()
     assert len(line.splitlines()) <= 1
     assert encode_line(error.error_line()).count(b"\n") == 1
-
-
-@given(st.lists(st.sampled_from([status.code for status in STATUSES]), min_size=2), TEXT)
-def test_the_worst_status_wins_in_any_order(statuses: list[int], _: str) -> None:
-    forward = backward = statuses[0]
-    for status in statuses:
-        forward = worst(forward, status)
-    for status in reversed(statuses):
-        backward = worst(backward, status)
-    assert forward == backward in statuses

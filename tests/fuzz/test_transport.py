@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ostream import Client, OstreamError
 from tests.fuzz.given import LINES
 from tests.process import call
-from tests.server import http_answer, tcp
+from tests.protocol.test_line_pattern import ORDINARY, mutated
+from tests.server import NAMES, http_answer, raw_of, tcp
 
 ODD_STATUS_LINES = [
     b"HTTP/1.0 200 OK\r\n",
@@ -49,11 +50,21 @@ def chunked(body: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(body[i : i + 7]), body[i : i + 7]) for i in range(0, len(body), 7))
 
 
-BODY = LINES | LINES.map(chunked) | LINES.map(lambda body: chunked(body) + b"0\r\n\r\n") | st.binary(max_size=40)
+STREAM = st.lists(st.sampled_from([*ORDINARY, b"".join(ORDINARY) * 8]) | mutated() | LINES, max_size=6).map(b"".join)
+BODY = (
+    STREAM | LINES | LINES.map(chunked) | LINES.map(lambda body: chunked(body) + b"0\r\n\r\n") | st.binary(max_size=40)
+)
 DONE = b'{"message":{"content":"a"},"done":true}\n'
 ANSWER = st.tuples(STATUS_LINE, st.lists(HEADER, max_size=3).map(b"".join), BODY | st.just(DONE)).map(
     lambda parts: parts[0] + parts[1] + b"\r\n" + parts[2]
 ) | LINES.map(lambda body: http_answer(200, body + DONE, content_type="application/x-ndjson"))
+
+
+@st.composite
+def damaged_recording(draw: Any) -> bytes:
+    raw = raw_of(draw(st.sampled_from(NAMES)))
+    begin = draw(st.integers(0, len(raw)))
+    return raw[:begin] + draw(st.binary(max_size=20)) + raw[draw(st.integers(begin, min(begin + 30, len(raw)))) :]
 
 
 def answers(data: bytes, cut: int) -> Any:
@@ -82,7 +93,7 @@ def test_send(data: bytes, cut: int) -> None:
 
 
 @fewer
-@given(ANSWER, st.integers(0, 1000), st.booleans())
+@given(ANSWER | damaged_recording(), st.integers(0, 1000), st.booleans())
 def test_the_library(data: bytes, cut: int, stream: bool) -> None:
     with tcp(answers(data, cut)) as port:
         try:

@@ -28,27 +28,6 @@ def test_importing_the_package_loads_nothing_but_the_package() -> None:
     assert fresh(script) == "ostream"
 
 
-PURE = [
-    "protocol.chunk",
-    "errors",
-    "protocol.text",
-    "protocol.error_lines",
-    "protocol.accumulator",
-    "protocol.metrics",
-    "protocol.ndjson",
-    "recording.format",
-    "protocol.request",
-    "system.terminal",
-]
-
-
-@pytest.mark.parametrize("module", PURE)
-def test_a_module_without_io_loads_nothing_slow(module: str) -> None:
-    loaded = fresh(f"import ostream.{module}; print(*sys.modules)").split()
-    assert f"ostream.{module}" in loaded
-    assert not [name for name in NEVER if name in loaded]
-
-
 @pytest.mark.parametrize("name", ["decode_line", "content", "Accumulator", "Chunk", "IncompleteStream"])
 def test_a_name_without_io_loads_no_network(name: str) -> None:
     loaded = fresh(f"import ostream; ostream.{name}; print(*sys.modules)").split()

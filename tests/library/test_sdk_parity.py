@@ -162,16 +162,3 @@ def test_the_signature_is_that_of_the_sdk_with_two_more_fields(function: Any) ->
     expected = [(parameter.name, parameter.kind, parameter.default) for parameter in theirs]
     extra = [(name, inspect.Parameter.KEYWORD_ONLY, None) for name in ("truncate", "shift")]
     assert shape == expected + extra
-
-
-def test_a_stream_sends_nothing_before_it_is_read(both: tuple[Any, Any], server: Server) -> None:
-    before = len(server.requests)  # type: ignore[attr-defined]
-    streams = [ask(client, "chat-stream", stream=True) for client in both]
-    nowhere = ostream.Client("127.0.0.1:1").chat("m", stream=True)
-    assert len(server.requests) == before  # type: ignore[attr-defined]
-    for stream in streams:
-        next(stream)
-    assert len(server.requests) == before + 2  # type: ignore[attr-defined]
-    for stream in (*streams, nowhere):
-        stream.close()
-        assert list(stream) == []

@@ -26,14 +26,6 @@ print(response.message.content)
 """,
         ["chat-nostream"],
     ),
-    "chat stream": (
-        """
-from ollama import chat
-for chunk in chat(model="m", messages=[{"role": "user", "content": "Why?"}], stream=True):
-    print(chunk["message"]["content"], end="", flush=True)
-""",
-        ["chat-stream"],
-    ),
     "generate": (
         """
 from ollama import generate
@@ -52,15 +44,6 @@ client.close()
 """,
         ["chat-nostream"],
     ),
-    "timeout object": (
-        """
-import httpx
-from ollama import Client
-with Client(host=HOST, timeout=httpx.Timeout(5.0, read=30.0)) as client:
-    print(client.generate(model="m", prompt="Why?").done_reason)
-""",
-        ["generate-nostream"],
-    ),
     "errors": (
         """
 import ollama
@@ -70,17 +53,6 @@ except ollama.ResponseError as e:
     print("Error:", e.error, e.status_code, e)
 """,
         ["chat-unknown-model"],
-    ),
-    "no server": (
-        """
-from ollama import Client
-with Client("127.0.0.1:1") as client:
-    try:
-        client.chat("m", [{"role": "user", "content": "Hi"}])
-    except ConnectionError as e:
-        print("not running")
-""",
-        [],
     ),
     "tool functions": (
         '''
@@ -110,15 +82,6 @@ print(messages[-1])
 print(chat("m", messages=messages).message.content)
 ''',
         ["chat-tools-nostream", "chat-nostream"],
-    ),
-    "tool calls of a stream": (
-        """
-import ollama
-for chunk in ollama.chat(model="m", messages=[{"role": "user", "content": "?"}], stream=True):
-    for call in chunk.message.tool_calls or ():
-        print(call.function.name, sorted(call.function.arguments.items()), call["function"]["name"])
-""",
-        ["chat-tools-text"],
     ),
     "tool objects": (
         """
@@ -175,26 +138,6 @@ print(generate("m", "?", options=Options(temperature=0.5, num_ctx=4096, stop=["x
 """,
         ["generate-nostream"],
     ),
-    "images": (
-        """
-from ollama import Image, chat, generate
-png = b"\\x89PNG\\r\\n\\x1a\\n"
-print(chat("m", [{"role": "user", "content": "?", "images": [png, Image(value=png)]}]).message.role)
-print(generate("m", "?", images=[png]).done, Image(value=png).model_dump())
-""",
-        ["chat-nostream", "generate-nostream"],
-    ),
-    "history": (
-        """
-from ollama import chat
-messages = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]
-for user_input in ("More?", "And?"):
-    response = chat("m", messages=[*messages, {"role": "user", "content": user_input}])
-    messages += [{"role": "user", "content": user_input}, {"role": "assistant", "content": response.message.content}]
-print(len(messages), messages[-1]["content"])
-""",
-        ["chat-nostream", "chat-nostream"],
-    ),
     "dumping": (
         """
 import json
@@ -217,15 +160,6 @@ for response in (chat("m", []), generate("m", "?")):
 """,
         ["chat-nostream", "generate-nostream"],
     ),
-    "speed": (
-        """
-from ollama import chat
-response = chat("m", [{"role": "user", "content": "?"}])
-print(response["eval_count"] / (response["eval_duration"] / 1e9) > 0, "prompt_eval_count" in response)
-print(response.get("load_duration") >= 0, response.get("nothing", "default"), response.created_at)
-""",
-        ["chat-nostream"],
-    ),
     "log probabilities": (
         """
 from ollama import chat
@@ -244,26 +178,6 @@ response = generate(model="m", prompt=prompt, suffix="return result", raw=False,
 print(response["response"])
 ''',
         ["generate-nostream"],
-    ),
-    "context": (
-        """
-import ollama
-context = None
-for prompt in ("Why is the sky blue?", "And at night?"):
-    for chunk in ollama.generate("m", prompt, system="Be brief.", context=context, stream=True):
-        if chunk["done"]:
-            context = chunk["context"]
-print(len(context))
-""",
-        ["generate-stream", "generate-stream-second-turn"],
-    ),
-    "load and unload": (
-        """
-import ollama
-print(ollama.generate(model="m", keep_alive=10).done_reason)
-print(ollama.generate(model="m", keep_alive=0).done_reason)
-""",
-        ["generate-load", "generate-unload"],
     ),
 }
 
@@ -324,10 +238,8 @@ def comparable(body: Any) -> Any:
 @pytest.mark.parametrize(
     ("program", "names"),
     [
-        # Those that import httpx or pydantic need the packages of make check.
-        pytest.param(*case, marks=pytest.mark.tools)
-        if "import httpx" in case[0] or "from pydantic" in case[0]
-        else case
+        # Those that import pydantic need the packages of make check.
+        pytest.param(*case, marks=pytest.mark.tools) if "from pydantic" in case[0] else case
         for case in PROGRAMS.values()
     ],
     ids=PROGRAMS,

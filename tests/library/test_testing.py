@@ -16,7 +16,7 @@ import pytest
 
 from ostream import IncompleteStream, ResponseError, chat
 from ostream.testing import ReplayError, free_port, record_once, replay
-from tests.process import ROOT, environment
+from tests.process import ROOT
 from tests.server import body_of, send_lines, serve
 
 CHAT = body_of("chat-stream")
@@ -136,34 +136,6 @@ def test_record_once_raises_when_something_was_not_recorded(tmp_path: Path) -> N
         not_added = pytest.raises(ReplayError, match="HTTP status 500; not added to")
         with not_added, record_once(tmp_path / "r", server.url), contextlib.suppress(ResponseError):
             ask()
-
-
-FIXTURE = """
-import pytest
-from ostream import chat
-from ostream.testing import replay
-
-@pytest.fixture
-def server():
-    with replay("r.ndjson", strict=True) as server: yield server
-
-@pytest.mark.parametrize("number", range(4))
-def test_it(server, number):
-    assert chat("m", [{"role": "user", "content": "hi"}]).message.content.startswith("The sky")
-
-def test_another_prompt(server):
-    chat("m", [{"role": "user", "content": "no"}])
-"""
-
-
-@pytest.mark.full
-def test_it_is_a_pytest_fixture_and_parallel(recording: Path) -> None:
-    (recording.parent / "test_fixture.py").write_text(FIXTURE)
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "test_fixture.py"]
-    done = subprocess.run(command, cwd=recording.parent, env=environment(), capture_output=True, text=True, check=False)
-    assert "4 passed" in done.stdout
-    assert "1 error" in done.stdout
-    assert 'messages[0].content: recorded "hi", requested "no"' in done.stdout
 
 
 @pytest.mark.full

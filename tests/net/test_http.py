@@ -185,32 +185,33 @@ def test_invalid_framing_is_a_failure_after_the_body_before_it(damage: bytes) ->
         got, response = read(*pieces)
         assert got == b"hello"
         assert str(response.failure) == "invalid HTTP framing in the response"
+        assert not response.is_complete
 
 
-# name: what the server sends, the body
+# name: what the server sends, the body, whether the framing is complete
 ENDINGS = {
-    "several lines in one HTTP chunk": (CHUNKED + b"6\r\na\nb\nc\n\r\n0\r\n\r\n", b"a\nb\nc\n"),
-    "a line over several HTTP chunks": (CHUNKED + b"1\r\na\r\n1\r\nb\r\n1\r\n\n\r\n0\r\n\r\n", b"ab\n"),
-    "no terminator": (CHUNKED + GOOD, b"hello"),
-    "data after the terminator": (CHUNKED + GOOD + b"0\r\n\r\n5\r\nworld\r\n", b"hello"),
-    "chunk size too large": (CHUNKED + b"ffffffffffffffff\r\nhello", b"hello"),
-    "length": (HEAD + b"Content-Length: 5\r\n\r\nhello", b"hello"),
-    "length too long": (HEAD + b"Content-Length: 9\r\n\r\nhello", b"hello"),
-    "length too short": (HEAD + b"Content-Length: 2\r\n\r\nhello", b"he"),
-    "length zero": (HEAD + b"Content-Length: 0\r\n\r\nhello", b""),
-    "length is garbage": (HEAD + b"Content-Length: x\r\n\r\nhello", b"hello"),
-    "to the end of the connection": (HEAD + b"\r\nhello", b"hello"),
-    "HTTP/1.0": (b"HTTP/1.0 200 OK\r\n\r\nhello", b"hello"),
-    "no body by status": (b"HTTP/1.1 204 No Content\r\n\r\n", b""),
+    "several lines in one HTTP chunk": (CHUNKED + b"6\r\na\nb\nc\n\r\n0\r\n\r\n", b"a\nb\nc\n", True),
+    "a line over several HTTP chunks": (CHUNKED + b"1\r\na\r\n1\r\nb\r\n1\r\n\n\r\n0\r\n\r\n", b"ab\n", True),
+    "no terminator": (CHUNKED + GOOD, b"hello", False),
+    "data after the terminator": (CHUNKED + GOOD + b"0\r\n\r\n5\r\nworld\r\n", b"hello", True),
+    "chunk size too large": (CHUNKED + b"ffffffffffffffff\r\nhello", b"hello", False),
+    "length": (HEAD + b"Content-Length: 5\r\n\r\nhello", b"hello", True),
+    "length too long": (HEAD + b"Content-Length: 9\r\n\r\nhello", b"hello", False),
+    "length too short": (HEAD + b"Content-Length: 2\r\n\r\nhello", b"he", True),
+    "length zero": (HEAD + b"Content-Length: 0\r\n\r\nhello", b"", True),
+    "length is garbage": (HEAD + b"Content-Length: x\r\n\r\nhello", b"hello", True),
+    "to the end of the connection": (HEAD + b"\r\nhello", b"hello", True),
+    "HTTP/1.0": (b"HTTP/1.0 200 OK\r\n\r\nhello", b"hello", True),
+    "no body by status": (b"HTTP/1.1 204 No Content\r\n\r\n", b"", True),
 }
 
 
-@pytest.mark.parametrize(("raw", "body"), ENDINGS.values(), ids=ENDINGS)
-def test_a_body_ends_by_its_framing_or_with_the_connection(raw: bytes, body: bytes) -> None:
+@pytest.mark.parametrize(("raw", "body", "is_complete"), ENDINGS.values(), ids=ENDINGS)
+def test_a_body_ends_by_its_framing_or_with_the_connection(raw: bytes, body: bytes, is_complete: bool) -> None:
     for pieces in ([raw], [raw[i : i + 1] for i in range(len(raw))]):
         got, response = read(*pieces)
         assert got == body
-        assert response.failure is None
+        assert (response.failure, response.is_complete) == (None, is_complete)
 
 
 def test_a_status_without_a_body_is_not_waited_for() -> None:

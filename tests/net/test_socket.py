@@ -109,18 +109,6 @@ def test_sending_obeys_the_timeouts(pair: tuple[socket.socket, WatchedSocket]) -
         sock.sendall(LARGE)
 
 
-def test_data_that_arrived_while_the_process_was_stopped_comes_before_the_timeout(
-    pair: tuple[socket.socket, WatchedSocket],
-) -> None:
-    there, sock = pair
-    there.sendall(b"data")
-    sock.begin_request(Timeouts(first_byte=1e-9), None)
-    sock.timeouts.start("first-byte")
-    assert sock.makefile().read1(100) == b"data"
-    with pytest.raises(StreamTimeout):
-        sock.makefile().read1(100)
-
-
 def test_a_read_ends_when_the_reader_of_our_output_leaves(pair: tuple[socket.socket, WatchedSocket]) -> None:
     _, sock = pair
     reader, writer = os.pipe()

@@ -170,12 +170,6 @@ def test_the_connect_timeout_covers_a_silent_name_server(monkeypatch: pytest.Mon
     assert caught.value.timeout == "connect"
 
 
-def test_the_connect_timeout_covers_an_address_that_does_not_reply() -> None:
-    with black_hole() as port, pytest.raises(StreamTimeout) as caught:
-        Client(f"127.0.0.1:{port}", connect_timeout=SHORT_S, first_byte_timeout=10).chat("m")
-    assert caught.value.timeout == "connect"
-
-
 def test_each_address_of_a_name_gets_its_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     with black_hole() as nowhere, tcp(after_request(ANSWER)) as port:
         ports = iter([nowhere, port])

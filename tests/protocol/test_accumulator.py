@@ -6,11 +6,8 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ostream.protocol.accumulator import Accumulator, parse_tool_call, tool_message
-from ostream.protocol.chunk import content, thinking, tool_calls
 from ostream.protocol.request import chat_body
 
 
@@ -173,31 +170,6 @@ def test_returned_values_do_not_change_with_the_next_chunk() -> None:
     accumulator.tool_calls.append(call("h"))
     assert early == before
     assert [each["function"]["name"] for each in accumulator.tool_calls] == ["f", "g"]
-
-
-TEXT = st.text(max_size=3)
-CHUNKS = st.lists(
-    st.fixed_dictionaries({"content": TEXT, "thinking": TEXT, "tool_calls": st.lists(st.just(call("f")), max_size=2)})
-    | st.fixed_dictionaries({"content": TEXT}),
-    min_size=1,
-    max_size=6,
-)
-
-
-@settings(deadline=None)
-@given(CHUNKS, st.booleans())
-def test_text_thinking_and_calls_are_concatenated(messages: list[dict[str, Any]], chat: bool) -> None:
-    chunks: list[dict[str, Any]] = []
-    for message in messages:
-        shape = {"response" if key == "content" else key: value for key, value in message.items()}
-        chunks.append({"message": message, "done": False} if chat else {**shape, "done": False})
-    accumulator, together = fold(*chunks), Accumulator()
-    together.add_all(chunks)
-    assert (together.response, together.message) == (accumulator.response, accumulator.message)
-    response = accumulator.response
-    assert content(response) == accumulator.content == "".join(map(content, chunks))
-    assert thinking(response) == accumulator.thinking == "".join(map(thinking, chunks))
-    assert tool_calls(response) == accumulator.tool_calls == [one for chunk in chunks for one in tool_calls(chunk)]
 
 
 BLOCKS: list[list[dict[str, Any]]] = [

@@ -6,11 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ostream.protocol.chunk import content, thinking, tool_calls
-from ostream.protocol.ndjson import decode_line, encode_line
 from ostream.protocol.objects import Chunk, wrap_chunk
 
 CALL = {"id": "call_1", "function": {"index": 0, "name": "f", "arguments": {"x": 1}}}
@@ -96,23 +93,3 @@ def test_content_nested_too_deeply_is_no_text() -> None:
     for _ in range(100_000):
         nested = [nested]
     assert content({"response": nested}) == ""
-
-
-KEYS = st.sampled_from(["message", "content", "response", "thinking", "tool_calls", "function", "arguments", "done"])
-SHAPES = st.dictionaries(
-    KEYS,
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.sampled_from(["", "a", '{"x":NaN}', '{"x":1}', "[", "{"]),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
-    ),
-)
-
-
-@settings(deadline=None)
-@given(SHAPES)
-def test_the_views_never_raise_and_return_what_can_be_encoded(chunk: dict[str, Any]) -> None:
-    for seen in (chunk, wrap_chunk(Chunk, chunk)):
-        assert isinstance(content(seen), str)
-        assert isinstance(thinking(seen), str)
-        calls = {"tool_calls": tool_calls(seen)}
-        assert decode_line(encode_line(calls)) == calls

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from ostream.errors import CLAIMABLE_STATUSES
 from ostream.protocol.error_lines import (
     error_text,
     is_error,
@@ -15,7 +14,6 @@ from ostream.protocol.error_lines import (
     line_kind,
     line_status,
     response_error,
-    trusted_status,
 )
 from ostream.protocol.http_errors import error_from_http_body
 from ostream.protocol.ndjson import decode_line
@@ -74,22 +72,6 @@ def test_keys_that_a_server_adds_do_not_change_the_kind_of_a_chunk(
     line: dict[str, Any], kind: str, is_record: bool
 ) -> None:
     assert (line_kind(line), is_openai_record(line)) == (kind, is_record)
-
-
-STATUSES = [(status, status) for status in sorted(CLAIMABLE_STATUSES)] + [
-    (status, None)
-    for status in (0, 70, 128, 130, 141, -1, 99, 10, 1 << 70, True, False, 1.0, 3.0, "1", "75", None, [1], {"1": 1})
-]
-
-
-@pytest.mark.parametrize(("claimed", "trusted"), STATUSES)
-def test_an_exit_status_is_trusted_only_if_it_is_an_integer_that_may_be_claimed(
-    claimed: Any, trusted: int | None
-) -> None:
-    line = {"error": "x", "exit_status": claimed}
-    assert trusted_status(line) == trusted
-    assert type(trusted_status(line)) in (int, type(None))
-    assert line_status(line) == (trusted or 1)
 
 
 def test_an_error_line_without_a_status_has_that_of_the_error() -> None:

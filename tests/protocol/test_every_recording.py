@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from ostream.errors import NotNDJSON
-from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.chunk import content, thinking, tool_calls
 from ostream.protocol.error_lines import is_error
 from ostream.protocol.ndjson import decode_line, encode_line, is_torn, split_lines
@@ -64,36 +63,6 @@ def test_every_prefix_has_complete_lines_and_at_most_one_truncated_line(name: st
             assert is_torn(lines[-1]), size
             with pytest.raises(NotNDJSON):
                 decode_line(lines[-1])
-
-
-# Recordings of the same request with and without streaming. The ids of tool calls are random, so they are not compared.
-TWINS = [
-    ("chat-stream", "chat-nostream"),
-    ("chat-think-true", "chat-think-true-nostream"),
-    ("chat-tools-stream", "chat-tools-nostream"),
-    ("chat-repeat-limit", "chat-repeat-limit-nostream"),
-    ("generate-stream", "generate-nostream"),
-]
-OF_ONE_RUN = {"created_at", "total_duration", "load_duration", "prompt_eval_duration", "eval_duration"}
-
-
-@pytest.mark.parametrize(("streamed", "whole"), TWINS)
-def test_the_folded_stream_is_the_answer_that_stream_false_gives(streamed: str, whole: str) -> None:
-    accumulator = Accumulator()
-    for line in lines_of(BYTES[streamed]):
-        accumulator.add(decode_line(line) or {})
-    folded, expected = accumulator.response, decode_line(BYTES[whole]) or {}
-    for calls in (tool_calls(folded), tool_calls(expected)):
-        for call in calls:
-            assert call.pop("id").startswith("call_")
-    assert list(folded) == list(expected)
-    assert list(folded.get("message", ())) == list(expected.get("message", ()))
-    for key in set(folded) - OF_ONE_RUN:
-        assert folded[key] == expected[key], key
-    assert accumulator.done is expected["done"]
-    assert (accumulator.content, accumulator.thinking) == (content(expected), thinking(expected))
-    assert accumulator.tool_calls == tool_calls(expected)
-    assert accumulator.chunks == len(lines_of(BYTES[streamed])) > 1
 
 
 SKY = 'The sky is blue, naïve café — 青空 😀\n<b> & "quoted"\t\\ \u2028</b> done.'

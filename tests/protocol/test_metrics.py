@@ -17,8 +17,6 @@ from ostream.protocol.metrics import (
     percentile,
     show_duration,
 )
-from ostream.protocol.ndjson import decode_line, split_lines
-from tests.server import body_of
 
 LAST: dict[str, Any] = {
     "model": "m",
@@ -56,16 +54,6 @@ def test_all_fields_with_rates_in_tokens_per_second() -> None:
         "time_to_first_token": 131_000_000,
         "time_to_first_token_from": SERVER,
     }
-
-
-def test_metrics_of_a_recorded_response() -> None:
-    chunks = [decode_line(line) or {} for lines in split_lines([body_of("chat-stream")]) for line in lines]
-    measured = of(*chunks).as_dict()
-    assert (measured["model"], measured["done_reason"], measured["chunks"]) == ("plain", "stop", len(chunks))
-    assert measured["total_duration"] == chunks[-1]["total_duration"]
-    assert measured["fragments"] == len(chunks) - 1
-    assert measured["inter_chunk_from"] == CREATED
-    assert 0 < measured["inter_chunk_p50"] <= measured["inter_chunk_p90"] <= measured["longest_stall"]
 
 
 def test_values_not_reported_are_none() -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.errors import NotNDJSON
@@ -20,28 +20,6 @@ from ostream.protocol.ndjson import LINE_LIMIT, decode_line, decode_lines, encod
 
 def lines_of(blocks: list[bytes], limit: int = LINE_LIMIT) -> list[bytes]:
     return [line for lines in split_lines(blocks, limit) for line in lines]
-
-
-# Bytes rich in what could be mistaken for the end of a line: CR, VT, FF, FS, U+0085, U+2028.
-BYTES = st.lists(
-    st.sampled_from(
-        [b"\n", b"\r\n", b"\r", b"\x0b", b"\x0c", b"\x1c", b"\xc2\x85", b"\xe2\x80\xa8", b"{}", b"\xff", b""]
-    )
-    | st.binary(max_size=6)
-).map(b"".join)
-
-
-@settings(deadline=None)
-@given(BYTES, st.data())
-def test_joining_the_lines_gives_the_bytes_back_and_only_a_newline_ends_a_line(
-    whole: bytes, data: st.DataObject
-) -> None:
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=12)))
-    blocks = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)])]
-    lines = lines_of(blocks)
-    assert b"".join(lines) == whole
-    assert all(line.endswith(b"\n") for line in lines[:-1])
-    assert all(line and b"\n" not in line[:-1] for line in lines)
 
 
 def test_lines_are_yielded_with_the_block_that_ends_them() -> None:
@@ -246,26 +224,6 @@ TORN = [
 @pytest.mark.parametrize(("line", "torn"), TORN)
 def test_only_the_beginning_of_an_object_without_a_newline_is_torn(line: bytes, torn: bool) -> None:
     assert is_torn(line) is torn
-
-
-VALUES = st.dictionaries(
-    st.text(),
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-        max_leaves=8,
-    ),
-    max_size=4,
-)
-
-
-@settings(deadline=None)
-@given(VALUES)
-def test_an_encoded_object_is_one_line_that_decodes_to_the_same(value: dict[str, Any]) -> None:
-    line = encode_line(value)
-    assert line.endswith(b"\n")
-    assert lines_of([line]) == [line]
-    assert decode_line(line) == value
 
 
 def test_encoding_is_compact_utf8_and_a_lone_surrogate_stays_an_escape() -> None:

@@ -24,30 +24,8 @@ from ostream.protocol.request import (
 )
 from ostream.protocol.request_objects import Image, Options, Tool
 
-FIELDS: dict[str, Any] = {
-    "stream": True,
-    "think": "low",
-    "logprobs": True,
-    "top_logprobs": 2,
-    "format": {"type": "object"},
-    "options": {"seed": 1},
-    "keep_alive": "5m",
-    "truncate": False,
-    "shift": False,
-}
 TOOL = {"type": "function", "function": {"name": "f"}}
-CHAT_FIELDS = {"tools": [TOOL], **FIELDS}
-GENERATE_FIELDS = {"system": "s", "template": "t", "context": [1, 2], "raw": False, "images": ["R0lGODlh"], **FIELDS}
-GENERATE_FIELDS.update(width=1, height=2, steps=3)
 USER = {"role": "user", "content": "Hi"}
-
-
-def test_a_body_has_the_given_fields_and_no_others() -> None:
-    assert chat_body("m", [USER], **CHAT_FIELDS) == {"model": "m", "messages": [USER], **CHAT_FIELDS}
-    assert chat_body("m", None, **dict.fromkeys(CHAT_FIELDS)) == {"model": "m", "messages": []}
-    named = {"model": "m", "prompt": "p", "suffix": "s"}
-    assert generate_body(*named.values(), **GENERATE_FIELDS) == {**named, **GENERATE_FIELDS}
-    assert generate_body("m", None, **dict.fromkeys(GENERATE_FIELDS)) == {"model": "m"}
 
 
 def test_empty_values_are_sent() -> None:

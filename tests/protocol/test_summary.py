@@ -67,15 +67,6 @@ def test_values_not_known_are_left_out() -> None:
     assert summary.as_dict() == {"responses": 1, "complete": 1, "failures": {}, **NOTHING_LACKING}
 
 
-def test_answers_without_text_and_cut_by_length_are_counted() -> None:
-    summary = Summary()
-    for lacks, reason in (("empty", "stop"), ("thinking_only", "length"), ("", "length"), ("", None)):
-        summary.add(measured(done_reason=reason), complete=True, lacks=lacks)
-    summary.add(measured(), complete=False, lacks="empty")
-    known = summary.as_dict()
-    assert (known["empty"], known["thinking_only"], known["length_limited"]) == (1, 1, 2)
-
-
 def test_throughput_is_that_of_all_streams_while_any_was_running() -> None:
     summary = Summary()
     for begin, end in ((0, 2), (1, 3), (1, 2), (100, 101)):

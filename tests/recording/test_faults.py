@@ -1,11 +1,10 @@
-"""Faults: their notation, and the response that each makes of a recorded one."""
+"""The notation of faults; commands/test_replay_faults.py shows what each does."""
 
 from __future__ import annotations
 
 import pytest
 
 from ostream.recording.faults import parse_fault
-from ostream.recording.format import COMPLETE, JSON, NDJSON, TRUNCATED, RecordedExchange
 
 NOTATION = [
     ("eof:0", "eof", 0, None),
@@ -32,41 +31,3 @@ WRONG += ["halt:1", "status", "status:399", "status:600", "status:40", "eof@x"]
 def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         parse_fault(text)
-
-
-A, B = (b'{"a":1}\n', 10), (b'{"b":1}\n', 20)
-ERROR = b'{"error":"an injected error"}\n'
-INJECTED = [
-    # the fault, the lines and the ending of the response it makes of A and B; None: it does not apply
-    ("eof:0", [], COMPLETE),
-    ("eof:1", [A], COMPLETE),
-    ("eof:2", None, ""),
-    ("reset:2", [A, B], "reset"),
-    ("reset:3", None, ""),
-    ("stall:0", [], "stall"),
-    ("error:1", [A, (ERROR, 10)], COMPLETE),
-]
-
-
-@pytest.mark.parametrize(("text", "lines", "ending"), INJECTED)
-def test_a_fault_replaces_the_lines_from_its_number_on(text: str, lines: list[object] | None, ending: str) -> None:
-    exchange = RecordedExchange("/api/chat")
-    exchange.lines, exchange.ending = [A, B], TRUNCATED
-    fault = parse_fault(text)
-    assert fault.applies_to(exchange) is (lines is not None)
-    if lines is not None:
-        failed = fault.inject(exchange)
-        assert (failed.status, failed.content_type, failed.lines, failed.ending) == (200, NDJSON, lines, ending)
-    assert (exchange.lines, exchange.ending) == ([A, B], TRUNCATED)
-
-
-def test_a_status_and_an_immediate_reset_need_no_recording() -> None:
-    status, reset = parse_fault("status:503@2"), parse_fault("reset")
-    assert not status.needs_recording
-    assert not reset.needs_recording
-    assert parse_fault("reset:1").needs_recording
-    refused = status.response("/x")
-    assert (refused.status, refused.content_type) == (503, JSON)
-    assert refused.lines == [(b'{"error":"an injected HTTP status"}\n', 0)]
-    assert reset.response("/x").ending == "reset"
-    assert str(status) == "status:503@2"

@@ -6,13 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ostream.errors import ConnectError, IncompleteStream, LengthError, NotNDJSON, ResponseError, StreamTimeout
 from ostream.protocol.ndjson import encode_line
 from ostream.recording.format import COMPLETE, JSON, NDJSON, TRUNCATED, RecordedExchange, parse, unstamp
-from tests.server import body_of
 
 STAMPED = [
     # a line, the line as the server sent it, its elapsed
@@ -35,14 +32,6 @@ STAMPED = [
 @pytest.mark.parametrize(("line", "sent", "elapsed_ns"), STAMPED)
 def test_only_the_stamp_is_removed(line: bytes, sent: bytes | None, elapsed_ns: int | None) -> None:
     assert unstamp(line) == (line if sent is None else sent, elapsed_ns)
-
-
-@settings(deadline=None)
-@given(st.dictionaries(st.text(), st.text() | st.integers()), st.integers(0, 10**19 - 1))
-def test_unstamp_returns_the_line_that_was_stamped(chunk: dict[str, Any], elapsed_ns: int) -> None:
-    line = encode_line(chunk)
-    comma = b"," if chunk else b""
-    assert unstamp(line[:-2] + comma + b'"elapsed":%d}\n' % elapsed_ns) == (line, elapsed_ns)
 
 
 def lines_of(*objects: Any) -> list[bytes]:
@@ -216,10 +205,3 @@ def test_an_incomplete_last_line_truncates_the_response(lines: list[Any], count:
 def test_other_damage_is_an_error(lines: list[Any]) -> None:
     with pytest.raises(NotNDJSON):
         read(*lines)
-
-
-@pytest.mark.parametrize(("name", "path"), [("chat-stream", "/api/chat"), ("generate-nostream", "/api/generate")])
-def test_the_body_of_a_response_is_a_recording_of_one_exchange(name: str, path: str) -> None:
-    (seen,) = parse(body_of(name).splitlines(keepends=True), name)
-    assert (seen.path, seen.any_body, seen.model, seen.ending) == (path, True, "plain", COMPLETE)
-    assert b"".join(line for line, _ in seen.lines) == body_of(name)

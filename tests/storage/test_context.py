@@ -49,14 +49,6 @@ def test_a_context_is_read_for_its_own_model_only(
         assert read_context(str(tmp_path / "f"), model) == expected
 
 
-def test_a_written_context_is_read_again(tmp_path: Path) -> None:
-    path = str(tmp_path / "f")
-    assert read_context(path, "m") is None
-    check_folder(path)
-    write_context(path, "m", NUMBERS)
-    assert read_context(path, "m") == NUMBERS
-
-
 UNREADABLE = [
     (".", "not a regular file"),
     ("fifo", "not a regular file"),

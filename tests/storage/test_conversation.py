@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import threading
@@ -220,14 +219,6 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
         chat.append([USER, ANSWER, USER, ANSWER])
     assert caught.value.advice == "the answer is complete, but was not saved to the conversation"
     assert chat.file.read_bytes() == content
-
-
-def test_a_folder_that_was_removed_is_reported_by_append(tmp_path: Path) -> None:
-    chat = Chat(tmp_path)
-    chat.read()
-    chat.path = str(tmp_path / "gone" / "chat")
-    with pytest.raises(OstreamError, match=os.strerror(errno.ENOENT)):
-        chat.append([USER, ANSWER])
 
 
 def test_a_locked_file_is_waited_for_within_max_time_and_reported_after_a_second(tmp_path: Path) -> None:

@@ -104,23 +104,6 @@ def test_shared_locks_do_not_exclude_each_other(tmp_path: Path) -> None:
         assert read_all(one) == read_all(other) == b"a"
 
 
-APPEND = """
-import os, sys
-from ostream.system.files import append, locked
-for number in range(50):
-    with locked(sys.argv[1], os.O_RDWR | os.O_CREAT) as fd:
-        append(fd, b"%s %d\\n" % (sys.argv[2].encode() * 5000, number))
-"""
-
-
-def test_concurrent_appends_do_not_interleave(tmp_path: Path) -> None:
-    path = tmp_path / "f"
-    processes = [subprocess.Popen([sys.executable, "-c", APPEND, str(path), name], cwd=ROOT) for name in "abcd"]
-    assert [process.wait(60) for process in processes] == [0] * 4
-    lines = path.read_bytes().splitlines()
-    assert sorted(lines) == sorted(b"%s %d" % (name * 5000, n) for name in (b"a", b"b", b"c", b"d") for n in range(50))
-
-
 def test_an_append_that_does_not_fit_adds_nothing(tmp_path: Path) -> None:
     with small_files(1000), locked(str(tmp_path / "f"), MAKE) as fd:
         append(fd, b"a" * 900)

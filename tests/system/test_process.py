@@ -18,6 +18,7 @@ from ostream.errors import InputError, OutputError, RequestError
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.input import open_input, read_blocks
 from ostream.system.output import Output, open_output
+from ostream.system.process import run_process
 from tests.process import FILTERS, Terminal, call, run, start
 from tests.server import send_lines, serve
 
@@ -233,6 +234,11 @@ def test_a_message_is_one_line_of_limited_length_with_its_indentation(capfd: pyt
     assert (len(long), long[-1]) == (len("send: ") + 1000, "…")
     assert others == ["send: <U+D800> is no character", 'send:   File "a.py"']
     assert run("send", "-m", "m", "\udcff", "--dry-run").returncode == 0
+
+
+def test_running_out_of_memory_is_not_reported_as_a_bug(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run_process(Diagnostics("send"), lambda: len(bytes(1 << 62))) == 1
+    assert capfd.readouterr().err == "send: out of memory\n"
 
 
 def test_messages_of_one_kind_are_printed_five_times_then_counted(capfd: pytest.CaptureFixture[str]) -> None:
