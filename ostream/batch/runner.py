@@ -35,6 +35,9 @@ _PROBE_S = 10.0
 _DESCRIPTORS_PER_JOB = 3
 # Descriptors for everything else: open files, the temporary file of a replacement, the resolver.
 _OTHER_DESCRIPTORS = 8
+# Seconds. If more pass between two ticks, which usually are TICK_S apart, the process was stopped (Ctrl-Z). Then the time
+# without a byte does not show that the server is silent.
+_STOPPED_S = 2.0
 # Options that override a field of the rows and are not named --FIELD.
 _OPTION_OF = {"model": "-m", "system": "-s", "format": "-f"}
 
@@ -107,6 +110,7 @@ class BatchRunner:
         for number in (signal.SIGINT, signal.SIGTERM):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._interrupt)
+        self._ticked = time.monotonic()
         self._pool.run(self._tick)
         self._report_stop()
         return self._status
@@ -134,8 +138,12 @@ class BatchRunner:
             self._progress.note(waiting)
         if self._backoff.failure:
             self._pool.stop()
+        now = time.monotonic()
+        pause, self._ticked = now - self._ticked, now
+        if pause > _STOPPED_S:
+            self._sender.last_activity += pause
         stall = self._limits.stall_timeout
-        if stall and self._backoff.running and time.monotonic() - self._sender.last_activity > stall:
+        if stall and self._backoff.running and now - self._sender.last_activity > stall:
             raise StreamTimeout(
                 f"no byte was received on any connection for {stall:,.0f} s",
                 "stall",

@@ -12,10 +12,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Callable, Iterator
 
 import pytest
 
+from ostream.batch import runner, sender
 from ostream.batch.pool import TICK_S
 from ostream.commands import batch
 from ostream.recording.http_server import RequestHandler
@@ -271,6 +273,28 @@ def test_silent_server_stops_the_run(tmp_path: Path) -> None:
         b"batch: no byte was received on any connection for 1 s; is the server stuck? (--stall-timeout); "
         b"run it again later with --resume\n"
     )
+
+
+def test_time_while_the_process_is_stopped_is_not_the_silence_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped_s = 0
+    ticks = threading.Semaphore(0)
+
+    def monotonic() -> float:
+        if stopped_s:
+            ticks.release()
+        return time.monotonic() + stopped_s
+
+    def respond(exchange: RequestHandler) -> None:
+        nonlocal stopped_s
+        stopped_s = 5000
+        for _ in range(3):
+            assert ticks.acquire(timeout=60)
+        reply(exchange)
+
+    for module in (runner, sender):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=monotonic))
+    with serve(respond) as server:
+        assert call("batch", "-m", "m", "--host", server.url, stdin=asked("hi")).returncode == 0
 
 
 def test_max_time_bounds_each_request() -> None:
