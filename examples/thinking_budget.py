@@ -30,4 +30,6 @@ def answer(model: str, budget: int, prompt: str) -> str:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 4:
+        sys.exit(__doc__)
     print(answer(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

@@ -46,7 +46,7 @@ def test_recipe_answers_each_request_once(block: str, tmp_path: Path) -> None:
         pytest.skip("needs GNU parallel")
     with serve(reply) as server:
         script = re.sub(r"http://gpu\d:11434", server.url, block)
-        done = sh(f"set -e\n{script}", cwd=tmp_path, env={"OLLAMA_HOST": server.url}, timeout=300)
+        done = sh(f"set -e\n{script}\nwait", cwd=tmp_path, env={"OLLAMA_HOST": server.url}, timeout=300)
         assert done.returncode == 0, done.stderr
         assert_all_answered(tmp_path)
         assert len(server.requests) == COUNT  # type: ignore[attr-defined]
@@ -76,6 +76,12 @@ def test_a_table_gets_a_column_of_labels(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     table = 'nr,text,label,error\n1,"Good,\nreally",praise,\n2,Fine,praise,\n'
     assert (tmp_path / "labelled.csv").read_text() == table
+    two_models = re.search(r"`(extract-content --join reviews.csv[^`]*)`", PAGE)
+    assert two_models
+    command = two_models[1].replace("FIRST", "answers.ndjson").replace("SECOND", "answers.ndjson").replace("\n", " ")
+    assert sh(command, cwd=tmp_path).stdout.decode() == table.replace(",label", ",label,label").replace(
+        "praise", "praise,praise"
+    )
 
 
 def test_failures_are_listed(tmp_path: Path) -> None:
