@@ -35,7 +35,7 @@ _PROBE_S = 10.0
 _DESCRIPTORS_PER_JOB = 3
 # Descriptors for everything else: open files, the temporary file of a replacement, the resolver.
 _OTHER_DESCRIPTORS = 8
-# Seconds. If more pass between two ticks, which usually are TICK_S apart, the process was stopped (Ctrl-Z). Then the time
+# Seconds. If more pass between two ticks, which are TICK_S apart, the process was stopped (Ctrl-Z). Then this time
 # without a byte does not show that the server is silent.
 _STOPPED_S = 2.0
 # Options that override a field of the rows and are not named --FIELD.
