@@ -29,17 +29,14 @@ class Credentials:
         values = [value for name, value in self._headers.items() if any(part in name.lower() for part in _NAMES)]
         # In "Bearer KEY", only the last word is secret.
         words = {value.split()[-1] for value in values if value.strip()}
-        # A line of JSON may contain a secret with escapes. JSON allows / to be escaped, too.
-        words |= {word.replace("\\", "\\\\").replace('"', '\\"') for word in words}
-        words |= {word.replace("/", "\\/") for word in words}
         # Sort the longest first, because one secret may contain another.
         return sorted(words, key=len, reverse=True)
 
     def mask(self, text: str) -> str:
         """Return `text` with the credentials replaced by ***."""
         for secret in self._secrets():
-            if secret in text:
-                text = text.replace(secret, MASK) if len(secret) >= UNAMBIGUOUS_LENGTH else _mask_short(secret, text)
+            if secret in text or "\\" in text:
+                text = _masked(text, secret)
         return text
 
     def mask_bytes(self, data: bytes) -> bytes:
@@ -87,7 +84,13 @@ def advice_on_rejection(error: ResponseError, host: Host, headers: Mapping[str, 
     return "set OLLAMA_API_KEY, or send the key with --header-file"
 
 
-def _mask_short(secret: str, text: str) -> str:
+def _masked(text: str, secret: str) -> str:
     import re
 
-    return re.sub(rf"\b(Bearer|Basic)(\s+){re.escape(secret)}(?!\w)", rf"\1\2{MASK}", text, flags=re.IGNORECASE)
+    # In a line of JSON, each character of the secret may be escaped.
+    escaped = {char: rf"\\u(?i:{ord(char):04x})|{re.escape(char)}" for char in secret}
+    escaped.update((char, rf"\\{re.escape(char)}|{escaped[char]}") for char in '"\\/' if char in escaped)
+    pattern = "".join(f"(?:{escaped[char]})" for char in secret)
+    if len(secret) >= UNAMBIGUOUS_LENGTH:
+        return re.sub(pattern, MASK, text)
+    return re.sub(rf"\b((?i:Bearer|Basic)\s+){pattern}(?!\w)", rf"\1{MASK}", text)

@@ -128,6 +128,8 @@ MASKED = [
     ({"X-Api-Key": LONG, "X-Token": LONG + "9"}, f"{LONG}9 {LONG}", "*** ***"),
     ({"X-Model": LONG, "Authorization": " "}, LONG, LONG),
     ({"X-Key": 'sk-"1\\2/34567'}, r'sk-"1\2/34567 sk-\"1\\2/34567 sk-\"1\\2\/34567', "*** *** ***"),
+    ({"Authorization": "Basic a+b/cdefghi="}, r"a\u002Bb\/cdefghi\u003d \u0061+b/cdefghi=", "*** ***"),
+    ({"Authorization": "Bearer o+o"}, r"o+o: bad key: Bearer o\u002bo.", "o+o: bad key: Bearer ***."),
 ]
 
 
