@@ -38,7 +38,9 @@ def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
         size += sum(map(len, more))
         if size > LINE_LIMIT:
             break
-    joined = b" ".join(line.strip() for batch in held for line in batch) + b"\n"
+    # JSON allows a tab between tokens but, like a newline, not inside a string. With a space instead, a string that
+    # continues on the next line would become valid JSON with another text.
+    joined = b"\t".join(line.strip() for batch in held for line in batch) + b"\n"
     try:
         decode_line(joined)
     except NotNDJSON:
