@@ -52,7 +52,8 @@ def _advice(status_code: int, text: str, is_ollama: bool, is_empty: bool) -> str
     if status_code == 404 and not text.startswith(NO_RECORDING):
         if not is_ollama or "model" not in text.lower():
             return "check OLLAMA_HOST and its path: is this an Ollama server?"
-        model = re.search(r"'([^'\s]{1,100})'", text)
+        # Only names that are safe to paste into a shell, because the server chooses the name.
+        model = re.search(r"'([\w.:/@-]{1,100})'", text, re.ASCII)
         name = model[1] if model else "NAME"
         return f"run 'ollama list' to see installed models, or 'ollama pull {name}' to download it"
     if status_code == 403 and is_empty:

@@ -143,6 +143,7 @@ PAGE = b"<!DOCTYPE html><html><head><TITLE lang=en>\n Bad\n  Gateway </TITLE></h
 ANSWERS = [
     # HTTP status, body, text, beginning of the advice, exit status
     (404, body_of("chat-unknown-model"), "model 'nope' not found", PULL, 1),
+    (404, b'{"error":"model \'x;id\' not found"}', "model 'x;id' not found", PULL.replace("nope", "NAME"), 1),
     (404, body_of("notfound"), "404 page not found", ADDRESS, 1),
     (404, b'{"error":"no recording is left"}', "no recording is left", "", 1),
     (500, body_of("broken-missing-blob"), (decode_line(body_of("broken-missing-blob")) or {})["error"], "", 1),
