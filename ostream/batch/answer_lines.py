@@ -5,7 +5,6 @@ Most lines are recognised by their end alone, without decoding the JSON.
 
 from __future__ import annotations
 
-import json
 import re
 
 from ostream.batch.jobs import key_of
@@ -72,7 +71,7 @@ def with_id(line: bytes, id: int) -> bytes:
     match = _TAIL.fullmatch(line, at) if at > 0 else None
     if match:
         return line[: match.start(1)] + b"%d" % id + line[match.end(1) :]
-    answer = json.loads(line)
+    answer: Any = decode_line(line)
     answer["custom_id" if "custom_id" in answer else "id"] = id
     return encode_line(answer)
 

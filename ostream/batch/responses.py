@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 
 from ostream.errors import EmptyError, IncompleteStream, LengthError, OstreamError, ResponseError
 from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.chunk import content, tool_calls
-from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, line_kind, response_error
+from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, classify, response_error
+from ostream.protocol.json_decoder import strict_decoder
 from ostream.protocol.ndjson import DEEPEST, decode_lines, encode_line, is_deep, is_torn
 from ostream.protocol.openai import chunk_of, counts
 from ostream.protocol.request import CHAT, GENERATE
@@ -97,9 +97,9 @@ def _chunks(path: str, data: bytes, lines: list[bytes], check: Callable[[], obje
         for line, chunk in zip(block, decoded):
             if chunk is None:
                 continue
-            kind = CHUNK if chunk.keys().isdisjoint(KIND_KEYS) else line_kind(chunk)
+            kind, read = (CHUNK, chunk) if chunk.keys().isdisjoint(KIND_KEYS) else classify(chunk)
             if kind == ERROR:
-                raise response_error(chunk)
+                raise response_error(read)
             if path not in (CHAT, GENERATE):
                 kind = CHUNK  # the other kinds are defined only for the lines of Ollama's own API
             if kind == REQUEST:
@@ -153,7 +153,7 @@ def _format_error(form: Any, text: str) -> str:
     if form is None:
         return ""
     try:
-        value = json.loads(text)
+        value = strict_decoder().decode(text)
     except (ValueError, RecursionError):
         return "the answer is not JSON, which the request's format asks for"
     required = form.get("required") if isinstance(form, dict) else None

@@ -14,8 +14,7 @@ from ostream.protocol.error_lines import (
     KIND_KEYS,
     REPORT,
     REQUEST,
-    is_openai_record,
-    line_kind,
+    classify,
     line_status,
     response_error,
     trusted_status,
@@ -37,7 +36,7 @@ else:
     Object = dict
 
 # Returns True for an ordinary chunk: an object without any of these keys.
-_is_plain = (KIND_KEYS | {"custom_id"}).isdisjoint
+_is_plain = KIND_KEYS.isdisjoint
 _done = itemgetter("done")
 
 
@@ -205,10 +204,7 @@ class FilterInput:
                 continue
             kind, record = CHUNK, chunk
             if not _is_plain(chunk):
-                kind = line_kind(chunk)
-                if kind == CHUNK and "custom_id" in chunk and is_openai_record(chunk):
-                    chunk = _openai_chunk(record)
-                    kind = line_kind(chunk)
+                kind, chunk = classify(chunk)
             if kind == CHUNK:
                 self._last_chunk = record
                 runs[-1].append(chunk)
@@ -290,12 +286,6 @@ def _end(runs: list[Run], item: Item) -> None:
     """Append `item` to the last run and begin a new run."""
     runs[-1].append(item)
     runs.append([])
-
-
-def _openai_chunk(record: dict[str, Any]) -> dict[str, Any]:
-    from ostream.protocol.openai import chunk_of
-
-    return chunk_of(record)
 
 
 def _is_other_endpoint(request: Any) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError, StreamTimeout
 from ostream.protocol.chunk import content, thinking, tool_calls
-from ostream.protocol.error_lines import ANSWER_KEYS, CHUNK, ERROR, KIND_KEYS, REQUEST, line_kind, response_error
+from ostream.protocol.error_lines import ANSWER_KEYS, CHUNK, ERROR, KIND_KEYS, REQUEST, classify, response_error
 from ostream.protocol.ndjson import DEEPEST, decode_line, decode_lines, is_deep, is_torn, split_lines
 
 TYPE_CHECKING = False
@@ -115,9 +115,9 @@ class Relay:
         chunks = []
         for line, chunk in zip(lines, decoded):
             if chunk is not None:
-                kind = CHUNK if chunk.keys().isdisjoint(KIND_KEYS) else line_kind(chunk)
+                kind, read = (CHUNK, chunk) if chunk.keys().isdisjoint(KIND_KEYS) else classify(chunk)
                 if kind == ERROR:
-                    failure = response_error(chunk)
+                    failure = response_error(read)
                 elif kind == REQUEST:
                     failure = self._bad_line("not a chunk but a request line", line, lineno + accepted + 1)
                 elif len(line) > 2 * DEEPEST and is_deep(chunk):

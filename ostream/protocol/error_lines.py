@@ -36,7 +36,7 @@ REPORT = "report"
 # The kinds of lines. A chunk is an object of a response, as the server sent it.
 CHUNK, ERROR, REQUEST, MESSAGE = "chunk", "error", "request", "message"
 # An object without any of these keys is a chunk.
-KIND_KEYS = frozenset(("error", "request", "role"))
+KIND_KEYS = frozenset(("error", "request", "role", "custom_id"))
 
 
 def line_kind(line: Mapping[str, Any]) -> str:
@@ -50,6 +50,20 @@ def line_kind(line: Mapping[str, Any]) -> str:
     if "message" in line or "response" in line:
         return CHUNK
     return REQUEST if "request" in line else MESSAGE if "role" in line else CHUNK
+
+
+def classify(line: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the kind of a line and the line. A record of an OpenAI batch output file is converted first.
+
+    A filter reads such records, so a record with an error is a failure for the commands that write lines, too.
+    """
+    kind = line_kind(line)
+    if kind == CHUNK and is_openai_record(line):
+        from ostream.protocol.openai import chunk_of
+
+        line = chunk_of(line)
+        kind = line_kind(line)
+    return kind, line
 
 
 def is_openai_record(line: Mapping[str, Any]) -> bool:

@@ -68,6 +68,12 @@ NO_ANSWERS: dict[str, tuple[bytes, str, type[OstreamError], str]] = {
     "an array": (b"[1]", "/api/chat", ResponseError, "not a JSON object but an array"),
     "damage before the end": (b'{"message":\n' + WHOLE, "/api/chat", ResponseError, "the answer: not JSON"),
     "an error": (b'{"error":"boom"}', "/api/chat", ResponseError, "boom"),
+    "a record with an error": (
+        b'{"custom_id":"a","response":{"body":{"error":"boom"}}}\n' + STREAM,
+        "/api/chat",
+        ResponseError,
+        "boom",
+    ),
     "an error in a stream": (STREAM[:200].split(b"\n")[0] + b'\n{"error":"boom"}', "/api/chat", ResponseError, "boom"),
     "OpenAI's error": (b'{"error":{"message":"boom"}}', "/v1/completions", ResponseError, "boom"),
 }
@@ -111,6 +117,7 @@ LENGTH = {"done_reason": "length"}
 CHECKS: list[tuple[Any, str, dict[str, Any], dict[str, Any], type[OstreamError] | None]] = [
     ("json", "{}", {}, {}, None),
     ("json", "no", {}, {}, FormatError),
+    ("json", "NaN", {}, {}, FormatError),
     ("", "no", {}, {}, None),
     (SCHEMA, '{"label":1}', {}, {}, None),
     (SCHEMA, "{}", {}, {}, FormatError),
@@ -244,7 +251,7 @@ def with_row(job: Job) -> Job:
         (a_job(10**30), b'{"done":true}'),
         (a_job(), b'{"error":null,"done":true}'),
         (a_job(), b'{"message":{"content":",\\"id\\":\\"x\\""},"done":true}'),
-        (with_row(a_job()), b'{"done":true}'),
+        (with_row(a_job()), b'{"n":1e999,"done":true}'),
         (a_job(openai=True), b"{}"),
     ],
 )

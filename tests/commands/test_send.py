@@ -90,6 +90,11 @@ ANSWERS: dict[str, tuple[list[bytes], bytes | None, dict[str, Any] | None]] = {
         A * 31,
         {"error": 'the server stopped after 30 equal tokens (no "done": true)', "exit_status": 3},
     ),
+    "a record of an OpenAI batch with an error": (
+        [A, b'{"custom_id":"a","response":{"body":{"error":"boom"}}}\n', B],
+        A,
+        refused("boom"),
+    ),
 }  # fmt: skip
 
 
