@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from ostream.errors import InputError, OutputError, reason
+from ostream.errors import InputError, NotNDJSON, OutputError, reason
 from ostream.protocol.ndjson import LINE_LIMIT, split_lines
 from ostream.system.files import BLOCK, append, locked, sync_folder
 from ostream.system.input import read_blocks
@@ -20,20 +20,23 @@ def read_lines(fd: int, path: str, on_read: Callable[[int], None] = lambda done:
     os.lseek(fd, 0, os.SEEK_SET)
     done = 0
     # More than LINE_LIMIT: an answer may have that size before batch adds its keys.
-    for lines in split_lines(read_blocks(fd, path), 2 * LINE_LIMIT):
-        done += sum(map(len, lines))
-        on_read(done)
-        yield from lines
+    try:
+        for lines in split_lines(read_blocks(fd, path), 2 * LINE_LIMIT):
+            done += sum(map(len, lines))
+            on_read(done)
+            yield from lines
+    except NotNDJSON as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def set_aside(path: str, lines: Iterable[bytes]) -> None:
-    """Append lines to the file at `path`, durably. Lines that it already has are not appended again.
+    """Append lines to FILE.torn or FILE.replaced at `path`, durably. Lines that it already has are not appended again.
 
     Each line is appended completely or not at all. If the last line of the file has no newline, it is ended first.
-    Raises OutputError.
+    Raises OutputError, or InputError if the file can't be used.
     """
     try:
-        with locked(path, os.O_RDWR | os.O_CREAT | os.O_APPEND) as fd:
+        with locked(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, beside=path.rpartition(".")[0]) as fd:
             existing = set()
             line = b"\n"
             for line in read_lines(fd, path):

@@ -102,7 +102,7 @@ class RecordingFile:
             where = "deleted"
             if not tail.startswith(_OWN_STARTS):
                 where = f"moved to {self.name}.torn"
-                with locked(f"{self.name}.torn", os.O_RDWR | os.O_CREAT) as torn:
+                with locked(f"{self.name}.torn", os.O_RDWR | os.O_CREAT, beside=self.name) as torn:
                     append(torn, tail + b"\n")
             os.ftruncate(fd, size - len(tail))
             self._note(

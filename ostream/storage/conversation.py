@@ -152,7 +152,7 @@ class Conversation:
     def _set_aside(self, damaged: bytes) -> None:
         torn = f"{self.path}.torn"
         try:
-            with locked(torn, os.O_RDWR | os.O_CREAT) as fd:
+            with locked(torn, os.O_RDWR | os.O_CREAT, beside=self.path) as fd:
                 append(fd, damaged if damaged.endswith(b"\n") else damaged + b"\n")
         except OSError as error:
             raise InputError(f"{torn}: {reason(error)}") from None
@@ -182,6 +182,9 @@ def split_damage(data: bytes) -> tuple[bytes, bytes]:
     calls = 0  # tool calls that have no tool message yet
     lost_start = False  # True inside an exchange whose first messages are damaged
     for line in io.BytesIO(data):
+        if line == b"\n" and not lost_start:  # without this, a million blank lines would take a second
+            (exchange or kept).append(line)
+            continue
         if b"\0" in line or is_cut(line):
             damaged += [*exchange, line]
             exchange, lost_start = [], True
@@ -229,7 +232,11 @@ def parse_messages(data: bytes, where: str) -> list[dict[str, Any]]:
         places = [f"{where}: message {number}" for number in range(1, len(messages) + 1)]
     else:
         messages, places = [], []
-        for lineno, line in enumerate((line for lines in split_lines([data]) for line in lines), 1):
+        try:
+            lines = [line for lines in split_lines([data]) for line in lines]
+        except NotNDJSON as error:
+            raise RequestError(f"{where}: {error}") from None
+        for lineno, line in enumerate(lines, 1):
             try:
                 message = decode_line(line)
             except NotNDJSON as error:

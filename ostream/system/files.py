@@ -36,7 +36,12 @@ _ENDING_SIGNALS: tuple[int, ...] = (
 
 @contextlib.contextmanager
 def locked(
-    path: str, flags: int, shared: bool = False, wait: bool = True, on_busy: Callable[[], None] | None = None
+    path: str,
+    flags: int,
+    shared: bool = False,
+    wait: bool = True,
+    on_busy: Callable[[], None] | None = None,
+    beside: str | None = None,
 ) -> Iterator[int]:
     """Open the regular file at `path`, lock it with flock, and yield its descriptor.
 
@@ -45,9 +50,10 @@ def locked(
         shared: True for a shared lock, False for an exclusive lock.
         wait: False to raise BlockingIOError if another process holds the lock, instead of waiting.
         on_busy: called before each new attempt to lock the file. It must sleep, and may raise an exception to give up.
+        beside: a file that the caller has locked already.
 
     Raises FileNotFoundError if the file is missing and `flags` do not create it. Raises InputError if the file can't be
-    opened, is not a regular file, or is on a file system without locks.
+    opened, is not a regular file, is another name of `beside`, or is on a file system without locks.
     """
     operation = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     if on_busy or not wait:
@@ -63,6 +69,8 @@ def locked(
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise InputError(f"{path}: not a regular file")
+            if beside is not None and _is_at(fd, beside):  # flock would wait forever for the lock of the caller
+                raise InputError(f"{path}: is another name of {beside}")
             try:
                 fcntl.flock(fd, operation)
             except BlockingIOError:

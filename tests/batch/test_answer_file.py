@@ -356,7 +356,7 @@ def test_newline_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
         assert path.read_bytes() == line
 
 
-def test_copy_that_does_not_fit_names_the_space_it_needs(tmp_path: Path) -> None:
+def test_copy_that_does_not_fit_names_the_space_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "answers"
     path.write_bytes(failure("x") + A * 4)
     size = path.stat().st_size
@@ -367,6 +367,16 @@ def test_copy_that_does_not_fit_names_the_space_it_needs(tmp_path: Path) -> None
     assert os.listdir(tmp_path) == ["answers"]
     path.write_bytes(A + b'{"foreign":' * 9)
     with small_files(50), pytest.raises(OutputError, match=r"answers\.torn: File too large"), open_answers(
+        str(path), True, []
+    ):
+        pass
+    with monkeypatch.context() as patch, pytest.raises(InputError, match="answers: a line of more than 20 bytes"):
+        patch.setattr(set_aside, "LINE_LIMIT", 10)
+        with open_answers(str(path), True, []):
+            pass
+    (tmp_path / "answers.torn").unlink()
+    os.link(path, tmp_path / "answers.torn")
+    with pytest.raises(InputError, match=r"answers\.torn: is another name of .*answers$"), open_answers(
         str(path), True, []
     ):
         pass

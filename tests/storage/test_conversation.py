@@ -199,6 +199,10 @@ def test_damage_that_can_not_be_set_aside_stays(tmp_path: Path) -> None:
     (tmp_path / "chat.torn").mkdir()
     with pytest.raises(InputError, match=r"chat.torn: Is a directory"):
         chat.read()
+    (tmp_path / "chat.torn").rmdir()
+    os.link(chat.file, tmp_path / "chat.torn")
+    with pytest.raises(InputError, match=r"chat.torn: is another name of .*chat$"):
+        chat.read()
     assert chat.file.read_bytes() == content
 
 
@@ -247,8 +251,9 @@ def test_a_locked_file_is_waited_for_within_max_time_and_reported_after_a_second
     assert waiting.notes == [f"{chat.path}: waiting for another process to unlock it"]
 
 
-ARRAYS: list[tuple[bytes, str]] = [
+ARRAYS: list[Any] = [
     (b"[1]", "f: message 1: not a message"),
+    pytest.param(b"x" * (65 << 20), "f: a line of more than 67,108,864 bytes", id="long line"),
     (b'[{"role":"user"},{}]', "f: message 2: not a message"),
     (b"[", "f: not JSON"),
 ]
