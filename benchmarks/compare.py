@@ -178,9 +178,17 @@ def main() -> None:
         )
         single, many = pipes(host, "fast-1"), pipes(host, f"fast-{CHUNKS}")
         many.pop("llm", None)
+        library = [sys.executable, "-S", "-c", SDK.replace("ollama", "ostream"), "fast-1"]
+        starts = {
+            "import urllib.request": [[sys.executable, "-S", "-c", "import urllib.request"]],
+            PIPELINE: single[PIPELINE],
+            "ostream (library)": [library],
+        }
         tables = {
             "Start-up of a filter": ("wall_s", 1e3, "ms", 41, runs(filters("import json", "import json"), stdin=one)),
             "A short answer, end to end": ("wall_s", 1e3, "ms", 21, runs(single, env=env)),
+            "Start-up and a short answer, wall time": ("wall_s", 1e3, "ms", 21, runs(starts, env=env)),
+            "Start-up and a short answer, CPU": ("cpu_s", 1e3, "ms", 21, runs(starts, env=env)),
             "Memory for a short answer": ("peak_kib", 1 / 1024, "MiB", 5, runs(single, env=env, memory=True)),
             f"CPU per chunk, {CHUNKS:,} chunks": ("cpu_s", 1e6 / CHUNKS, "µs", 7, runs(many, env=env)),
             f"CPU for a file of {big.stat().st_size >> 20} MiB": (

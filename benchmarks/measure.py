@@ -23,6 +23,9 @@ ROOT = HERE.parent
 PEERS = ROOT / ".bench"
 PACKAGES = ["ollama", "aiohttp", "llm", "llm-ollama"]
 
+# With this variable, a Python program would compile its modules each time it starts.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 Pipe = List[List[str]]  # the commands of a pipeline
 
 
