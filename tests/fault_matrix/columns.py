@@ -68,7 +68,9 @@ def _ask(server: FaultyServer, stream: bool) -> dict[str, Any] | None:
         result: dict[str, Any] = json.loads(done.stdout)
         return result
     found: list[dict[str, Any]] = []
-    thread = threading.Thread(target=lambda: found.append(ask(server.url, stream, server.options)), daemon=True)
+    thread = threading.Thread(
+        target=lambda: found.append(ask(server.url, stream, server.options, server.requests)), daemon=True
+    )
     thread.start()
     thread.join(HUNG_S)
     return found[0] if found else None
@@ -221,17 +223,19 @@ def batch() -> Column:
     def check(fault: Fault, server: FaultyServer, directory: Path, stdout: bytes) -> Iterator[str]:
         lines = [json.loads(line) for line in (directory / "answers").read_text().split("\n")[:-1]]
         content = responses(fault.lines)[0].content if not fault.outcome.send else None
-        if [printable(line["message"]["content"]) if not line.get("error") else None for line in lines] != [content]:
+        contents = [printable(line["message"]["content"]) if not line.get("error") else None for line in lines]
+        if contents != [content] * server.requests:
             yield f"the file contains {lines!r:.300}, not {content!r:.100}"
 
-    script = 'batch -q -m m "$@" --lines --retry 0 --patience 0 -o answers << end\nhi\nend'
-    column = pipe(script, [], check)
+    script = 'batch -q -m m "$@" -j 1 --lines --retry 0 --patience 0 -o answers << end\n{}end'
+    expected = pipe(script, [], check).expected
 
     def run(fault: Fault, server: FaultyServer, directory: Path) -> Cell:
+        column = pipe(script.format("hi\n" * server.requests), [], check)
         # Unlike send, batch has no line numbers.
         return column.ask(fault._replace(pattern=re.sub(r"line \d \.\*", "", fault.pattern)), server, directory)
 
-    return Column("batch -o FILE", run, column.expected)
+    return Column("batch -o FILE", run, expected)
 
 
 COLUMNS = [

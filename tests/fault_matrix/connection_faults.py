@@ -30,6 +30,7 @@ from tests.fault_matrix.servers import (
     connected,
     endless,
     full_queue,
+    keeps,
     redirects,
     refused,
     reject_non_tls,
@@ -112,6 +113,9 @@ REPLIES = [
         COMPLETE,
         LINES,
     ),
+    Fault("kept connection closed after the answer", keeps(), COMPLETE, LINES),
+    Fault("kept connection closed instead of the next answer", keeps(b""), COMPLETE, LINES),
+    Fault("kept connection reset instead of the next answer", keeps(reset), COMPLETE, LINES),
 ]
 
 BODIES = [

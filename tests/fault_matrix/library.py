@@ -11,18 +11,23 @@ from ostream import Client, OstreamError
 MESSAGES = [{"role": "user", "content": "hi"}]
 
 
-def ask(url: str, stream: bool, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the `chunks`, the `response`, and for an exception its class name, message and status code."""
+def ask(url: str, stream: bool, options: dict[str, Any], requests: int = 1) -> dict[str, Any]:
+    """Make the requests. Return the `chunks` and the `response` of the last one.
+
+    For an exception, also return its class name, message and status code.
+    """
     result: dict[str, Any] = {"raised": "", "chunks": []}
     try:
         client = Client(url, **{name: value for name, value in options.items() if not name.startswith("fail_on")})
-        if stream:
-            answer = client.chat("m", MESSAGES, stream=True)
-            for chunk in answer:
-                result["chunks"].append(chunk)
-            result["response"] = answer.response
-        else:
-            result["response"] = client.chat("m", MESSAGES)
+        for _ in range(requests):
+            result["chunks"] = []
+            if stream:
+                answer = client.chat("m", MESSAGES, stream=True)
+                for chunk in answer:
+                    result["chunks"].append(chunk)
+                result["response"] = answer.response
+            else:
+                result["response"] = client.chat("m", MESSAGES)
     except OstreamError as error:
         result.update(raised=type(error).__name__, message=str(error), code=getattr(error, "status_code", -1))
         result["response"] = error.partial if isinstance(error.partial, dict) else None

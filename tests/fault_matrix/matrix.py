@@ -51,8 +51,8 @@ def _row(fault: Fault) -> Row:
 
             with ThreadPoolExecutor(len(COLUMNS) if fault.waits else 1) as pool:
                 row = list(pool.map(cell, range(len(COLUMNS))))
-            if server.connections > len(COLUMNS):
-                row[0].wrong.append(f"{server.connections} connections for {len(COLUMNS)} requests")
+            if server.connections > len(COLUMNS) * server.requests:
+                row[0].wrong.append(f"{server.connections} connections for {len(COLUMNS)} x {server.requests} requests")
             if server.elsewhere:
                 row[0].wrong.append(f"{server.elsewhere} connections to the target of a redirect")
             return row

@@ -14,6 +14,7 @@ from typing import Any, Callable, ContextManager, Iterator, Tuple, Union
 
 import pytest
 
+from tests.fault_matrix.answer import LINES
 from tests.process import environment
 from tests.server import black_hole, certificate, http_answer, server_context, talk, tcp
 
@@ -24,10 +25,14 @@ Names = Tuple[str, ...]
 
 
 class FaultyServer:
-    """A running server. `options` are passed to the library and, with dashes, to `send`."""
+    """A running server. `options` are passed to the library and, with dashes, to `send`.
 
-    def __init__(self, url: str, **options: Any) -> None:
+    The library and batch make `requests` requests, one after another, and the last one meets the fault.
+    """
+
+    def __init__(self, url: str, requests: int = 1, **options: Any) -> None:
         self.url = url
+        self.requests = requests
         self.options = options
         self.wrapper: list[str] = []  # command prefix for the client process
         self.connections = 0
@@ -104,6 +109,17 @@ def connected(handle: Handle, scheme: str = "http", **options: Any) -> Serve:
 def sends(*steps: Step, **options: Any) -> Serve:
     """A server that reads the request, then performs the steps."""
     return connected(talk(*steps), **options)
+
+
+def keeps(*steps: Step) -> Serve:
+    """A server that answers the first request on each connection, then reads the next one and performs the steps."""
+
+    def handle(connection: socket.socket) -> None:
+        talk(CHUNKED, chunks(*LINES), LAST)(connection)
+        if steps:
+            talk(*steps)(connection)
+
+    return connected(handle, requests=2)
 
 
 def streams(*lines: bytes) -> Serve:
