@@ -220,7 +220,7 @@ def _save_context(path: str, model: str, answer: Accumulator, diagnostics: Diagn
     from ostream.storage.context import is_context, write_context
 
     context = answer.response.get("context")
-    if is_context(context):
+    if context and is_context(context):
         write_context(path, model, context)
     else:
         diagnostics.note(f"{path}: not changed; the answer has no context")

@@ -275,7 +275,7 @@ def test_the_context_of_an_answer_is_sent_with_the_next_request(tmp_path: Path) 
     assert json.loads((tmp_path / "f").read_bytes()) == {"model": "plain", "context": last["context"]}
 
 
-@pytest.mark.parametrize("context", ["", ',"context":"junk"', ',"context":[true]', ',"context":null'])
+@pytest.mark.parametrize("context", ["", ',"context":"junk"', ',"context":[true]', ',"context":null', ',"context":[]'])
 def test_an_answer_without_a_valid_context_changes_none_and_is_noted(tmp_path: Path, context: str) -> None:
     (tmp_path / "f").write_bytes(b"[1]")
     (tmp_path / "f.01234567.new").write_bytes(b"of a killed process")
