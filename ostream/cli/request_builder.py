@@ -67,19 +67,20 @@ def build_request(
     body = _given_body(diagnostics, options.body)
     generate = options.generate or ("prompt" in body and "messages" not in body)
     _check_endpoint(generate, options, body)
-    prompt = _prompt(diagnostics, options)
-    images = [_image(diagnostics, name) for name in options.image]
     fields = common_fields(options)
     # With --body, "stream" has the value from the body, unless --no-stream is given.
     if options.stream is not None or not options.body:
         fields["stream"] = options.stream is not False
     if options.unload:
         fields["keep_alive"] = 0
+    # Before the prompt, which may be typed on the terminal.
     model = options.model or body.get("model") or default_model()
     if not model:
         raise RequestError(
             "no model given", advice="use -m NAME or set OLLAMA_MODEL ('ollama list' shows installed models)"
         )
+    prompt = _prompt(diagnostics, options)
+    images = [_image(diagnostics, name) for name in options.image]
     system = read_text(options.system, "--system")
     if generate:
         overrides = generate_body(
