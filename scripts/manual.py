@@ -128,6 +128,8 @@ def markdown(text: str) -> list[str]:
     """Convert Markdown to roff. Paragraphs, lists and tables of two columns are supported; SECTIONS use only these."""
     lines = []
     for block in re.split(r"\n\s*\n|\n(?=\d+\. |- )", text.strip()):
+        if block.startswith("["):
+            continue  # refers to a page that is not part of the manual
         if block.startswith("|"):
             rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in block.splitlines()]
             lines += terms([(cells[0], "", cells[1]) for cells in rows[2:]])

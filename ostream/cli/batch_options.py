@@ -132,7 +132,8 @@ def parser() -> Parser:
                 type=SECONDS,
                 optional_value="10",
                 group=work,
-                help="print a progress line every S seconds (default: 10), also if stderr is a terminal",
+                help="print a progress line every S seconds (without S: 10); default: one line that is rewritten on a "
+                "terminal, one line a minute elsewhere",
             ),
             Option(
                 "--dry-run",

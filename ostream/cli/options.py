@@ -126,7 +126,12 @@ def request_options(*names: str) -> list[Option]:
             help=f"thinking level: {', '.join(THINK_LEVELS)} (without LEVEL: true)",
         ),
         Option("--no-think", dest="think", const="false", group=group, help="disable thinking"),
-        Option("--keep-alive", metavar="DURATION", group=group, help="how long the model stays loaded: 5m, 0, -1"),
+        Option(
+            "--keep-alive",
+            metavar="DURATION",
+            group=group,
+            help="how long the model stays loaded, such as 5m (0: unload at once, -1: no limit)",
+        ),
         Option("--logprobs", group=group, help="request log probabilities"),
         Option(
             "--top-logprobs",
