@@ -3,6 +3,10 @@
 # A single pipeline can do the same: send --run-tools -t examples/tools 'What is 17 × 23?' | render
 here=$(cd "$(dirname "$0")" && pwd)
 PATH=$here/../bin:$PATH
+[ $# -gt 0 ] || {
+    echo "usage: sh $0 PROMPT" >&2
+    exit 2
+}
 chat=$(mktemp) && trap 'rm -f "$chat"' EXIT
 
 python3 -c 'import json, sys; print(json.dumps({"role": "user", "content": sys.argv[1]}))' "$*" > "$chat"

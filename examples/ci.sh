@@ -5,6 +5,7 @@
 set -e
 here=$(cd "$(dirname "$0")/.." && pwd)
 PATH=$here/bin:$PATH
+export OLLAMA_MODEL=smollm2:135m # the model of the recording
 
 # The script under test. In your project, the script is a separate file.
 explain() {

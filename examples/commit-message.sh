@@ -1,6 +1,7 @@
 #!/bin/sh
 # Write a commit message for the staged changes: message=$(sh examples/commit-message.sh) && git commit -e -m "$message"
 PATH=$(cd "$(dirname "$0")/../bin" && pwd):$PATH
+git rev-parse --git-dir > /dev/null || exit # not a repository
 if git diff --cached --quiet; then
     echo 'commit-message: nothing is staged; git add first' >&2
     exit 1
