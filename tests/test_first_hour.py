@@ -24,7 +24,7 @@ NO_FILE = "No such file or directory"
 
 # The command line, its standard input, its exit status and its message.
 MISTAKES = [
-    ("send hi -", b"", 2, "send: no model given; use -m NAME or set OLLAMA_MODEL ('ollama list' shows installed models)"),
+    ("send -", b"", 2, "send: no model given; use -m NAME or set OLLAMA_MODEL ('ollama list' shows installed models)"),
     ("ostream sned hi", b"", 2, "ostream: sned: unknown command; did you mean send? 'ostream help' lists the commands"),
     (
         "send -m m --temperature 0 hi",
