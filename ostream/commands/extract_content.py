@@ -41,7 +41,12 @@ def parser() -> Parser:
         Option(
             "--id", dest="id_column", metavar="COLUMN", group=TABLE, help="column of TABLE with the ids (batch --id)"
         ),
-        Option("--delimiter", metavar="C", group=TABLE, help="column delimiter of TABLE and of the output with --join"),
+        Option(
+            "--delimiter",
+            metavar="C",
+            group=TABLE,
+            help="column delimiter of TABLE and the output (default: as in batch)",
+        ),
         Option("--encoding", metavar="NAME", group=TABLE, help="encoding of TABLE (default: utf-8)"),
         Option("--bom", group=TABLE, help="begin with a byte order mark, which spreadsheets need to recognise UTF-8"),
     )

@@ -54,7 +54,7 @@ def parser() -> Parser:
                 metavar="NAME",
                 choices=FIELDS,
                 exclusive="form",
-                help=f"only this value, one line per response: {', '.join(FIELDS)}",
+                help=f"only this value, one line per response, durations in ns: {', '.join(FIELDS)}",
             ),
             Option(
                 "--plot",
