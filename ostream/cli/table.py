@@ -153,7 +153,8 @@ class JoinWriter(CSVWriter):
     def finish(self, source: FilterInput) -> None:
         stale = missing = 0
         absent: list[str] = []
-        for key, cells in self._table.rows():
+        rows = self._table.rows()
+        for key, cells in rows:
             row = dict(zip(self._table.columns, cells))
             answer, origin, _ = self._answers.get(key, (self._blank("no answer"), (None, []), True))
             if key not in self._answers:
@@ -164,6 +165,7 @@ class JoinWriter(CSVWriter):
                 answer = self._blank("stale")
             self._rows.append([*cells, *answer])
         super().write(source)
+        other = "use --id and --encoding as with batch, or " if stale + missing == len(rows) else ""
         if absent:
             error = InputError(
                 f"{self._table.name}: has no column {absent[0]}, from which prompts were made",
@@ -172,11 +174,11 @@ class JoinWriter(CSVWriter):
             source.fail_at_end(error)
         elif stale:
             text = "1 row changed since it was" if stale == 1 else f"{stale:,} rows changed since they were"
-            advice = f"send {'it' if stale == 1 else 'them'} again with batch --resume --changed=resend"
+            advice = f"{other}send {'it' if stale == 1 else 'them'} again with batch --resume --changed=resend"
             source.fail_at_end(InputError(f"{text} answered", advice=advice))
         if missing:
             text = "1 row has" if missing == 1 else f"{missing:,} rows have"
-            advice = f"send {'it' if missing == 1 else 'them'} with batch --resume"
+            advice = f"{other}send {'it' if missing == 1 else 'them'} with batch --resume"
             source.fail_at_end(IncompleteStream(f"{text} no answer", advice=advice))
         super().finish(source)
 

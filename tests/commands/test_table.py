@@ -92,11 +92,21 @@ def test_join_reads_other_encodings_and_keeps_failures_and_extra_cells(tmp_path:
     assert (result.returncode, result.stdout.decode()) == (75, "id|text||error\nb|café|x|busy (status code: 503)\n")
 
 
-def test_join_with_another_table_does_not_suggest_to_send_its_rows_again(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("name|text\nx|1\n")
-    result = call("extract-content", "--join", tmp_path / "rows.csv", stdin=answer(0, "first", **HASHES[0]))
-    advice = "from which prompts were made; give the table that batch read, with the same --delimiter\n"
-    assert result.stderr.decode() == f"extract-content: {tmp_path}/rows.csv: has no column text, {advice}"
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            "name|text\nx|1\n",
+            "{path}: has no column text, from which prompts were made; give the table that batch read, ",
+        ),
+        ("name,text\nx,2\n", "1 row changed since it was answered; use --id and --encoding as with batch, or send it "),
+    ],
+)
+def test_join_that_finds_no_answer_suggests_the_options_of_batch(rows: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(rows)
+    result = call("extract-content", "--join", path, stdin=answer(0, "first", **HASHES[0]))
+    assert result.stderr.decode().startswith(f"extract-content: {message.format(path=path)}")
 
 
 WRONG = [
