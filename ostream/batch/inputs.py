@@ -7,7 +7,7 @@ from itertools import chain
 
 from ostream.batch.input_lines import decoded, text_of, value_of
 from ostream.batch.jobs import Job, is_request_line, set_id, set_prompt, set_request
-from ostream.batch.table import UTF16_MARKS, Table, check_format
+from ostream.batch.table import GZIP_MARK, UTF16_MARKS, Table, check_format
 from ostream.batch.template import PromptTemplate, show_fields
 from ostream.errors import InputError, NotNDJSON, OstreamError, RequestError
 from ostream.protocol.canonical import row_sha256
@@ -134,6 +134,8 @@ class RequestReader:
                     raise InputError(
                         f"{input_name(name)}: is UTF-16 (it begins with its byte order mark)", advice=advice
                     )
+                if first and block.startswith(GZIP_MARK):
+                    raise InputError(f"{input_name(name)}: is gzip data", advice=f"gzip -dc {name} | batch ...")
                 first = False
                 yield block
         finally:

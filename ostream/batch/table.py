@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # How the files of spreadsheet programs begin: .xlsx and .ods (ZIP archives), and .xls.
 _WORKBOOK_MARKS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
+GZIP_MARK = b"\x1f\x8b"
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -22,11 +23,13 @@ def check_format(delimiter: str | None, encoding: str | None) -> str | None:
     """Return the character that a --delimiter option names, or None. Raises RequestError for values of no use."""
     if encoding is not None:
         try:
-            codecs.lookup(encoding)
-        except LookupError:
+            b"\n\n\n\n".decode(encoding)  # LookupError also for codecs that do not decode to text, such as base64
+        except (LookupError, UnicodeEncodeError):  # UnicodeEncodeError: the name is not UTF-8
             raise RequestError(
                 f"--encoding {encoding}: unknown encoding", advice="for example utf-8, latin-1, cp1252"
             ) from None
+        except UnicodeError:
+            pass
     if delimiter is None:
         return None
     delimiter = {"tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
@@ -121,7 +124,9 @@ def _decoded_lines(blocks: Iterable[bytes], name: str, encoding: str) -> Iterato
     for block in _with_end(blocks):
         try:
             text = decoder.decode(block, final=not block)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            if not isinstance(error, UnicodeDecodeError):  # utf-16 before Python 3.13, punycode
+                raise InputError(f"{name}: not {encoding}: {error}") from None
             if lineno == 1 and error.object.startswith(UTF16_MARKS):
                 raise InputError(
                     f"{name}: is UTF-16 (it begins with its byte order mark)", advice="add --encoding utf-16"

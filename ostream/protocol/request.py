@@ -264,7 +264,8 @@ def parse_json(text: str | bytes, what: str) -> Any:
     except RecursionError:
         raise RequestError(f"{what}: nested too deeply") from None
     except ValueError as error:
-        raise RequestError(f"{what}: not JSON: {error}") from None
+        # For a number with too many digits, Python adds advice about a setting of its own after a semicolon.
+        raise RequestError(f"{what}: not JSON: {str(error).partition(';')[0]}") from None
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:

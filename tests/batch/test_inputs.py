@@ -121,6 +121,8 @@ BAD_ROWS: dict[str, tuple[bytes, InputFormat, str]] = {
     "CR line ends": (b"text\ra\r", table(), ":1: not CSV: a carriage return outside quotes"),
     "no UTF-8": (b"text\na\ncaf\xe9\n", table(), ":3: not utf-8 (byte 0xe9)"),
     "nothing": (b"", table(), ": has no header row"),
+    "an encoding that decodes nothing": (b"text\n", table(encoding="undefined"), ": not undefined: undefined encoding"),
+    "gzip": (b"\x1f\x8b\x08", InputFormat(), ": is gzip data"),
     "a spreadsheet": (b"PK\3\4\x14\0\xdf\0", table(), ": is not CSV"),
     "UTF-16": ("text\n".encode("utf-16"), table(), ": is UTF-16 (it begins with its byte order mark)"),
     "lines in UTF-16": (
@@ -171,6 +173,8 @@ def test_table_that_does_not_fit_the_options_is_refused(name: str, path: Path) -
         (LINES, {"prompt": "x"}, "--prompt: needs --csv or --files"),
         (FILES, {"id_column": "x"}, "--id: needs --csv"),
         (CSV, {"encoding": "klingon"}, "--encoding klingon: unknown encoding"),
+        (CSV, {"encoding": "base64"}, "--encoding base64: unknown encoding"),
+        (CSV, {"encoding": "\udc80"}, "--encoding \udc80: unknown encoding"),
         (CSV, {"delimiter": "ab"}, "--delimiter: must be one character, or tab"),
     ],
 )
