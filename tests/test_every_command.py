@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -213,18 +212,6 @@ def test_quiet_and_verbose_are_options_of_every_command(command: str, recording:
     assert loud.returncode == quiet.returncode == verbose.returncode != 0
     assert loud.stderr == quiet.stderr != b""
     assert loud.stderr in verbose.stderr
-
-
-def test_a_bug_prints_a_traceback() -> None:
-    script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import ostream.commands.collect as c;"
-        "c.main = lambda *_: 1 / 0; from ostream.__main__ import main; sys.exit(main(['collect']))"
-    )
-    result = subprocess.run([sys.executable, "-c", script, str(ROOT)], capture_output=True, check=False)
-    assert (result.returncode, result.stdout) == (70, b"")
-    *traceback, last = result.stderr.decode().splitlines()
-    assert traceback[0] == "collect: Traceback (most recent call last):"
-    assert last == "collect: a bug in ostream: ZeroDivisionError: division by zero; please report it"
 
 
 def test_main_takes_the_command_from_the_process() -> None:

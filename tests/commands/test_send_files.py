@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.process import call, environment, run, sh, start
-from tests.server import body_of, send_lines, serve, tcp
+from tests.process import call, environment, run, sh
+from tests.server import body_of, send_lines, serve
 
 USER = {"role": "user", "content": "why?"}
 ANSWER = {"role": "assistant", "content": "because"}
@@ -172,22 +172,6 @@ def test_concurrent_processes_append_complete_exchanges(tmp_path: Path) -> None:
     questions = [message["content"] for message in content[::2]]
     assert sorted(questions) == sorted(f"{name}{n:02}" for name in "abcd" for n in range(25))
     assert [message["content"] for message in content[1::2]] == [question * 500 for question in questions]
-
-
-def test_a_kill_during_an_answer_leaves_the_conversation_unchanged(tmp_path: Path) -> None:
-    chat = tmp_path / "chat"
-    chat.write_bytes(lines(USER, ANSWER))
-    silent = b"HTTP/1.1 200 OK\r\n\r\n" + STREAM[0]
-
-    def handle(connection: Any) -> None:
-        connection.sendall(silent)
-        connection.recv(1 << 20)
-        connection.recv(1)  # until the client is gone
-
-    with tcp(handle) as port, start("send", "-m", "m", "--host", f"127.0.0.1:{port}", "-c", chat, "why?") as process:
-        assert process.stdout.readline() == STREAM[0]
-        process.kill()
-    assert chat.read_bytes() == lines(USER, ANSWER)
 
 
 MESSAGES = [

@@ -14,6 +14,7 @@ from ostream.system.input import read_blocks
 from ostream.system.output import Output, encode_text
 from ostream.system.terminal import one_line
 from tests.fuzz.given import LINES
+from tests.system.test_terminal import is_hidden
 
 ANY = st.text(st.characters() | st.characters(categories=["Cs"]))
 
@@ -37,4 +38,5 @@ def test_a_message_and_an_error_line_are_one_line(text: str, advice: str, partia
     error.partial = partial
     line = encode_text(one_line(f"{error}; {error.advice}")).decode()
     assert len(line.splitlines()) <= 1
+    assert not any(map(is_hidden, line))
     assert encode_line(error.error_line()).count(b"\n") == 1

@@ -1,4 +1,7 @@
-"""The same program, written with each client and tested with one recording made by send; its prompt is an argument."""
+"""The same program, written with each client and tested with one recording made by send; its prompt is an argument.
+
+Without streaming, Python clients and curl are in docs/testing.md.
+"""
 
 from __future__ import annotations
 
@@ -34,16 +37,9 @@ CURL = """curl -sS --fail-with-body "$OLLAMA_HOST/api/chat" -d \\
 '{"model":"plain","stream":STREAM,"messages":[{"role":"user","content":"'"$1"'"}]}'
 """
 PROGRAMS = {
-    "sdk": [*PYTHON, OLLAMA + "print(ollama.chat('plain', messages).message.content)"],
     "sdk, streaming": [
         *PYTHON,
         OLLAMA + "for c in ollama.chat('plain', messages, stream=True): print(c.message.content, end='')",
-    ],
-    "requests": [
-        *PYTHON,
-        REQUESTS
-        + "answer = requests.post(url, json={'model': 'plain', 'messages': messages, 'stream': False}, timeout=60)\n"
-        + "print(answer.json()['message']['content'])",
     ],
     "requests, streaming": [
         *PYTHON,
@@ -60,7 +56,6 @@ PROGRAMS = {
         + "ask(true).then(r => r.text()).then(t => process.stdout.write("
         + "t.trim().split('\\n').map(l => JSON.parse(l).message.content).join('')))",
     ],
-    "curl": ["sh", "-c", CURL.replace("STREAM", "false"), "sh"],
     "curl, streaming": ["sh", "-c", CURL.replace("STREAM", "true"), "sh"],
 }
 TOOLS = ("sdk", "requests")

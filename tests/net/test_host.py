@@ -99,20 +99,6 @@ def test_an_invalid_host_is_an_error_without_its_password(text: str, message: st
     assert "pw" not in str(caught.value)
 
 
-LOOPBACK = [
-    *((name, True) for name in ("", "localhost", "LOCALHOST", "a.localhost", "127.0.0.1", "127.9.9.9", "::1", "[::]")),
-    *((name, False) for name in ("h", "localhost.example", "127.0.0.1.example", "10.0.0.1", "::2", "notlocalhost")),
-]
-
-
-@pytest.mark.parametrize(("name", "loopback"), LOOPBACK)
-def test_credentials_go_over_tls_or_to_this_machine_or_where_plain_http_is_allowed(name: str, loopback: bool) -> None:
-    assert parse_host(name).is_loopback is loopback
-    assert parse_host(name).accepts_credentials is loopback
-    assert parse_host(f"https://{name}").accepts_credentials
-    assert parse_host(name, allow_plain_http=True).accepts_credentials
-
-
 NAMES = [
     *((name, True) for name in ("0.0.0.0", "::", "::1", "127.0.0.1", "127.255.0.9", "x.localhost")),
     *((name, False) for name in ("", "[::1]", "h", ".localhost", "127.300.1.1", "127.0.0.1.test", "1270.0.0.1")),

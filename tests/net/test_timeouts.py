@@ -64,9 +64,7 @@ BUSY = http_answer(503, b"", "Retry-After: 600")
 
 # what happens: the timeout, the server, end of the message, how it is reached
 EXPIRED = {
-    "nothing but a connection": ("first-byte", until_the_client_leaves, "connected, but no response yet", "http"),
     "nothing after the request": ("first-byte", after_request(), "connected, but no response yet", "http"),
-    "nothing after the headers": ("first-byte", after_request(HEAD), "connected, but no response yet", "http"),
     "headers dribble": (
         "first-byte",
         after_request(trickled(HEAD[:-2] + b"X-Filler: " + SPACES), ANSWER[len(HEAD) - 2 :]),
@@ -83,12 +81,6 @@ EXPIRED = {
         "idle",
         after_request(HEAD, http_chunk(LINE)),
         "42 bytes of the response received",
-        "http",
-    ),
-    "nothing after half a line": (
-        "idle",
-        after_request(HEAD, b"2a\r\n" + LINE[:7]),
-        "7 bytes of the response received",
         "http",
     ),
     "no answer at all": ("max-time", after_request(), "connected, but no response yet", "http"),

@@ -111,12 +111,3 @@ LINES = [
 def test_a_message_is_one_visible_line_of_limited_length(text: str, line: str) -> None:
     assert one_line(text) == line
     assert len(one_line(text, 10)) <= 10
-
-
-@settings(deadline=None)
-@given(st.text(), st.integers(1, 20))
-def test_any_text_becomes_one_line_within_the_limit(text: str, limit: int) -> None:
-    line = one_line(text, limit)
-    assert len(line) <= limit
-    assert len(line.splitlines()) <= 1
-    assert not any(map(is_hidden, line))
