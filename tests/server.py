@@ -149,10 +149,7 @@ def talk(*steps: bytes | Callable[[socket.socket], None]) -> Callable[[socket.so
 
 
 class Answers:
-    """Handler for `tcp`: answers one request per connection with the next of `answers`, and repeats the last one.
-
-    `requests` are the requests so far.
-    """
+    """Handler for `tcp`: answers one request per connection with the next of `answers`, and repeats the last one."""
 
     def __init__(self, *answers: bytes, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[tuple[str, dict[str, str], bytes]] = []

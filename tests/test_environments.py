@@ -1,8 +1,4 @@
-"""Restricted environments in which a pipeline must work, from the checkout and from the single file.
-
-Tested elsewhere: closed descriptors in test_every_command.py, process 1 and its signals
-in test_signals.py, descriptors and threads in test_limits.py, every Python in .ci/run.
-"""
+"""Restricted environments in which a pipeline must work, from the checkout and from the single file."""
 
 from __future__ import annotations
 

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from ostream.recording.http_server import RequestHandler
-from tests.process import FILTERS, Process, environment, expect, feed, quoted, sh, start
+from tests.process import FILTERS, Process, environment, expect, quoted, sh
 from tests.server import body_of, send_lines, serve
-from tests.tiers import some_filters
 
 
 def chunk(text: str = "", done: bool = False, **more: Any) -> bytes:
@@ -63,16 +62,6 @@ def test_a_fragment_is_printed_before_the_next_is_sent(pipe: str, first: bytes, 
             expect(process.stdout, text.encode())
             respond.go.set()
             assert process.communicate(timeout=60)[0].decode() == rest
-    assert process.returncode == 0
-
-
-@some_filters
-def test_a_filter_passes_on_each_line_at_once(command: str) -> None:
-    with start(command, "-w", "/dev/null") as process:
-        for line in (chunk("one"), chunk("two"), chunk(done=True)):
-            feed(process, line)
-            expect(process.stdout, line)
-        assert process.communicate(timeout=60) == (b"", b"")
     assert process.returncode == 0
 
 

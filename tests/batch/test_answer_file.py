@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ostream.batch import answer_file, set_aside
-from ostream.batch.answer_file import StdoutSink, open_answers
+from ostream.batch.answer_file import open_answers
 from ostream.batch.resume_index import (
     BUCKETS,
     CHANGED,
@@ -27,7 +27,6 @@ from ostream.batch.resume_index import (
 )
 from ostream.errors import InputError, OstreamError, OutputError, RequestError
 from ostream.system.files import locked
-from ostream.system.output import Output
 from tests.process import small_files
 
 
@@ -381,21 +380,6 @@ def test_copy_that_does_not_fit_names_the_space_it_needs(tmp_path: Path, monkeyp
     ):
         pass
     assert path.read_bytes().startswith(A + b'{"foreign":')
-
-
-def test_standard_output_is_synced_where_that_means_something(tmp_path: Path) -> None:
-    with open(tmp_path / "out", "wb") as file:
-        sink = StdoutSink(Output(file.fileno(), "out"))
-        sink.write(A)
-        sink.sync()
-    assert (tmp_path / "out").read_bytes() == A
-    reader, writer = os.pipe()
-    sink = StdoutSink(Output(writer, "out"))
-    sink.write(A)
-    sink.sync()
-    assert os.read(reader, 1000) == A
-    for fd in (reader, writer):
-        os.close(fd)
 
 
 def test_disk_that_fails_to_sync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

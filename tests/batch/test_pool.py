@@ -76,40 +76,6 @@ def test_results_are_written_one_at_a_time() -> None:
     Pool(iter(range(50)), lambda job: job, write, 10).run(nothing)
 
 
-@pytest.mark.parametrize("in_order", [False, True])
-def test_stop_finishes_running_jobs_and_starts_none(in_order: bool) -> None:
-    done: list[int] = []
-    both = threading.Barrier(2)
-
-    def process(job: int) -> int:
-        both.wait(30)
-        pool.stop()
-        return job
-
-    pool = Pool(iter(range(100)), process, done.append, 2, in_order)
-    pool.run(nothing)
-    assert sorted(done) == [0, 1]
-    assert pool.running == 0
-
-
-def test_stop_does_not_wait_for_input() -> None:
-    never = threading.Event()
-
-    def jobs() -> Iterator[int]:
-        yield 1
-        never.wait()
-
-    def tick() -> None:
-        if done:
-            pool.stop()
-
-    done: list[int] = []
-    pool = Pool(jobs(), lambda job: job, done.append, 2)
-    pool.run(tick)
-    assert done == [1]
-    never.set()
-
-
 def test_stop_ends_the_wait_for_the_window() -> None:
     """The window is full, its oldest job runs, and a thread waits to begin the next."""
     begun: list[int] = []

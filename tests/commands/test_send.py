@@ -249,6 +249,20 @@ def test_a_timeout_names_itself_and_the_bytes_received(send: Send) -> None:
     over.set()
 
 
+def test_data_after_done_without_an_end_is_dropped_with_a_message(send: Send) -> None:
+    over = threading.Event()
+
+    def respond(exchange: RequestHandler) -> None:
+        exchange.head(200, "application/x-ndjson")
+        exchange.chunk(B + A)
+        over.wait(60)
+
+    status, _, stderr = send(respond)
+    over.set()
+    message = 'the server sent more data after "done": true and did not end the response'
+    assert (status, stderr) == (3, f"send: {message}; the answer before that data is complete\n")
+
+
 def test_each_retry_is_noted_unless_quiet(send: Send) -> None:
     for option, note in (("--verbose", "send: busy (status code: 503); retry 1 of 3 in "), ("--quiet", "")):
         answers = [send_lines(B), send_lines(b'{"error":"busy"}', status=503)]

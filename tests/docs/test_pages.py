@@ -1,5 +1,4 @@
-"""Every block of the README and of the user documentation is run, on the recordings named before it, and its output
-is compared with the output shown."""
+"""Every block of the README and of the user documentation is run on recordings, and prints the output shown."""
 
 from __future__ import annotations
 

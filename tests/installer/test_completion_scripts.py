@@ -9,7 +9,6 @@ import select
 import shutil
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Iterator
 
@@ -19,7 +18,7 @@ from ostream.__main__ import COMMANDS
 from ostream.installer.completion import SHELLS
 from ostream.recording.http_server import RequestHandler
 from tests.process import BIN, call, environment, sh
-from tests.server import black_hole, serve
+from tests.server import serve
 
 MODELS = b'{"models":[{"name":"qwen3:0.6b"},{"name":"qwen3:8b"},{"name":"llama3.2:latest"},{"name":"me/own:x-1"}]}'
 
@@ -144,16 +143,6 @@ def test_another_program_of_the_same_name_is_neither_completed_nor_run(shell: st
     with typed(shell, tmp_path, str(folder), OLLAMA_HOST=host) as terminal:
         assert "batch got --keep-o" in terminal.run("batch --keep-o\t")
     assert (tmp_path / "run").read_text() == "RUN\n"
-
-
-@pytest.mark.full
-@every_shell
-def test_a_silent_server_delays_the_shell_for_a_limited_time(shell: str, tmp_path: Path) -> None:
-    with black_hole() as port, typed(shell, tmp_path, OLLAMA_HOST=f"127.0.0.1:{port}") as terminal:
-        begin = time.monotonic()
-        terminal.run("true ostream send -m \t")
-        assert "m: needs a value" in terminal.run("ostream send -m \t")
-        assert time.monotonic() - begin < 30
 
 
 @every_shell

@@ -1,7 +1,4 @@
-"""Differences from the official SDK, each with its reason. The version of the SDK is pinned.
-
-What both have is in the table of docs/library.md and in test_sdk_parity.
-"""
+"""Differences from the official SDK, each with its reason. The version of the SDK is pinned."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The same program, written with each client and tested with one recording made by send; its prompt is an argument.
-
-Without streaming, Python clients and curl are in docs/testing.md.
-"""
+"""The same program, written with each client and tested with one recording made by send; its prompt is an argument."""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import socket
 import threading
 from typing import Any, Iterator
@@ -111,6 +113,20 @@ def test_a_lookup_ends_when_the_reader_of_our_output_leaves(monkeypatch: pytest.
     finally:
         may_end.set()
         os.close(writer)
+
+
+@pytest.mark.parametrize(("host", "free"), [("127.0.0.1", 0), ("localhost", 0), ("no-such-host.invalid", 2)])
+def test_without_descriptors_the_limit_is_named_and_not_the_host(host: str, free: int) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + free, limits[1]))
+    try:
+        with pytest.raises(ConnectError, match=f"^{host}(:1)?: too many open files$") as caught:
+            connect(host, 1, Timeouts(), None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (caught.value.errno, caught.value.advice) == (errno.EMFILE, "raise the limit with 'ulimit -n'")
 
 
 def test_without_threads_a_name_cannot_be_looked_up_and_an_address_needs_none() -> None:

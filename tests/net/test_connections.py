@@ -25,10 +25,7 @@ REUSED, NEW = [2], [1, 1]  # the number of requests on each connection
 
 
 class Connections:
-    """A server that sends `responses`, one for each request on a connection, and then closes the connection.
-
-    `counts` is the number of requests that each connection had; `targets` what was requested.
-    """
+    """Send `responses`, one for each request on a connection, then close it. `counts` are the requests of each."""
 
     def __init__(self, *responses: bytes, close: Callable[[socket.socket], None] = socket.socket.close) -> None:
         self.responses = responses

@@ -214,14 +214,6 @@ def test_a_body_ends_by_its_framing_or_with_the_connection(raw: bytes, body: byt
         assert (response.failure, response.is_complete) == (None, is_complete)
 
 
-def test_a_status_without_a_body_is_not_waited_for() -> None:
-    with response_pair() as (server, response):
-        server.sendall(b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n")
-        response.begin()
-        assert list(response.blocks()) == []
-        assert response.failure is None
-
-
 # head, and for each send of the server the block that one read returns
 READS = {
     "chunked": (

@@ -10,12 +10,9 @@ import time
 from typing import Any, Callable
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from ostream import Client, ConnectError, IncompleteStream, OstreamError, ResponseError, StreamTimeout
 from ostream.net.retry import FIRST_PAUSE, LONGEST_PAUSE, backoff, retry_after_s
-from ostream.net.session import Session
 from ostream.net.timeouts import Timeouts
 from ostream.recording.http_server import RequestHandler
 from ostream.system.polling import wait_ready
@@ -162,19 +159,13 @@ NOW = 1_700_000_000.0
         ("Wed, 21 Oct 2015 07:28:00 +99999999999999999999", 0),
         ("Wed, 21 Oct , 20,50M::28:;0 GMT ", 0),
         ("Wed, 99 Oct 2015 07:28:00 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 253_402_300_799 - NOW),
+        ("0\x1f", 0),  # white space for strip(), not for float()
     ],
 )
 def test_retry_after_is_seconds_or_a_date(asked: str | None, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: NOW)
     assert pause_for(asked) == seconds
-
-
-@settings(max_examples=200)
-@given(st.text(st.characters(max_codepoint=255), max_size=40))
-@example("Fri, 31 Dec 9999 23:59:59 GMT")
-@example("0\x1f")  # white space for strip(), not for float()
-def test_any_retry_after_is_a_pause(asked: str) -> None:
-    assert pause_for(asked) >= 0
 
 
 @pytest.mark.parametrize("tries", [1, 2, 3, 7, 50, 5000])
@@ -205,14 +196,6 @@ def test_a_timeout_is_retried_until_something_of_the_answer_has_arrived(pauses: 
     with serve(one_after_the_other(silent, send_lines(DONE))) as server:
         assert Client(server.url, retry=1, first_byte_timeout=0.2).chat("m").done
     assert len(pauses) == 1
-
-
-def test_each_retry_is_noted(pauses: list[float]) -> None:
-    notes: list[str] = []
-    with serve(one_after_the_other(status(503), status(429, "Retry-After: 60"), send_lines(DONE))) as server:
-        Session(server.url, retry=2).post("/api/chat", b"{}", note=notes.append).close()
-    assert notes[0].startswith("no (status code: 503); retry 1 of 2 in 0.")
-    assert notes[1] == "no (status code: 429); retry 2 of 2 in 60.0 s"
 
 
 def test_the_timeouts_start_again_with_each_try() -> None:

@@ -276,14 +276,6 @@ def test_data_after_the_answer_does_not_extend_the_wait_for_the_end(monkeypatch:
             assert f"after {min(limits.get('max_time', 1), 1):g} s: the response did not end" in str(failure)
 
 
-def test_without_a_limit_nothing_expires(monkeypatch: pytest.MonkeyPatch) -> None:
-    with response_pair(monkeypatch) as (server, response, moment):
-        blocks = response.blocks()
-        server.sendall(http_chunk(b"x"))
-        moment.now += 1e9
-        assert next(blocks) == b"x"
-
-
 def test_a_pause_ends_with_its_time_or_with_the_reader() -> None:
     timeouts = Timeouts(connect=0.001)
     timeouts.pause(0.05)

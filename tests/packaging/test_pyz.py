@@ -92,14 +92,6 @@ def test_every_command_is_in_it(command: str, pyz: Path) -> None:
     assert sh(f"{pyz} {command} --help").stdout == call("ostream", command, "--help").stdout
 
 
-def test_a_pipeline_works(pyz: Path, tmp_path: Path) -> None:
-    (tmp_path / "r").write_bytes(STREAM)
-    script = '"$PYZ" replay r -- sh -c \'"$PYZ" send -m m hi | "$PYZ" extract-thinking -w t | "$PYZ" extract-content\''
-    result = sh(script, env={"PYZ": str(pyz)}, cwd=tmp_path)
-    assert (result.returncode, result.stderr) == (0, b"")
-    assert result.stdout == call("extract-content", stdin=STREAM).stdout
-
-
 def test_it_imports_nothing_from_the_working_directory_or_its_own(pyz: Path, tmp_path: Path) -> None:
     shutil.copy(pyz, tmp_path)
     for module in ("json", "os", "signal", "argparse", "ostream"):

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from ostream.protocol.accumulator import Accumulator, parse_tool_call, tool_message
-from ostream.protocol.request import chat_body
 
 
 def call(name: str, index: int | None = 0) -> dict[str, Any]:
@@ -132,22 +131,6 @@ def test_only_a_done_of_true_is_the_end(marks: tuple[Any, Any], done: bool) -> N
     accumulator = fold(*({"response": "", "done": mark} for mark in marks))
     assert accumulator.done is done
     assert accumulator.chunks == 2
-
-
-def test_the_message_can_be_sent_in_the_next_request() -> None:
-    accumulator = fold(
-        chunk_of(content="", thinking="t", images=None), chunk_of(content="a", tool_calls=[call("f")]), END
-    )
-    message = accumulator.message
-    assert message == {
-        "role": "assistant",
-        "content": "a",
-        "thinking": "t",
-        "tool_calls": [call("f")],
-        "images": None,
-    }
-    (sent,) = chat_body("m", [message])["messages"]
-    assert sent == {key: value for key, value in message.items() if key != "images"}
 
 
 @pytest.mark.parametrize("role", ["system", 5, None])

@@ -117,6 +117,13 @@ def test_the_text_of_an_error_is_found_in_every_shape(error: Any, text: str) -> 
     assert error_text(error) == text
 
 
+def test_the_text_of_an_error_nested_too_deeply_says_so() -> None:
+    nested: Any = []
+    for _ in range(100_000):
+        nested = [nested]
+    assert error_text(nested) == "error nested too deeply"
+
+
 OBJECTS = [
     # an error object, its text, status code, sign-in address
     ({"error": "boom"}, "boom", -1, ""),

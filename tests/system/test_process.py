@@ -103,14 +103,6 @@ def test_on_one_terminal_a_message_follows_the_text_on_a_line_of_its_own(
     assert Terminal(*argv, on="stdout stderr").communicate(stream)[0] == shown
 
 
-@pytest.mark.parametrize("on", ["stderr", "stdout"])
-def test_messages_are_one_visible_line_on_a_terminal_and_in_a_pipe(on: str) -> None:
-    stream = json.dumps({"error": f"two\n lines {EVIL}"}).encode()
-    shown, _, piped = Terminal("extract-content", on=on).communicate(stream)
-    message = "extract-content: standard input:1: two lines a^[[31m^G ^?<9B>1m<U+202E> b\n"
-    assert (shown if on == "stderr" else piped) == message
-
-
 def test_a_prompt_from_a_terminal_is_asked_for_and_read_to_its_end() -> None:
     master, slave = pty.openpty()
     with serve(send_lines(CHUNK)) as server:
