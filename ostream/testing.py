@@ -108,7 +108,8 @@ def replay(
     Yields a ReplayServer. Raises ValueError for an invalid `match` or `faults`, and OstreamError for a file or port
     that can't be used. Raises ReplayError at the end of the `with` block if a request matched no recording.
 
-    The result also decorates a function or a test method: each call runs inside a `with` block of its own.
+    The result also decorates a function or a test method, but not a class: each call runs inside a `with` block of its
+    own.
     """
     if match not in MATCHES:
         raise ValueError(f"match must be one of {', '.join(MATCHES)}, not {match!r}")

@@ -84,6 +84,16 @@ def test_a_table_gets_a_column_of_labels(tmp_path: Path) -> None:
     )
 
 
+def test_records_get_their_answers(tmp_path: Path) -> None:
+    rows = [{"id": 7, "text": "Fine"}, {"id": "x", "text": "Bad"}]
+    (tmp_path / "reviews.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    with serve(reply) as server:
+        assert sh(recipe("reviews.jsonl"), cwd=tmp_path, env={"OLLAMA_HOST": server.url}).returncode == 0
+    lines = (tmp_path / "answered.jsonl").read_text().splitlines()
+    answer = "Is this review praise or a complaint? "
+    assert [json.loads(line) for line in lines] == [{**row, "answer": f"{answer}{row['text']}"} for row in rows]
+
+
 def test_failures_are_listed(tmp_path: Path) -> None:
     (tmp_path / "requests.ndjson").write_text('{"id":"a","prompt":"hi"}\n{"id":"b","prompt":"fail400"}\n')
     with serve(reply) as server:
