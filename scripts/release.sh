@@ -46,7 +46,10 @@ diff -r "$scratch/a/dist" "$scratch/another place/dist" || fail 'two builds of o
 work=$scratch/work
 mkdir "$work"
 tar -xzf "$scratch/a/dist/ollama_ostream-$version.tar.gz" -C "$work"
-make -C "$work/ollama_ostream-$version" demo > /dev/null
+make -C "$work/ollama_ostream-$version" demo > "$scratch/log" 2>&1 || {
+    cat "$scratch/log" >&2
+    fail 'the demo in the source distribution failed'
+}
 "$python" -m venv --without-pip "$work/venv"
 "$python" -m pip --python "$work/venv/bin/python" install -q --no-index --no-deps --disable-pip-version-check \
     "$scratch/a/dist/ollama_ostream-$version-py3-none-any.whl"
