@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from ostream.errors import BUG, OK, OstreamError, OutputError
+from ostream.errors import BUG, OK, OstreamError, OutputError, reason
 from ostream.protocol.error_lines import REPORT
 from ostream.protocol.ndjson import encode_line
 from ostream.system.output import Output
@@ -107,9 +107,10 @@ def run_process(
             return failed(error)
         except ReaderGone:
             raise
-        except MemoryError:
-            return failed(OstreamError("out of memory"))
         except Exception as error:
+            lack = _resource_error(error)
+            if lack:
+                return failed(lack)
             import traceback
 
             for line in traceback.format_exc().splitlines():
@@ -122,6 +123,16 @@ def run_process(
         return failed(error)
 
 
+def _resource_error(error: Exception) -> OstreamError | None:
+    """Return the failure to report if a limit of memory or descriptors caused `error`, or None if it is a bug."""
+    code = error.errno if isinstance(error, OSError) else None
+    if code == errno.ENOMEM or isinstance(error, MemoryError):
+        return OstreamError("out of memory")
+    if code in (errno.EMFILE, errno.ENFILE):
+        return OstreamError(reason(error), advice="raise the limit with 'ulimit -n'")
+    return None
+
+
 def _left_to_reader(diagnostics: Diagnostics, stdout: Output, error: OstreamError) -> bool:
     """Let the filter that reads stdout print the message of `error`. Return False if the filter can't do this.
 
@@ -131,8 +142,8 @@ def _left_to_reader(diagnostics: Diagnostics, stdout: Output, error: OstreamErro
         import fcntl  # noqa: F401
 
         from ostream.system import pipe_reader
-    except (ImportError, OSError):  # pragma: no cover - saving coverage data needs a descriptor, too
-        return False  # importing needs a free descriptor, and the error may be that none is left
+    except (ImportError, MemoryError, OSError):  # pragma: no cover - saving coverage data needs a descriptor, too
+        return False  # importing needs memory and a free descriptor, and the error may be that none is left
 
     if not pipe_reader.reader_reports():
         if diagnostics.text_downstream:

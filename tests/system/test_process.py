@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -228,9 +229,22 @@ def test_a_message_is_one_line_of_limited_length_with_its_indentation(capfd: pyt
     assert run("send", "-m", "m", "\udcff", "--dry-run").returncode == 0
 
 
-def test_running_out_of_memory_is_not_reported_as_a_bug(capfd: pytest.CaptureFixture[str]) -> None:
-    assert run_process(Diagnostics("send"), lambda: len(bytes(1 << 62))) == 1
-    assert capfd.readouterr().err == "send: out of memory\n"
+LIMITS: list[tuple[Exception, str]] = [
+    (MemoryError(), "out of memory"),
+    (OSError(errno.ENOMEM, "no memory"), "out of memory"),
+    (OSError(errno.EMFILE, "too many files"), "too many files; raise the limit with 'ulimit -n'"),
+]
+
+
+@pytest.mark.parametrize(("error", "message"), LIMITS)
+def test_reaching_a_limit_of_the_system_is_not_reported_as_a_bug(
+    error: Exception, message: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> int:
+        raise error
+
+    assert run_process(Diagnostics("send"), fail) == 1
+    assert capfd.readouterr().err == f"send: {message}\n"
 
 
 def test_messages_of_one_kind_are_printed_five_times_then_counted(capfd: pytest.CaptureFixture[str]) -> None:
