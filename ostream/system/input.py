@@ -64,6 +64,11 @@ def read_blocks(fd: int, name: str, reader_fd: int | None = None) -> Iterator[by
     Raises InputError if a read fails, and ReaderGone if the program that reads `reader_fd` closes it.
     """
     waiter = polling.Waiter({fd: polling.READABLE}, reader_fd)
+    try:
+        if reader_fd is not None:
+            os.read(fd, 0)  # fails for a pipe that is not open for reading; poll() would wait forever for data in it
+    except OSError as error:
+        raise InputError(f"{name}: {reason(error)}") from None
     while True:
         if reader_fd is not None:
             waiter.wait()

@@ -170,9 +170,11 @@ def test_reading_from_an_empty_non_blocking_pipe_waits(pipe: tuple[IO[bytes], IO
 
 
 def test_failing_descriptors_raise_errors_with_their_name(tmp_path: Path, pipe: tuple[IO[bytes], IO[bytes]]) -> None:
-    read_end, _ = pipe
+    read_end, write_end = pipe
     with pytest.raises(OutputError, match=r"\Apipe: Bad file descriptor\Z"):
         Output(read_end.fileno(), "pipe").write_text("a")
+    with pytest.raises(InputError, match=r"\Apipe: Bad file descriptor\Z"):
+        next(read_blocks(write_end.fileno(), "pipe", reader_fd=write_end.fileno()))
     closed = os.dup(read_end.fileno())
     os.close(closed)
     with pytest.raises(OutputError, match=r"\Apipe: Bad file descriptor\Z"):
