@@ -6,7 +6,7 @@ import json
 import os
 
 from ostream.cli.filter_input import ErrorItem, FilterInput, FilterOptions
-from ostream.errors import NO_TOOL_CALLS, RequestError, reason
+from ostream.errors import NO_TOOL_CALLS, InputError, RequestError, reason
 from ostream.protocol.accumulator import Accumulator, parse_tool_call, tool_message
 from ostream.protocol.chunk import tool_calls
 from ostream.protocol.ndjson import encode_line
@@ -108,7 +108,8 @@ def _asker() -> Callable[[dict[str, Any]], bool]:
     """Return a function that asks the user whether to run a call, and returns True for yes.
 
     It uses the controlling terminal, because stdin and stdout may be redirected. Raises RequestError if this process
-    has no controlling terminal.
+    has no controlling terminal. The returned function raises InputError if the terminal can't be used any more, for
+    example because it was closed.
     """
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
@@ -120,16 +121,19 @@ def _asker() -> Callable[[dict[str, Any]], bool]:
         # The name and the arguments are printed as JSON with escapes. So hidden characters are visible, and the model
         # can't use a line break to print a false question.
         name, arguments = (escaped(json.dumps(value, ensure_ascii=False)) for value in parse_tool_call(call))
-        # Discard the keys that were typed before the question is shown: they are not an answer to the question.
-        termios.tcflush(terminal, termios.TCIFLUSH)
-        Output(terminal, "/dev/tty").write_text(f"{name[1:-1]} {arguments}\nrun it? [y/N] ")
         line = b""
-        while not line.endswith(b"\n"):
-            wait_ready(terminal, READABLE, pollable_or_none(1))
-            block = os.read(terminal, 1000)
-            if not block:
-                break
-            line += block
+        try:
+            # Discard the keys that were typed before the question is shown: they are not an answer to the question.
+            termios.tcflush(terminal, termios.TCIFLUSH)
+            Output(terminal, "/dev/tty").write_text(f"{name[1:-1]} {arguments}\nrun it? [y/N] ")
+            while not line.endswith(b"\n"):
+                wait_ready(terminal, READABLE, pollable_or_none(1))
+                block = os.read(terminal, 1000)
+                if not block:
+                    break
+                line += block
+        except (OSError, termios.error) as error:  # termios.error is not an OSError
+            raise InputError(f"--approve: /dev/tty: {os.strerror(error.args[0])}") from None
         return line.strip().lower() in (b"y", b"yes")
 
     return ask

@@ -12,6 +12,8 @@ from typing import Any, Callable
 
 import pytest
 
+from ostream.commands.run_tools import _asker
+from ostream.errors import InputError
 from tests.process import TOOLS, Process, call, environment, run, sh
 from tests.server import body_of, send_lines, serve
 
@@ -324,3 +326,14 @@ def test_approval_without_a_terminal_is_refused() -> None:
     status, stdout, shown = approve([], terminal=False)
     assert (status, stdout) == (2, b"")
     assert "--approve: no terminal to ask on: " in shown
+
+
+def test_a_terminal_that_was_closed_before_a_question_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, slave = os.openpty()
+    os.close(screen)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", lambda name, flags: slave)
+        ask = _asker()
+    with pytest.raises(InputError, match=r"\A--approve: /dev/tty: Input/output error\Z"):
+        ask({"function": {"name": "rain", "arguments": {}}})
+    os.close(slave)
