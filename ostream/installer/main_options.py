@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ostream.errors import STATUSES, USAGE, RequestError
+import contextlib
+
+from ostream.errors import STATUSES, USAGE, OutputError, RequestError
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.output import Output
 from ostream.system.process import run_process
@@ -40,7 +42,8 @@ def run_main_option(argv0: str, program: str, arguments: list[str], commands: Co
 
     def run() -> int:
         if not command:
-            Output(2, "standard error").write_text(_list(program, commands))
+            with contextlib.suppress(OutputError):
+                Output(2, "standard error").write_text(_list(program, commands))
             return USAGE
         lines: list[str] = []
         if command in ("-h", "--help") or arguments == ["help"]:

@@ -27,6 +27,10 @@ def test_help_is_that_of_the_option() -> None:
     assert call("ostream", "help", "send").stdout == call("ostream", "send", "--help").stdout
 
 
+def test_without_a_command_the_status_does_not_depend_on_stderr() -> None:
+    assert sh("ostream 2>&-").returncode == sh("ostream").returncode == 2
+
+
 def test_version() -> None:
     assert call("ostream", "--version").stdout.decode() == f"ostream {__version__}\n"
 
