@@ -59,6 +59,10 @@ class Stream(_Generic[C]):
     After an error, or after `close()`, `next()` raises StopIteration.
     """
 
+    # Set here, because __del__ reads them, and an exception of a signal handler may end __init__ at its first line.
+    _wakeup: Wakeup | None = None
+    _response: Response | None = None
+
     def __init__(
         self,
         post: Callable[[Wakeup], Response],
@@ -69,8 +73,6 @@ class Stream(_Generic[C]):
         metrics: Metrics | None = None,
     ) -> None:
         """Not public: call `chat` or `generate`. `post` sends the request; setting its Wakeup ends the wait."""
-        self._wakeup: Wakeup | None = None
-        self._response: Response | None = None
         self._post, self._chunk_class = post, chunk_class
         self._model, self._host = model, host
         self._owner = allocate_lock()

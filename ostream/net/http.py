@@ -18,7 +18,7 @@ from ostream.net.timeouts import Timeouts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, Iterator
+    from typing import Any, Callable, Iterator
 
 # Bytes allowed for a line with the size of an HTTP chunk and its extensions.
 SIZE_LINE_LIMIT = 4 << 10
@@ -39,6 +39,7 @@ class Response(http.client.HTTPResponse):
             in it may still be truncated.
     """
 
+    fp: Any = None  # set here, because an exception of a signal handler may end __init__ before it sets fp
     timeouts: Timeouts
     credentials = Credentials({})
     failure: OstreamError | None = None

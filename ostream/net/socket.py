@@ -208,4 +208,5 @@ class _SocketFile(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            self._sock.release()
+            if hasattr(self, "_sock"):  # an exception of a signal handler may have ended __init__
+                self._sock.release()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 
 import pytest
 
 from ostream.errors import StreamTimeout
-from ostream.net.socket import BLOCK, WatchedSocket
+from ostream.net.http import Response
+from ostream.net.socket import BLOCK, WatchedSocket, _SocketFile
 from ostream.net.timeouts import Timeouts
+from ostream.stream import Stream
 from ostream.system.polling import ReaderGone
 
 LARGE = os.urandom(1 << 20) * 4  # more than a socket buffers
@@ -132,3 +134,9 @@ def test_the_socket_stays_open_until_it_and_its_files_are_closed(pair: tuple[soc
     assert sock.sock.fileno() >= 0
     second.close()
     assert sock.sock.fileno() == -1
+
+
+@pytest.mark.parametrize(("kind", "method"), [(Stream, "__del__"), (Response, "close"), (_SocketFile, "close")])
+def test_an_object_can_be_closed_although_its_constructor_was_interrupted(kind: Any, method: str) -> None:
+    """KeyboardInterrupt, or another exception of a signal handler, can end a constructor before its first line."""
+    getattr(kind.__new__(kind), method)()
