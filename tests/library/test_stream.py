@@ -240,13 +240,15 @@ def test_a_signal_handler_can_close_a_stream_and_read_what_arrived(monkeypatch: 
 
 
 def test_an_exception_of_a_signal_handler_closes_the_connection_and_the_rest_is_missing() -> None:
-    handle, _sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
+    handle, sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
     with tcp(handle) as port:
         stream = Client(f"127.0.0.1:{port}").chat("m", stream=True)
         before = threading.active_count()
-        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        killer = threading.Thread(target=lambda: sent.wait(PATIENCE_S) and os.kill(os.getpid(), signal.SIGINT))
+        killer.start()
         with pytest.raises(KeyboardInterrupt):
             list(stream)
+        killer.join()
         assert left.wait(PATIENCE_S)
         with pytest.raises(IncompleteStream, match="interrupted"):
             next(stream)
