@@ -17,35 +17,16 @@ def request(path: Any) -> dict[str, Any]:
     return {"request": {"path": path, "body": {}}, "status": 200}
 
 
+CHAT, TAGS = [request("/api/chat"), CHUNK], [request("/api/tags"), {"models": [], "elapsed": 5}]
 CASES: list[tuple[str, list[dict[str, Any]], int, bytes]] = [
     # case, lines, status, content
-    ("another endpoint", [request("/api/tags"), {"models": [], "elapsed": 5}, request("/api/chat"), CHUNK], 0, b"Hi\n"),
-    (
-        "a response before another endpoint",
-        [request("/api/chat"), CHUNK, request("/api/tags"), {"models": [], "elapsed": 5}],
-        0,
-        b"Hi\n",
-    ),
-    (
-        "failure of another endpoint",
-        [request("/api/pull"), {"error": "no", "elapsed": 5}, request("/api/chat"), CHUNK],
-        0,
-        b"Hi\n",
-    ),
-    (
-        "truncated answer of another endpoint",
-        [request("/api/pull"), {**CUT, "elapsed": 5}, request("/api/generate"), CHUNK],
-        0,
-        b"Hi\n",
-    ),
-    ("only another endpoint", [request("/api/tags"), {"models": [], "elapsed": 5}], 3, b""),
-    ("failure of send after another endpoint", [request("/api/chat"), CHUNK, request("/api/tags"), CUT], 3, b"Hi\n"),
-    (
-        "response without elapsed after another endpoint",
-        [request("/api/tags"), {"message": {"content": "Hi"}, "done": True}],
-        0,
-        b"Hi\n",
-    ),
+    ("another endpoint", [*TAGS, *CHAT], 0, b"Hi\n"),
+    ("a response before another endpoint", [*CHAT, *TAGS], 0, b"Hi\n"),
+    ("failure of another endpoint", [request("/api/pull"), {"error": "no", "elapsed": 5}, *CHAT], 0, b"Hi\n"),
+    ("truncated answer of another endpoint", [request("/api/pull"), {**CUT, "elapsed": 5}, *CHAT], 0, b"Hi\n"),
+    ("only another endpoint", TAGS, 3, b""),
+    ("failure of send after another endpoint", [*CHAT, request("/api/tags"), CUT], 3, b"Hi\n"),
+    ("response without elapsed", [request("/api/tags"), {"message": {"content": "Hi"}, "done": True}], 0, b"Hi\n"),
     ("path that is no text", [request(7), CHUNK], 0, b"Hi\n"),
     ("request that is no object", [{"request": 7}, CHUNK], 0, b"Hi\n"),
 ]

@@ -134,25 +134,14 @@ def test_a_recorded_error_becomes_an_error_line(send: Send, name: str, line: dic
     assert stderr.startswith(f"send: {line['error']}") and stderr.count("\n") == 1
 
 
+JSON = "application/json"
 HTTP = [
     # HTTP status, type, body, exit status, message
-    (
-        503,
-        "application/json",
-        b'{"error":"busy"}',
-        75,
-        "busy (status code: 503); try again later, or use --retry N",
-    ),
+    (503, JSON, b'{"error":"busy"}', 75, "busy (status code: 503); try again later, or use --retry N"),
     (429, None, b"", 75, "empty response (status code: 429); try again later, or use --retry N"),
-    (400, "application/json", b'{"error":"no"}', 1, "no (status code: 400)"),
+    (400, JSON, b'{"error":"no"}', 1, "no (status code: 400)"),
     (200, "text/html", b"<html><title>Login</title>", 1, "Login (status code: 200); this is a web page, not Ollama"),
-    (
-        200,
-        "application/json",
-        b'{"a":1}',
-        3,
-        'the stream ended early (no "done": true); its last line is {"a":1}; the partial',
-    ),
+    (200, JSON, b'{"a":1}', 3, 'the stream ended early (no "done": true); its last line is {"a":1}; the partial'),
     (200, "text/plain", b"Ollama is running", 1, "line 1 of the answer: not JSON: Expecting value at column 1"),
     (200, "text/event-stream", b"data: {}\n\n", 1, "line 1 of the answer: not JSON"),
 ]

@@ -30,7 +30,7 @@ SHORT_S = 0.25
 # max-time also covers what must happen first.
 SHORT_MAX_TIME_S = 1.0
 # If a timeout did not expire, the trickle would end, and the response with it.
-TRICKLE_S, TRICKLE_BYTES = 0.02, 150
+TRICKLE_S = 0.02
 
 
 def http_chunk(data: bytes) -> bytes:
@@ -57,56 +57,33 @@ def trickled(data: bytes) -> Callable[[socket.socket], None]:
     return lambda connection: trickle(connection, data)
 
 
-SPACES = b" " * TRICKLE_BYTES
+SPACES = b" " * 150
 ANSWER = HEAD + http_chunk(LINE) + http_chunk(DONE)
 
 BUSY = http_answer(503, b"", "Retry-After: 600")
+BUSY_HEAD = b"HTTP/1.1 503 Busy\r\nRetry-After: 600\r\n\r\n"
 
 # what happens: the timeout, the server, end of the message, how it is reached
+CONNECTED, NOT_CONNECTED = "connected, but no response yet", "not connected yet"
 EXPIRED = {
-    "nothing after the request": ("first-byte", after_request(), "connected, but no response yet", "http"),
-    "headers dribble": (
-        "first-byte",
-        after_request(trickled(HEAD[:-2] + b"X-Filler: " + SPACES), ANSWER[len(HEAD) - 2 :]),
-        "connected, but no response yet",
-        "http",
-    ),
-    "the first size line trickles": (
-        "first-byte",
-        after_request(HEAD, trickled(b"2a;" + SPACES), b"\r\n", LINE),
-        "connected, but no response yet",
-        "http",
-    ),
-    "nothing after a line": (
-        "idle",
-        after_request(HEAD, http_chunk(LINE)),
-        "42 bytes of the response received",
-        "http",
-    ),
-    "no answer at all": ("max-time", after_request(), "connected, but no response yet", "http"),
+    "nothing after the request": ("first-byte", after_request(), CONNECTED, "http"),
+    "headers dribble": ("first-byte", after_request(trickled(HEAD[:-2] + b"X: " + SPACES)), CONNECTED, "http"),
+    "the first size line trickles": ("first-byte", after_request(HEAD, trickled(b"2a;" + SPACES)), CONNECTED, "http"),
+    "after a line": ("idle", after_request(HEAD, http_chunk(LINE)), "42 bytes of the response received", "http"),
+    "no answer at all": ("max-time", after_request(), CONNECTED, "http"),
     "the body trickles": (
         "max-time",
-        after_request(HEAD + http_chunk(LINE), trickled(b"".join(http_chunk(b" ") for _ in range(TRICKLE_BYTES)))),
-        "of the response received",
+        after_request(HEAD, trickled(http_chunk(b" ") * 60)),
+        "response received",
         "http",
     ),
-    "an error's body trickles": (
-        "max-time",
-        after_request(b"HTTP/1.1 503 Busy\r\nRetry-After: 600\r\n\r\n", trickled(SPACES)),
-        "waiting to retry",
-        "http",
-    ),
+    "an error's body trickles": ("max-time", after_request(BUSY_HEAD, trickled(SPACES)), "waiting to retry", "http"),
     "always busy": ("max-time", after_request(BUSY), "waiting to retry", "http"),
-    "TLS that never answers": ("connect", until_the_client_leaves, "not connected yet", "https"),
-    "TLS that trickles": ("connect", trickled(b"\x16\x03\x03\x40\x00" + b"\x02" * 200), "not connected yet", "https"),
-    "a proxy that never answers": ("connect", until_the_client_leaves, "not connected yet", "proxy"),
-    "a proxy that trickles": (
-        "connect",
-        trickled(b"HTTP/1.1 200 OK\r\nX: " + SPACES),
-        "not connected yet",
-        "proxy",
-    ),
-    "max-time while there is no connection": ("max-time", until_the_client_leaves, "not connected yet", "https"),
+    "TLS that never answers": ("connect", until_the_client_leaves, NOT_CONNECTED, "https"),
+    "TLS that trickles": ("connect", trickled(b"\x16\x03\x03\x40\x00" + b"\x02" * 200), NOT_CONNECTED, "https"),
+    "a proxy that never answers": ("connect", until_the_client_leaves, NOT_CONNECTED, "proxy"),
+    "a proxy that trickles": ("connect", trickled(b"HTTP/1.1 200 OK\r\nX: " + SPACES), NOT_CONNECTED, "proxy"),
+    "max-time while there is no connection": ("max-time", until_the_client_leaves, NOT_CONNECTED, "https"),
 }
 
 

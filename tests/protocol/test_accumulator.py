@@ -27,49 +27,30 @@ def chunk_of(**message: Any) -> dict[str, Any]:
     return {"model": "m", "message": {"role": "assistant", **message}, "done": False}
 
 
-END = {"model": "m", "message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
+def end_of(**message: Any) -> dict[str, Any]:
+    return {**chunk_of(**message), "done": True, "done_reason": "stop"}
 
+
+END = end_of(content="")
+LOGPROBS = [{"token": "a", "logprob": 0}, {"token": "", "logprob": -1.5}]
 FOLDED: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
     # chunks, the response
     ([END], END),
-    (
-        [chunk_of(content="a"), chunk_of(content="b"), END],
-        {"model": "m", "message": {"role": "assistant", "content": "ab"}, "done": True, "done_reason": "stop"},
-    ),
+    ([chunk_of(content="a"), chunk_of(content="b"), END], end_of(content="ab")),
     # thinking and content in one chunk, text and calls with the done
     (
-        [
-            chunk_of(content="", thinking="t"),
-            {**chunk_of(content="a", thinking="u", tool_calls=[call("f")]), "done": True},
-        ],
-        {
-            "model": "m",
-            "message": {"role": "assistant", "content": "a", "thinking": "tu", "tool_calls": [call("f")]},
-            "done": True,
-        },
+        [chunk_of(content="", thinking="t"), end_of(content="a", thinking="u", tool_calls=[call("f")])],
+        end_of(content="a", thinking="tu", tool_calls=[call("f")]),
     ),
     # equal indexes are two calls, over chunks and within one
     (
-        [
-            chunk_of(content="", tool_calls=[call("f"), call("f")]),
-            chunk_of(content="", tool_calls=[call("g", None)]),
-            END,
-        ],
-        {
-            "model": "m",
-            "message": {
-                "role": "assistant",
-                "content": "",
-                "tool_calls": [call("f"), call("f"), call("g", None)],
-            },
-            "done": True,
-            "done_reason": "stop",
-        },
+        [chunk_of(content="", tool_calls=[call("f")] * 2), chunk_of(content="", tool_calls=[call("g", None)]), END],
+        end_of(content="", tool_calls=[call("f"), call("f"), call("g", None)]),
     ),
     # a final object without message; null images in all the others
     (
         [chunk_of(content="a", images=None), {"model": "m", "done": True}],
-        {"model": "m", "message": {"role": "assistant", "content": "a", "images": None}, "done": True},
+        {**chunk_of(content="a", images=None), "done": True},
     ),
     # /api/generate, and a final object without response
     (
@@ -77,11 +58,8 @@ FOLDED: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
         {"model": "m", "response": "a", "done": True, "context": [1]},
     ),
     (
-        [
-            {"response": "", "thinking": "t", "done": False},
-            {"response": "a", "tool_calls": [call("f")], "done": True, "eval_count": 3},
-        ],
-        {"response": "a", "thinking": "t", "tool_calls": [call("f")], "done": True, "eval_count": 3},
+        [{"response": "", "thinking": "t", "done": False}, {"response": "a", "tool_calls": [call("f")], "done": True}],
+        {"response": "a", "thinking": "t", "tool_calls": [call("f")], "done": True},
     ),
     # nothing but thinking so far, from a server that leaves an empty response out
     ([{"thinking": "t", "done": False}], {"done": False, "response": "", "thinking": "t"}),
@@ -93,16 +71,11 @@ FOLDED: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
     # chunks of log-probabilities alone, null and missing ones
     (
         [
-            {"response": "a", "done": False, "logprobs": [{"token": "a", "logprob": 0}]},
-            {"response": "", "done": False, "logprobs": [{"token": "", "logprob": -1.5}]},
+            *({"response": text, "done": False, "logprobs": [entry]} for text, entry in zip(("a", ""), LOGPROBS)),
             {"response": "", "done": False},
             {"response": "", "done": True, "logprobs": None},
         ],
-        {
-            "response": "a",
-            "done": True,
-            "logprobs": [{"token": "a", "logprob": 0}, {"token": "", "logprob": -1.5}],
-        },
+        {"response": "a", "done": True, "logprobs": LOGPROBS},
     ),
     # a number is text, other wrong types are nothing
     ([chunk_of(content=1, thinking=[], tool_calls="f")], {**chunk_of(content="1"), "done": False}),

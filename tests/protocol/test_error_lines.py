@@ -156,28 +156,15 @@ ANSWERS = [
     (500, body_of("broken-missing-blob"), (decode_line(body_of("broken-missing-blob")) or {})["error"], "", 1),
     (400, b'{"error":"\\u003cb\\u003e"}', "<b>", "", 1),
     (400, b'{"error":{"message":"x","code":7}}', "x", "", 1),
-    (
-        400,
-        b'{"error":"the request exceeds the available context size"}',
-        "the request exceeds the available context size",
-        CONTEXT,
-        1,
-    ),
-    (
-        500,
-        b'{"error":"an error was encountered while running the model: EOF"}',
-        "an error was encountered while running the model: EOF",
-        "",
-        75,
-    ),
-    (400, b'{"error":"error parsing tool call"}', "error parsing tool call", "", 1),
-    (500, b'{"error":"error parsing tool call: x"}', "error parsing tool call: x", "", 75),
-    (
-        500,
-        b'{"error":"timed out waiting for llama runner to start"}',
-        "timed out waiting for llama runner to start",
-        "",
-        75,
+    *(
+        (status, b'{"error":"%b"}' % text.encode(), text, advice, exit_status)
+        for status, text, advice, exit_status in (
+            (400, "the request exceeds the available context size", CONTEXT, 1),
+            (500, "an error was encountered while running the model: EOF", "", 75),
+            (400, "error parsing tool call", "", 1),
+            (500, "error parsing tool call: x", "", 75),
+            (500, "timed out waiting for llama runner to start", "", 75),
+        )
     ),
     (524, b"", "empty response", "", 75),
     (401, b'{"error":"unauthorized","signin_url":"https://x/y"}', "unauthorized", "", 1),
