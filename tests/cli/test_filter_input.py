@@ -17,6 +17,8 @@ from tests.tiers import sample, some_filters
 
 STREAM = body_of("chat-think-true")
 OTHER = body_of("generate-stream")
+FIRST = STREAM.splitlines(keepends=True)[0]
+ENDED_EARLY = 'the stream ended early (no "done": true); the partial answer was written'
 COMPLETE = [name for name in NAMES if b'"done":true' in body_of(name)]
 
 
@@ -221,7 +223,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "one").write_bytes(STREAM)
     (tmp_path / "torn-newline").write_bytes(STREAM[:-1])
     (tmp_path / "two").write_bytes(OTHER)
-    (tmp_path / "cut").write_bytes(STREAM.split(b"\n")[0] + b"\n")
+    (tmp_path / "cut").write_bytes(FIRST)
     (tmp_path / "empty").touch()
     (tmp_path / "garbage").write_bytes(OTHER + b"what?\n" + OTHER)
     (tmp_path / "folder").mkdir()
@@ -242,29 +244,11 @@ INPUTS = [
     (["one", "missing", "two"], b"", STREAM + OTHER, 2, ["missing: No such file or directory"]),
     (["missing"], b"", b"", 2, ["missing: No such file or directory"]),
     (["folder", "two"], b"", OTHER, 2, ["folder: Is a directory"]),
-    (
-        ["missing\x1b[31m\n!", "two"],
-        b"",
-        OTHER,
-        2,
-        ["missing^[[31m !: No such file or directory"],
-    ),
-    (
-        ["garbage", "one"],
-        b"",
-        OTHER + STREAM,
-        2,
-        [f"garbage:{OTHER.count(10) + 1}: not JSON: Expecting value at column 1"],
-    ),
+    (["missing\x1b[31m\n!", "two"], b"", OTHER, 2, ["missing^[[31m !: No such file or directory"]),
+    (["garbage", "one"], b"", OTHER + STREAM, 2, ["garbage:21: not JSON: Expecting value at column 1"]),
     (["empty"], b"", b"", 3, ["empty: no response; did the command before it fail?"]),
     (["empty", "-"], b"", b"", 3, ["empty, standard input: no response; did the command before it fail?"]),
-    (
-        ["cut", "two"],
-        b"",
-        STREAM.split(b"\n")[0] + b"\n" + OTHER,
-        3,
-        ['cut: the stream ended early (no "done": true); the partial answer was written'],
-    ),
+    (["cut", "two"], b"", FIRST + OTHER, 3, [f"cut: {ENDED_EARLY}"]),
 ]
 
 

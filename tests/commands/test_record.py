@@ -127,31 +127,16 @@ def reset(exchange: RequestHandler) -> None:
 # There the message of send contains an errno, or the number of bytes received.
 OTHER_TEXT = {"truncated inside an HTTP chunk", "a reset"}
 # (Lines after the one at which the client leaves are sent together with it, or the recording may lack them.)
+CLOSED = {"error": "the server closed the connection", "exit_status": 3}
 FAILURES: dict[str, tuple[Callable[[RequestHandler], Any], int, list[dict[str, Any]]]] = {
     # what the server does: the status of send, the lines recorded after the request
-    "404": (
-        send_lines(b'{"error":"no model"}', status=404, content_type="application/json"),
-        1,
-        [{"error": "no model"}],
-    ),
+    "404": (send_lines(b'{"error":"no"}', status=404, content_type="application/json"), 1, [{"error": "no"}]),
     "503": (send_lines(status=503), 75, []),
     "an error line": (send_lines(A, b'{"error":"boom"}\n'), 1, [{"done": False}, {"error": "boom"}]),
-    "truncated inside a line": (
-        truncate(A, B[:20]),
-        3,
-        [{"done": False}, {"partial": B[:20].decode(), "exit_status": 3}],
-    ),
+    "truncated inside a line": (truncate(A, B[:20]), 3, [{"done": False}, {"partial": B[:20].decode()}]),
     "truncated inside an HTTP chunk": (truncate_inside_a_chunk, 3, [{"done": False}, {"partial": B[:20].decode()}]),
-    "truncated after an HTTP chunk": (
-        truncate(A),
-        3,
-        [{"done": False}, {"error": "the server closed the connection", "exit_status": 3}],
-    ),
-    "a body shorter than its length": (
-        short,
-        0,
-        [{"done": True}, {"error": "the server closed the connection", "exit_status": 3}],
-    ),
+    "truncated after an HTTP chunk": (truncate(A), 3, [{"done": False}, CLOSED]),
+    "a body shorter than its length": (short, 0, [{"done": True}, CLOSED]),
     "a reset": (reset, 3, [{"done": False}, {"exit_status": 3}]),
     "nothing": (send_lines(), 3, []),
     "a response that is not HTTP": (send_raw(b"SSH-2.0-x\r\n"), 1, [{}]),

@@ -131,13 +131,6 @@ print(Answer.model_validate_json(response.message.content))
 """,
         ["chat-format-json"],
     ),
-    "options object": (
-        """
-from ollama import Options, generate
-print(generate("m", "?", options=Options(temperature=0.5, num_ctx=4096, stop=["x"]), keep_alive="5m").done)
-""",
-        ["generate-nostream"],
-    ),
     "dumping": (
         """
 import json
@@ -148,36 +141,6 @@ print(dumped["message"]["content"], dumped["message"]["thinking"], sorted(dumped
 print(json.loads(response.model_dump_json())["eval_count"], response.message.model_dump(exclude_none=True))
 """,
         ["chat-nostream"],
-    ),
-    "kinds of responses": (
-        """
-from ollama import ChatResponse, GenerateResponse, chat, generate
-for response in (chat("m", []), generate("m", "?")):
-    if isinstance(response, ChatResponse):
-        print("chat", response.message.content)
-    elif isinstance(response, GenerateResponse):
-        print("generate", response.response, hasattr(response, "message"))
-""",
-        ["chat-nostream", "generate-nostream"],
-    ),
-    "log probabilities": (
-        """
-from ollama import chat
-for entry in chat("m", [{"role": "user", "content": "?"}], logprobs=True, top_logprobs=2).logprobs or []:
-    print(entry.token, entry["logprob"], [top.token for top in entry.top_logprobs])
-""",
-        ["chat-logprobs"],
-    ),
-    "fill in the middle": (
-        '''
-from ollama import generate
-prompt = """def remove_non_ascii(s: str) -> str:
-    """
-response = generate(model="m", prompt=prompt, suffix="return result", raw=False,
-                    options={"num_predict": 128, "temperature": 0, "top_p": 0.9, "stop": ["<EOT>"]})
-print(response["response"])
-''',
-        ["generate-nostream"],
     ),
 }
 
