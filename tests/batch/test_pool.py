@@ -25,11 +25,6 @@ def test_every_job_is_processed_once(threads: int, in_order: bool) -> None:
     assert (done if in_order else sorted(done)) == list(range(0, 1000, 2))
 
 
-@pytest.mark.parametrize("in_order", [False, True])
-def test_without_jobs_nothing_is_processed(in_order: bool) -> None:
-    Pool(iter(()), pytest.fail, pytest.fail, 4, in_order).run(nothing)
-
-
 def test_jobs_are_read_when_a_thread_is_free() -> None:
     read: list[int] = []
     written: list[int] = []

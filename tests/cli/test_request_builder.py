@@ -267,14 +267,6 @@ def test_a_prompt_that_is_not_utf_8_is_sent_with_a_note() -> None:
     assert json.loads(result.stdout)["request"]["body"] == chat("bad\ufffd")[1]
 
 
-@pytest.mark.parametrize("stdin", [b"", b"\n", b" \t\n\n"])
-def test_blank_standard_input_is_an_error_and_nothing_is_sent(stdin: bytes) -> None:
-    message = "send: standard input is empty; nothing was sent; leave out - to send the words alone\n"
-    for words, expected in ((["Summarise:", "-"], message), ([], f"send: {EMPTY}\n")):
-        result = call("send", "-m", "m", "--host", "127.0.0.1:1", *words, stdin=stdin)
-        assert (result.returncode, result.stderr.decode()) == (2, expected)
-
-
 def test_a_dry_run_prints_the_names_of_headers_and_no_secret(tmp_path: Path) -> None:
     (tmp_path / "headers").write_text("X-One: secret-1\n\nX-Two:secret-2\n")
     result = call(

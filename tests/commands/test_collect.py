@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -79,12 +78,6 @@ def test_truncated_responses_and_failures_are_objects_too(stream: bytes, objects
     assert [json.loads(line) for line in direct.stdout.splitlines()] == objects
     after = call("extract-content", stdin=direct.stdout)
     assert (after.returncode, after.stderr) == (direct.returncode, b"")
-
-
-def test_w_writes_the_objects_and_passes_the_chunks_on(tmp_path: Path) -> None:
-    result = call("collect", "-w", tmp_path / "file", stdin=A + B)
-    assert (result.returncode, result.stdout) == (0, A + B)
-    assert json.loads((tmp_path / "file").read_bytes()) == WHOLE
 
 
 def test_think_tags_become_thinking() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,12 +39,6 @@ def test_summary_writes_only_the_totals() -> None:
     nothing = call("stats", "--summary", stdin=b"")
     assert nothing.returncode == 3
     assert nothing.stdout.decode().split()[:7] == ["responses:", "0", "complete:", "0", "failures:", "1", "incomplete"]
-
-
-def test_w_passes_the_stream_and_the_sum_goes_to_the_file(tmp_path: Path) -> None:
-    stream = body_of("chat-stream") * 2
-    result = call("stats", "--summary", "-w", tmp_path / "sum", stdin=stream)
-    assert (result.returncode, result.stdout, (tmp_path / "sum").read_text()) == (0, stream, SUM)
 
 
 def test_the_former_format_with_context_and_metrics_on_every_chunk() -> None:

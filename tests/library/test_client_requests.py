@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 import typing
-from pathlib import Path
 from typing import Any, Callable
 
 import pytest
@@ -76,18 +75,6 @@ CALLS: dict[str, tuple[Callable[[Client], Any], str, dict[str, Any]]] = {
 @pytest.mark.parametrize(("call", "path", "fields"), CALLS.values(), ids=CALLS)
 def test_the_given_fields_are_sent(call: Callable[[Client], Any], path: str, fields: dict[str, Any]) -> None:
     assert body_sent(call) == (path, {"model": "m", "stream": False, **fields})
-
-
-@pytest.mark.parametrize("think", [True, False, "low", "max"])
-def test_false_is_sent(think: Any) -> None:
-    assert body_sent(lambda c: c.chat("m", think=think))[1]["think"] == think
-    assert body_sent(lambda c: c.chat("m", format="json", logprobs=False))[1]["logprobs"] is False
-
-
-def test_an_image_may_be_a_path(tmp_path: Path) -> None:
-    (tmp_path / "image").write_bytes(b"\x00\xff")
-    _, body = body_sent(lambda c: c.generate("m", "p", images=[tmp_path / "image"]))
-    assert body["images"] == ["AP8="]
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

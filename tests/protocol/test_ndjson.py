@@ -151,11 +151,6 @@ def test_a_line_without_an_object_raises_an_error_with_the_reason(line: bytes, m
     assert caught.value.exit_status == 2
 
 
-def test_decode_lines_agrees_with_decode_line() -> None:
-    lines = [line if line.endswith(b"\n") else line + b"\n" for line, _ in OBJECTS]
-    assert decode_lines(lines) == ([value for _, value in OBJECTS], None)
-
-
 ANY_LINES = st.lists(st.sampled_from([line for line, _ in OBJECTS + DAMAGE[:28]]) | st.binary(max_size=9), max_size=4)
 
 

@@ -206,13 +206,6 @@ def test_a_body_is_read_or_refused(request_: bytes, status: bytes, body: bytes) 
     assert len(reports) == (status != b"200")
 
 
-def test_what_is_not_http_is_reported() -> None:
-    reports: list[str] = []
-    with Server(echo, report=reports.append) as server:
-        assert b"400" in exchange_bytes(server.url, b"what?\r\n\r\n")
-    assert len(reports) == 1
-
-
 def test_a_client_that_leaves_inside_its_request_gets_no_response(capfd: pytest.CaptureFixture[str]) -> None:
     with serve(echo) as server:
         for request in (post(body=b"abc")[:-1], chunked(b"abc")[:-9]):
