@@ -240,11 +240,12 @@ LIMITS: list[tuple[Exception, str]] = [
 
 @pytest.mark.parametrize(("error", "message"), LIMITS)
 def test_reaching_a_limit_of_the_system_is_not_reported_as_a_bug(
-    error: Exception, message: str, capfd: pytest.CaptureFixture[str]
+    error: Exception, message: str, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> int:
         raise error
 
+    monkeypatch.setattr("ostream.system.process.prepare_process", lambda: True)  # it would reset the signals of pytest
     assert run_process(Diagnostics("send"), fail) == 1
     assert capfd.readouterr().err == f"send: {message}\n"
 
