@@ -1,8 +1,7 @@
 """The response to a request, as an iterator of chunks that any thread can close.
 
 A lock decides which thread owns a running stream: a thread in `next()`, or a thread that closes the connection.
-`close()` never waits for this lock, so a signal handler may call it. It sets a flag and ends the wait of the thread in
-`next()`, and that thread closes the connection before it leaves `next()`.
+`close()` never waits for it, so a signal handler may call it: the thread in `next()` wakes and closes the connection.
 """
 
 from __future__ import annotations
@@ -283,9 +282,8 @@ class Stream(_Generic[C]):
         try:
             self._wakeup = wakeup = Wakeup()
         except OSError as error:
-            raise ConnectError(
-                f"no descriptors left: {reason(error)}", advice="close other streams or raise 'ulimit -n'"
-            ) from None
+            advice = "close other streams or raise 'ulimit -n'"
+            raise ConnectError(f"no descriptors left: {reason(error)}", advice=advice) from None
         if self._closed:  # close() was called before the Wakeup existed
             raise ReaderGone
         self._response = response = self._post(wakeup)
