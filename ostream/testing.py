@@ -111,6 +111,7 @@ def replay(
     The result also decorates a function or a test method, but not a class: each call runs inside a `with` block of its
     own.
     """
+    __tracebackhide__ = True  # pytest then shows the test
     if match not in MATCHES:
         raise ValueError(f"match must be one of {', '.join(MATCHES)}, not {match!r}")
     if isinstance(faults, str):
@@ -149,6 +150,7 @@ def record_once(
     Yields a ReplayServer. Raises OstreamError for a file, host or port that can't be used. Raises ReplayError at the
     end of the `with` block if a response could not be recorded.
     """
+    __tracebackhide__ = True
     name = os.fspath(file)
     problems: list[str] = []
     recording = RecordingFile(name, "refresh" if refresh else "append", problems.append, str)
@@ -174,6 +176,7 @@ def _serving(
     respond: Callable[[RequestHandler], None], model: str | None, port: int, check: Callable[[], list[str]]
 ) -> Iterator[ReplayServer]:
     """Run the server, with the environment variables set. Then raise ReplayError if `check` returns problems."""
+    __tracebackhide__ = True
     requests: list[Request] = []
 
     def report(text: str) -> None:
