@@ -17,7 +17,7 @@ from ostream.batch.resume_index import ResumeIndex
 from ostream.batch.set_aside import open_to_read, read_lines, set_aside
 from ostream.errors import NotNDJSON, OutputError, RequestError, reason
 from ostream.protocol.ndjson import decode_line, is_torn
-from ostream.system.files import locked, remove_unfinished, replace, sync_folder, write_all
+from ostream.system.files import locked, remove_unfinished, replace, sync_folder, truncate, write_all
 from ostream.system.output import Output, given_descriptor, is_input
 
 TYPE_CHECKING = False
@@ -82,7 +82,7 @@ class AnswerFile:
             try:
                 write_all(self._fd, line)
             except OSError as error:
-                os.ftruncate(self._fd, self._end)
+                truncate(self._fd, self._end)
                 raise OutputError(f"{self.name}: {reason(error)}", advice=_RESUME) from None
             self._end += len(line)
             self._dirty = True
@@ -166,7 +166,7 @@ class AnswerFile:
         if kept.count(_KEPT) == kept.rfind(_KEPT) + 1:
             # Only lines at the end are removed, so the file can be truncated and no copy is needed.
             if is_needed:
-                os.ftruncate(self._fd, last_kept_end)
+                truncate(self._fd, last_kept_end, self.name)
             return
         self._replace(line for state, line in zip(kept, self._lines()) if state == _KEPT)
 

@@ -147,6 +147,7 @@ class Sender:
             last = (last + block)[-_LAST_BYTES:]
             if response.timeouts.running != "linger" and _has_done(last):
                 response.timeouts.start("linger")
+            last = last[last.rfind(b"\n") + 1 :]  # scanning a line again for each block would take quadratic time
         return b"".join(blocks)
 
     def _answer(self, job: Job, response: Response, data: bytes, timeouts: Timeouts) -> dict[str, Any]:
@@ -166,7 +167,7 @@ class Sender:
 
 def _has_done(data: bytes) -> bool:
     """Return True if a line of `data` is a chunk with `"done":true`."""
-    for line in data.split(b"\n"):
+    for line in data.split(b"\n") if b'"done"' in data else ():
         if b'"done"' in line and b"true" in line:
             with contextlib.suppress(NotNDJSON):
                 if (decode_line(line) or {}).get("done") is True:

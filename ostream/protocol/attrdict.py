@@ -71,9 +71,13 @@ class AttrDict(Base):
             "exclude_unset": exclude_unset,
             "exclude_defaults": exclude_defaults,
         }
+
+        def dump(value: Any) -> Any:
+            return value.model_dump(**nested) if isinstance(value, AttrDict) else value
+
         missing = () if exclude_unset or exclude_defaults else [name for name in self._dumped if name not in self]
         return {
-            key: _dump(value, nested)
+            key: [*map(dump, value)] if isinstance(value, (list, tuple)) else dump(value)
             for key, value in (*self.items(), *((name, None) for name in missing))
             if (include is None or key in include)
             and (exclude is None or key not in exclude)
@@ -106,12 +110,6 @@ class AttrDict(Base):
         """
         schema = handler.generate_schema(dict)
         return {"type": "function-after", "schema": schema, "function": {"type": "no-info", "function": cls}}
-
-
-def _dump(value: Any, options: dict[str, Any]) -> Any:
-    if isinstance(value, AttrDict):
-        return value.model_dump(**options)
-    return [_dump(item, options) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def short(value: Any) -> str:

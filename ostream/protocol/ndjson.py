@@ -163,6 +163,35 @@ def is_torn(line: bytes) -> bool:
     return not line.endswith(b"\n") and line.lstrip(b"\xef\xbb\xbf \t\r").startswith(b"{")
 
 
+def is_truncated(line: bytes) -> bool:
+    """Return True if a line that `decode_line` rejects is the beginning of an object, and the rest may be missing.
+
+    Missing data does not explain damage before the end of the line, such as NaN or a control character in a string.
+    """
+    if not is_torn(line):
+        return False
+    from json import JSONDecodeError
+
+    text = line.decode(errors="replace").lstrip("\ufeff \t\r")
+    try:
+        decode_first(text)
+    except JSONDecodeError as error:
+        rest = text[error.pos :]
+        if error.msg.startswith("Unterminated string"):
+            return True
+        if error.msg.startswith("Invalid \\u"):
+            return '"' not in rest
+        # The line ends between two tokens, inside a number, or inside one of the words.
+        return not rest.strip(" \t\r+-.0123456789eE") or any(
+            word.startswith(rest) for word in ("true", "false", "null")
+        )
+    except RecursionError:
+        return True
+    except ValueError:  # NaN, or a number with too many digits
+        pass
+    return False
+
+
 def is_cut(line: bytes) -> bool:
     """Return True if any line, decodable or not, is a truncated object.
 

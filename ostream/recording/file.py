@@ -13,7 +13,7 @@ from ostream.errors import InputError, NotNDJSON, OutputError, RequestError, rea
 from ostream.protocol.error_lines import CHUNK, ERROR, REQUEST, line_kind
 from ostream.protocol.ndjson import decode_line, is_cut, is_torn, split_lines
 from ostream.recording.format import RecordedExchange, parse
-from ostream.system.files import append, locked, replace
+from ostream.system.files import append, locked, replace, truncate
 from ostream.system.input import BLOCK, input_name, open_input, read_blocks
 from ostream.system.output import Output, given_descriptor, open_output
 from ostream.system.polling import ReaderGone
@@ -104,7 +104,7 @@ class RecordingFile:
                 where = f"moved to {self.name}.torn"
                 with locked(f"{self.name}.torn", os.O_RDWR | os.O_CREAT, beside=self.name) as torn:
                     append(torn, tail + b"\n")
-            os.ftruncate(fd, size - len(tail))
+            truncate(fd, size - len(tail), self.name)
             self._note(
                 f"{self.name}: the last line was incomplete (was the program that wrote it killed?) and was {where}"
             )

@@ -16,7 +16,16 @@ from ostream.errors import InputError, NotNDJSON, OstreamError, OutputError, Req
 from ostream.protocol.chunk import tool_calls
 from ostream.protocol.ndjson import decode_line, encode_line, is_cut, split_lines
 from ostream.protocol.request import parse_json
-from ostream.system.files import append, append_atomically, check_folder, locked, read_all, replace, sync_folder
+from ostream.system.files import (
+    append,
+    append_atomically,
+    check_folder,
+    locked,
+    read_all,
+    replace,
+    sync_folder,
+    truncate,
+)
 from ostream.system.polling import pollable_or_none, wait_ready
 
 TYPE_CHECKING = False
@@ -142,10 +151,13 @@ class Conversation:
                 sound, damaged = split_damage(data)
                 if damaged:
                     self._set_aside(damaged)
-                    if not data.startswith(sound):
-                        self._rewrite(sound)
-                        continue  # lock the new file
-                    os.ftruncate(fd, len(sound))
+                    try:
+                        if not data.startswith(sound):
+                            replace(self.path, [sound])
+                            continue  # lock the new file
+                        truncate(fd, len(sound), self.path)
+                    except OutputError as error:
+                        raise InputError(str(error)) from None
                 yield fd, sound
                 return
 
@@ -157,12 +169,6 @@ class Conversation:
         except OSError as error:
             raise InputError(f"{torn}: {reason(error)}") from None
         self._note(f"{self.path}: moved the messages of an interrupted write to {torn}")
-
-    def _rewrite(self, data: bytes) -> None:
-        try:
-            replace(self.path, [data])
-        except OutputError as error:
-            raise InputError(str(error)) from None
 
 
 def split_damage(data: bytes) -> tuple[bytes, bytes]:

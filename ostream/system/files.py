@@ -111,7 +111,7 @@ def append(fd: int, data: bytes) -> None:
         write_all(fd, data)
         os.fsync(fd)
     except OSError:
-        os.ftruncate(fd, end)
+        truncate(fd, end)
         raise
 
 
@@ -128,8 +128,21 @@ def append_atomically(fd: int, data: bytes) -> None:
         os.pwrite(fd, data[:1], end)
         os.fsync(fd)
     except OSError:
-        os.ftruncate(fd, end)
+        truncate(fd, end)
         raise
+
+
+def truncate(fd: int, end: int, path: str = "") -> None:
+    """Remove the data after `end` from an open file.
+
+    Raises OutputError if that fails, for example because the file may only be extended. Without `path`, after a failed
+    write, the reason of that failure is reported instead, so nothing is raised.
+    """
+    try:
+        os.ftruncate(fd, end)
+    except OSError as error:
+        if path:
+            raise OutputError(f"{path}: its end can't be removed: {reason(error)}") from None
 
 
 def write_all(fd: int, data: bytes) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from ostream.batch.responses import (
     failure_line,
     measurable,
 )
+from ostream.batch.sender import Sender
 from ostream.errors import (
     PARTIAL_LIMIT,
     EmptyError,
@@ -235,6 +238,17 @@ def test_failure_has_id_and_status() -> None:
     line = json.loads(failure_line(a_job(openai=True), ResponseError("busy", 503)))
     assert line["response"] == {"status_code": 503, "request_id": "", "body": {"error": {"message": "busy"}}}
     assert (line["error"], line["exit_status"]) == ({"code": "503", "message": "busy"}, 75)
+
+
+def test_search_for_the_end_of_an_answer_takes_linear_time() -> None:
+    # If all of the last 64 KiB were searched for each block, this would take minutes.
+    nothing: Any = None
+    timeouts = SimpleNamespace(running="first-byte", start=lambda name: None)
+    line = b'{"done":false,"x":true}\n'
+    response: Any = SimpleNamespace(blocks=lambda: [line] * 50_000, timeouts=timeouts, status=200)
+    before = time.process_time()
+    assert Sender(nothing, nothing, nothing, print, print)._read(response) == line * 50_000
+    assert time.process_time() - before < 20
 
 
 def with_row(job: Job) -> Job:

@@ -169,9 +169,10 @@ INCOMPLETE: dict[str, tuple[list[bytes], type[OstreamError], str, bool]] = {
         *(ResponseError, "slow down (status code: 429)", True),
     ),
     "not JSON": ([HI, b"\n", b"oops\n"], NotNDJSON, "line 3 of the response: not JSON", True),
-    "an indented object cut": ([b"{\n", b'  "response": "a"\n', b'  "done'], IncompleteStream, "ended early", False),
+    "an indented object cut": ([b"{\n", b'  "response": "a",\n', b'  "done'], IncompleteStream, "ended early", False),
     "an indented object damaged": ([b"{\n", b" oops\n", b"}\n"], NotNDJSON, "line 1 of the response", False),
     "an indented error": ([b"{\n", b'"error": "boom"}\n'], ResponseError, "boom", False),
+    "damage at the end": ([HI, b'{"response":NaN}'], NotNDJSON, "line 2 of the response: not usable: NaN", True),
     "an array": ([b"[1]\n"], NotNDJSON, "line 1 of the response: not a JSON object but an array", False),
 }
 

@@ -116,6 +116,10 @@ def test_fields_that_the_sdk_drops_are_kept() -> None:
     assert ours.message.tool_calls[0].function.index == 2
     for thing in (theirs, theirs.message.tool_calls[0], theirs.message.tool_calls[0].function):
         assert not {"remote_model", "new", "tool_calls", "id", "index"} & set(thing.model_dump())
+    nested: Any = []
+    for _ in range(900):
+        nested = [nested]
+    assert ostream.Options(stop=nested).model_dump() == {"stop": nested}
 
 
 def test_a_response_is_a_dict() -> None:

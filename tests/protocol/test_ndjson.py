@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from ostream.errors import NotNDJSON
 from ostream.protocol import json_decoder
-from ostream.protocol.ndjson import LINE_LIMIT, decode_line, decode_lines, encode_line, is_torn, split_lines
+from ostream.protocol.ndjson import (
+    LINE_LIMIT,
+    decode_line,
+    decode_lines,
+    encode_line,
+    is_torn,
+    is_truncated,
+    split_lines,
+)
 
 
 def lines_of(blocks: list[bytes], limit: int = LINE_LIMIT) -> list[bytes]:
@@ -210,6 +218,36 @@ TORN = [
 @pytest.mark.parametrize(("line", "torn"), TORN)
 def test_only_the_beginning_of_an_object_without_a_newline_is_torn(line: bytes, torn: bool) -> None:
     assert is_torn(line) is torn
+
+
+def test_any_beginning_of_an_object_is_truncated() -> None:
+    line = b'{"a":"x\\u00e9\\ud83d\\ude00 \xc3\xa9\\"y","b":[-1.5e+3,true,null,{}], "c" : false}'
+    assert json.loads(line)
+    for end in range(1, len(line)):
+        assert is_truncated(line[:end]), line[:end]
+    assert is_truncated(b'{"a":' + b"[" * 100_000)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"a":"x\n',
+        b'{"a":NaN',
+        b'{"a":NaN}',
+        b'{"a":"\0"}',
+        b'{"a":tru}',
+        b'{"a":nul,',
+        b'{"a" x',
+        b'{"a":1}{',
+        b'{"a":1-}',
+        b'{"a":"\\uZZZZ"}',
+        b"{'a'",
+        b"{{ mustache",
+        b"<p>",
+    ],
+)
+def test_missing_data_does_not_explain_other_damage(line: bytes) -> None:
+    assert not is_truncated(line)
 
 
 def test_encoding_is_compact_utf8_and_a_lone_surrogate_stays_an_escape() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from ostream.errors import InputError, OutputError
 from ostream.system import files
-from ostream.system.files import append, locked, read_all, replace, write_all
+from ostream.system.files import append, locked, read_all, replace, truncate, write_all
 from tests.process import ROOT, Process, expect, small_files
 from tests.tiers import sample
 
@@ -255,3 +255,12 @@ def test_a_signal_during_a_replacement_leaves_the_old_file_alone(tmp_path: Path,
     assert process.returncode == -number
     assert (tmp_path / "f").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["f"]
+
+
+def test_data_that_cannot_be_removed_is_reported_only_if_nothing_failed_before(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    with open(path, "rb") as file:  # not open for writing, so ftruncate fails
+        truncate(file.fileno(), 1)
+        with pytest.raises(OutputError, match=r"^name: its end can't be removed: Invalid argument"):
+            truncate(file.fileno(), 1, "name")
