@@ -65,11 +65,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     import sys
-    from importlib import import_module
 
-    if name in _MODULES:
-        return import_module(f"ostream.{name}")
-    module = _MODULE_OF.get(name)
+    module = name if name in _MODULES else _MODULE_OF.get(name)
     if module is None:
         from ostream.protocol.arguments import SDK_ONLY, missing_name
 
@@ -79,7 +76,9 @@ def __getattr__(name: str) -> object:
         if name in SDK_ONLY and sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
             raise ImportError(text, name="ostream")
         raise AttributeError(text)
-    return getattr(import_module(f"ostream.{module}"), name)
+    __import__(f"ostream.{module}")  # importlib would be one more module to load
+    loaded = sys.modules[f"ostream.{module}"]
+    return loaded if name in _MODULES else getattr(loaded, name)
 
 
 def __dir__() -> list[str]:

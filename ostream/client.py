@@ -8,7 +8,6 @@ import ostream
 from ostream.errors import RequestError
 from ostream.net.session import Session
 from ostream.protocol.arguments import explained, missing_name
-from ostream.protocol.metrics import Metrics
 from ostream.protocol.objects import ChatResponse, GenerateResponse
 from ostream.protocol.request import CHAT, GENERATE, chat_body, encode_body, generate_body
 from ostream.stream import Stream
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from ostream.net.http import Response
+    from ostream.system.wakeup import Wakeup
     from ostream.types import ChatFields, GenerateFields, MessagesParam
 else:
 
@@ -266,15 +267,16 @@ class Client:
         if not body.get("model"):
             raise RequestError("no model given", advice='pass one, such as model="qwen3"')
         session, data = self._session, encode_body(body)
-        options = body.get("options") or {}
-        stream: Stream[Any] = Stream(
-            lambda reader: session.post(path, data, reader=reader),
-            chunk_class,
-            model=body["model"],
-            host=session.host.url,
-            metrics=Metrics(options.get("num_ctx"), body.get("truncate")),
-        )
-        return stream if body.get("stream") else stream.final()
+
+        def post(reader: Wakeup) -> Response:
+            return session.post(path, data, reader=reader)
+
+        if not body.get("stream"):
+            return Stream(post, chunk_class, body["model"], session.host.url).final()
+        from ostream.protocol.metrics import Metrics
+
+        metrics = Metrics((body.get("options") or {}).get("num_ctx"), body.get("truncate"))
+        return Stream(post, chunk_class, body["model"], session.host.url, metrics)
 
 
 class _EnvironmentClient(Client):

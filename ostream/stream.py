@@ -14,7 +14,6 @@ from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamErr
 from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.chunk import content
 from ostream.protocol.error_lines import is_error, response_error
-from ostream.protocol.metrics import Metrics
 from ostream.protocol.ndjson import LINE_LIMIT, decode_lines, is_truncated, split_lines
 from ostream.protocol.objects import Chunk, Message, ResponseMetrics, wrap_chunk
 from ostream.system.polling import ReaderGone
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
     from ostream.net.http import Response
+    from ostream.protocol.metrics import Metrics
 
     C = TypeVar("C", bound=Chunk, default=Any)
 
@@ -66,7 +66,6 @@ class Stream(_Generic[C]):
         self,
         post: Callable[[Wakeup], Response],
         chunk_class: type[C],
-        *,
         model: str = "",
         host: str = "",
         metrics: Metrics | None = None,
@@ -87,7 +86,7 @@ class Stream(_Generic[C]):
         self._folded = 0
         self._folding = RLock()  # a signal handler may read `message` while it is being computed
         self._accumulator = Accumulator()
-        self._metrics = metrics or Metrics()
+        self._metrics = metrics  # None if they are not needed
 
     def __iter__(self) -> Iterator[C]:
         return self
@@ -202,7 +201,7 @@ class Stream(_Generic[C]):
     def metrics(self) -> ResponseMetrics:
         """The counts, durations (nanoseconds) and rates (tokens per second) so far. None if a value is not known."""
         self._fold()
-        return ResponseMetrics(self._metrics.as_dict())
+        return ResponseMetrics(self._metrics.as_dict() if self._metrics else ())
 
     @property
     def _is_complete(self) -> bool:
@@ -219,7 +218,8 @@ class Stream(_Generic[C]):
             chunks, self._folded = self._block[self._folded : returned], returned
             if chunks:
                 self._accumulator.add_all(chunks)
-                self._metrics.add_all(chunks, self._elapsed_ns)
+                if self._metrics:
+                    self._metrics.add_all(chunks, self._elapsed_ns)
 
     def _next_block(self) -> None:
         """Read the next block when this one was returned completely. Raises StopIteration or an error at the end."""

@@ -26,7 +26,7 @@ DONE = LINE.replace(b"false", b"true")
 # What a filter loads of the standard library besides os and its dependencies.
 THEIRS = {"__future__", "_json", "_operator", "_signal", "errno", "fcntl", "itertools", "select", "stat", "time"}
 # The modules that only some filters need. With json, which loads re, a filter starts with twice the instructions.
-MORE = {"collect": ["json"], "stats": ["array", "datetime", "math"]}
+MORE = {"stats": ["array", "datetime", "math"]}
 
 
 def of(*modules: str) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ostream.errors import NotNDJSON, RequestError
-from ostream.protocol.json_decoder import scan_once, strict_decoder
+from ostream.protocol.json_codec import scan_once, strict_decoder
 from ostream.protocol.ndjson import decode_line
 
 TYPE_CHECKING = False

@@ -9,7 +9,7 @@ from ostream.errors import EmptyError, IncompleteStream, LengthError, OstreamErr
 from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.chunk import content, tool_calls
 from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, classify, response_error
-from ostream.protocol.json_decoder import strict_decoder
+from ostream.protocol.json_codec import strict_decoder
 from ostream.protocol.ndjson import DEEPEST, decode_lines, encode_line, is_deep, is_truncated
 from ostream.protocol.openai import chunk_of, counts
 from ostream.protocol.request import CHAT, GENERATE

@@ -10,7 +10,7 @@ from ostream.batch.table import Table, check_format
 from ostream.errors import IncompleteStream, InputError, OstreamError, RequestError
 from ostream.protocol.canonical import row_sha256
 from ostream.protocol.error_lines import response_error
-from ostream.protocol.json_decoder import strict_decoder
+from ostream.protocol.json_codec import strict_decoder
 from ostream.system.input import input_name, read_input
 
 TYPE_CHECKING = False

@@ -5,7 +5,6 @@ With --run-tools, the model calls tools, `send` runs them, and the next request 
 
 from __future__ import annotations
 
-import json
 import os
 
 from ostream.cli.relay import Relay
@@ -141,6 +140,8 @@ class ToolLoop:
         Raises OstreamError if the model makes the same call SAME_CALLS times, if all answers have tool calls, or if a
         request fails.
         """
+        import json
+
         from ostream.protocol.accumulator import parse_tool_call
 
         counts: dict[str, int] = {}

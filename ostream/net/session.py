@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import ostream
 from ostream.errors import OstreamError, RequestError, ResponseError
 from ostream.net.host import check_header, is_header_value, parse_host
-from ostream.net.retry import pause_before
+from ostream.net.retry import pause_before  # here, because after a failure there may be no descriptor to load it
 from ostream.net.timeouts import Timeouts
 
 TYPE_CHECKING = False
@@ -132,7 +132,6 @@ class Session:
     def post_once(self, path: str, body: bytes, timeouts: Timeouts, reader: Reader | None = None) -> Response:
         """Send one request without retries and return the response. Raises the errors of `net.transport.post`."""
         from ostream.net import transport
-        from ostream.net.credentials import advice_on_rejection
 
         if self._pool is None and self._keep_connections:
             from ostream.net.connections import ConnectionPool
@@ -141,6 +140,8 @@ class Session:
         try:
             return transport.post(self.host, path, body, self.headers, timeouts, self._tls(), reader, self._pool)
         except ResponseError as error:
+            from ostream.net.credentials import advice_on_rejection
+
             error.advice = advice_on_rejection(error, self.host, self.headers, self.key_withheld) or error.advice
             raise
 

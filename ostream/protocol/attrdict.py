@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 TYPE_CHECKING = False
@@ -89,6 +88,8 @@ class AttrDict(Base):
 
         `indent` is the number of spaces per level (default: compact JSON). `options` are arguments of `model_dump`.
         """
+        import json
+
         separators = (",", ":") if indent is None else None
         return json.dumps(self.model_dump(**options), indent=indent, ensure_ascii=False, separators=separators)
 
@@ -100,6 +101,8 @@ class AttrDict(Base):
     @classmethod
     def model_validate_json(cls: type[T], text: str | bytes) -> T:
         """Return an object of this class, made from a JSON object. Raises ValueError if `text` is not JSON."""
+        import json
+
         return cls.model_validate(json.loads(text))
 
     @classmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from _operator import itemgetter  # importing `operator` takes 4 % of a filter's start-up instructions
 
-from ostream.protocol.json_decoder import strict_decoder
+from ostream.protocol.json_codec import strict_decoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ostream.errors import CLAIMABLE_STATUSES, ResponseError
-from ostream.protocol.json_decoder import decode_first
+from ostream.protocol.json_codec import decode_first
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

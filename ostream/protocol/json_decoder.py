@@ -1,7 +1,7 @@
-"""Decode JSON that can be encoded again: neither NaN nor infinity.
+"""Decode and encode JSON without NaN and infinity.
 
 `json` is loaded only when it is needed, because it loads `re`, `enum` and `functools`: half of the start-up
-instructions of a filter. Its scanner, written in C, is in a separate module.
+instructions of a filter. Its scanner and its encoder, written in C, are in a separate module.
 """
 
 from __future__ import annotations
@@ -61,3 +61,24 @@ def decode_first(text: str) -> tuple[Any, int]:
         return scan_once(text, 0)
     except (StopIteration, SystemError):
         return strict_decoder().raw_decode(text)
+
+
+def refuse(value: Any) -> NoReturn:
+    """Raise TypeError for an object that JSON cannot represent."""
+    raise TypeError(f"{type(value).__name__} is not JSON serializable")
+
+
+def encode_json(value: dict[str, Any], default: Callable[[Any], Any] = refuse) -> str:
+    """Return compact JSON text. `default` is called with an object that JSON cannot represent, and returns another.
+
+    Raises TypeError, ValueError or RecursionError, as `json.dumps` does.
+    """
+    try:
+        from _json import encode_basestring, make_encoder
+
+        encoder = make_encoder({}, default, encode_basestring, None, ":", ",", False, False, False)
+    except (ImportError, TypeError):  # PyPy, or a later CPython whose encoder has other arguments
+        import json
+
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=default)
+    return "".join(encoder(value, 0))

@@ -11,7 +11,7 @@ import io
 from itertools import repeat
 
 from ostream.errors import NotNDJSON
-from ostream.protocol.json_decoder import decode_first, scan_once
+from ostream.protocol.json_codec import decode_first, encode_json, scan_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -263,11 +263,11 @@ def encode_line(value: dict[str, Any]) -> bytes:
     Raises NotNDJSON for an object that is nested too deeply. Such an object may come from the decoder, because the
     limit of the encoder is a little lower.
     """
-    import json
-
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        return encode_json(value).encode() + b"\n"
     except UnicodeEncodeError:
+        import json
+
         return json.dumps(value, separators=(",", ":")).encode() + b"\n"
     except RecursionError:
         raise NotNDJSON("not usable: nested too deeply") from None

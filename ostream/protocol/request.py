@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 
 from ostream.errors import RequestError, reason
+from ostream.protocol.json_codec import encode_json, refuse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -251,6 +251,8 @@ def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
 
 def parse_value(text: str) -> Any:
     """Return the value of JSON text, or the text itself if it is not JSON."""
+    import json
+
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -259,6 +261,8 @@ def parse_value(text: str) -> Any:
 
 def parse_json(text: str | bytes, what: str) -> Any:
     """Return the value of JSON text. Raises RequestError, with a message that begins with `what`, if it is not JSON."""
+    import json
+
     try:
         return json.loads(text)
     except RecursionError:
@@ -271,18 +275,18 @@ def parse_json(text: str | bytes, what: str) -> Any:
 def encode_body(body: Mapping[str, Any]) -> bytes:
     """Encode a request body as JSON. Raises RequestError for values that JSON cannot represent."""
     try:
-        text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=_dump)
+        text = encode_json({**body}, _dump)
     except (TypeError, ValueError, RecursionError) as error:
         raise RequestError(f"request: {error}") from None
     try:
         return text.encode()
     except UnicodeEncodeError:
         # UTF-8 cannot represent a lone surrogate, so it is sent as an escape. The server replaces the escape by U+FFFD.
+        import json
+
         return json.dumps(body, separators=(",", ":"), default=_dump).encode()
 
 
 def _dump(value: Any) -> Any:
     """Convert an object of the SDK or of pydantic, such as a tool call in a message, to plain data."""
-    if hasattr(value, "model_dump"):
-        return value.model_dump(exclude_none=True)
-    raise TypeError(f"{type(value).__name__} is not JSON serializable")
+    return value.model_dump(exclude_none=True) if hasattr(value, "model_dump") else refuse(value)

@@ -29,7 +29,7 @@ from ostream.protocol.error_lines import (
     response_error,
     trusted_status,
 )
-from ostream.protocol.json_decoder import strict_decoder
+from ostream.protocol.json_codec import strict_decoder
 from ostream.protocol.ndjson import decode_line, encode_line, is_torn
 from ostream.protocol.request import CHAT, GENERATE
 

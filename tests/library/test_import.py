@@ -10,6 +10,7 @@ import pytest
 
 import ostream
 from tests.process import ROOT
+from tests.server import send_lines, serve
 
 NEVER = [
     *("urllib.request", "http", "ssl", "socket", "email", "asyncio", "dataclasses", "inspect", "typing", "logging"),
@@ -26,6 +27,17 @@ def fresh(script: str) -> str:
 def test_importing_the_package_loads_nothing_but_the_package() -> None:
     script = "before = set(sys.modules); import ostream; print(*sorted(set(sys.modules) - before - {'__future__'}))"
     assert fresh(script) == "ostream"
+
+
+def test_a_chat_loads_few_modules_besides_urllib() -> None:
+    """Each module is 0.3 % of the instructions, which are at most 1.15 of those of `import urllib.request`."""
+    chat = "before = set(sys.modules); import ostream; ostream.Client({!r}).chat('m', [])"
+    report = "print(*sorted(set(sys.modules) - before))"
+    with serve(send_lines(b'{"message":{"role":"assistant","content":"a"},"done":true}\n')) as server:
+        loaded = fresh(f"import urllib.request; {chat.format(server.url)}; {report}").split()
+    assert {name for name in loaded if not name.startswith("ostream")} <= {"__future__", "_json", "atexit"}
+    assert len(loaded) <= 35
+    assert not {f"ostream.{name}" for name in ("protocol.metrics", "protocol.text", "types")} & {*loaded}
 
 
 @pytest.mark.parametrize("name", ["decode_line", "content", "Accumulator", "Chunk", "IncompleteStream"])

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.errors import NotNDJSON
-from ostream.protocol import json_decoder
+from ostream.protocol import json_codec
 from ostream.protocol.ndjson import (
     LINE_LIMIT,
     decode_line,
@@ -275,7 +275,7 @@ def _other_scanner(settings: Any) -> Any:
 @pytest.mark.parametrize("module", [None, SimpleNamespace(make_scanner=_other_scanner)])
 def test_lines_are_decoded_without_the_scanner_in_c(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
     monkeypatch.setitem(sys.modules, "_json", module)
-    scan_once = runpy.run_path(json_decoder.__file__)["scan_once"]
+    scan_once = runpy.run_path(json_codec.__file__)["scan_once"]
     assert scan_once('{"a": [1, 1e999]}', 0) == ({"a": [1, sys.float_info.max]}, 17)
     with pytest.raises(ValueError, match="NaN is not JSON"):
         scan_once("[NaN]", 0)

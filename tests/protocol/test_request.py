@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import sys
 import types
 from pathlib import Path
 from typing import Any, Callable
@@ -186,7 +187,19 @@ def test_text_that_is_not_json_is_a_request_error_with_its_origin() -> None:
         parse_json("[" * 100_000, "--body x")
 
 
-def test_a_body_is_compact_utf8_with_lone_surrogates_escaped() -> None:
+def _other_encoder(*_: Any) -> Any:
+    raise TypeError("other arguments")
+
+
+OTHER = types.SimpleNamespace(make_encoder=_other_encoder, encode_basestring=None)
+
+
+@pytest.mark.parametrize("modules", [{}, {"_json": None}, {"_json": OTHER}], ids=["_json", "none", "other"])
+def test_a_body_is_compact_utf8_with_lone_surrogates_escaped(
+    modules: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
     assert encode_body({"prompt": "naïve 😀", "n": [1, None]}) == '{"prompt":"naïve 😀","n":[1,null]}'.encode()
     assert encode_body({"prompt": "a\udcff", "n": 1}) == b'{"prompt":"a\\udcff","n":1}'
     assert json.loads(encode_body({"prompt": "ü\ud83d"})) == {"prompt": "ü\ud83d"}
