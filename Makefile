@@ -31,6 +31,9 @@ cover: $(VENV)/check-tools
 	$(VENV)/bin/coverage combine -q
 	$(VENV)/bin/coverage report --fail-under=100
 
+xnu: $(VENV)/test-tools ## run the tests as on macOS, simulated: the poll() of XNU, nothing that only Linux has
+	PYTHONPATH=$(CURDIR)/tests/shims/xnu $(PYTEST) -n auto $(ARGS)
+
 fuzz: $(VENV)/test-tools ## run the property tests with 1,000 examples each
 	$(PYTEST) -n auto tests/fuzz --full --hypothesis-profile=fuzz $(ARGS)
 
@@ -123,4 +126,4 @@ $(VENV)/check-tools: tests/requirements-check.txt $(VENV)/test-tools
 	@$(PYTHON) tests/bootstrap.py .spark $< "pyspark (400 MB)"
 	@touch $@
 
-.PHONY: help demo test fuzz check lint cover fault-matrix kill bench picture spark format release man install uninstall clean
+.PHONY: help demo test xnu fuzz check lint cover fault-matrix kill bench picture spark format release man install uninstall clean

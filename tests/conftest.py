@@ -48,17 +48,19 @@ def runs_tools(config: pytest.Config) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("full"):
-        full = [item for item in items if any(map(item.get_closest_marker, ("full", "tools")))]
-        config.hook.pytest_deselected(items=full)
-        items[:] = [item for item in items if item not in set(full)]
+    marks = [] if config.getoption("full") else ["full", "tools"]
+    if sys.platform != "linux":
+        marks.append("linux")
+    left_out = [item for item in items if any(map(item.get_closest_marker, marks))]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in set(left_out)]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run in CI that skipped a test: a missing tool would otherwise go unnoticed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     skipped = reporter.stats.get("skipped", []) if reporter else []
-    if os.environ.get("CI") and skipped:
+    if os.environ.get("CI") and skipped and sys.platform != "darwin":  # where some of the tools do not exist
         reporter.write_line(f"{len(skipped)} tests were skipped; CI must run all of them", red=True)
         session.exitstatus = 1
 

@@ -60,12 +60,19 @@ def environment(**changes: str) -> dict[str, str]:
         kept.pop(name, None)
     kept["PATH"] = os.pathsep.join([str(BIN), str(Path(sys.executable).parent), kept.get("PATH", "")])
     kept["PYTHONPATH"] = str(ROOT)
-    shim = os.environ.get("SHIM")  # a directory of tests/shims that makes this system behave like another
-    if shim:
-        kept["PATH"] = f"{shim}/bin{os.pathsep}{kept['PATH']}"
-        kept["PYTHONPATH"] = f"{shim}{os.pathsep}{ROOT}"
-        kept["SHIM_PYTHON"] = sys.executable
+    if sys.platform == "xnu":
+        kept = under_xnu(kept)
     return {**kept, **changes}
+
+
+def under_xnu(variables: dict[str, str]) -> dict[str, str]:
+    """The same environment for commands that run as on macOS."""
+    shim = ROOT / "tests" / "shims" / "xnu"
+    return {
+        **variables,
+        "PATH": f"{shim / 'bin'}{os.pathsep}{variables['PATH']}",
+        "PYTHONPATH": f"{shim}{os.pathsep}{variables['PYTHONPATH']}",
+    }
 
 
 def run(

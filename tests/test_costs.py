@@ -55,7 +55,17 @@ def test_send_loads_nothing_for_options_that_are_not_given() -> None:
     if sys.version_info < (3, 10):
         modules.discard("threading")  # urllib.request loads it there
     assert not others | modules & {
-        *("argparse", "difflib", "encodings.idna", "stringprep", "subprocess", "threading", "traceback", "typing"),
+        *(
+            "argparse",
+            "difflib",
+            "encodings.idna",
+            "json",
+            "stringprep",
+            "subprocess",
+            "threading",
+            "traceback",
+            "typing",
+        ),
         *("ostream.client", "ostream.stream", "ostream.types", "ostream.protocol.metrics", "ostream.protocol.text"),
         *("ostream.cli.waiting", "ostream.system.pipe_reader"),
         *(f"ostream.protocol.{name}" for name in ("accumulator", "emptiness", "http_errors", "line_pattern")),
@@ -91,6 +101,7 @@ BLOCKS = 20
 
 
 @pytest.mark.parametrize("command", ["extract-content", "render"])
+@pytest.mark.linux
 def test_a_filter_polls_reads_and_writes_once_per_block(command: str, strace: str, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     argv = traced(strace, trace, command)
@@ -105,6 +116,7 @@ def test_a_filter_polls_reads_and_writes_once_per_block(command: str, strace: st
     assert [name.replace("ppoll", "poll") for name in calls] == ["write", *block * BLOCKS, "poll", "read"]
 
 
+@pytest.mark.linux
 def test_a_filter_reads_and_writes_once_per_block_of_a_file(strace: str, tmp_path: Path) -> None:
     trace, file = tmp_path / "trace", tmp_path / "file"
     file.write_bytes(LINE * 20_000 + DONE)
@@ -115,6 +127,7 @@ def test_a_filter_reads_and_writes_once_per_block_of_a_file(strace: str, tmp_pat
     assert len(calls) // 2 <= file.stat().st_size / (8 << 10)
 
 
+@pytest.mark.linux
 def test_send_polls_receives_and_writes_once_per_http_chunk(strace: str, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     read, write = os.pipe()

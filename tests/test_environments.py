@@ -110,22 +110,26 @@ def assert_pipeline_works(
     assert result.stdout == call("extract-content", stdin=STREAM).stdout != b""
 
 
+@pytest.mark.linux  # setsid
 @pytest.mark.parametrize("name", sample(ENVIRONMENTS, ALONE))
 def test_an_environment(name: str, program: Path, tmp_path: Path) -> None:
     assert_pipeline_works(program, tmp_path, ENVIRONMENTS[name])
 
 
+@pytest.mark.linux
 def test_several_restrictions_together(program: Path, tmp_path: Path) -> None:
     assert_pipeline_works(program, tmp_path, *(ENVIRONMENTS[name] for name in TOGETHER))
 
 
 @pytest.mark.parametrize("name", sample(NAMESPACES, set(NAMESPACES) - {"process 1"}))
+@pytest.mark.linux
 def test_an_environment_in_namespaces(name: str, program: Path, tmp_path: Path) -> None:
     options, script = NAMESPACES[name]
     assert_pipeline_works(program, tmp_path, script, options=options)
 
 
 @pytest.mark.parametrize("shell", sample(SHELLS, ["dash", "busybox"]))
+@pytest.mark.linux
 def test_a_shell(shell: str, program: Path, tmp_path: Path) -> None:
     path = shutil.which(shell)
     if not path:

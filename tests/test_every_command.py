@@ -179,10 +179,7 @@ def test_a_closed_stderr_only_suppresses_messages(command: str, recording: Path)
     assert (closed.stdout == b"") == (command == "extract-thinking")
 
 
-needs_dev_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
-
-
-@needs_dev_full
+@pytest.mark.linux  # /dev/full
 @some_commands
 @pytest.mark.parametrize("helped", [False, True])
 def test_a_full_disk_is_an_error(command: str, helped: bool, recording: Path) -> None:
@@ -194,7 +191,7 @@ def test_a_full_disk_is_an_error(command: str, helped: bool, recording: Path) ->
     assert (process.returncode, stderr.decode()) == (1, f"{command}: standard output: No space left on device\n")
 
 
-@needs_dev_full
+@pytest.mark.linux
 def test_a_failure_on_a_full_disk_reports_both() -> None:
     with open("/dev/full", "wb") as full:
         process = start("send", "--bogus", stdout=full)

@@ -1,4 +1,7 @@
-"""Features of Linux have a fallback: commands work with the poll() of XNU, the library without POSIX modules."""
+"""Features of Linux have a fallback: commands work with the poll() of XNU, the library without POSIX modules.
+
+`make xnu` runs all tests with that poll().
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,12 @@ import pytest
 
 from ostream.__main__ import main
 from ostream.recording.http_server import RequestHandler
-from tests.process import ROOT, TOOLS, environment
+from tests.process import ROOT, TOOLS, environment, under_xnu
 from tests.server import send_lines, serve
 
 SHIMS = Path(__file__).parent / "shims"
 LINE = b'{"message":{"role":"assistant","content":"hi"},"done":false}\n'
 DONE = b'{"message":{"role":"assistant","content":""},"done":true}\n'
-
-
-def xnu(monkeypatch: pytest.MonkeyPatch, **changes: str) -> dict[str, str]:
-    monkeypatch.setenv("SHIM", str(SHIMS / "xnu"))
-    return environment(**changes)
 
 
 # name: a script for sh, its exit status and output
@@ -41,9 +39,7 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize(("script", "status", "output"), SCRIPTS.values(), ids=SCRIPTS)
-def test_commands_do_not_depend_on_linux(
-    script: str, status: int, output: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_do_not_depend_on_linux(script: str, status: int, output: bytes | None, tmp_path: Path) -> None:
     call = b'{"function":{"name":"get_time","arguments":{}}}'
     (tmp_path / "call.ndjson").write_bytes(b'{"message":{"role":"assistant","tool_calls":[%b]},"done":true}\n' % call)
     over = threading.Event()
@@ -54,7 +50,7 @@ def test_commands_do_not_depend_on_linux(
         over.wait(60)
 
     with serve(respond) as server:
-        env = xnu(monkeypatch, OLLAMA_HOST=server.url)
+        env = under_xnu(environment(OLLAMA_HOST=server.url))
         script = script.format(sky=ROOT / "examples" / "recordings" / "sky.ndjson", tools=TOOLS)
         result = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=env, capture_output=True, timeout=50)
         over.set()
@@ -119,34 +115,3 @@ def test_on_another_system_the_commands_report_that_they_need_posix(
         2,
         "ostream: the commands need a POSIX system; on this system, only the library works\n",
     )
-
-
-@pytest.mark.full
-@pytest.mark.parametrize(
-    "tests",
-    [
-        "cli",
-        "commands/test_batch*",
-        "commands/test_[!b]*",
-        "test_backpressure.py",
-        "test_pipeline.py",
-        "test_signals.py",
-    ],
-)
-def test_the_tests_of_the_commands_pass_with_the_poll_of_xnu(tests: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Some tests of Linux alone are skipped there, which CI=true would forbid.
-    env = {**os.environ, **xnu(monkeypatch), "SHIM": str(SHIMS / "xnu"), "CI": ""}
-    skipped = [
-        # The waiting line needs a lock on the pipe to know that a filter reads it, which only Linux has.
-        "cli/test_waiting.py::test_the_line_appears_only_where_it_disturbs_nothing_and_is_erased",
-        # Only containers on Linux run a command as process 1. The first test reads /proc, the second needs os.waitid.
-        "test_signals.py::test_process_1_exits_with_128_plus_the_signal",
-        "test_signals.py::test_process_1_reaps_orphans",
-        # Under a limit of file sizes, coverage can't save its data.
-        "test_backpressure.py::test_a_file_size_limit_is_an_error",
-    ]
-    options = ["-q", "-p", "no:cacheprovider", *(f"--deselect=tests/{test}" for test in skipped)]
-    paths = sorted(map(str, (ROOT / "tests").glob(tests)))
-    argv = [sys.executable, "-m", "pytest", *options, *paths]
-    result = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=1200)
-    assert result.returncode == 0, result.stdout[-3000:]

@@ -81,7 +81,7 @@ def test_a_traceback_shows_no_values() -> None:
     assert SECRET.encode() not in result.stdout + result.stderr
 
 
-@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc on this system")
+@pytest.mark.linux
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_no_command_line_of_a_child_contains_a_key(wrapped: bool, tmp_path: Path) -> None:
     (tmp_path / "headers").write_text(f"X-Mine: {SECRET}\n")

@@ -262,6 +262,7 @@ def as_process_1(*argv: str) -> list[str]:
 
 
 @pytest.mark.parametrize(("command", "number"), sample(ONE_OF_EACH_KIND, 4))
+@pytest.mark.linux
 def test_process_1_exits_with_128_plus_the_signal(command: str, number: signal.Signals, tmp_path: Path) -> None:
     """The kernel ignores the default action of signals for process 1."""
     with waiting(tmp_path, *as_process_1("-m", "ostream", command)) as process:
@@ -271,12 +272,14 @@ def test_process_1_exits_with_128_plus_the_signal(command: str, number: signal.S
         assert process.wait(30) == 128 + number
 
 
+@pytest.mark.linux
 def test_process_1_ends_with_its_reader(tmp_path: Path) -> None:
     with waiting(tmp_path, *as_process_1("-m", "ostream", "send")) as process:
         leave(process)
         assert process.wait(30) == 128 + signal.SIGPIPE
 
 
+@pytest.mark.linux
 def test_process_1_ends_without_a_reader(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(CHUNK)
     reader, writer = os.pipe()
@@ -286,6 +289,7 @@ def test_process_1_ends_without_a_reader(tmp_path: Path) -> None:
     os.close(writer)
 
 
+@pytest.mark.linux
 def test_process_1_reports_the_signal_that_killed_its_command(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(CHUNK)
     command = ["replay", str(tmp_path / "recording"), "--", "sh", "-c", "kill -9 $$"]
@@ -305,17 +309,20 @@ sys.exit(main(["replay", sys.argv[1], "--", "sleep", "300"]))
 """
 
 
-def test_replay_forwards_a_signal_that_arrives_before_its_command_starts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_process_1", [False, pytest.param(True, marks=pytest.mark.linux)])
+def test_replay_forwards_a_signal_that_arrives_before_its_command_starts(is_process_1: bool, tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(CHUNK)
     argv = ["-c", SIGNALED_EARLY, str(tmp_path / "recording")]
-    for python, status in (([sys.executable, *argv], -signal.SIGTERM), (as_process_1(*argv), 128 + signal.SIGTERM)):
-        assert subprocess.run(python, env=environment(), timeout=60, check=False).returncode == status
+    argv = as_process_1(*argv) if is_process_1 else [sys.executable, *argv]
+    status = 128 + signal.SIGTERM if is_process_1 else -signal.SIGTERM
+    assert subprocess.run(argv, env=environment(), timeout=60, check=False).returncode == status
 
 
 # The first sh leaves an orphan that exits; the loop waits until it has been reaped.
 ORPHAN = "sh -c 'sleep 0 & echo $!' > orphan; while kill -0 $(cat orphan) 2>&-; do sleep 0.05; done; exit 9"
 
 
+@pytest.mark.linux
 def test_process_1_reaps_orphans(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(CHUNK)
     argv = as_process_1("-m", "ostream", "replay", str(tmp_path / "recording"), "--", "sh", "-c", ORPHAN)

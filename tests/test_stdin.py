@@ -96,6 +96,7 @@ printf x | send -m m --host 127.0.0.1:1 hi > /dev/null
 
 
 @pytest.mark.parametrize("shell", sample(SHELLS, ["dash"]))
+@pytest.mark.linux
 def test_only_data_that_was_redirected_to_send_alone_is_noted(shell: str, tmp_path: Path) -> None:
     if not shutil.which(shell.split()[0]):
         pytest.skip(f"{shell} is not installed")
@@ -110,6 +111,7 @@ def test_only_data_that_was_redirected_to_send_alone_is_noted(shell: str, tmp_pa
             assert result.stderr.count(b"\n") == notes + (notes > 0)  # and the refused connection
 
 
+@pytest.mark.linux
 def test_the_note_is_on_a_line_of_its_own_after_the_answer(tmp_path: Path) -> None:
     note = "send: standard input was ignored; add - to the prompt to include it\n"
     with serve(echo) as server:
@@ -162,8 +164,13 @@ def _ends(kind: str) -> tuple[Any, Any]:
     return open(secondary, "rb"), open(primary, "wb")
 
 
-@pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
-@pytest.mark.parametrize("data", [b"", b"typed\n"])
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        pytest.param("pipe", b"typed\n", marks=pytest.mark.linux),
+        *[("pipe", b""), ("socket", b""), ("socket", b"typed\n"), ("terminal", b""), ("terminal", b"typed\n")],
+    ],
+)
 def test_input_that_does_not_end_is_not_waited_for(kind: str, data: bytes) -> None:
     theirs, ours = _ends(kind)
     with theirs, ours, serve(echo) as server:

@@ -145,7 +145,7 @@ def switches(process: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.mark.full
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+@pytest.mark.linux
 def test_a_wrapper_does_not_wake_up_without_requests(wrapper: list[str]) -> None:
     with start(*wrapper) as process:
         process.stdout.readline()

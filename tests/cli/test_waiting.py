@@ -37,6 +37,7 @@ CASES = {
 
 
 @pytest.mark.full
+@pytest.mark.linux
 def test_the_line_appears_only_where_it_disturbs_nothing_and_is_erased(tmp_path: Path) -> None:
     script = "import pty, sys; pty.spawn(['bash', '-c', sys.argv[1]])"
     tries: list[Any] = []

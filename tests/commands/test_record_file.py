@@ -124,7 +124,7 @@ def test_wrong_usage(arguments: list[str], status: int, message: str) -> None:
     assert (result.returncode, result.stdout, result.stderr.decode()) == (status, b"", f"record: {message}\n")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+@pytest.mark.linux
 @pytest.mark.parametrize(("status", "expected"), [(0, 1), (75, 75)])
 def test_a_full_disk_does_not_affect_the_command(status: int, expected: int, url: str) -> None:
     script = f"send -m m hi; send -m m hi; exit {status}"

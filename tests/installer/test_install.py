@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Callable
 
 import pytest
@@ -144,8 +145,8 @@ def test_the_error_names_the_file_that_cannot_be_made_or_removed(
     def refuse(path: str, *others: str) -> None:
         raise PermissionError(13, "Permission denied", path, None, *others)
 
-    monkeypatch.setattr(os, "symlink", refuse)
-    monkeypatch.setattr(os, "unlink", refuse)
+    refusing = SimpleNamespace(**{**vars(os), "symlink": refuse, "unlink": refuse})
+    monkeypatch.setattr("ostream.installer.install.os", refusing)  # the tests use os.unlink too
     for option, directory, name in (("--install", "other", "ostream"), ("--uninstall", "bin", "ostream")):
         result = call(PROGRAM, option, str(tmp_path / directory))
         message = f"ostream: {tmp_path}/{directory}/{name}: Permission denied\n"

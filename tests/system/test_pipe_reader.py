@@ -58,6 +58,7 @@ def unread_bytes(fd: int) -> int:
     return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
+@pytest.mark.linux
 def test_the_message_follows_the_text_even_if_the_filter_is_stopped_for_a_second(tmp_path: Path) -> None:
     with serve(FAILING) as server, (tmp_path / "output").open("wb") as output:
         writer, reader = start_pipe(server, output)
@@ -68,6 +69,7 @@ def test_the_message_follows_the_text_even_if_the_filter_is_stopped_for_a_second
     assert (tmp_path / "output").read_bytes() == b"some text\nsend: boom\n"
 
 
+@pytest.mark.linux
 def test_if_the_filter_dies_send_reports(tmp_path: Path) -> None:
     with serve(FAILING) as server, (tmp_path / "output").open("wb") as output:
         writer, reader = start_pipe(server, output)
@@ -77,6 +79,7 @@ def test_if_the_filter_dies_send_reports(tmp_path: Path) -> None:
     assert (tmp_path / "output").read_bytes() == b"send: boom\n"
 
 
+@pytest.mark.linux
 def test_send_reports_to_its_own_stderr_if_the_filter_has_another(tmp_path: Path) -> None:
     with serve(FAILING) as server, (tmp_path / "output").open("wb") as output:
         writer, reader = start_pipe(server, output, stderr=subprocess.PIPE)
@@ -87,12 +90,14 @@ def test_send_reports_to_its_own_stderr_if_the_filter_has_another(tmp_path: Path
 
 
 @pytest.mark.parametrize("pipe", ["extract-content", "extract-thinking -w thinking | extract-content"])
+@pytest.mark.linux
 def test_the_last_filter_prints_the_message_after_its_text(pipe: str, tmp_path: Path) -> None:
     with serve(FAILING) as server:
         result = sh(f"{{ send -m m hi | {pipe}; }} 2>&1", env={"OLLAMA_HOST": server.url}, cwd=tmp_path)
     assert (result.stdout.decode(), result.returncode) == ("some text\nsend: boom\n", 1)
 
 
+@pytest.mark.linux
 def test_a_failure_that_a_filter_finds_is_reported_by_the_last_one() -> None:
     result = sh("{ extract-thinking -w /dev/null | extract-content; } 2>&1", stdin=A + A[:9])
     assert (
@@ -114,6 +119,7 @@ def stdout_pipe() -> Iterator[int]:
         os.close(saved)
 
 
+@pytest.mark.linux
 def test_in_a_chain_of_filters_with_w_the_last_one_prints_the_message(capfd: pytest.CaptureFixture[str]) -> None:
     diagnostics = Diagnostics("stats")
     reports = Reports(diagnostics, FilterOutput(diagnostics, [], os.devnull))
@@ -144,6 +150,7 @@ def test_a_filter_that_dies_before_the_error_line_is_written_reports_nothing(
     assert capfd.readouterr().err == "send: boom\n"
 
 
+@pytest.mark.linux
 def test_another_reader_gets_a_moment_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     with stdout_pipe() as read:
         with open(os.devnull, "wb") as null:
@@ -180,6 +187,7 @@ def test_another_reader_gets_a_moment_to_read(monkeypatch: pytest.MonkeyPatch) -
         assert not wait_read()
 
 
+@pytest.mark.linux
 def test_output_is_closed_and_the_end_of_its_reader_awaited(monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
 

@@ -143,7 +143,7 @@ def test_without_names_for_users_equal_numbers_are_a_private_group(
         check_file(str(file))
 
 
-@pytest.mark.skipif(not hasattr(os, "listxattr"), reason="no extended attributes")
+@pytest.mark.linux
 def test_a_group_mode_that_is_the_mask_of_an_access_control_list_is_not_trusted(
     file: Path, stat_as: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

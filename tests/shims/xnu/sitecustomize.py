@@ -1,7 +1,7 @@
 """Make a Python on Linux behave like one on macOS: without Linux-only names, and with the poll() of XNU.
 
 With this directory on PYTHONPATH, every interpreter imports this module when it starts. For the launchers, which ignore
-PYTHONPATH, bin/python3 does. Set SHIM to this directory to run the tests under it.
+PYTHONPATH, bin/python3 does. `make xnu` runs the tests so.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import socket
 import stat
 import sys
+import termios
 
 MISSING = {
     os: (
@@ -29,6 +30,8 @@ MISSING = {
         "O_TMPFILE",
         "pipe2",
         "pidfd_open",
+        *("listxattr", "getxattr", "setxattr", "removexattr", "fdatasync", "posix_fadvise", "posix_fallocate"),
+        *("sched_getaffinity", "memfd_create", "eventfd", "copy_file_range", "splice", "getrandom"),
     ),
     socket: (
         "SOCK_CLOEXEC",
@@ -54,6 +57,7 @@ if sys.platform == "linux":  # "darwin" would make the standard library load mod
 
 TERMINALS = (4, 5, *range(136, 144))
 _poll, _os_open, _os_stat, _open, _flock = select.poll, os.open, os.stat, builtins.open, fcntl.flock
+_ioctl = fcntl.ioctl
 
 
 class Poll:
@@ -111,6 +115,15 @@ def open_file(file: object, *arguments: object, **options: object) -> object:
     return _open(file, *arguments, **options)  # type: ignore[call-overload]
 
 
+def ioctl(fd: int, request: int, *arguments: object) -> object:
+    """FIONREAD counts nothing at the writing end of a pipe."""
+    number = fd if isinstance(fd, int) else fd.fileno()
+    is_pipe = stat.S_ISFIFO(os.fstat(number).st_mode)
+    if request == termios.FIONREAD and is_pipe and fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_WRONLY:
+        return bytes(4)
+    return _ioctl(fd, request, *arguments)  # type: ignore[arg-type]
+
+
 def flock(fd: int, operation: int) -> None:
     if stat.S_ISFIFO(os.fstat(fd if isinstance(fd, int) else fd.fileno()).st_mode):
         raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
@@ -122,3 +135,4 @@ select.poll = Poll  # type: ignore[misc,assignment]
 os.open, os.stat = functools.partial(open_fd), functools.partial(stat_path)  # type: ignore[assignment]
 builtins.open = open_file  # type: ignore[assignment]
 fcntl.flock = flock  # type: ignore[assignment]
+fcntl.ioctl = ioctl  # type: ignore[assignment]

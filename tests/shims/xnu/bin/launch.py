@@ -1,23 +1,25 @@
-"""Run a script or a module after sitecustomize, with the interpreter's options dropped."""
+"""Import sitecustomize, then run standard input, a script, -c TEXT or -m MODULE as the interpreter would."""
 
 import os
 import runpy
 import sys
 
-del sys.argv[0]
-sys.path[0] = os.environ["SHIM"]
+is_isolated = sys.flags.isolated
+if not is_isolated:
+    del sys.path[0]
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import sitecustomize  # noqa: F401, E402
 
-while sys.argv[0][:1] == "-" and sys.argv[0] not in ("-m", "-c"):
-    del sys.argv[0]
-if sys.argv[0] == "-c":
-    sys.path[0] = ""
-    source = sys.argv.pop(1)
+del sys.path[0]
+del sys.argv[0]
+program = sys.argv[0] if sys.argv else "-"
+if not is_isolated:
+    is_file = program not in ("-", "-c", "-m")
+    sys.path.insert(0, os.path.dirname(os.path.realpath(program)) if is_file else "")
+if program == "-m":
+    runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+elif program in ("-", "-c"):
+    source = sys.argv.pop(1) if program == "-c" else sys.stdin.read()
     exec(compile(source, "<string>", "exec"), {"__name__": "__main__"})
-elif sys.argv[0] == "-m":
-    sys.path[0] = ""
-    module = sys.argv.pop(1)
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
 else:
-    sys.path[0] = os.path.dirname(os.path.abspath(sys.argv[0]))
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    runpy.run_path(program, run_name="__main__")
