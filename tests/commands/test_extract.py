@@ -155,11 +155,6 @@ def test_only_one_end_can_be_given(command: str) -> None:
     )
 
 
-def test_lone_surrogates_of_two_fragments_do_not_join() -> None:
-    halves = b'{"response":"\\ud83d","done":false}\n{"response":"\\ude00","done":false}\n' + response("!")
-    assert call("extract-content", stdin=halves).stdout.decode() == "\ufffd\ufffd!\n"
-
-
 CALLS = CALL.replace(b"false", b"true")
 TEXT = b'{"message":{"content":"a"},"done":true}\n'
 ANSWERED = b'{"role":"assistant","content":""}\n{"role":"tool","content":"x"}\n'

@@ -12,8 +12,7 @@ from ostream.cli.transcript import footer
 from ostream.protocol.metrics import FIELDS, Metrics, show_duration
 from ostream.protocol.ndjson import encode_line
 from ostream.protocol.summary import Summary
-from ostream.protocol.timestamps import timestamps
-from tests.fuzz.given import JSON, OBJECT, TEXT
+from tests.fuzz.given import OBJECT, TEXT
 
 
 @given(st.lists(st.lists(st.tuples(OBJECT, st.none() | st.integers()), max_size=4), max_size=3))
@@ -31,11 +30,6 @@ def test_metrics_of_any_chunks_are_finite_and_can_be_encoded(responses: list[lis
         assert all(gap >= 0 for gap in metrics.gaps)
         total.add(measured, complete=True)
     assert encode_line(total.as_dict())
-
-
-@given(TEXT | JSON | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"))
-def test_only_text_is_a_timestamp(created_at: Any) -> None:
-    assert timestamps([created_at]) == [None] or isinstance(created_at, str)
 
 
 @given(st.lists(st.integers(0, 2**63) | st.floats(0, 1e300), max_size=20), st.integers(-5, 300))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,10 +102,3 @@ def test_the_library(data: bytes, cut: int, stream: bool) -> None:
             assert str(error)
         else:
             assert chunks[-1].done is True
-
-
-def test_the_answers_are_not_all_failures() -> None:
-    with tcp(answers(http_answer(200, DONE), 3)) as port:
-        assert Client(f"http://127.0.0.1:{port}").chat("m").done is True
-        with pytest.raises(OstreamError):
-            Client(f"http://127.0.0.1:{port}").chat("")

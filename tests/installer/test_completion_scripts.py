@@ -155,12 +155,6 @@ def test_the_syntax_is_valid_and_the_commands_are_filled_in(shell: str) -> None:
     assert f"name in {' '.join(COMMANDS)}" in text and "COMMANDS" not in text
 
 
-def test_the_zipapp_has_the_scripts(pyz: Path) -> None:
-    for shell in SHELLS:
-        result = subprocess.run([pyz, "--completion", shell], env=environment(), capture_output=True, check=True)
-        assert result.stdout == call("ostream", "--completion", shell).stdout
-
-
 def test_bash_needs_no_bash_completion_and_accepts_set_u(tmp_path: Path) -> None:
     if not shutil.which("bash"):
         pytest.skip("no bash here")

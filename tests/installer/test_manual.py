@@ -49,11 +49,6 @@ def bare(text: str) -> str:
     return " ".join(re.sub(".\b", "", text).split())
 
 
-def test_there_is_a_page_for_every_command(manual: Path) -> None:
-    pages = {str(page.relative_to(manual)) for page in manual.rglob("*.*")}
-    assert pages == {"man1/ostream.1", "man7/ostream.7", *(f"man1/ostream-{name}.1" for name in COMMANDS)}
-
-
 def test_mandoc_has_no_complaints(manual: Path) -> None:
     complaints = mandoc("-Tlint", "-W", "style", *sorted(manual.rglob("*.*"))).splitlines()
     # An unreleased version has no date; examples may be long.

@@ -7,8 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +105,6 @@ def test_options(recording: Path) -> None:
 def test_wrong_options_raise_value_error(options: Any, recording: Path) -> None:
     with pytest.raises(ValueError, match="must be"), replay(recording, **options):
         pass
-
-
-def test_refused_requests_are_reported(recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with replay(recording) as server, pytest.raises(urllib.error.HTTPError):
-        urllib.request.urlopen(urllib.request.Request(server.url, headers={"Origin": "http://x"}))
-    assert capsys.readouterr().err == "ostream.testing: refused GET /: sent by a web page (http://x)\n"
 
 
 def test_record_once_asks_the_server_only_the_first_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from typing import Callable, Iterator
 import pytest
 
 from ostream import Client, IncompleteStream, chat
-from ostream.net.connections import ConnectionPool
 from ostream.net.exchange import Connection
 from tests.server import certificate, http_answer, read_request, reset, resolve, server_context, tcp
 
@@ -266,9 +265,3 @@ def test_a_connection_to_a_proxy_is_kept_for_that_proxy_only(
         with pytest.raises(OSError):
             client.chat("m")
     assert proxy.counts == REUSED
-
-
-def test_a_pool_can_be_used_after_it_was_closed() -> None:
-    pool = ConnectionPool()
-    pool.close()
-    assert pool.take("key") is None

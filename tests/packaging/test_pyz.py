@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ostream.__main__ import COMMANDS
 from tests.process import BIN, ROOT, call, environment, sh
 from tests.server import body_of
-from tests.tiers import sample
 
 STREAM = body_of("chat-stream")
 
@@ -85,11 +83,6 @@ def test_every_way_to_call_it(way: str, pyz: Path, tmp_path: Path) -> None:
     # The help names the command as it was called.
     called = ["ostream", "send"] if way.endswith(" COMMAND") else ["send"]
     assert result.stdout == call(*called, "--help").stdout
-
-
-@pytest.mark.parametrize("command", sample(COMMANDS, ["batch"]))
-def test_every_command_is_in_it(command: str, pyz: Path) -> None:
-    assert sh(f"{pyz} {command} --help").stdout == call("ostream", command, "--help").stdout
 
 
 def test_it_imports_nothing_from_the_working_directory_or_its_own(pyz: Path, tmp_path: Path) -> None:

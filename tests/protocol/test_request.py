@@ -282,8 +282,3 @@ def test_objects_of_the_sdk_are_sent_as_dicts(make: Any) -> None:
 def test_top_logprobs_implies_logprobs() -> None:
     assert chat_body("m", [], top_logprobs=2)["logprobs"] is True
     assert chat_body("m", [], top_logprobs=2, logprobs=False)["logprobs"] is False
-
-
-def test_the_parameters_of_an_mcp_tool_are_sent() -> None:
-    (tool,) = chat_body("m", [], tools=[{"name": "f", "inputSchema": {"type": "object"}}])["tools"]
-    assert tool == {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}

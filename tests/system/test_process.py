@@ -75,11 +75,6 @@ def test_send_escapes_control_characters_on_a_terminal(raw: bool) -> None:
     assert not raw or shown == CHUNK.decode()
 
 
-def test_the_file_of_w_can_be_a_terminal() -> None:
-    terminal = Terminal("extract-content", "-w", "/dev/stderr", on="stderr")
-    assert terminal.communicate(CHUNK) == (SHOWN, CHUNK.decode(), "")
-
-
 MIXED = [
     # command and options, stream, text on a terminal that is both stdout and stderr
     (["extract-content"], b'{"response":"a"}\n', "a\nextract-content: {CUT}\n"),
