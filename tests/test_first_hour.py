@@ -121,7 +121,7 @@ def test_the_known_model_options_are_those_of_the_types() -> None:
 
 
 def test_batch_does_not_read_its_own_answers(folder: Path) -> None:
-    result = sh("batch --lines -m m p.txt >> p.txt", env={"OLLAMA_HOST": "127.0.0.1:1"})
+    result = sh("python3 -m ostream batch --lines -m m p.txt >> p.txt", env={"OLLAMA_HOST": "127.0.0.1:1"})
     assert result.stderr == b"batch: p.txt: is also standard output; write to another file\n"
     assert (result.returncode, (folder / "p.txt").read_bytes()) == (1, b"plain text\n")
 

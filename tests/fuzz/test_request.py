@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.errors import OstreamError, RequestError
-from ostream.net.host import check_header, parse_host
+from ostream.net.host import parse_host
 from ostream.protocol.request import (
     FIELDS,
     chat_body,
@@ -78,16 +78,6 @@ def test_host(text: str) -> None:
         assert host.url.isascii() and host.url.isprintable() and " " not in host.url
         assert 0 < host.port < 65536
         assert host.accepts_credentials in (True, False)
-
-
-@given(TEXT | st.sampled_from(["X", "Authorization"]), TEXT | st.text("a \t\r\n\x7fé"))
-def test_header(name: str, value: str) -> None:
-    try:
-        check_header(name, value)
-    except RequestError as error:
-        assert str(error).startswith("header ")
-    else:
-        assert f"{name}: {value}".isascii() and len(f"{name}: {value}".splitlines()) <= 1
 
 
 @given(ODD)

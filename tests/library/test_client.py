@@ -28,17 +28,6 @@ def fragments(*texts: str) -> list[bytes]:
 USER = {"role": "user", "content": "hello"}
 
 
-def test_the_functions_use_the_server_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serve(send_lines(HI, DONE)) as server:
-        monkeypatch.setenv("OLLAMA_HOST", server.url)
-        assert ostream.chat("m", [USER])["message"]["content"] == "hi"
-        assert ostream.generate("m", "p")["message"]["content"] == "hi"
-        assert [chunk.message.content for chunk in ostream.chat("m", [USER], stream=True)] == ["hi", ""]
-        assert [chunk.done for chunk in ostream.generate("m", "p", stream=True)] == [False, True]
-    asked = [(request.path, json.loads(request.body)["stream"]) for request in server.requests]  # type: ignore[attr-defined]
-    assert asked == [(f"/api/{name}", stream) for stream in (False, True) for name in ("chat", "generate")]
-
-
 def test_a_stream_sends_its_request_at_the_first_next() -> None:
     with serve(send_lines(HI, DONE)) as server:
         stream = Client(server.url).chat("m", stream=True)

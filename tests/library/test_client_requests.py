@@ -108,12 +108,6 @@ def test_a_timeout_object_sets_the_limits_that_it_names() -> None:
     assert Session(timeout=None)._limits == [10.0, None, None, None]
 
 
-def test_the_advice_of_a_wrong_host_is_in_the_traceback() -> None:
-    with pytest.raises(RequestError) as caught:
-        Client("http://user:password@localhost")
-    assert caught.value._is_explained and "--" not in caught.value.advice
-
-
 def test_headers_that_are_none_are_left_out() -> None:
     assert Session(headers={"A": "b", "C": None}).headers == {"A": "b"}
 

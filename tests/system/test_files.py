@@ -167,15 +167,6 @@ def test_a_new_file_has_the_mode_that_umask_allows(tmp_path: Path) -> None:
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in "fg"} == {0o640}
 
 
-def test_a_name_without_a_folder_is_relative_to_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    replace("f", [b"new"])
-    files.sync_folder("f")
-    assert (tmp_path / "f").read_bytes() == b"new"
-
-
 def test_write_all_continues_after_a_short_write() -> None:
     reader, writer = os.pipe()
     data = bytes(1 << 20)
