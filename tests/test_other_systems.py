@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ostream import recording
 from ostream.__main__ import main
 from ostream.recording.http_server import RequestHandler
 from tests.process import ROOT, TOOLS, environment, under_xnu
@@ -111,6 +113,8 @@ def test_on_another_system_the_commands_report_that_they_need_posix(
     with monkeypatch.context() as patch:
         patch.setattr(os, "name", "nt")
         status = main(["send", "hi"])
+        with pytest.raises(ImportError, match=r"ostream\.testing need a POSIX system"):
+            runpy.run_path(recording.__file__)
     assert (status, capsys.readouterr().err) == (
         2,
         "ostream: the commands need a POSIX system; on this system, only the library works\n",

@@ -26,14 +26,13 @@ SDK_ONLY = {
 }
 # Arguments that `chat` and `generate` do not have, and what to use instead.
 _OTHER_ARGUMENTS = {
-    "allow_plain_http": "Client(allow_plain_http=True)",
+    **{name: f"Client({name}={{value}})" for name in ("allow_plain_http", "cacert", "host", "insecure", "max_time")},
+    **{name: f"Client({name}={{value}})" for name in ("retry", "timeout", "verify")},
     "headers": "Client(headers={{...}})",
-    "host": "Client(host={value})",
     "max_tokens": 'options={{"num_predict": {value}}}',
     "messages": "chat",
     "prompt": 'messages=[{{"role": "user", "content": {value}}}], or generate',
     "system": 'a message {{"role": "system", "content": ...}}',
-    "timeout": "Client(timeout={value})",
 }
 
 
