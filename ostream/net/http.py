@@ -89,6 +89,8 @@ class Response(http.client.HTTPResponse):
 
     def _release(self, may_keep: bool) -> None:
         on_close, self.on_close = self.on_close, None
+        if self.fp and self.fp.closed:
+            self.fp = None  # the garbage collector has closed it, so close() can't flush it
         super().close()
         if on_close:
             on_close(self._unread if may_keep and not self.failure else None)

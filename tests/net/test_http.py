@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import socket
 import sys
 import threading
@@ -306,3 +307,14 @@ def test_a_long_body_arrives_in_blocks_of_bounded_size() -> None:
         sender.join()
     assert b"".join(blocks) == data
     assert max(map(len, blocks)) <= 64 << 10
+
+
+def test_a_response_can_be_closed_after_its_file() -> None:
+    """The garbage collector closes the objects of a reference cycle in any order."""
+    response = Response.__new__(Response)
+    response.fp = io.BytesIO()
+    response.fp.close()
+    closed: list[object] = []
+    response.on_close = closed.append
+    response.close()
+    assert closed == [None]
