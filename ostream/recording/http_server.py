@@ -57,7 +57,9 @@ class Server(http.server.ThreadingHTTPServer):
         try:
             super().__init__(("127.0.0.1", port), RequestHandler)
         except OSError as error:
-            raise RequestError(f"port {port}: {reason(error)}", advice="choose another --port") from None
+            if port:
+                raise RequestError(f"port {port}: {reason(error)}", advice="choose another --port") from None
+            raise RequestError(f"127.0.0.1: {reason(error)}") from None
         self.respond = respond
         self._report = report
         self._reports = 0

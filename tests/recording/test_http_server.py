@@ -362,3 +362,12 @@ def test_without_more_threads_connections_are_served_one_at_a_time(monkeypatch: 
     with pytest.raises(OstreamError, match=message), Server(echo):
         pass
     assert set(os.listdir("/dev/fd")) == before
+
+
+def test_without_a_port_the_message_names_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(server: object) -> None:
+        raise OSError(errno.EADDRNOTAVAIL, "no such address")
+
+    monkeypatch.setattr(Server, "server_bind", fail)
+    with pytest.raises(RequestError, match=r"\A127\.0\.0\.1: no such address\Z"):
+        Server(print)
