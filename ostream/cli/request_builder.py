@@ -43,11 +43,11 @@ _NOT_WITH_LOAD = ("system", "body", "conversation", "messages", "context")
 def default_model() -> str:
     """Return $OLLAMA_MODEL without surrounding white space, such as the CR from a file with CR LF line ends.
 
-    Returns "" if the variable is not set. Raises RequestError if the name contains a control character.
+    Returns "" if the variable is not set. Raises RequestError if the name contains characters that are not printable.
     """
     model = os.environ.get("OLLAMA_MODEL", "").strip()
     if not model.isprintable():
-        raise RequestError(f"OLLAMA_MODEL: {model!r} contains a control character")
+        raise RequestError(f"OLLAMA_MODEL: {model!r} contains characters that are not printable")
     return model
 
 

@@ -249,9 +249,11 @@ def test_wrong_usage_is_reported_on_stderr_and_as_an_error_line(arguments: list[
         assert message.startswith(line["error"]) or line["error"].startswith(message)
 
 
-def test_a_control_character_in_the_model_variable_is_reported_by_its_name() -> None:
-    result = call("send", "hi", env={"OLLAMA_MODEL": "a\rb"})
-    assert (result.returncode, result.stderr) == (2, b"send: OLLAMA_MODEL: 'a\\rb' contains a control character\n")
+@pytest.mark.parametrize(("model", "shown"), [("a\rb", r"a\rb"), ("\udcff", r"\udcff")])
+def test_a_model_variable_that_is_not_printable_is_reported_by_its_name(model: str, shown: str) -> None:
+    result = call("send", "hi", env={"OLLAMA_MODEL": model})
+    message = f"send: OLLAMA_MODEL: '{shown}' contains characters that are not printable\n"
+    assert (result.returncode, result.stderr.decode()) == (2, message)
 
 
 def test_a_prompt_that_is_not_utf_8_is_sent_with_a_note() -> None:
