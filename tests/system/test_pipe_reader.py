@@ -22,7 +22,7 @@ from ostream.errors import OstreamError
 from ostream.system import pipe_reader, process
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.pipe_reader import reader_reports, wait_read, wait_settled
-from tests.process import end_of, sh, start
+from tests.process import call, end_of, sh, start
 from tests.server import send_lines, serve
 
 A = b'{"message":{"content":"some text"},"done":false}\n'
@@ -173,6 +173,7 @@ def test_another_reader_gets_a_moment_to_read(monkeypatch: pytest.MonkeyPatch) -
             patch.setattr(fcntl, "ioctl", lambda *_: os.stat("/none"))
             assert not reader_reports()
             assert wait_read()
+            assert call("extract-content", "-n", stdin=A).stdout == b"some text"
         with open(f"/proc/self/fd/{read}", "rb", buffering=0) as other:
             fcntl.flock(other, fcntl.LOCK_EX)
             assert reader_reports()
