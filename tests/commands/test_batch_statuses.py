@@ -27,7 +27,7 @@ BODIES: dict[str, tuple[bytes, int]] = {
     "empty": (b"", 3),
     "a message": (b'{"role":"assistant","content":"x","done":true}\n', 3),
     "NaN": (b'{"x":NaN,"message":{"content":"one"},"done":true}\n', 1),
-    "NaN without a newline": (b'{"x":NaN,"message":{"content":"one"},"done":true}', 3),
+    "NaN without a newline": (b'{"x":NaN,"message":{"content":"one"},"done":true}', 1),
     "two objects on a line": (ONE[:-1] + ONE, 1),
     "a NUL byte": (ONE[:-1] + b"\0\n", 1),
     "a vertical tab": (b"\x0b\n" + ONE, 1),
