@@ -104,7 +104,7 @@ class BatchRunner:
             self._write,
             self._jobs,
             self._limits.in_order,
-            lambda jobs, why: self._progress.note(f"{why}; {jobs:,} requests at a time"),
+            lambda jobs, why: self._progress.note(f"{why}; {jobs:,} request(s) at a time"),
         )
         self._progress.running = lambda: self._pool.running
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -195,7 +195,7 @@ class BatchRunner:
         affordable = max(1, (limit - used - _OTHER_DESCRIPTORS) // _DESCRIPTORS_PER_JOB)
         if limit == resource.RLIM_INFINITY or affordable >= jobs:
             return jobs
-        self._progress.note(f"only {limit:,} files may be open (ulimit -n); {affordable:,} requests at a time")
+        self._progress.note(f"only {limit:,} files may be open (ulimit -n); {affordable:,} request(s) at a time")
         return affordable
 
     def _write(self, result: Result) -> None:

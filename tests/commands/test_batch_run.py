@@ -339,4 +339,4 @@ def test_few_descriptors_mean_fewer_requests_at_a_time() -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert len(lines_of(done.stdout)) == 200
-    assert re.fullmatch(rb"batch: only \d+ files may be open \(ulimit -n\); \d+ requests at a time\n", done.stderr)
+    assert re.fullmatch(rb"batch: only \d+ files may be open \(ulimit -n\); \d+ request\(s\) at a time\n", done.stderr)
