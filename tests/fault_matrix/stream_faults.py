@@ -235,6 +235,7 @@ CRLF = tuple(each[:-1] + b"\r\n" for each in LINES)
 GAPS = (b"\n", HM, b" \t\r\n", A, b"\n\n", B, DONE, b"\n")
 SINGLE = line(model="m", message={"role": "assistant", "content": "a"}, done=True, done_reason="stop")
 INDENTED = json.dumps(json.loads(SINGLE), indent=1).encode()
+JOINED = b"\t".join(map(bytes.strip, INDENTED.splitlines())) + b"\n"
 FLOOD = chunk(b"\n" * 1_000_000)
 LONG = content_line("y" * (8 << 20))
 HARMLESS = [
@@ -252,7 +253,7 @@ HARMLESS = [
     Fault("line of 8 MB", streams(HM, A, LONG, DONE), COMPLETE, (HM, A, LONG, DONE)),
     Fault("1 MB of blank lines", sends(CHUNKED, FLOOD, chunks(*LINES), LAST), COMPLETE, LINES, flooded=True),
     Fault("HTTP trailers", after_done(b"0\r\nX: y\r\n\r\n"), COMPLETE, LINES),
-    Fault("indented single object", answers(200, INDENTED), COMPLETE, (b" ".join(INDENTED.split()) + b"\n",)),
+    Fault("indented single object", answers(200, INDENTED), COMPLETE, (JOINED,)),
     Fault("single object", answers(200, SINGLE[:-1]), COMPLETE, (SINGLE,)),
 ]
 
