@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,7 @@ def mypy(directory: Path, *paths: Path) -> list[int]:
     done = subprocess.run(
         [sys.executable, "-m", "mypy", *options, *map(str, paths)],
         cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": ""},  # mypy does not run on the system of `make xnu`
         capture_output=True,
         text=True,
         check=False,
