@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
+import pytest
 from hypothesis import given
 
 from ostream.errors import NotNDJSON
+from ostream.protocol.json_codec import encode_json
 from ostream.protocol.ndjson import decode_line, encode_line, is_torn, split_lines
-from tests.fuzz.given import blocks
+from tests.fuzz.given import JSON, blocks
 
 
 @given(blocks())
@@ -24,3 +29,14 @@ def test_lines_do_not_depend_on_the_blocks_and_decode_or_raise_not_ndjson(cut: l
         else:
             assert chunk is None or decode_line(encode_line(chunk)) == chunk
             assert chunk is None or encode_line(chunk).find(b"\n") == len(encode_line(chunk)) - 1
+
+
+@given(JSON)
+def test_encoding_equals_that_of_json(value: Any) -> None:
+    try:
+        dumped = json.dumps({"a": value}, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # infinity, NaN, or an integer with too many digits
+        with pytest.raises(ValueError):
+            encode_json({"a": value})
+    else:
+        assert encode_json({"a": value}) == dumped

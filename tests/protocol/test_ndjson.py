@@ -272,10 +272,15 @@ def _other_scanner(settings: Any) -> Any:
     return settings.an_attribute_of_a_later_python
 
 
-@pytest.mark.parametrize("module", [None, SimpleNamespace(make_scanner=_other_scanner)])
-def test_lines_are_decoded_without_the_scanner_in_c(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+_OTHER_MODULE = SimpleNamespace(make_scanner=_other_scanner, make_encoder=lambda: None, encode_basestring=None)
+
+
+@pytest.mark.parametrize("module", [None, _OTHER_MODULE])
+def test_lines_are_decoded_and_encoded_without_the_code_in_c(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
     monkeypatch.setitem(sys.modules, "_json", module)
-    scan_once = runpy.run_path(json_codec.__file__)["scan_once"]
+    codec = runpy.run_path(json_codec.__file__)
+    assert codec["encode_json"]({"ü": [1, None]}) == '{"ü":[1,null]}'
+    scan_once = codec["scan_once"]
     assert scan_once('{"a": [1, 1e999]}', 0) == ({"a": [1, sys.float_info.max]}, 17)
     with pytest.raises(ValueError, match="NaN is not JSON"):
         scan_once("[NaN]", 0)
