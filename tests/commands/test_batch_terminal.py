@@ -15,7 +15,7 @@ from ostream.batch.inputs import InputFormat
 from ostream.batch.row_count import count_rows
 from tests.commands.test_batch import asked, lines_of, reply
 from tests.commands.test_batch_run import Gate
-from tests.process import Terminal
+from tests.process import Terminal, start
 from tests.server import serve
 
 
@@ -91,3 +91,13 @@ def test_total_is_known_for_regular_files(tmp_path: Path) -> None:
     assert count_rows([os.ttyname(terminal)], InputFormat()) is None
     os.close(screen)
     os.close(terminal)
+
+
+def test_requests_before_the_position_of_standard_input_are_not_sent(tmp_path: Path) -> None:
+    with serve(reply) as server, open(tmp_path / "b", "wb+") as stdin:
+        stdin.write(asked("one", "two"))
+        stdin.seek(len(asked("one")))
+        process = start("batch", "-m", "m", "--progress", "--host", server.url, stdin=stdin)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert len(lines_of(stdout)) == 1

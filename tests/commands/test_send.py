@@ -90,6 +90,11 @@ ANSWERS: dict[str, tuple[list[bytes], bytes | None, dict[str, Any] | None]] = {
         A * 31,
         {"error": 'the server stopped after 30 equal tokens (no "done": true)', "exit_status": 3},
     ),
+    "a line over the limit": (
+        [A, b"x" * (65 << 20)],
+        A,
+        refused("the answer: a line of more than 67,108,864 bytes", status_code=200),
+    ),
     "a record of an OpenAI batch with an error": (
         [A, b'{"custom_id":"a","response":{"body":{"error":"boom"}}}\n', B],
         A,
