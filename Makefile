@@ -43,7 +43,7 @@ kill: $(VENV)/test-tools ## kill a batch 1,000 times and check that no answer is
 fault-matrix: $(VENV)/check-tools ## run the complete fault matrix and write docs/fault-matrix.md
 	$(VENV)/bin/python -m tests.fault_matrix
 
-bench: ## compare with curl | jq and other clients, and print the tables (an hour)
+bench: ## compare with curl | jq and other clients, and print the tables (10 minutes)
 	$(PYTHON) benchmarks/compare.py
 
 picture: $(VENV)/check-tools ## run the demo on a terminal and draw docs/demo.svg

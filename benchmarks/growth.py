@@ -1,7 +1,7 @@
 """Double the work and print what each unit costs: python3 benchmarks/growth.py [--fast] [--only=WORD]
 
 If CPU time per unit rises from row to row, something takes more than linear time. The cost of the smallest size, mostly
-the start of interpreters, is subtracted. The largest sizes take half an hour; --fast takes a hundredth of them.
+the start of interpreters, is subtracted. The largest sizes take a quarter of an hour; --fast takes a hundredth of them.
 """
 
 from __future__ import annotations
