@@ -11,7 +11,6 @@ DEFAULT_PORT = 11434
 _DIGITS = "0123456789"
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _IN_NAME = f"{_LETTERS}{_DIGITS}._~-"
-_IN_IPV6 = f"{_DIGITS}abcdefABCDEF:."
 _IN_PATH = f"{_LETTERS}{_DIGITS}!$%&'()*+,-./:;=@_~"
 _IN_HEADER_NAME = f"{_LETTERS}{_DIGITS}!#$%&'*+.^_`|~-"
 
@@ -124,7 +123,13 @@ def _is_ipv6(name: str) -> bool:
     address, percent, zone = name.partition("%")
     if percent and (not zone or zone.strip(_IN_NAME)):
         return False
-    return ":" in address and "." not in address.partition(":")[0] and not address.strip(_IN_IPV6)
+    import socket
+
+    try:
+        socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError):  # ValueError: a NUL
+        return False
+    return True
 
 
 def _invalid(value: str, problem: str, advice: str = "") -> RequestError:
