@@ -77,6 +77,7 @@ BAD_HOSTS = [
     ("[::1", "invalid host and port"),
     ("[::1]x", "invalid host and port"),
     ("h:80:90", "invalid host name"),
+    ("h[1", "invalid host and port"),
     (":0:", "invalid host name"),
     ("::1%", "invalid host name"),
     ("::\0", "invalid host name"),
