@@ -175,7 +175,7 @@ def http_answer(status: int, body: bytes = b"", *headers: str, content_type: str
 
 
 def resolve(monkeypatch: pytest.MonkeyPatch, **addresses: str) -> None:
-    """Resolve host names to these addresses; `_` in a name stands for a dot."""
+    """Resolve host names to these addresses; `_` in a name means a dot."""
     names = {name.replace("_", "."): address for name, address in addresses.items()}
     look_up = socket.getaddrinfo
 

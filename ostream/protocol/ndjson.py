@@ -39,6 +39,7 @@ def split_lines(blocks: Iterable[bytes], limit: int = LINE_LIMIT) -> Iterator[li
     """
     unfinished = bytearray()
     for block in blocks:
+        # A block of a slow stream is usually one complete line.
         if not unfinished and 0 < block.find(b"\n") + 1 == len(block) <= limit:
             yield [block]
             continue

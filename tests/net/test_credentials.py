@@ -87,7 +87,7 @@ def test_an_authorization_header_is_sent_where_the_key_is(
 
 @pytest.mark.parametrize(("address", "sent"), [("192.0.2.2", False), ("127.0.0.9", True), ("::ffff:127.0.0.1", True)])
 def test_a_key_is_not_sent_to_another_machine_that_claims_a_local_name(address: str, sent: bool) -> None:
-    # A fake peer stands in for another machine.
+    # The peer is not a real socket, because that would need another machine.
     peer: Any = SimpleNamespace(getpeername=lambda: (address, 1), setblocking=lambda _: None, fileno=lambda: 0)
     exchange: Any = None
     connection = Connection("evil.localhost:1", exchange)
