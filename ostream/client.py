@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import ostream
 from ostream.errors import RequestError
-from ostream.net.session import Session
+from ostream.net.session import ConnectionSettings, Session
 from ostream.protocol.arguments import explained, missing_name
 from ostream.protocol.objects import ChatResponse, GenerateResponse
 from ostream.protocol.request import CHAT, GENERATE, chat_body, encode_body, generate_body
@@ -74,7 +74,7 @@ class Client:
         verify: ostream.types.VerifyParam = True,
         allow_plain_http: bool = False,
     ) -> None:
-        self._session = Session(**_without_self(locals()))
+        self._session = Session(_settings(**_without_self(locals())))
 
     def __enter__(self) -> Client:
         return self
@@ -290,7 +290,21 @@ class _EnvironmentClient(Client):
 
     @property
     def _session(self) -> Session:  # type: ignore[override]
-        return Session().single_use()
+        return Session(ConnectionSettings()).single_use()
+
+
+def _settings(timeout: Any, verify: Any, **settings: Any) -> ConnectionSettings:
+    """Return the settings for the arguments of Client. `timeout` and `verify` replace other settings."""
+    result = ConnectionSettings()
+    vars(result).update(settings)
+    if timeout is not None:
+        result.connect_timeout = getattr(timeout, "connect", timeout)
+        result.first_byte_timeout = result.idle_timeout = getattr(timeout, "read", timeout)
+    if verify is False:
+        result.insecure = True
+    elif verify is not True:
+        result.cacert = verify
+    return result
 
 
 def _without_self(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -6,14 +6,13 @@ import os
 
 from ostream.cli.parser import COUNT, SECONDS, Option
 from ostream.errors import RequestError
+from ostream.net.session import ConnectionSettings, Session
 from ostream.protocol.request import COMMON_FIELDS, parse_json, parse_options, parse_value
 from ostream.system.input import read_input
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Sequence
-
-    from ostream.net.session import Session
 
 THINK_LEVELS = {"true": True, "false": False, "low": "low", "medium": "medium", "high": "high", "max": "max"}
 
@@ -50,20 +49,11 @@ class RequestOptions:
     shift: bool | None = None
 
 
-class ConnectionOptions:
-    """Option values for the connection to the server; times are in seconds."""
+class ConnectionOptions(ConnectionSettings):
+    """Option values for the connection to the server."""
 
-    host: str | None = None
     header: Sequence[str] = ()
     header_file: Sequence[str] = ()
-    connect_timeout: float = 10
-    first_byte_timeout: float | None = None
-    idle_timeout: float | None = None
-    max_time: float | None = None
-    retry = 0
-    cacert: str | None = None
-    insecure = False
-    allow_plain_http = False
 
 
 class SendOptions(RequestOptions, ConnectionOptions):
@@ -203,20 +193,8 @@ def connection_options(retry: int = 0) -> list[Option]:
 
 def make_session(options: ConnectionOptions) -> Session:
     """Create the session with the settings of the connection options. Raises RequestError for an unusable value."""
-    from ostream.net.session import Session
-
-    return Session(
-        options.host,
-        headers=read_headers(options),
-        connect_timeout=options.connect_timeout,
-        first_byte_timeout=options.first_byte_timeout,
-        idle_timeout=options.idle_timeout,
-        max_time=options.max_time,
-        retry=options.retry,
-        cacert=options.cacert,
-        insecure=options.insecure,
-        allow_plain_http=options.allow_plain_http,
-    )
+    options.headers = read_headers(options)
+    return Session(options)
 
 
 def read_headers(options: ConnectionOptions) -> dict[str, str]:

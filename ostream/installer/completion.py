@@ -143,11 +143,12 @@ def models(connection: Mapping[str, str | None]) -> list[str]:
 
     `connection` has the values of the options that the user has given: host, cacert, and insecure.
     """
-    from ostream.net.session import Session
+    from ostream.net.session import ConnectionSettings, Session
 
-    host, cacert = connection.get("host"), connection.get("cacert")
+    settings = ConnectionSettings()
+    vars(settings).update(connection, insecure="insecure" in connection)
     try:
-        return _names(_tags(Session(host, cacert=cacert, insecure="insecure" in connection)))
+        return _names(_tags(Session(settings)))
     except (OstreamError, ValueError, RecursionError):
         return []
 

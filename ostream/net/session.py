@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Mapping
 
-import ostream
 from ostream.errors import OstreamError, RequestError, ResponseError
 from ostream.net.host import check_header, is_header_value, parse_host
 from ostream.net.retry import pause_before  # here, because after a failure there may be no descriptor to load it
@@ -24,38 +23,39 @@ if TYPE_CHECKING:
     S = TypeVar("S", bound="Session")
 
 
-class Session:
-    """The settings of a Client and its connections. The arguments are documented in `Client`. Threads may share it."""
+class ConnectionSettings:
+    """The settings of a Session: the arguments of `Client` with the same names, which are documented there."""
 
-    def __init__(
-        self,
-        host: str | None = None,
-        *,
-        headers: Mapping[str, str | None] | None = None,
-        timeout: ostream.types.TimeoutParam | None = None,
-        connect_timeout: float | None = 10,
-        first_byte_timeout: float | None = None,
-        idle_timeout: float | None = None,
-        max_time: float | None = None,
-        retry: int = 0,
-        cacert: ostream.types.PathParam | None = None,
-        insecure: bool = False,
-        verify: ostream.types.VerifyParam = True,
-        allow_plain_http: bool = False,
-    ) -> None:
+    host: str | None = None
+    headers: Mapping[str, str | None] | None = None
+    connect_timeout: float | None = 10
+    first_byte_timeout: float | None = None
+    idle_timeout: float | None = None
+    max_time: float | None = None
+    retry: int = 0
+    cacert: Any = None  # a file name, a path object or an SSLContext
+    insecure: bool = False
+    allow_plain_http: bool = False
+
+
+class Session:
+    """The checked settings for a server, and the connections to it. Threads may share it.
+
+    Raises RequestError for settings that cannot be used.
+    """
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        host, headers, retry = settings.host, settings.headers, settings.retry
         if not isinstance(host, (str, type(None))):
             raise RequestError(f"host: must be text, not {type(host).__name__}")
-        self.host = parse_host(os.environ.get("OLLAMA_HOST") if host is None else host, allow_plain_http)
-        if timeout is not None:
-            limits: Any = timeout
-            connect_timeout = getattr(limits, "connect", limits)
-            first_byte_timeout = idle_timeout = getattr(limits, "read", limits)
-        self._limits = [*map(_seconds, (connect_timeout, first_byte_timeout, idle_timeout, max_time))]
+        self.host = parse_host(os.environ.get("OLLAMA_HOST") if host is None else host, settings.allow_plain_http)
+        limits = (settings.connect_timeout, settings.first_byte_timeout, settings.idle_timeout, settings.max_time)
+        self._limits = [*map(_seconds, limits)]
         if not isinstance(retry, int) or retry < 0:
             raise RequestError(f"retry {retry!r:.40}: must be a whole number, 0 or more")
         self.retry = retry
-        self.insecure = insecure or verify is False
-        self.cacert: Any = cacert if isinstance(verify, bool) else verify
+        self.insecure = settings.insecure
+        self.cacert = settings.cacert
         self._tls_config: TLSConfig | None = None
         self._keep_connections = True
         self._pool: ConnectionPool | None = None

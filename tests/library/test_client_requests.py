@@ -12,7 +12,6 @@ import pytest
 
 import ostream
 from ostream import ChatResponse, Client, Message, RequestError, run_tools
-from ostream.net.session import Session
 from tests.server import http_answer, send_lines, send_raw, serve
 
 DONE = b'{"model":"m","message":{"role":"assistant","content":""},"done":true}\n'
@@ -103,13 +102,13 @@ class Timeout:
 
 
 def test_a_timeout_object_sets_the_limits_that_it_names() -> None:
-    assert Session(timeout=Timeout(), max_time=60)._limits == [0.5, None, None, 60.0]
-    assert Session(timeout=2)._limits == [2.0, 2.0, 2.0, None]
-    assert Session(timeout=None)._limits == [10.0, None, None, None]
+    assert Client(timeout=Timeout(), max_time=60)._session._limits == [0.5, None, None, 60.0]
+    assert Client(timeout=2)._session._limits == [2.0, 2.0, 2.0, None]
+    assert Client(timeout=None)._session._limits == [10.0, None, None, None]
 
 
 def test_headers_that_are_none_are_left_out() -> None:
-    assert Session(headers={"A": "b", "C": None}).headers == {"A": "b"}
+    assert Client(headers={"A": "b", "C": None})._session.headers == {"A": "b"}
 
 
 def test_a_client_is_a_context_manager_and_can_be_closed_and_used_again() -> None:
@@ -169,7 +168,7 @@ def test_a_request_without_a_model_is_a_request_error(model: Any, stream: bool) 
 @pytest.mark.parametrize(("status", "is_up"), [(200, True), (404, True), (503, False)])
 def test_any_answer_below_500_shows_that_the_server_is_up(status: int, is_up: bool) -> None:
     with serve(send_raw(http_answer(status))) as server:
-        session = Session(server.url)
+        session = Client(server.url)._session
         assert session.is_server_up(session.new_timeouts()) is is_up
         assert server.requests[0].path == "/api/version"  # type: ignore[attr-defined]
     assert not session.is_server_up(session.new_timeouts())

@@ -13,7 +13,6 @@ from ostream import Client, ConnectError, OstreamError, RequestError, ResponseEr
 from ostream.errors import USAGE
 from ostream.net.credentials import Credentials
 from ostream.net.exchange import Connection
-from ostream.net.session import Session
 from ostream.net.socket import WatchedSocket
 from ostream.net.timeouts import Timeouts
 from tests.process import run, sh
@@ -99,7 +98,7 @@ def test_a_key_is_not_sent_to_another_machine_that_claims_a_local_name(address: 
 def test_without_a_key_nothing_is_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
     for value in ("", "  "):
         monkeypatch.setenv("OLLAMA_API_KEY", value)
-        session = Session("http://ollama.test")
+        session = Client("http://ollama.test")._session
         assert not session.key_withheld
         assert session.headers == {}
 
