@@ -129,9 +129,7 @@ class FilterInput:
         """Report the remaining failures, check that everything was written, and return the exit status."""
         for error in self._at_end:
             self.status = worst(self.status, error.exit_status)
-            line = self._reports.error_line(error)
-            if self.output.passing:
-                self.output.pass_on(line)
+            self._pass_on([self._reports.error_line(error)])
         self._reports.print()
         self.output.close()
         self.status = worst(self.status, self.output.status)
@@ -192,8 +190,7 @@ class FilterInput:
             self._lineno += len(chunks)
             self._open = True
             self._last_chunk = chunks[-1]  # type: ignore[assignment]
-            if self.output.passing:
-                self.output.pass_on(b"".join(lines[: len(chunks)]))
+            self._pass_on(lines[: len(chunks)])
             return [chunks]  # type: ignore[list-item]
         runs: list[Run] = [[]]
         passed: list[bytes] = []
@@ -213,13 +210,15 @@ class FilterInput:
                     self.complete += 1
                     runs.append([])
             elif kind == ERROR:
+                self._pass_on(passed)
                 failed, line = self._error_item(chunk, record, line)
                 _end(runs, failed)
             elif kind == REQUEST:
                 if self._open:
                     where = f"{self._name}:{self._lineno}"
                     error = IncompleteStream(f'{where}: the response before this line ended early (no "done": true)')
-                    _end(runs, self._fail(error, passed))
+                    self._pass_on(passed)
+                    _end(runs, self._fail(error))
                 self._has_requests = True
                 self._skipping = _is_other_endpoint(chunk["request"])
                 if self._with_requests:
@@ -229,9 +228,17 @@ class FilterInput:
                 if self._with_messages:
                     _end(runs, MessageItem(chunk))
             passed.append(line)
-        if self.output.passing:
-            self.output.pass_on(b"".join(passed))
+        self._pass_on(passed)
         return [run for run in runs if run]
+
+    def _pass_on(self, lines: list[bytes]) -> None:
+        """With -w, write `lines` to stdout, and clear the list.
+
+        Called before a failure is reported, because the program that reads the lines may have to print the message.
+        """
+        if self.output.passing:
+            self.output.pass_on(b"".join(lines))
+        lines.clear()
 
     def _error_item(self, chunk: dict[str, Any], record: dict[str, Any], line: bytes) -> tuple[ErrorItem, bytes]:
         """Report an error line and update the status. Return the item, and the line to pass on.
@@ -255,15 +262,12 @@ class FilterInput:
         item = {key: value for key, value in chunk.items() if key != REPORT}
         return ErrorItem({**item, "exit_status": status}), line
 
-    def _fail(self, error: OstreamError, passed: list[bytes] | None = None) -> ErrorItem:
-        """Report a failure that this filter found, update the status, and add its error line to the lines passed on."""
+    def _fail(self, error: OstreamError) -> ErrorItem:
+        """Report a failure that this filter found, update the status, and with -w pass its error line on."""
         self._open = False
         self.status = worst(self.status, error.exit_status)
         line = self._reports.error_line(error)
-        if passed is not None:
-            passed.append(line)
-        elif self.output.passing:
-            self.output.pass_on(line)
+        self._pass_on([line])
         return ErrorItem(error.error_line())
 
 

@@ -124,6 +124,7 @@ class Reports:
         self._diagnostics = diagnostics
         self._output = output
         self._pending: list[tuple[OstreamError | str, str]] = []
+        self._waited = False  # until the program that reads stdout has started
 
     def add(self, error: OstreamError, kind: str = "") -> None:
         """Add the message of an error. `kind` is passed to Diagnostics.error."""
@@ -157,8 +158,11 @@ class Reports:
     def _is_left_downstream(self) -> bool:
         if not self._output.passing or not is_pipe(1):
             return False
-        from ostream.system.pipe_reader import reader_reports
+        from ostream.system.pipe_reader import reader_reports, wait_started
 
+        if not self._waited:
+            wait_started()
+            self._waited = True
         return reader_reports()
 
     def print(self) -> None:

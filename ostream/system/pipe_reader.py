@@ -15,7 +15,12 @@ import time
 
 from ostream.system.polling import ReaderGone, is_pipe, wait_ready
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
 _PERIOD_S = 0.005  # pause between two checks of the pipe
+_START_S = 2.0  # longest wait until the program that reads the pipe has started
 _SETTLE_S = 0.2  # longest wait until another program has read the pipe
 _PRINT_S = 0.01  # after that, time for this program to write its text
 _FILTER_S = 60.0  # longest wait until a filter has read the pipe
@@ -37,6 +42,15 @@ def _is_locked(pipe: int) -> bool:
     except OSError:
         pass  # this system can't lock pipes
     return False
+
+
+def wait_started() -> None:
+    """Wait at most 2 s until the program that reads standard output has started, so that `reader_reports` is right.
+
+    A filter locks the pipe before it reads. While the pipe has unread data and no lock, its reader may still be
+    starting.
+    """
+    _wait(_START_S, is_read_by_filter)
 
 
 def reader_reports() -> bool:
@@ -69,12 +83,12 @@ def wait_read() -> bool:
 
     Return False if the filter ended before it had read everything.
     """
-    return _wait(_FILTER_S, while_locked=True)
+    return _wait(_FILTER_S, lambda: not is_read_by_filter()) is not False
 
 
 def wait_settled() -> None:
     """Wait a moment, so that another program can read the text on standard output and write its own text."""
-    if _wait(_SETTLE_S, while_locked=False):
+    if _wait(_SETTLE_S, lambda: False):
         _sleep(_PRINT_S)
 
 
@@ -93,21 +107,28 @@ def end_output() -> None:
         return
     null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     os.dup2(null, 1)
-    end = time.monotonic() + (_FILTER_S if _is_locked(pipe) else _SETTLE_S)
-    while (_is_locked(pipe) or _unread(pipe)) and time.monotonic() < end:
+    end = time.monotonic() + _START_S
+    while _unread(pipe) and not _is_locked(pipe) and time.monotonic() < end:
+        time.sleep(_PERIOD_S)
+    end = time.monotonic() + _FILTER_S
+    while _is_locked(pipe) and time.monotonic() < end:
         time.sleep(_PERIOD_S)
     time.sleep(_PRINT_S)
     os.close(null)
     os.close(pipe)
 
 
-def _wait(seconds: float, while_locked: bool) -> bool:
+def _wait(seconds: float, ends: Callable[[], bool]) -> bool | None:
+    """Wait until everything on standard output was read, `ends()` is True or the reader closes the pipe.
+
+    Return True if everything was read, False if not, and None after `seconds`.
+    """
     for _ in range(round(seconds / _PERIOD_S)):
         if _unread() == 0:
             return True
-        if _sleep(_PERIOD_S) or (while_locked and not is_read_by_filter()):
+        if ends() or _sleep(_PERIOD_S):
             return _unread() == 0
-    return while_locked
+    return None
 
 
 def _unread(pipe: int = 1) -> int:

@@ -145,6 +145,7 @@ def _left_to_reader(diagnostics: Diagnostics, stdout: Output, error: OstreamErro
     except (ImportError, MemoryError, OSError):  # pragma: no cover - saving coverage data needs a descriptor, too
         return False  # importing needs memory and a free descriptor, and the error may be that none is left
 
+    pipe_reader.wait_started()
     if not pipe_reader.reader_reports():
         if diagnostics.text_downstream:
             pipe_reader.wait_settled()

@@ -89,7 +89,14 @@ def test_send_reports_to_its_own_stderr_if_the_filter_has_another(tmp_path: Path
     assert (tmp_path / "output").read_bytes() == b"some text\n"
 
 
-@pytest.mark.parametrize("pipe", ["extract-content", "extract-thinking -w thinking | extract-content"])
+@pytest.mark.parametrize(
+    "pipe",
+    [
+        "extract-content",
+        "{ sleep 0.5; extract-content; }",
+        "extract-thinking -w thinking | { sleep 0.5; extract-content; }",
+    ],
+)
 @pytest.mark.linux
 def test_the_last_filter_prints_the_message_after_its_text(pipe: str, tmp_path: Path) -> None:
     with serve(FAILING) as server:
