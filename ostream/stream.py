@@ -14,7 +14,7 @@ from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamErr
 from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.chunk import content
 from ostream.protocol.error_lines import is_error, response_error
-from ostream.protocol.ndjson import LINE_LIMIT, decode_lines, is_truncated, split_lines
+from ostream.protocol.ndjson import LINE_LIMIT, decode_lines, is_object_prefix, split_lines
 from ostream.protocol.objects import Chunk, Message, ResponseMetrics, wrap_chunk
 from ostream.system.polling import ReaderGone
 from ostream.system.wakeup import Wakeup
@@ -307,7 +307,7 @@ class Stream(_Generic[C]):
         """End the stream at a line that can't be decoded. A truncated object means that the rest is missing."""
         lineno = self._lineno + 1
         failure = NotNDJSON(f"line {lineno} of the response: {damage}", damage.line, lineno)
-        self._ended, self._failure = True, self._early_end() if is_truncated(damage.line) else failure
+        self._ended, self._failure = True, self._early_end() if is_object_prefix(damage.line) else failure
 
     def _decode_indented(self, lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotNDJSON | None]:
         """Decode a response that is one object on several lines. Some servers indent their JSON."""

@@ -16,7 +16,7 @@ from ostream.batch.answer_lines import begins_as_answer, is_damaged, may_be_answ
 from ostream.batch.resume_index import ResumeIndex
 from ostream.batch.set_aside import open_to_read, read_lines, set_aside
 from ostream.errors import NotNDJSON, OutputError, RequestError, reason
-from ostream.protocol.ndjson import decode_line, is_torn
+from ostream.protocol.ndjson import decode_line, is_partial_line
 from ostream.system.files import locked, remove_unfinished, replace, sync_folder, truncate, write_all
 from ostream.system.output import Output, given_descriptor, is_input
 
@@ -131,7 +131,9 @@ class AnswerFile:
                     kept.append(_DAMAGED)
                     position += len(line)
                     continue
-                if not (isinstance(error, NotNDJSON) and is_torn(line)) or not (is_ours or begins_as_answer(line, b"")):
+                if not (isinstance(error, NotNDJSON) and is_partial_line(line)) or not (
+                    is_ours or begins_as_answer(line, b"")
+                ):
                     raise refusal from None
                 torn = line
                 break

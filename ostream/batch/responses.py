@@ -10,7 +10,7 @@ from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.chunk import content, tool_calls
 from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, classify, response_error
 from ostream.protocol.json_codec import strict_decoder
-from ostream.protocol.ndjson import DEEPEST, decode_lines, encode_line, is_deep, is_truncated
+from ostream.protocol.ndjson import DEEPEST, decode_lines, encode_line, is_deep, is_object_prefix
 from ostream.protocol.openai import chunk_of, counts
 from ostream.protocol.request import CHAT, GENERATE
 from ostream.protocol.response_lines import join_indented
@@ -108,7 +108,7 @@ def _chunks(path: str, data: bytes, lines: list[bytes], check: Callable[[], obje
                 raise _with_partial(ResponseError("the answer is nested too deeply"), data)
             if kind == CHUNK:
                 yield chunk
-        if damage and is_truncated(damage.line):
+        if damage and is_object_prefix(damage.line):
             raise IncompleteStream("the answer is truncated")
         if damage:
             raise _with_partial(ResponseError(f"the answer: {damage}"), data)

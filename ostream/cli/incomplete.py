@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ostream.errors import IncompleteStream, NotNDJSON
-from ostream.protocol.ndjson import is_truncated
+from ostream.protocol.ndjson import is_object_prefix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _only_requests(names: str, prefix: str) -> IncompleteStream:
 
 def damage_error(error: NotNDJSON, name: str, lineno: int, prefix: str) -> OstreamError:
     """Return the error for a line that can't be decoded: IncompleteStream if it is truncated, NotNDJSON otherwise."""
-    if is_truncated(error.line):
+    if is_object_prefix(error.line):
         return IncompleteStream(f"{name}:{lineno}: the stream ended inside this line", error.line)
     # Without a response before the line, the input is probably not NDJSON. A "; " is followed by a more precise hint.
     advice = _expected(prefix) if lineno == 1 and "; " not in str(error) else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError, StreamTimeout
 from ostream.protocol.chunk import content, thinking, tool_calls
 from ostream.protocol.error_lines import ANSWER_KEYS, CHUNK, ERROR, KIND_KEYS, REQUEST, classify, response_error
-from ostream.protocol.ndjson import DEEPEST, decode_line, decode_lines, is_deep, is_truncated, split_lines
+from ostream.protocol.ndjson import DEEPEST, decode_line, decode_lines, is_deep, is_object_prefix, split_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Relay:
 
     def _damage(self, error: NotNDJSON, line: bytes, lineno: int) -> OstreamError:
         """Return the failure for a line that can't be decoded: a truncated stream, or a response that is not NDJSON."""
-        if not is_truncated(line):
+        if not is_object_prefix(line):
             return self._bad_line(str(error), line, lineno)
         failure = self._response.failure or IncompleteStream(f"the stream ended inside line {lineno} of the answer")
         failure.partial = line

@@ -159,17 +159,26 @@ def _decode_each(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotND
     return values, None
 
 
-def is_torn(line: bytes) -> bool:
-    """Return True if a line that `decode_line` rejects is a truncated object: it begins with { and has no b"\\n"."""
-    return not line.endswith(b"\n") and line.lstrip(b"\xef\xbb\xbf \t\r").startswith(b"{")
+def is_partial_line(line: bytes) -> bool:
+    """Return True if a line begins with {, has no b"\\n" and is not an object.
 
-
-def is_truncated(line: bytes) -> bool:
-    """Return True if a line that `decode_line` rejects is the beginning of an object, and the rest may be missing.
-
-    Missing data does not explain damage before the end of the line, such as NaN or a control character in a string.
+    A process that is killed while it writes a line leaves such a line. The part that was written may also be damaged.
     """
-    if not is_torn(line):
+    if line.endswith(b"\n") or not line.lstrip(b"\xef\xbb\xbf \t\r").startswith(b"{"):
+        return False
+    try:
+        decode_line(line)
+    except NotNDJSON:
+        return True
+    return False
+
+
+def is_object_prefix(line: bytes) -> bool:
+    """Return True if a line is a partial line that has no other damage, such as NaN or a control character in a string.
+
+    Data that did not arrive explains such a line. Any other line shows that the sender does not send NDJSON.
+    """
+    if not is_partial_line(line):
         return False
     from json import JSONDecodeError
 
@@ -190,18 +199,6 @@ def is_truncated(line: bytes) -> bool:
         return True
     except ValueError:  # NaN, or a number with too many digits
         pass
-    return False
-
-
-def is_cut(line: bytes) -> bool:
-    """Return True if any line, decodable or not, is a truncated object.
-
-    A process that is killed while it writes a line leaves such a line.
-    """
-    try:
-        decode_line(line)
-    except NotNDJSON:
-        return is_torn(line)
     return False
 
 

@@ -11,7 +11,7 @@ import tempfile
 
 from ostream.errors import InputError, NotNDJSON, OutputError, RequestError, reason
 from ostream.protocol.error_lines import CHUNK, ERROR, REQUEST, line_kind
-from ostream.protocol.ndjson import decode_line, is_cut, is_torn, split_lines
+from ostream.protocol.ndjson import decode_line, is_partial_line, split_lines
 from ostream.recording.format import RecordedExchange, parse
 from ostream.system.files import append, locked, replace, truncate
 from ostream.system.input import BLOCK, input_name, open_input, read_blocks
@@ -90,12 +90,12 @@ class RecordingFile:
                 # A user who types 'record' instead of 'replay' must not lose the recording.
                 raise RequestError(f"{self.name}: already holds data", advice="add to it with -a, or remove it first")
             tail = _unfinished_line(fd, size)
-            is_torn_tail = is_cut(tail)
-            if not _is_recording(self.name, is_torn_tail):
+            is_partial_tail = is_partial_line(tail)
+            if not _is_recording(self.name):
                 raise InputError(f"{self.name}: not a recording; it was not changed", advice="choose another FILE")
             if mode == "refresh":
                 return
-            if not is_torn_tail:
+            if not is_partial_tail:
                 if tail:
                     append(fd, b"\n")
                 return
@@ -188,16 +188,13 @@ def _unfinished_line(fd: int, size: int) -> bytes:
     return b"".join(reversed(blocks)).rpartition(b"\n")[2]
 
 
-def _is_recording(name: str, has_torn_tail: bool) -> bool:
-    """True if the first line of a file is a line that record, send or a server writes.
-
-    `has_torn_tail` is true if the last line of the file is incomplete. That line may also be the first one.
-    """
+def _is_recording(name: str) -> bool:
+    """True if the first line of a file, which may be partial, is a line that record, send or a server writes."""
     fd = open_input(name)
     try:
         batches = split_lines(read_blocks(fd, name))
         first = next((line for lines in batches for line in lines if line.strip()), b"")
-        if has_torn_tail and is_torn(first):
+        if is_partial_line(first):
             return first.startswith(b'{"request":{"')
         chunk = decode_line(first) or {}
     except NotNDJSON:

@@ -30,7 +30,7 @@ from ostream.protocol.error_lines import (
     trusted_status,
 )
 from ostream.protocol.json_codec import strict_decoder
-from ostream.protocol.ndjson import decode_line, encode_line, is_torn
+from ostream.protocol.ndjson import decode_line, encode_line, is_partial_line
 from ostream.protocol.request import CHAT, GENERATE
 
 TYPE_CHECKING = False
@@ -109,7 +109,7 @@ class AnswerRecorder:
         self.has_failed = False  # an error status, an error line, or a line that is not a chunk has arrived
         self._mask = mask
         self._text: bytearray | None = None
-        self._is_torn = False  # the response ended inside a line
+        self._is_partial = False  # the response ended inside a line
 
     def line(self, line: bytes, elapsed_ns: int) -> bytes:
         """Return the line to record for one line of the response, or b"" if nothing is to be recorded now.
@@ -122,7 +122,7 @@ class AnswerRecorder:
                 chunk = decode_line(line)
             except NotNDJSON:
                 chunk = {"request": None}
-                self._is_torn = is_torn(line) and not self.has_failed
+                self._is_partial = is_partial_line(line) and not self.has_failed
             if chunk is None:
                 return b""
             if _reads_back(chunk):
@@ -144,7 +144,7 @@ class AnswerRecorder:
         """
         if failure is None and self._text is None:
             return b""
-        if failure is None and self._is_torn:
+        if failure is None and self._is_partial:
             failure = IncompleteStream("the stream ended inside a line of the answer")
         failure = failure or OstreamError("the rest of the response is not NDJSON")
         failure.partial = None if self._text is None else bytes(self._text)
@@ -253,7 +253,7 @@ def parse(lines: Iterable[bytes], where: str) -> list[RecordedExchange]:
         try:
             chunk = decode_line(line)
         except NotNDJSON as error:
-            if current is None or not is_torn(line):
+            if current is None or not is_partial_line(line):
                 raise NotNDJSON(f"{where}:{lineno}: {error}", line, lineno) from None
             # The writer was killed while writing this line. The line is part of this response, or it is the request
             # line of the next exchange.

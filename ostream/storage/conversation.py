@@ -14,7 +14,7 @@ import time
 
 from ostream.errors import InputError, NotNDJSON, OstreamError, OutputError, RequestError, StreamTimeout, reason
 from ostream.protocol.chunk import tool_calls
-from ostream.protocol.ndjson import decode_line, encode_line, is_cut, split_lines
+from ostream.protocol.ndjson import decode_line, encode_line, is_partial_line, split_lines
 from ostream.protocol.request import parse_json
 from ostream.system.files import (
     append,
@@ -179,7 +179,7 @@ def split_damage(data: bytes) -> tuple[bytes, bytes]:
     and damaged lines is not changed: all of its lines are kept. If no message is intact, lines count as damaged only if
     the file may be the result of an interrupted first write.
     """
-    if b"\0" not in data and not is_cut(data[data.rfind(b"\n") + 1 :]):
+    if b"\0" not in data and not is_partial_line(data[data.rfind(b"\n") + 1 :]):
         return data, b""
     kept: list[bytes] = []
     damaged: list[bytes] = []
@@ -191,7 +191,7 @@ def split_damage(data: bytes) -> tuple[bytes, bytes]:
         if line == b"\n" and not lost_start:  # without this, a million blank lines would take a second
             (exchange or kept).append(line)
             continue
-        if b"\0" in line or is_cut(line):
+        if b"\0" in line or is_partial_line(line):
             damaged += [*exchange, line]
             exchange, lost_start = [], True
             continue

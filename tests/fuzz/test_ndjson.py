@@ -10,7 +10,7 @@ from hypothesis import given
 
 from ostream.errors import NotNDJSON
 from ostream.protocol.json_codec import encode_json
-from ostream.protocol.ndjson import decode_line, encode_line, is_torn, split_lines
+from ostream.protocol.ndjson import decode_line, encode_line, is_partial_line, split_lines
 from tests.fuzz.given import JSON, blocks
 
 
@@ -25,7 +25,7 @@ def test_lines_do_not_depend_on_the_blocks_and_decode_or_raise_not_ndjson(cut: l
         try:
             chunk = decode_line(line)
         except NotNDJSON as error:
-            assert error.line and str(error) and is_torn(line) in (True, False)
+            assert error.line and str(error) and is_partial_line(line) in (True, False)
         else:
             assert chunk is None or decode_line(encode_line(chunk)) == chunk
             assert chunk is None or encode_line(chunk).find(b"\n") == len(encode_line(chunk)) - 1

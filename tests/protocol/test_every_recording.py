@@ -10,7 +10,7 @@ import pytest
 from ostream.errors import NotNDJSON
 from ostream.protocol.chunk import content, thinking, tool_calls
 from ostream.protocol.error_lines import is_error
-from ostream.protocol.ndjson import decode_line, encode_line, is_torn, split_lines
+from ostream.protocol.ndjson import decode_line, encode_line, is_partial_line, split_lines
 from ostream.recording.format import parse
 from tests.server import NAMES, body_of
 from tests.tiers import sample
@@ -56,11 +56,11 @@ def test_every_prefix_has_complete_lines_and_at_most_one_truncated_line(name: st
     for size in range(len(whole) + 1):
         lines = lines_of(whole[:size])
         for line in lines[:-1]:
-            assert not is_torn(line)
+            assert not is_partial_line(line)
         if size in ends:
             assert all(isinstance(decode_line(line), dict) for line in lines)
         else:
-            assert is_torn(lines[-1]), size
+            assert is_partial_line(lines[-1]), size
             with pytest.raises(NotNDJSON):
                 decode_line(lines[-1])
 

@@ -20,8 +20,8 @@ from ostream.protocol.ndjson import (
     decode_line,
     decode_lines,
     encode_line,
-    is_torn,
-    is_truncated,
+    is_object_prefix,
+    is_partial_line,
     split_lines,
 )
 
@@ -204,7 +204,7 @@ def test_the_error_has_the_line_as_it_was_read(line: bytes) -> None:
     assert caught.value.line == line
 
 
-TORN = [
+PARTIAL = [
     (b'{"a":', True),
     (b"{", True),
     (b'\xef\xbb\xbf {"a', True),
@@ -212,20 +212,21 @@ TORN = [
     (b"<html", False),
     (b"404 page not found", False),
     (b"[1", False),
+    (b'{"a":1}', False),
 ]
 
 
-@pytest.mark.parametrize(("line", "torn"), TORN)
-def test_only_the_beginning_of_an_object_without_a_newline_is_torn(line: bytes, torn: bool) -> None:
-    assert is_torn(line) is torn
+@pytest.mark.parametrize(("line", "partial"), PARTIAL)
+def test_only_the_beginning_of_an_object_without_a_newline_is_partial(line: bytes, partial: bool) -> None:
+    assert is_partial_line(line) is partial
 
 
-def test_any_beginning_of_an_object_is_truncated() -> None:
+def test_any_beginning_of_an_object_is_a_prefix() -> None:
     line = b'{"a":"x\\u00e9\\ud83d\\ude00 \xc3\xa9\\"y","b":[-1.5e+3,true,null,{}], "c" : false}'
     assert json.loads(line)
     for end in range(1, len(line)):
-        assert is_truncated(line[:end]), line[:end]
-    assert is_truncated(b'{"a":' + b"[" * 100_000)
+        assert is_object_prefix(line[:end]), line[:end]
+    assert is_object_prefix(b'{"a":' + b"[" * 100_000)
 
 
 @pytest.mark.parametrize(
@@ -246,8 +247,8 @@ def test_any_beginning_of_an_object_is_truncated() -> None:
         b"<p>",
     ],
 )
-def test_missing_data_does_not_explain_other_damage(line: bytes) -> None:
-    assert not is_truncated(line)
+def test_a_line_with_other_damage_is_no_prefix(line: bytes) -> None:
+    assert not is_object_prefix(line)
 
 
 def test_encoding_is_compact_utf8_and_a_lone_surrogate_stays_an_escape() -> None:
