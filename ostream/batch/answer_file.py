@@ -131,9 +131,7 @@ class AnswerFile:
                     kept.append(_DAMAGED)
                     position += len(line)
                     continue
-                if not (isinstance(error, NotNDJSON) and is_partial_line(line)) or not (
-                    is_ours or begins_as_answer(line, b"")
-                ):
+                if not is_partial_line(line) or not (is_ours or begins_as_answer(line, b"")):
                     raise refusal from None
                 torn = line
                 break
