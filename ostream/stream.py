@@ -14,7 +14,7 @@ from ostream.errors import ConnectError, IncompleteStream, NotNDJSON, OstreamErr
 from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.chunk import content
 from ostream.protocol.error_lines import is_error, response_error
-from ostream.protocol.ndjson import LINE_LIMIT, decode_lines, is_object_prefix, split_lines
+from ostream.protocol.ndjson import decode_server_lines, is_object_prefix, split_lines
 from ostream.protocol.objects import Chunk, Message, ResponseMetrics, wrap_chunk
 from ostream.system.polling import ReaderGone
 from ostream.system.wakeup import Wakeup
@@ -121,6 +121,14 @@ class Stream(_Generic[C]):
     def __del__(self) -> None:
         # No reference is left, so no thread can be in next() and the lock is not needed.
         self._close_connection()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            advice = (
+                f"; use final().{name}{', or text_stream' if name == 'text' else ''}" if hasattr(Chunk, name) else ""
+            )
+            raise AttributeError(f"'Stream' object has no attribute {name!r}{advice}")
 
     def __repr__(self) -> str:
         if self._failure:
@@ -262,9 +270,11 @@ class Stream(_Generic[C]):
             raise ReaderGone
         for lines in self._lines:
             self._elapsed_ns = response.timeouts.elapsed_ns()
-            decoded, damage = decode_lines(lines)
+            decoded, damage = decode_server_lines(lines)
             if damage and not self._lineno and lines[0].strip() == b"{":
-                decoded, damage = self._decode_indented(lines)
+                from ostream.protocol.response_lines import read_indented
+
+                decoded, damage = decode_server_lines(read_indented(lines, self._lines))
             chunks = self._check(decoded)
             if not self._ended and damage:
                 self._end(damage)
@@ -308,13 +318,3 @@ class Stream(_Generic[C]):
         lineno = self._lineno + 1
         failure = NotNDJSON(f"line {lineno} of the response: {damage}", damage.line, lineno)
         self._ended, self._failure = True, self._early_end() if is_object_prefix(damage.line) else failure
-
-    def _decode_indented(self, lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotNDJSON | None]:
-        """Decode a response that is one object on several lines. Some servers indent their JSON."""
-        lines, size = [*lines], 0
-        for more in self._lines or ():
-            lines += more
-            size += sum(map(len, more))
-            if size > LINE_LIMIT:
-                break
-        return decode_lines([b"".join(lines)])

@@ -10,7 +10,7 @@ from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.chunk import content, tool_calls
 from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, classify, response_error
 from ostream.protocol.json_codec import strict_decoder
-from ostream.protocol.ndjson import DEEPEST, decode_lines, encode_line, is_deep, is_object_prefix
+from ostream.protocol.ndjson import decode_server_lines, encode_line, is_object_prefix
 from ostream.protocol.openai import chunk_of, counts
 from ostream.protocol.request import CHAT, GENERATE
 from ostream.protocol.response_lines import join_indented
@@ -93,8 +93,8 @@ def _chunks(path: str, data: bytes, lines: list[bytes], check: Callable[[], obje
     for start in range(0, len(lines), _LINES_PER_CHECK):
         check()
         block = lines[start : start + _LINES_PER_CHECK]
-        decoded, damage = decode_lines(block)
-        for line, chunk in zip(block, decoded):
+        decoded, damage = decode_server_lines(block)
+        for chunk in decoded:
             if chunk is None:
                 continue
             kind, read = (CHUNK, chunk) if chunk.keys().isdisjoint(KIND_KEYS) else classify(chunk)
@@ -104,8 +104,6 @@ def _chunks(path: str, data: bytes, lines: list[bytes], check: Callable[[], obje
                 kind = CHUNK  # the other kinds are defined only for the lines of Ollama's own API
             if kind == REQUEST:
                 raise _with_partial(ResponseError("the answer contains a request line"), data)
-            if len(line) > 2 * DEEPEST and is_deep(chunk):
-                raise _with_partial(ResponseError("the answer is nested too deeply"), data)
             if kind == CHUNK:
                 yield chunk
         if damage and is_object_prefix(damage.line):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from ostream.errors import IncompleteStream, LengthError, NotNDJSON, OstreamError, ResponseError, StreamTimeout
 from ostream.protocol.chunk import content, thinking, tool_calls
 from ostream.protocol.error_lines import ANSWER_KEYS, CHUNK, ERROR, KIND_KEYS, REQUEST, classify, response_error
-from ostream.protocol.ndjson import DEEPEST, decode_line, decode_lines, is_deep, is_object_prefix, split_lines
+from ostream.protocol.ndjson import decode_line, decode_server_lines, is_object_prefix, split_lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Relay:
 
         `lineno` is the number of lines that arrived before `lines`.
         """
-        decoded, damage = decode_lines(lines)
+        decoded, damage = decode_server_lines(lines)
         failure: OstreamError | None = None
         accepted = 0
         chunks = []
@@ -120,8 +120,6 @@ class Relay:
                     failure = response_error(read)
                 elif kind == REQUEST:
                     failure = self._bad_line("not a chunk but a request line", line, lineno + accepted + 1)
-                elif len(line) > 2 * DEEPEST and is_deep(chunk):
-                    failure = self._bad_line("not usable: nested too deeply", line, lineno + accepted + 1)
                 elif kind == CHUNK:
                     chunks.append(chunk)
                 if failure:

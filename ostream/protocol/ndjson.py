@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 # the maximum size may need 1.7 GB.
 LINE_LIMIT = 64 << 20
 
-# The number of nested levels that a line from the server may have. Without this limit, the result would depend on the
+# The number of nested levels that a line from a server may have. Without this limit, the result would depend on the
 # depth of the call stack: a filter, whose stack is less deep, might decode a line that send can't decode.
-DEEPEST = 500
+_DEEPEST = 500
 
 
 def split_lines(blocks: Iterable[bytes], limit: int = LINE_LIMIT) -> Iterator[list[bytes]]:
@@ -159,6 +159,16 @@ def _decode_each(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotND
     return values, None
 
 
+def decode_server_lines(lines: list[bytes]) -> tuple[list[dict[str, Any] | None], NotNDJSON | None]:
+    """Decode lines of a server as `decode_lines` does. A line with more than _DEEPEST nested levels is damaged, too."""
+    values, damage = decode_lines(lines)
+    if max(map(len, lines)) > 2 * _DEEPEST:
+        for index, (line, value) in enumerate(zip(lines, values)):
+            if len(line) > 2 * _DEEPEST and _is_deep(value):
+                return values[:index], NotNDJSON("not usable: nested too deeply", line)
+    return values, damage
+
+
 def is_partial_line(line: bytes) -> bool:
     """Return True if a line begins with {, has no b"\\n" and is not an object.
 
@@ -202,10 +212,10 @@ def is_object_prefix(line: bytes) -> bool:
     return False
 
 
-def is_deep(value: Any) -> bool:
-    """Return True if arrays and objects are nested more than DEEPEST levels deep."""
+def _is_deep(value: Any) -> bool:
+    """Return True if arrays and objects are nested more than _DEEPEST levels deep."""
     level = [value]
-    for _ in range(DEEPEST):
+    for _ in range(_DEEPEST):
         level = [
             item
             for container in level

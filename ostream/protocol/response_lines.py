@@ -1,4 +1,4 @@
-"""Join a response that is one indented object to one line."""
+"""Read a response that is one object on several lines. Some servers, in particular test servers, indent their JSON."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ def is_json(content_type: str | None) -> bool:
 
 
 def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
-    """If the response is one object on several lines, yield it as one line. Yield any other response unchanged.
-
-    Test servers may send such indented JSON.
-    """
+    """If the response is one object on several lines, yield it as one line. Yield any other response unchanged."""
     for first in lines:
         if b"".join(first).strip():
             break
@@ -47,6 +44,17 @@ def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
         yield from held  # not one object; the caller reports the first line as damaged
     else:
         yield [joined]
+
+
+def read_indented(first: list[bytes], rest: Iterator[list[bytes]]) -> list[bytes]:
+    """Return all lines of a response as one line, up to LINE_LIMIT. `first` are the lines that have been read."""
+    lines, size = [*first], 0
+    for more in rest:
+        lines += more
+        size += sum(map(len, more))
+        if size > LINE_LIMIT:
+            break
+    return [b"".join(lines)]
 
 
 def _is_beginning(line: bytes) -> bool:

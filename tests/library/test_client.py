@@ -162,6 +162,12 @@ INCOMPLETE: dict[str, tuple[list[bytes], type[OstreamError], str, bool]] = {
     "an indented object damaged": ([b"{\n", b" oops\n", b"}\n"], NotNDJSON, "line 1 of the response", False),
     "an indented error": ([b"{\n", b'"error": "boom"}\n'], ResponseError, "boom", False),
     "damage at the end": ([HI, b'{"response":NaN}'], NotNDJSON, "line 2 of the response: not usable: NaN", True),
+    "deep nesting": (
+        [HI, b'{"x":' + b"[" * 500 + b"]" * 500 + b"}\n"],
+        NotNDJSON,
+        "line 2 of the response: not usa",
+        True,
+    ),
     "an array": ([b"[1]\n"], NotNDJSON, "line 1 of the response: not a JSON object but an array", False),
 }
 
@@ -222,7 +228,7 @@ def test_a_stream_and_a_complete_response_agree(lines: list[bytes], text: str) -
 
 
 def test_an_indented_object_over_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ostream.stream.LINE_LIMIT", 100)
+    monkeypatch.setattr("ostream.protocol.response_lines.LINE_LIMIT", 100)
     # More than one read returns.
     text = json.dumps({"response": "x", "filler": ["x"] * 20_000, "done": True}, indent=1)
     with serve(send_lines(text.encode())) as server, pytest.raises(NotNDJSON, match="line 1 of the response"):

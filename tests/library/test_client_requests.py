@@ -155,6 +155,14 @@ def test_an_endpoint_of_the_sdk_is_an_attribute_error_with_the_alternative() -> 
         Client().pull("m")  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="'ChatResponse' object has no attribute 'final'; pass stream=True"):
         ChatResponse().final()  # type: ignore[attr-defined]
+    stream = Client().chat("m", stream=True)
+    for name, advice in (
+        ("text", r"; use final\(\)\.text, or text_stream"),
+        ("done", r"; use final\(\)\.done"),
+        ("x", ""),
+    ):
+        with pytest.raises(AttributeError, match=f"^'Stream' object has no attribute '{name}'{advice}$"):
+            getattr(stream, name)
 
 
 @pytest.mark.parametrize("stream", [True, False])
