@@ -26,7 +26,7 @@ from ostream.recording.format import decode_body
 from ostream.recording.http_server import Server, free_port
 from ostream.recording.matching import MATCHES, Recordings
 from ostream.recording.recorder import Recorder
-from ostream.recording.replayer import Replayer
+from ostream.recording.replayer import Replayer, parse_speed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def replay(
             delay.
         port: the port on 127.0.0.1 (default: a free port).
 
-    Yields a ReplayServer. Raises ValueError for an invalid `match` or `faults`, and OstreamError for a file or port
-    that can't be used. Raises ReplayError at the end of the `with` block if a request matched no recording.
+    Yields a ReplayServer. Raises ValueError for an invalid `match`, `faults` or `speed`, and OstreamError for a file or
+    port that can't be used. Raises ReplayError at the end of the `with` block if a request matched no recording.
 
     The result also decorates a function or a test method, but not a class: each call runs inside a `with` block of its
     own.
@@ -118,7 +118,7 @@ def replay(
         raise ValueError(f"faults must be a list, not {faults!r}")
     parsed = [parse_fault(text) for text in faults]
     recordings = Recordings((each for file in files for each in load(os.fspath(file))), match, repeat)
-    replayer = Replayer(recordings, speed, parsed)
+    replayer = Replayer(recordings, parse_speed(speed), parsed)
 
     def check() -> list[str]:
         unused = recordings.unused if strict else []

@@ -11,7 +11,7 @@ from ostream.recording.faults import FAULT_FORMS, FAULT_KINDS, Fault, parse_faul
 from ostream.recording.file import load
 from ostream.recording.http_server import Server
 from ostream.recording.matching import MATCHES, Recordings
-from ostream.recording.replayer import Replayer
+from ostream.recording.replayer import Replayer, parse_speed
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.input import input_name
 
@@ -31,13 +31,6 @@ class ReplayOptions:
     fault: Sequence[Fault] = ()
     speed = 0.0
     port = 0
-
-
-def _speed(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e6:
-        raise ValueError
-    return value
 
 
 def _match(text: str) -> str:
@@ -95,7 +88,7 @@ def parser() -> Parser:
             Option(
                 "--speed",
                 metavar="S",
-                type=ValueType(_speed, "a number, 0 or more"),
+                type=ValueType(parse_speed, "a number, 0 or more"),
                 help="1: as recorded, 0.5: half as fast, 0: as fast as possible (default)",
             ),
             PORT,

@@ -56,7 +56,7 @@ class Server(http.server.ThreadingHTTPServer):
     ) -> None:
         try:
             super().__init__(("127.0.0.1", port), RequestHandler)
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             if port:
                 raise RequestError(f"port {port}: {reason(error)}", advice="choose another --port") from None
             raise RequestError(f"127.0.0.1: {reason(error)}") from None

@@ -40,6 +40,14 @@ _DETAILS = {
 }
 
 
+def parse_speed(value: float | str) -> float:
+    """Return the factor of a replay's speed. Raises ValueError with a message."""
+    speed = float(value)
+    if not 0 <= speed < 1e6:
+        raise ValueError(f"speed must be a number, 0 or more, not {value!r}")
+    return speed
+
+
 class Replayer:
     """Answer each request from recordings. An instance is a `respond` function for `http_server.Server`.
 

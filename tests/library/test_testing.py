@@ -102,7 +102,7 @@ def test_options(recording: Path) -> None:
             assert ask()
 
 
-@pytest.mark.parametrize("options", [{"match": "x"}, {"faults": ["x"]}, {"faults": "eof"}])
+@pytest.mark.parametrize("options", [{"match": "x"}, {"faults": ["x"]}, {"faults": "eof"}, {"speed": -1}, {"port": -1}])
 def test_wrong_options_raise_value_error(options: Any, recording: Path) -> None:
     with pytest.raises(ValueError, match="must be"), replay(recording, **options):
         pass
