@@ -22,21 +22,9 @@ JSON: Any = st.recursive(
 NAMES = (
     *("message", "response", "content", "thinking", "tool_calls", "done", "done_reason", "model", "created_at", "id"),
     *("error", "exit_status", "status_code", "StatusCode", "signin_url", "partial", "detail", "request", "status"),
-    *(
-        "content_type",
-        "path",
-        "body",
-        "role",
-        "elapsed",
-        "custom_id",
-        "body_sha256",
-        "logprobs",
-        "function",
-        "name",
-        "arguments",
-        "tool_name",
-    ),
-    *("total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration", "eval_count", "eval_duration"),
+    *("content_type", "path", "body", "role", "elapsed", "custom_id", "body_sha256", "logprobs", "function", "name"),
+    *("arguments", "tool_name", "total_duration", "load_duration", "prompt_eval_count", "prompt_eval_duration"),
+    *("eval_count", "eval_duration"),
 )
 # Any JSON value in place of an object of the API, and often such an object.
 VALUE: Any = st.recursive(

@@ -7,9 +7,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostream.cli.plot import bars, histogram
 from ostream.cli.transcript import footer
-from ostream.protocol.metrics import FIELDS, Metrics, show_duration
+from ostream.protocol.metrics import FIELDS, Metrics
 from ostream.protocol.ndjson import encode_line
 from ostream.protocol.summary import Summary
 from tests.fuzz.given import OBJECT, TEXT
@@ -30,13 +29,6 @@ def test_metrics_of_any_chunks_are_finite_and_can_be_encoded(responses: list[lis
         assert all(gap >= 0 for gap in metrics.gaps)
         total.add(measured, complete=True)
     assert encode_line(total.as_dict())
-
-
-@given(st.lists(st.integers(0, 2**63) | st.floats(0, 1e300), max_size=20), st.integers(-5, 300))
-def test_durations_histograms_and_bars_of_any_numbers_can_be_shown(values: list[float], width: int) -> None:
-    assert all(show_duration(value) for value in values)
-    assert sum(count for _, _, count in histogram(values)) == len(values)
-    assert bars([(str(value), value, str(value)) for value in values], width).count("\n") == len(values)
 
 
 TIME = st.sampled_from(

@@ -8,17 +8,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostream.errors import OstreamError, RequestError
+from ostream.errors import RequestError
 from ostream.net.host import parse_host
 from ostream.protocol.request import (
     FIELDS,
     chat_body,
     encode_body,
-    encode_image,
     generate_body,
-    parse_json,
-    parse_options,
-    parse_value,
 )
 from tests.fuzz.given import JSON, OBJECT, TEXT
 
@@ -47,26 +43,6 @@ def test_a_body(model: str, messages: list[Any], fields: dict[str, Any], images:
             assert data.count(b"\n") == 0
 
 
-@given(st.lists(TEXT | st.tuples(TEXT, TEXT | JSON.map(json.dumps)).map("=".join), max_size=3))
-def test_options(pairs: list[str]) -> None:
-    try:
-        options = parse_options(pairs)
-        assert isinstance(options.get("stop", []), list)
-        assert json.loads(encode_body({"options": options}))
-    except RequestError as error:
-        assert str(error)
-
-
-@given(TEXT | st.binary() | JSON.map(json.dumps))
-def test_json(text: Any) -> None:
-    try:
-        parse_json(text, "--body x")
-    except RequestError as error:
-        assert str(error).startswith("--body x: ")
-    if isinstance(text, str):
-        parse_value(text)
-
-
 @given(TEXT | st.text("htps:/[]1.@?#%a \r\n\u0660\udcff"))
 def test_host(text: str) -> None:
     try:
@@ -78,11 +54,3 @@ def test_host(text: str) -> None:
         assert host.url.isascii() and host.url.isprintable() and " " not in host.url
         assert 0 < host.port < 65536
         assert host.accepts_credentials in (True, False)
-
-
-@given(ODD)
-def test_image(image: Any) -> None:
-    try:
-        assert isinstance(encode_image(image), str)
-    except OstreamError as error:
-        assert isinstance(error, RequestError)
