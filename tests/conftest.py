@@ -34,7 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("full" if config.getoption("full") else "sample")
 
 
-NEED_SDK = ("test_sdk_differences.py", "test_sdk_parity.py", "test_sdk_record.py")
+NEED_SDK = ("test_sdk_differences.py", "test_sdk_parity.py")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -1,4 +1,4 @@
-"""Folding chunks into a response. Recorded streams are compared with their twins in test_every_recording."""
+"""Folding chunks into a response."""
 
 from __future__ import annotations
 

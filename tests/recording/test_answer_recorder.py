@@ -21,7 +21,6 @@ from ostream.recording.format import (
     parse,
     request_line,
 )
-from tests.server import NAMES, body_of
 
 TRUNCATION = IncompleteStream("truncated")
 RECORDED: list[tuple[str, bytes, OstreamError | None, bytes]] = [
@@ -81,13 +80,6 @@ def test_the_same_response_is_read_back(body: bytes, failure: OstreamError | Non
     else:
         assert same in (body.decode("utf-8", "replace").encode(), body + b"\n")
     assert exchange.is_text == (b"partial" in recorded(body, failure))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_response_of_a_real_server_is_read_back_unchanged(name: str) -> None:
-    body = body_of(name)
-    same = b"".join(line for line, _ in read_back(recorded(body)).lines)
-    assert same in (body, body + b"\n")
 
 
 @given(st.binary())

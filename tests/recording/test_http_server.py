@@ -18,6 +18,7 @@ import pytest
 from ostream.errors import OstreamError, RequestError
 from ostream.recording.http_server import RequestHandler, Server, free_port
 from ostream.recording.request_handler import BODY_LIMIT, CHUNKED_ABOVE, DRAIN_LIMIT, LARGE_BODY
+from ostream.system.polling import wait_ready
 from tests.process import ROOT
 from tests.server import serve
 
@@ -220,6 +221,29 @@ def test_a_client_is_invited_to_send_its_body_once_its_headers_are_accepted() ->
         assert client.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         client.sendall(b"x")
         assert client.recv(1000).endswith(b"1:x")
+
+
+def test_a_client_that_sends_its_next_request_has_not_left() -> None:
+    bodies: list[bytes] = []
+    received_first, sent_again = threading.Event(), threading.Event()
+
+    def respond(exchange: RequestHandler) -> None:
+        with exchange.watched() as client:
+            bodies.append(exchange.body)
+            received_first.set()
+            assert sent_again.wait(20)
+            assert not wait_ready(None, 0, client, iter([0.1, 0]).__next__)
+        exchange.send_body(200, None, exchange.body)
+
+    with serve(respond) as server, socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as client:
+        client.sendall(post(body=b"one"))
+        assert received_first.wait(20)
+        client.sendall(post(body=b"two"))
+        sent_again.set()
+        received = b""
+        while not received.endswith(b"two"):
+            received += client.recv(1000)
+    assert bodies == [b"one", b"two"]
 
 
 def test_large_bodies_wait_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
