@@ -61,18 +61,10 @@ def environment(**changes: str) -> dict[str, str]:
     kept["PATH"] = os.pathsep.join([str(BIN), str(Path(sys.executable).parent), kept.get("PATH", "")])
     kept["PYTHONPATH"] = str(ROOT)
     if sys.platform == "xnu":
-        kept = under_xnu(kept)
+        shim = ROOT / "tests" / "shims" / "xnu"
+        kept["PATH"] = f"{shim / 'bin'}{os.pathsep}{kept['PATH']}"
+        kept["PYTHONPATH"] = f"{shim}{os.pathsep}{kept['PYTHONPATH']}"
     return {**kept, **changes}
-
-
-def under_xnu(variables: dict[str, str]) -> dict[str, str]:
-    """The same environment for commands that run as on macOS."""
-    shim = ROOT / "tests" / "shims" / "xnu"
-    return {
-        **variables,
-        "PATH": f"{shim / 'bin'}{os.pathsep}{variables['PATH']}",
-        "PYTHONPATH": f"{shim}{os.pathsep}{variables['PYTHONPATH']}",
-    }
 
 
 def run(

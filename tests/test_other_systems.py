@@ -1,7 +1,4 @@
-"""Features of Linux have a fallback: commands work with the poll() of XNU, the library without POSIX modules.
-
-`make xnu` runs all tests with that poll().
-"""
+"""The library works without what Windows lacks. (`make xnu` runs all tests with the poll() of XNU.)"""
 
 from __future__ import annotations
 
@@ -17,49 +14,11 @@ import pytest
 
 from ostream import recording
 from ostream.__main__ import main
-from ostream.recording.http_server import RequestHandler
-from tests.process import ROOT, TOOLS, environment, under_xnu
+from tests.process import ROOT, environment
 from tests.server import send_lines, serve
 
+STREAM = (b'{"message":{"role":"assistant","content":"hi"},"done":false}\n', b'{"message":{},"done":true}\n')
 SHIMS = Path(__file__).parent / "shims"
-LINE = b'{"message":{"role":"assistant","content":"hi"},"done":false}\n'
-DONE = b'{"message":{"role":"assistant","content":""},"done":true}\n'
-
-
-# name: a script for sh, its exit status and output
-SCRIPTS = {
-    "a pipeline on recordings": (
-        "replay {sky} -- sh -c 'send -o temperature=0 \"Why is the sky blue?\" | extract-content'",
-        *(0, None),
-    ),
-    "a command that sends nothing": ("replay {sky} -- true", 0, b""),
-    "a reader that leaves": ("{{ (send -m m hi; echo $? >&3) | head -n 1 > /dev/null; }} 3>&1", 0, b"141\n"),
-    "a filter whose reader leaves": ("{{ (send -m m hi | extract-content; echo $? >&3) | true; }} 3>&1", 0, b"141\n"),
-    "a tool": ("run-tools -t {tools} call.ndjson | grep -c 'no clock here'", 0, b"1\n"),
-    "input from a device": ("extract-content < /dev/null; echo $?", 0, b"3\n"),
-}
-
-
-@pytest.mark.parametrize(("script", "status", "output"), SCRIPTS.values(), ids=SCRIPTS)
-def test_commands_do_not_depend_on_linux(script: str, status: int, output: bytes | None, tmp_path: Path) -> None:
-    call = b'{"function":{"name":"get_time","arguments":{}}}'
-    (tmp_path / "call.ndjson").write_bytes(b'{"message":{"role":"assistant","tool_calls":[%b]},"done":true}\n' % call)
-    over = threading.Event()
-
-    def respond(handler: RequestHandler) -> None:
-        handler.head(200, "application/x-ndjson")
-        handler.chunk(LINE)
-        over.wait(60)
-
-    with serve(respond) as server:
-        env = under_xnu(environment(OLLAMA_HOST=server.url))
-        script = script.format(sky=ROOT / "examples" / "recordings" / "sky.ndjson", tools=TOOLS)
-        result = subprocess.run(["sh", "-c", script], cwd=tmp_path, env=env, capture_output=True, timeout=50)
-        over.set()
-    assert result.returncode == status, result.stderr
-    assert result.stdout == output if output is not None else result.stdout, result.stderr
-
-
 LIBRARY = """
 import sys, threading
 from ostream import Client, ConnectError, StreamTimeout, chat, generate
@@ -91,7 +50,7 @@ def test_the_library_needs_nothing_that_windows_lacks() -> None:
     def stay_silent(_: Any) -> None:
         over.wait(60)
 
-    with serve(send_lines(LINE, DONE)) as server, serve(stay_silent) as silent:
+    with serve(send_lines(*STREAM)) as server, serve(stay_silent) as silent:
         argv = [sys.executable, "-c", LIBRARY, server.url, silent.url, "http://127.0.0.1:1"]
         env = {**environment(), "PYTHONPATH": f"{SHIMS / 'windows'}{os.pathsep}{ROOT}"}
         result = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=50)

@@ -12,7 +12,7 @@ import pytest
 
 from ostream.recording.http_server import RequestHandler
 from tests.process import FILTERS, Process, environment, expect, quoted, sh
-from tests.server import body_of, send_lines, serve
+from tests.server import body_of, serve
 
 
 def chunk(text: str = "", done: bool = False, **more: Any) -> bytes:
@@ -63,20 +63,6 @@ def test_a_fragment_is_printed_before_the_next_is_sent(pipe: str, first: bytes, 
             respond.go.set()
             assert process.communicate(timeout=60)[0].decode() == rest
     assert process.returncode == 0
-
-
-def test_plain_sh_sees_the_status_of_send_at_the_end_of_a_pipeline() -> None:
-    script = 'answer=$(send -m m hi | extract-content) || echo "status $?"; printf "%s." "$answer"'
-    for respond, expected in (
-        (send_lines(chunk("whole", done=True)), "whole."),
-        (send_lines(chunk("part")), "status 3\npart."),
-        (send_lines(b'{"error":"no"}', status=404, content_type="application/json"), "status 1\n."),
-        (send_lines(b'{"error":"no"}', status=503, content_type="application/json"), "status 75\n."),
-    ):
-        with serve(respond) as server:
-            result = sh(script, env={"OLLAMA_HOST": server.url})
-        assert result.stdout.decode() == expected
-        assert result.stderr.count(b"\n") == ("status" in expected)
 
 
 MISUSED = [

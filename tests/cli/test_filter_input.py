@@ -41,15 +41,6 @@ def test_w_passes_the_stream_byte_for_byte(command: str, name: str, tmp_path: Pa
     assert (tmp_path / "file").read_bytes() == call(command, stdin=stream).stdout
 
 
-def test_four_stages_of_a_real_pipe_pass_the_same_bytes(tmp_path: Path) -> None:
-    (tmp_path / "in").write_bytes(STREAM)
-    script = "extract-thinking -w t < in | stats -w s | collect -w c | extract-content -w e | cmp - in"
-    result = sh(script, cwd=tmp_path)
-    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
-    for file, command in zip("tsce", ("extract-thinking", "stats", "collect", "extract-content")):
-        assert (tmp_path / file).read_bytes() == call(command, stdin=STREAM).stdout
-
-
 def test_a_truncated_line_is_passed_on_inside_an_error_line(tmp_path: Path) -> None:
     result = call("stats", "-w", tmp_path / "file", stdin=STREAM[:-9])
     whole, _, torn = STREAM[:-9].rpartition(b"\n")

@@ -31,7 +31,7 @@ def test_stream_is_folded_and_an_interrupted_one_is_kept() -> None:
     def respond(exchange: RequestHandler) -> None:
         assert json.loads(exchange.body)["stream"] is True
         exchange.head(200, "application/x-ndjson")
-        exchange.chunk(first)
+        exchange.chunk(first if b"indented" not in exchange.body else first.replace(b":", b":\n"))
         if b"cut" in exchange.body:
             exchange.reset()
         else:
@@ -39,12 +39,12 @@ def test_stream_is_folded_and_an_interrupted_one_is_kept() -> None:
             exchange.end()
 
     with serve(respond) as server:
-        done = call(
-            "batch", "-k", "--stream", "--patience", "0", "-m", "m", "--host", server.url, stdin=asked("hi", "cut")
-        )
-    complete, interrupted = lines_of(done.stdout)
+        options = ["-k", "--stream", "--patience", "0", "-m", "m", "--host", server.url]
+        done = call("batch", *options, stdin=asked("hi", "cut", "indented"))
+    complete, interrupted, indented = lines_of(done.stdout)
     text = json.loads(first)["message"]["content"]
     assert (complete["message"]["content"], complete["done"]) == (text, True)
+    assert indented["exit_status"] == 1
     assert (interrupted["exit_status"], json.loads(interrupted["partial"])["message"]["content"]) == (3, text)
 
 

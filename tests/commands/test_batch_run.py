@@ -187,16 +187,6 @@ def test_busy_server_answers_every_request_in_the_end() -> None:
     assert len(lines_of(done.stdout)) == 24
 
 
-def test_longer_retry_after_than_the_patience_stops_at_once(tmp_path: Path) -> None:
-    with serve(send_raw(http_answer(429, b"", "Retry-After: 7200"))) as server:
-        arguments = ["-m", "m", "-j", "1", "-o", tmp_path / "answers", "--host", server.url]
-        done = run("batch", *arguments, stdin=asked("a", "b", "c"))
-        assert len(server.requests) == 1  # type: ignore[attr-defined]
-    assert done.returncode == 75
-    message = rb"batch: stopped: the server asked for a wait of 7,200 s, until .*; run it again later with --resume\n"
-    assert re.search(message, done.stderr)
-
-
 @pytest.mark.parametrize(
     ("options", "status", "text"),
     [
@@ -295,12 +285,6 @@ def test_time_while_the_process_is_stopped_is_not_the_silence_of_the_server(monk
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=monotonic))
     with serve(respond) as server:
         assert call("batch", "-m", "m", "--host", server.url, stdin=asked("hi")).returncode == 0
-
-
-def test_max_time_bounds_each_request() -> None:
-    with serve(Gate()) as server:
-        done = call("batch", "-m", "m", "--max-time", "0.3", "--host", server.url, stdin=asked("hi"))
-    assert (done.returncode, lines_of(done.stdout)[0]["id"]) == (75, 0)
 
 
 def test_poisoned_request_is_sent_at_most_five_times(tmp_path: Path) -> None:

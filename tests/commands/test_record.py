@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import subprocess
 import threading
@@ -12,9 +11,7 @@ from typing import Any, Callable
 
 import pytest
 
-from ostream.errors import EMPTY
 from ostream.recording.http_server import RequestHandler
-from tests.commands.test_replay import REQUESTS
 from tests.process import call, sh
 from tests.server import (
     NAMES,
@@ -58,23 +55,6 @@ def exchanges_of(recording: bytes) -> list[list[dict[str, Any]]]:
             exchanges.append([])
         exchanges[-1].append(line)
     return exchanges
-
-
-def through_send(name: str) -> str:
-    """Return a script that sends a recorded request."""
-    path, body = REQUESTS.get(name, ("/api/chat", {}))
-    options = "-g" if path == "/api/generate" else ""
-    return f"echo {shlex.quote(json.dumps(body))} | send -m m {options} --body -"
-
-
-@pytest.mark.parametrize("name", sample(NAMES, ["chat-tools-think", "chat-unknown-model"]))
-def test_send_gets_the_same_on_replay(name: str) -> None:
-    recording, status, stdout = record_and_replay(send_raw(raw_of(name)), through_send(name))
-    (lines,) = exchanges_of(recording)
-    if status == 0:
-        assert call("extract-content", stdin=recording).returncode in (0, EMPTY)
-        assert call("collect", stdin=stdout).returncode == 0
-    assert all(list(line)[-1] == "elapsed" for line in lines[1:])
 
 
 @pytest.mark.parametrize("name", sample(NAMES, ["generate-nostream", "kill-chat"]))

@@ -194,14 +194,6 @@ def test_a_failure_in_a_later_turn_is_reported_once_and_tools_are_not_run_again(
     assert objects((tmp_path / "chat").read_bytes())[:4] == sent
 
 
-def test_arguments_nested_too_deeply_are_no_crash() -> None:
-    deep = b'{"a":' * 900 + b"1" + b"}" * 900
-    stream = b'{"message":{"tool_calls":[{"function":{"name":"get_weather","arguments":' + deep + b'}}]},"done":true}\n'
-    with serve(in_turn(stream, NONE)) as server:
-        result = call("send", "-m", "m", "--host", server.url, "-t", TOOLS, "--run-tools", "hi")
-    assert result.returncode in (0, 1), result.stderr
-
-
 OFFERED = [
     # what is offered, its status and the tools that are sent or the words of the message
     ([str(TOOLS)], ["get_time", "get_weather"]),

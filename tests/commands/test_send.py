@@ -121,24 +121,6 @@ def test_a_recorded_answer_is_written_byte_for_byte(send: Send, name: str) -> No
     assert send(send_raw(raw_of(name))) == (0, body if body.endswith(b"\n") else body + b"\n", "")
 
 
-RECORDED_ERRORS = [
-    # recording, the error line
-    ("chat-unknown-model", refused("model 'nope' not found", status_code=404)),
-    ("generate-opt-bad-temperature", refused('option "temperature" must be of type float32', status_code=500)),
-    ("bad-host", refused("empty response", status_code=403)),
-    ("notfound", refused("404 page not found", status_code=404)),
-    ("kill-chat", {**refused("an error was encountered while running the model: unexpected EOF"), "exit_status": 75}),
-]
-
-
-@pytest.mark.parametrize(("name", "line"), RECORDED_ERRORS)
-def test_a_recorded_error_becomes_an_error_line(send: Send, name: str, line: dict[str, Any]) -> None:
-    status, stdout, stderr = send(send_raw(raw_of(name)))
-    assert status == line["exit_status"]
-    assert json.loads(stdout.splitlines()[-1]) == line
-    assert stderr.startswith(f"send: {line['error']}") and stderr.count("\n") == 1
-
-
 JSON = "application/json"
 HTTP = [
     # HTTP status, type, body, exit status, message

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.process import call, environment, run, sh
+from tests.process import call, run, sh
 from tests.server import body_of, send_lines, serve
 
 USER = {"role": "user", "content": "why?"}
@@ -143,35 +141,6 @@ def test_a_conversation_that_can_not_be_written_is_a_failure_after_the_answer(tm
     assert result.stdout.startswith(b"".join(STREAM))
     assert json.loads(result.stdout.splitlines()[2])["exit_status"] == 1
     assert b"chat: No such file or directory; the answer is complete" in result.stderr
-
-
-def test_concurrent_processes_append_complete_exchanges(tmp_path: Path) -> None:
-    """Each answer repeats its question, so that an exchange can be recognised."""
-
-    def respond(exchange: Any) -> None:
-        question = json.loads(exchange.body)["messages"][-1]["content"]
-        send_lines(json.dumps({"message": {"content": question * 500}, "done": True}).encode() + b"\n")(exchange)
-
-    with serve(respond) as server:
-        script = (
-            "import sys; from ostream.__main__ import main\n"
-            "for n in range(25): assert main(['send', '-m', 'm', '-c', 'chat', f'{sys.argv[1]}{n:02}']) == 0"
-        )
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-c", script, name],
-                cwd=tmp_path,
-                env=environment(OLLAMA_HOST=server.url),
-                stdout=subprocess.DEVNULL,
-            )
-            for name in "abcd"
-        ]
-        assert [process.wait(120) for process in processes] == [0] * 4
-    content = [json.loads(line) for line in (tmp_path / "chat").read_bytes().splitlines()]
-    assert len(content) == 200
-    questions = [message["content"] for message in content[::2]]
-    assert sorted(questions) == sorted(f"{name}{n:02}" for name in "abcd" for n in range(25))
-    assert [message["content"] for message in content[1::2]] == [question * 500 for question in questions]
 
 
 MESSAGES = [

@@ -11,36 +11,15 @@ from typing import Any, Callable
 
 import pytest
 
-from ostream.recording.format import request_line, stamp, unstamp
+from ostream.recording.format import request_line, unstamp
 from ostream.recording.http_server import RequestHandler
 from tests.process import call, expect, start
-from tests.server import NAMES, SOME_NAMES, body_of, raw_of, send_lines, send_raw, serve
+from tests.server import NAMES, SOME_NAMES, raw_of, send_lines, send_raw, serve
 from tests.tiers import sample
 
 A = b'{"message":{"role":"assistant","content":"a"},"done":false}\n'
 B = b'{"message":{"role":"assistant","content":"b"},"done":true,"done_reason":"stop"}\n'
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
-
-LINES = [
-    # a line, the line stamped with 7
-    (b'{"a":1}\n', b'{"a":1,"elapsed":7}\n'),
-    (b'{"a":1}', b'{"a":1,"elapsed":7}\n'),
-    (b'{"a":1} \r\n', b'{"a":1,"elapsed":7}\n'),
-    (b"{}\n", b'{"elapsed":7}\n'),
-    (b"{ }\n", b'{ "elapsed":7}\n'),
-    (b'{"a":{}}\n', b'{"a":{},"elapsed":7}\n'),
-    (b'{"a":{"elapsed":5}}\n', b'{"a":{"elapsed":5},"elapsed":7}\n'),
-    (b'{"elapsed":5,"a":1}\n', b'{"elapsed":5,"a":1,"elapsed":7}\n'),
-    (b'{"a":1,"elapsed":5}\n', b'{"a":1,"elapsed":5,"elapsed":7}\n'),
-    (b"\n", b"\n"),
-    (b" \r\n", b" \r\n"),
-]
-
-
-@pytest.mark.parametrize(("line", "stamped"), LINES)
-def test_a_stamp_is_the_last_key_and_overrides_a_key_of_the_server(line: bytes, stamped: bytes) -> None:
-    assert stamp(line, 7) == stamped
-    assert not line.strip() or json.loads(stamped)["elapsed"] == 7
 
 
 def send(
@@ -125,16 +104,6 @@ def test_the_output_is_a_recording_of_the_response(name: str, tmp_path: Path) ->
         assert read.returncode == expected.returncode
         if command != "collect":
             assert read.stdout == expected.stdout
-
-
-def test_stats_takes_latencies_from_elapsed() -> None:
-    with serve(send_raw(raw_of("chat-stream"))) as server:
-        stamped = call("send", "-m", "m", "--stamp", "hi", env={"OLLAMA_HOST": server.url}).stdout
-    first = json.loads(stamped.splitlines()[1])["elapsed"]
-    known = json.loads(call("stats", "--json", stdin=stamped).stdout)
-    assert (known["time_to_first_token"], known["time_to_first_token_from"]) == (first, "client clock")
-    assert known["time_to_first_content"] == first
-    assert known["chunks"] == body_of("chat-stream").count(b"\n")
 
 
 def hang_up(exchange: RequestHandler) -> None:

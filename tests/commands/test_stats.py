@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import calendar
 import json
-import math
-import time
 from typing import Any
 
 import pytest
 
-from ostream.protocol.metrics import CREATED, FIELDS, SERVER
+from ostream.protocol.metrics import FIELDS
 from tests.process import call
-from tests.server import NAMES, body_of
+from tests.server import body_of
 
 TABLE = """\
 model:                    plain
@@ -79,47 +76,6 @@ def test_the_table_of_one_and_of_several_responses() -> None:
     assert (result.returncode, result.stdout.decode(), result.stderr) == (0, TABLE, b"")
     twice = call("stats", stdin=body_of("chat-stream") * 2)
     assert twice.stdout.decode() == f"{TABLE}\n{TABLE}\n{SUM}"
-
-
-def gaps_of(chunks: list[dict[str, Any]]) -> dict[str, Any]:
-    """The number of fragments, and the times between them by the server's clock."""
-    texts = [{**chunk, **chunk.get("message", {})} for chunk in chunks]
-    times = [nanoseconds(text["created_at"]) for text in texts if {text.get(key) or "" for key in TEXTS} != {""}]
-    gaps = sorted(later - earlier for earlier, later in zip(times, times[1:]))
-    if not gaps:
-        return {"fragments": len(times)}
-    spread = {f"inter_chunk_p{percent}": gaps[math.ceil(len(gaps) * percent / 100) - 1] for percent in (50, 90, 99)}
-    return {"fragments": len(times), **spread, "longest_stall": gaps[-1], "inter_chunk_from": CREATED}
-
-
-TEXTS = ("content", "response", "thinking")
-
-
-def nanoseconds(created_at: str) -> int:
-    whole, _, fraction = created_at.rstrip("Z").partition(".")
-    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) * 10**9 + int(fraction.ljust(9, "0"))
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if b'"done":true' in body_of(name)])
-def test_numbers_of_every_recording_are_those_of_its_last_line(name: str) -> None:
-    lines = body_of(name).splitlines()
-    last = json.loads(lines[-1])
-    expected = {field: last[field] for field in FIELDS if field in last}
-    expected["chunks"] = len(lines)
-    expected.update(gaps_of([json.loads(line) for line in lines]))
-    if "prompt_eval_duration" in last:
-        expected["time_to_first_token"] = last.get("load_duration", 0) + last["prompt_eval_duration"]
-        expected["time_to_first_token_from"] = SERVER
-    if "eval_duration" in last:
-        expected["time_per_output_token"] = round(last["eval_duration"] / last["eval_count"])
-    for stem in ("prompt_eval", "eval"):
-        rate = last[f"{stem}_count"] * 1e9 / last[f"{stem}_duration"] if f"{stem}_duration" in last else 1e9
-        if rate < 100_000:  # faster than this, the prompt was cached
-            expected[f"{stem}_rate"] = pytest.approx(rate)
-    result = call("stats", "--json", stdin=body_of(name))
-    assert (result.returncode, json.loads(result.stdout)) == (0, expected)
-    labels = sum(field.endswith("_from") for field in expected)
-    assert call("stats", stdin=body_of(name)).stdout.count(b"\n") == len(expected) - labels
 
 
 @pytest.mark.parametrize("field", FIELDS)
