@@ -55,17 +55,8 @@ def test_send_loads_nothing_for_options_that_are_not_given() -> None:
     if sys.version_info < (3, 10):
         modules.discard("threading")  # urllib.request loads it there
     assert not others | modules & {
-        *(
-            "argparse",
-            "difflib",
-            "encodings.idna",
-            "json",
-            "stringprep",
-            "subprocess",
-            "threading",
-            "traceback",
-            "typing",
-        ),
+        *("argparse", "difflib", "encodings.idna", "json", "stringprep", "subprocess", "threading"),
+        *("traceback", "typing"),
         *("ostream.client", "ostream.stream", "ostream.types", "ostream.protocol.metrics", "ostream.protocol.text"),
         *("ostream.cli.waiting", "ostream.system.pipe_reader"),
         *(f"ostream.protocol.{name}" for name in ("accumulator", "emptiness", "http_errors", "line_pattern")),

@@ -37,16 +37,8 @@ MESSAGE = st.fixed_dictionaries(
     {}, optional={"content": VALUE, "thinking": VALUE, "tool_calls": st.lists(CALL, max_size=2), "role": VALUE}
 )
 KEYS = (
-    "response",
-    "thinking",
-    "model",
-    "done_reason",
-    "created_at",
-    "id",
-    "signin_url",
-    "role",
-    "tool_name",
-    "content",
+    *("response", "thinking", "model", "done_reason", "created_at", "id", "signin_url"),
+    *("role", "tool_name", "content"),
 )
 LINE = st.fixed_dictionaries(
     {},

@@ -11,14 +11,7 @@ import pytest
 
 from ostream.batch.answer_lines import begins_as_answer, parse_answer, with_id
 from ostream.batch.jobs import Job
-from ostream.batch.responses import (
-    FormatError,
-    answer_line,
-    check_answer,
-    complete_answer,
-    failure_line,
-    measurable,
-)
+from ostream.batch.responses import FormatError, answer_line, check_answer, complete_answer, failure_line, measurable
 from ostream.batch.sender import Sender
 from ostream.errors import (
     PARTIAL_LIMIT,

@@ -68,17 +68,8 @@ def test_answer_has_the_id_and_hash_of_its_request() -> None:
 
 def test_request_options_are_those_of_send(tmp_path: Path) -> None:
     (tmp_path / "system").write_text("S\n")
-    options = [
-        "-s",
-        f"@{tmp_path}/system",
-        "--option",
-        "seed=1",
-        "-f",
-        '{"type":"object"}',
-        "--think=low",
-        "--keep-alive",
-        "0",
-    ]
+    options = ["-s", f"@{tmp_path}/system", "--option", "seed=1", "-f", '{"type":"object"}', "--think=low"]
+    options += ["--keep-alive", "0"]
     with serve(reply) as server:
         env = {"OLLAMA_HOST": server.url, "OLLAMA_MODEL": "e"}
         assert call("batch", *options, stdin=b'"{}"\n', env=env).returncode == 0

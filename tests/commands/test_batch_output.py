@@ -31,7 +31,7 @@ def test_stream_is_folded_and_an_interrupted_one_is_kept() -> None:
     def respond(exchange: RequestHandler) -> None:
         assert json.loads(exchange.body)["stream"] is True
         exchange.head(200, "application/x-ndjson")
-        exchange.chunk(first if b"indented" not in exchange.body else first.replace(b":", b":\n"))
+        exchange.chunk(first if b"indented" not in exchange.body else first.replace(b'":', b'":\n'))
         if b"cut" in exchange.body:
             exchange.reset()
         else:

@@ -140,26 +140,14 @@ def test_killed_at_any_instant_each_request_is_answered_once(kind: str, answers:
     kills = 0
     options = ["--lines"] if kind == "lines" else ["--csv", "--prompt", "{text}", "--changed=resend"]
     with serve(server_side) as server:
-        arguments = [
-            "-qm",
-            "m",
-            "-j",
-            "8",
-            *options,
-            "-o",
-            str(answers),
-            "--resume",
-            "--host",
-            server.url,
-            str(requests),
-        ]
+        arguments = ["-qm", "m", "-j", "8", *options, "-o", str(answers), "--resume", "--host", server.url]
 
         def run_again(seconds: float | None) -> int:
             """Run until it ends, or is killed; its status."""
             requests.write_text("\n".join([*(["text"] if kind == "csv" else []), *rows, ""]))
             known = set(texts_of(answers))
             begin = len(server_side.asked)
-            process = start("batch", *arguments, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            process = start("batch", *arguments, requests, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(60 if seconds is None else seconds)
             process.kill()

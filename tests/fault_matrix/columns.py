@@ -54,16 +54,13 @@ def library(stream: bool) -> Column:
 
 def _ask(server: FaultyServer, stream: bool) -> dict[str, Any] | None:
     if server.wrapper:
-        program = [
-            sys.executable,
-            "-m",
-            "tests.fault_matrix.library",
-            server.url,
-            str(stream),
-            json.dumps(server.options),
-        ]
+        words = ["-m", "tests.fault_matrix.library", server.url, str(stream), json.dumps(server.options)]
         done = subprocess.run(
-            [*server.wrapper, *program], env=environment(), stdout=subprocess.PIPE, timeout=HUNG_S, check=True
+            [*server.wrapper, sys.executable, *words],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            timeout=HUNG_S,
+            check=True,
         )
         result: dict[str, Any] = json.loads(done.stdout)
         return result

@@ -10,12 +10,7 @@ from hypothesis import strategies as st
 
 from ostream.errors import RequestError
 from ostream.net.host import parse_host
-from ostream.protocol.request import (
-    FIELDS,
-    chat_body,
-    encode_body,
-    generate_body,
-)
+from ostream.protocol.request import FIELDS, chat_body, encode_body, generate_body
 from tests.fuzz.given import JSON, OBJECT, TEXT
 
 ODD = JSON | st.binary(max_size=4) | st.just(object()) | st.sets(st.integers(), max_size=2) | st.complex_numbers()

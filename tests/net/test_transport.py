@@ -6,12 +6,7 @@ import socket
 
 import pytest
 
-from ostream import (
-    Client,
-    IncompleteStream,
-    OstreamError,
-    ResponseError,
-)
+from ostream import Client, IncompleteStream, OstreamError, ResponseError
 from ostream.net.host import parse_host
 from ostream.net.timeouts import Timeouts
 from ostream.net.tls import TLSConfig

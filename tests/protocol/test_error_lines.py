@@ -7,14 +7,7 @@ from typing import Any
 
 import pytest
 
-from ostream.protocol.error_lines import (
-    error_text,
-    is_error,
-    is_openai_record,
-    line_kind,
-    line_status,
-    response_error,
-)
+from ostream.protocol.error_lines import error_text, is_error, is_openai_record, line_kind, line_status, response_error
 from ostream.protocol.http_errors import error_from_http_body
 from ostream.protocol.ndjson import decode_line
 from tests.server import body_of

@@ -117,7 +117,7 @@ def sse(text: bytes, path: str = "/v1/chat/completions") -> RecordedExchange:
 
 def test_server_sent_events_are_folded() -> None:
     folded = converted(sse(EVENTS), {})
-    assert (folded.content_type, value(folded)) == (JSON, COMPLETION)
+    assert (folded.content_type, folded.elapsed_ns, value(folded)) == (JSON, 5, COMPLETION)
     text = [{"object": "text_completion", "choices": [{"index": 0, "text": each}]} for each in ("a", "b")]
     folded = converted(sse(events(*text), "/v1/completions"), {})
     assert value(folded) == {"object": "text_completion", "choices": [{"index": 0, "text": "ab"}]}

@@ -211,16 +211,8 @@ def test_only_end_to_end_headers_are_forwarded() -> None:
     answer = http_answer(
         429, b"{}", "Retry-After: 7", "Status: 429 Slow", "Length: 3", "Keep-Alive: 1", "Connection: X-Hip", "X-Hip: 1"
     )
-    sent = [
-        "X-Mine: 1",
-        "X-Hop: 1",
-        "TE: x",
-        "Proxy-Authorization: x",
-        "Accept-Encoding: gzip",
-        "X-Bad: \x01",
-        "X-U: à",
-    ]
-    seen, received, recorded = forwarded(answer, *sent, "Accept: a", "Accept: b")
+    sent = ["X-Mine: 1", "X-Hop: 1", "TE: x", "Proxy-Authorization: x", "Accept-Encoding: gzip", "X-Bad: \x01"]
+    seen, received, recorded = forwarded(answer, *sent, "X-U: à", "Accept: a", "Accept: b")
     assert {"x-mine": "1", "accept-encoding": "identity", "connection": "close"}.items() <= seen.items()
     assert not {"x-hop", "te", "proxy-authorization", "x-bad", "x-u"} & set(seen)
     assert seen["host"].startswith("127.0.0.1:")
