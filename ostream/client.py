@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import ostream
 from ostream.errors import RequestError
 from ostream.net.session import ConnectionSettings, Session
-from ostream.protocol.arguments import explained, missing_name
+from ostream.protocol.arguments import explained, missing_name, warn_of_misspellings
 from ostream.protocol.objects import ChatResponse, GenerateResponse
 from ostream.protocol.request import CHAT, GENERATE, chat_body, encode_body, generate_body
 from ostream.stream import Stream
@@ -160,7 +160,7 @@ class Client:
             top_logprobs: how many alternatives to each token are returned, 0 to 20. A number above 0 implies
                 `logprobs`.
             format: the format of the answer: "json", a JSON schema, or a pydantic class.
-            options: model options, such as {"temperature": 0, "num_ctx": 8192}.
+            options: model options, such as {"temperature": 0, "num_ctx": 8192}. A misspelled name causes a UserWarning.
             keep_alive: how long the model stays loaded: seconds, or text such as "5m". 0 unloads it, -1 keeps it
                 loaded.
             truncate: False to reject a prompt that exceeds the context window, instead of truncating it.
@@ -266,7 +266,9 @@ class Client:
     def _send(self, path: str, body: dict[str, Any], chunk_class: type[Any]) -> Any:
         if not body.get("model"):
             raise RequestError("no model given", advice='pass one, such as model="qwen3"')
-        session, data = self._session, encode_body(body)
+        options, session, data = body.get("options") or {}, self._session, encode_body(body)
+        if options:
+            warn_of_misspellings(options)
 
         def post(reader: Wakeup) -> Response:
             return session.post(path, data, reader=reader)
@@ -275,7 +277,7 @@ class Client:
             return Stream(post, chunk_class, body["model"], session.host.url).final()
         from ostream.protocol.metrics import Metrics
 
-        metrics = Metrics((body.get("options") or {}).get("num_ctx"), body.get("truncate"))
+        metrics = Metrics(options.get("num_ctx"), body.get("truncate"))
         return Stream(post, chunk_class, body["model"], session.host.url, metrics)
 
 
@@ -300,10 +302,8 @@ def _settings(timeout: Any, verify: Any, **settings: Any) -> ConnectionSettings:
     if timeout is not None:
         result.connect_timeout = getattr(timeout, "connect", timeout)
         result.first_byte_timeout = result.idle_timeout = getattr(timeout, "read", timeout)
-    if verify is False:
-        result.insecure = True
-    elif verify is not True:
-        result.cacert = verify
+    result.insecure = result.insecure or verify is False
+    result.cacert = result.cacert if isinstance(verify, bool) else verify
     return result
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from ostream.cli.options import MODEL_OPTIONS
-from ostream.types import OptionsDict
 from tests.process import BIN, call, environment, sh
 
 ANSWER = b'{"message":{"role":"assistant","content":"a"},"done":true}\n'
@@ -114,10 +112,6 @@ def test_a_likely_mistake_gets_a_message_with_the_remedy(line: str, stdin: bytes
     result = call(command, *arguments, stdin=stdin, env={"OLLAMA_HOST": "127.0.0.1:1"})
     printed = result.stderr.decode().replace(f"; see '{command} --help'", "").rstrip("\n")
     assert (result.returncode, printed[: len(message)] if message.endswith(" ") else printed) == (status, message)
-
-
-def test_the_known_model_options_are_those_of_the_types() -> None:
-    assert {*MODEL_OPTIONS} == {*OptionsDict.__annotations__}
 
 
 def test_batch_does_not_read_its_own_answers(folder: Path) -> None:

@@ -7,6 +7,7 @@ import os
 from ostream.cli.parser import COUNT, SECONDS, Option
 from ostream.errors import RequestError
 from ostream.net.session import ConnectionSettings, Session
+from ostream.protocol.option_names import OPTION_NAMES
 from ostream.protocol.request import COMMON_FIELDS, parse_json, parse_options, parse_value
 from ostream.system.input import read_input
 
@@ -18,17 +19,11 @@ THINK_LEVELS = {"true": True, "false": False, "low": "low", "medium": "medium", 
 
 # Maps the names that other programs use for these options to the names used here.
 CONNECTION_SUGGESTIONS = {"-H": "--header", "--timeout": "--max-time"}
-# The names in `types.OptionsDict`, which is not imported because it loads typing.
-MODEL_OPTIONS = (
-    *("num_keep", "seed", "num_predict", "top_k", "top_p", "min_p", "typical_p", "repeat_last_n", "temperature"),
-    *("repeat_penalty", "presence_penalty", "frequency_penalty", "stop", "num_ctx", "num_batch", "num_gpu", "main_gpu"),
-    *("use_mmap", "num_thread", "draft_num_predict"),
-)
 
 
 def request_suggestions(option: str) -> dict[str, str]:
     """Return a dict that maps request options of other programs to our options; `option` is "--option" or "-o"."""
-    found = {f"--{name.replace('_', '-')}": f"{option} {name}=VALUE" for name in MODEL_OPTIONS}
+    found = {f"--{name.replace('_', '-')}": f"{option} {name}=VALUE" for name in OPTION_NAMES}
     found.update({"--max-tokens": f"{option} num_predict=VALUE", "--schema": "-f @FILE", "--json": "-f json"})
     return found
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from ostream.cli.options import MODEL_OPTIONS, common_fields, read_text
+from ostream.cli.options import common_fields, read_text
 from ostream.errors import RequestError
+from ostream.protocol.option_names import misspelling
 from ostream.protocol.request import (
     CHAT,
     GENERATE,
@@ -132,12 +133,9 @@ def report_unusual(session: Session, options: RequestOptions, diagnostics: Diagn
             f"the system message is the text '{system}', not the file; write @{system} to send its content"
         )
     for pair in options.options:
-        name = pair.partition("=")[0]
-        if name not in MODEL_OPTIONS:
-            import difflib
-
-            for known in difflib.get_close_matches(name, MODEL_OPTIONS, 1, 0.8):
-                diagnostics.note(f"option {pair!r}: servers may ignore {name}; did you mean {known}?")
+        hint = misspelling(pair.partition("=")[0])
+        if hint:
+            diagnostics.note(f"option {pair!r}: {hint}")
 
 
 def uses_of_stdin(options: SendOptions) -> int:

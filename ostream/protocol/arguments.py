@@ -8,7 +8,7 @@ from ostream.errors import OstreamError, explain
 
 TYPE_CHECKING: bool = False  # with the annotation, jedi reads the block below, and shows docstrings
 if TYPE_CHECKING:
-    from typing import Any, Callable, Sequence, TypeVar
+    from typing import Any, Callable, Iterable, Sequence, TypeVar
 
     F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,7 +62,7 @@ def explained(function: F) -> F:
 def _unknown_argument(function: str, names: Sequence[str], name: str, value: Any) -> str:
     from difflib import get_close_matches
 
-    from ostream.protocol.request_objects import OPTION_NAMES
+    from ostream.protocol.option_names import OPTION_NAMES
 
     text = f"{function}() has no argument {name!r}"
     if function == "run_tools":
@@ -76,6 +76,16 @@ def _unknown_argument(function: str, names: Sequence[str], name: str, value: Any
     for similar in get_close_matches(name, names, 1):
         return f"{text}; did you mean {similar}?"
     return f"{text}; pass model options as options={{...}}"
+
+
+def warn_of_misspellings(options: Iterable[str]) -> None:
+    """Issue a UserWarning, at the line that called `chat`, for each option name that is probably misspelled."""
+    from ostream.protocol.option_names import misspelling
+
+    for hint in filter(None, map(misspelling, options)):
+        import warnings
+
+        warnings.warn(f"options: {hint}", stacklevel=5)
 
 
 def missing_name(name: str, owner: str) -> str:

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from ostream.protocol.attrdict import AttrDict, fields, item
+from ostream.protocol.option_names import OLD_OPTION_NAMES, OPTION_NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# The model options of current servers, followed by the options that only old servers support.
-OPTION_NAMES = (
-    *("num_keep", "seed", "num_predict", "top_k", "top_p", "min_p", "typical_p", "repeat_last_n", "temperature"),
-    *("repeat_penalty", "presence_penalty", "frequency_penalty", "stop", "num_ctx", "num_batch", "num_gpu", "main_gpu"),
-    *("use_mmap", "num_thread", "draft_num_predict"),
-)
-_OLD_OPTION_NAMES = (
-    *("numa", "low_vram", "f16_kv", "logits_all", "vocab_only", "use_mlock", "embedding_only", "tfs_z", "mirostat"),
-    *("mirostat_tau", "mirostat_eta", "penalize_newline"),
-)
 
-
-@fields(*OPTION_NAMES, *_OLD_OPTION_NAMES)
+@fields(*OPTION_NAMES, *OLD_OPTION_NAMES)
 class Options(AttrDict):
     """Model options, for example `Options(temperature=0, num_ctx=8192)`. Options that are None are not sent.
 

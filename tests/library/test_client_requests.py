@@ -148,6 +148,16 @@ def test_an_unknown_argument_is_a_type_error_with_the_alternative(call: Any, wor
         call()
 
 
+def test_a_misspelled_option_is_sent_and_causes_a_warning() -> None:
+    options = {"temprature": 0, "mirostat": 1, "new_option": 2, 3: 4}
+    with pytest.warns(
+        UserWarning, match=r"^options: servers may ignore temprature; did you mean temperature[?]$"
+    ) as caught:
+        body = body_sent(lambda c: c.chat("m", options=options))[1]
+    assert body["options"] == {"temprature": 0, "mirostat": 1, "new_option": 2, "3": 4}
+    assert [warning.filename for warning in caught] == [__file__]
+
+
 def test_an_endpoint_of_the_sdk_is_an_attribute_error_with_the_alternative() -> None:
     with pytest.raises(
         AttributeError, match=r"^'Client' object has no attribute 'pull'; use the command 'ollama pull'"

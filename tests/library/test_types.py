@@ -15,7 +15,7 @@ import pytest
 
 import ostream
 from ostream import Options, types
-from ostream.protocol.request_objects import OPTION_NAMES
+from ostream.protocol.option_names import OPTION_NAMES
 from tests.process import ROOT
 
 PROGRAMS = [*sorted((ROOT / "tests" / "typed").glob("*.py")), ROOT / "examples" / "from_asyncio.py"]
