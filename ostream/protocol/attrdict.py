@@ -14,6 +14,7 @@ else:
     Base = dict  # Python 3.8 cannot evaluate dict[str, Any]
 
 _STREAM_ONLY = ("text_stream", "final", "metrics")
+_OTHER_TYPES = (str, int, float, bool, list, type(None))  # the types of JSON values that are not objects
 REPR_LIMIT = 60  # repr() shows at most this many characters of a value
 
 
@@ -158,23 +159,44 @@ def _field(name: str) -> property:
     return property(get)
 
 
-def item(name: str, make: Callable[[dict[str, Any]], Any]) -> Any:
-    """Return a property for an item that is an object or a list of objects.
+def item(name: str, make: Callable[[dict[str, Any]], Any], is_required: bool = False) -> Any:
+    """Return a property for an item that is an object.
 
-    If a program stored plain dicts in the item, the property converts them with `make` when it is read.
+    If a program stored a plain dict in the item, the property converts it with `make` when it is read. If the item is
+    missing, or a server sent another type, the property returns None. If `is_required` is True, it returns an empty
+    object instead, which it adds if the item is missing.
     """
 
     def get(self: AttrDict) -> Any:
         value = self.get(name)
-        if type(value) is dict or (type(value) is list and any(type(item) is dict for item in value)):
-            value = self[name] = wrap(value, make)
+        if type(value) is dict or (is_required and value is None):
+            value = self[name] = make(value or {})
+        elif type(value) in _OTHER_TYPES:
+            value = make({}) if is_required else None
         return value
 
     return property(get)
 
 
+def items(name: str, make: Callable[[dict[str, Any]], Any]) -> Any:
+    """Return a property for an item that is a list of objects.
+
+    If a program stored plain dicts in the list, the property converts them with `make` when it is read. It leaves out
+    elements of other types that a server sent, and returns None if the item is missing or not a list.
+    """
+
+    def get(self: AttrDict) -> Any:
+        value = self.get(name)
+        if type(value) is not list:
+            return None if type(value) in (dict, *_OTHER_TYPES) else value
+        types = {*map(type, value)}
+        if dict in types:
+            value = self[name] = wrap(value, make)
+        return value if types.isdisjoint(_OTHER_TYPES) else [each for each in value if type(each) not in _OTHER_TYPES]
+
+    return property(get)
+
+
 def wrap(value: Any, make: Callable[[dict[str, Any]], Any]) -> Any:
-    """Convert a dict, or each dict in a list, with `make`. Any other value is returned unchanged."""
-    if type(value) is dict:
-        return make(value)
+    """Convert each dict in a list with `make`. Any other value is returned unchanged."""
     return [make(item) if type(item) is dict else item for item in value] if type(value) is list else value

@@ -7,7 +7,7 @@ send it. Any other missing name raises AttributeError. Setting an attribute sets
 from __future__ import annotations
 
 from ostream.errors import ResponseError
-from ostream.protocol.attrdict import AttrDict, fields, item, short, wrap
+from ostream.protocol.attrdict import AttrDict, fields, item, items, short, wrap
 from ostream.protocol.chunk import content, parse_arguments
 
 TYPE_CHECKING = False
@@ -32,7 +32,7 @@ class Logprob(AttrDict):
     token: str
     logprob: float
     bytes: list[int] | None
-    top_logprobs: list[Logprob] | None = item("top_logprobs", lambda entry: Logprob(entry))
+    top_logprobs: list[Logprob] | None = items("top_logprobs", lambda entry: Logprob(entry))
 
 
 @fields("role", "content", "thinking", "images", "tool_name", "tool_calls")
@@ -52,7 +52,7 @@ class Message(AttrDict):
 
     @fields("function")
     class ToolCall(AttrDict):
-        """A tool call in a message: `id` (None if the server sent no id) and `function`."""
+        """A tool call in a message: `id` (None if the server sent no id) and `function` (empty if there is none)."""
 
         __slots__ = ()
 
@@ -80,13 +80,13 @@ class Message(AttrDict):
                 return parsed
 
         id: str | None
-        function: Function = item("function", Function)
+        function: Function = item("function", Function, is_required=True)
 
     role: str
     content: str | None
     thinking: str | None
     images: list[Any] | None
-    tool_calls: list[ToolCall] | None = item("tool_calls", lambda call: wrap_tool_call(call))
+    tool_calls: list[ToolCall] | None = items("tool_calls", lambda call: wrap_tool_call(call))
     tool_name: str | None
     tool_call_id: str | None
 
@@ -132,7 +132,7 @@ class Chunk(AttrDict):
     eval_duration: int | None
     remote_model: str | None
     remote_host: str | None
-    logprobs: list[Logprob] | None = item("logprobs", Logprob)
+    logprobs: list[Logprob] | None = items("logprobs", Logprob)
 
     @property
     def text(self) -> str:
@@ -190,7 +190,7 @@ class GenerateResponse(Chunk):
     response: str
     thinking: str | None
     context: list[int] | None
-    tool_calls: list[ToolCall] | None = item("tool_calls", lambda call: wrap_tool_call(call))
+    tool_calls: list[ToolCall] | None = items("tool_calls", lambda call: wrap_tool_call(call))
     image: str | None
     completed: int | None
     total: int | None
