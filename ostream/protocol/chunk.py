@@ -25,7 +25,7 @@ _has_only_response = frozenset(("message", "thinking", "tool_calls")).isdisjoint
 def content(chunk: Mapping[str, Any]) -> str:
     """Return the answer text in a chunk of /api/chat or /api/generate; "" if there is none.
 
-    If the value is a number, or a list or object that is not empty, its JSON text is returned, so that no data is lost.
+    If the value is not text, its JSON text is returned, so that no data is lost. null, [] and {} count as empty.
     """
     message = chunk.get("message")
     text = message.get("content") if isinstance(message, dict) else chunk.get("response")
@@ -43,7 +43,7 @@ def thinking(chunk: Mapping[str, Any]) -> str:
 
 
 def _as_text(value: Any) -> str:
-    if isinstance(value, bool) or value in (None, [], {}):
+    if value in (None, [], {}):
         return ""
     import json
 

@@ -41,7 +41,7 @@ VIEWS: list[tuple[dict[str, Any], str, str, list[Any]]] = [
     # what is not text is its JSON, so that nothing received is lost
     ({"message": {"content": ["é"], "thinking": 1, "tool_calls": {"f": 1}}}, '["é"]', "1", []),
     ({"message": "Hi", "response": 42, "thinking": [], "tool_calls": "f"}, "42", "", []),
-    ({"response": False, "thinking": True}, "", "", []),
+    ({"response": False, "thinking": True}, "false", "true", []),
     ({"message": {"tool_calls": ["f", None, CALL]}}, "", "", [CALL]),
     ({"message": {"tool_calls": [{"function": "f"}, {}]}}, "", "", [{"function": "f"}, {}]),
     # log-probabilities alone
