@@ -75,9 +75,14 @@ class AttrDict(Base):
         def dump(value: Any) -> Any:
             return value.model_dump(**nested) if isinstance(value, AttrDict) else value
 
+        def dump_all(value: Any) -> Any:
+            if isinstance(value, (list, tuple)):
+                return [*map(dump, value)]
+            return {key: dump(each) for key, each in value.items()} if type(value) is dict else dump(value)
+
         missing = () if exclude_unset or exclude_defaults else [name for name in self._dumped if name not in self]
         return {
-            key: [*map(dump, value)] if isinstance(value, (list, tuple)) else dump(value)
+            key: dump_all(value)
             for key, value in (*self.items(), *((name, None) for name in missing))
             if (include is None or key in include)
             and (exclude is None or key not in exclude)

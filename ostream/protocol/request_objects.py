@@ -93,11 +93,19 @@ class Tool(AttrDict):
 
             type: str
             required: list[str] | None
-            properties: dict[str, Any] | None
+
+            @property
+            def properties(self) -> dict[str, Property] | None:
+                """The schema of each argument, by its name."""
+                schemas: Any = self.get("properties")
+                for name, value in schemas.items() if isinstance(schemas, dict) else ():
+                    if type(value) is dict:
+                        schemas[name] = Tool.Function.Parameters.Property(value)
+                return schemas  # type: ignore[no-any-return]
 
         name: str | None
         description: str | None
-        parameters: Any
+        parameters: Parameters | None = item("parameters", Parameters)
 
     def __init__(self, *args: Any, **items: Any) -> None:
         super().__init__(*args, **items)

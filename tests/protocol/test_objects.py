@@ -196,7 +196,7 @@ def test_objects_go_through_json_and_back() -> None:
 
 def test_a_tool_can_be_built_as_with_the_sdk(tmp_path: Path) -> None:
     parameters = Tool.Function.Parameters(
-        properties={"a": Tool.Function.Parameters.Property(type="string")}, required=["a"], defs={}
+        properties={"a": Tool.Function.Parameters.Property(type="string", enum=None)}, required=["a"], defs={}
     )
     tool = Tool(function=Tool.Function(name="f", description=None, parameters=parameters))
     assert tool.function is not None and tool.function.name == "f"
@@ -212,6 +212,12 @@ def test_a_tool_can_be_built_as_with_the_sdk(tmp_path: Path) -> None:
             },
         },
     }
+    same = Tool(tool.model_dump(exclude_none=True))
+    assert same.function is not None and same.function.parameters is not None
+    assert same.function.parameters.required == ["a"]
+    assert same.function.parameters.properties is not None
+    assert same.function.parameters.properties["a"].type == "string"
+    assert same.model_dump(exclude_none=True) == tool.model_dump(exclude_none=True)
     (tmp_path / "image").write_bytes(b"\0\xff")
     assert Image(value=tmp_path / "image").model_dump() == Image(value="AP8=").model_dump() == "AP8="
 
