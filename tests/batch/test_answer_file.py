@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import struct
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,7 @@ CANNOT: dict[str, tuple[str, type[OstreamError], str]] = {
     "no such folder": ("none/answers", OutputError, "none/answers: No such file"),
     "a folder": ("folder", InputError, "folder: Is a directory"),
     "a FIFO": ("fifo", InputError, "fifo: not a regular file"),
+    "a socket": ("socket", InputError, "socket: No such device or address"),
 }
 
 
@@ -234,9 +236,11 @@ def test_only_a_regular_file_holds_answers(name: str, tmp_path: Path) -> None:
     path, kind, text = CANNOT[name]
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(kind, match=text), open_answers(f"{tmp_path}/{path}", True, []):
-        pass
-    assert sorted(os.listdir(tmp_path)) == ["fifo", "folder"]
+    os.mknod(tmp_path / "socket", stat.S_IFSOCK | 0o600)
+    for dry_run in (False, True)[: 1 + (name in ("a FIFO", "a socket"))]:
+        with pytest.raises(kind, match=text), open_answers(f"{tmp_path}/{path}", True, [], dry_run=dry_run):
+            pass
+    assert sorted(os.listdir(tmp_path)) == ["fifo", "folder", "socket"]
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])

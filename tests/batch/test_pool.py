@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Iterator
+from typing import Iterator
 
 import pytest
 
@@ -151,18 +151,6 @@ def test_error_of_the_input_is_raised_when_running_jobs_are_done(error: Exceptio
     with pytest.raises(type(error)):
         Pool(jobs(), process, done.append, 2).run(nothing)
     assert done == [1] or not isinstance(error, RequestError)  # a defect ends the run at once
-
-
-def test_tick_is_called_in_the_main_thread() -> None:
-    ticks: list[Any] = []
-    enough = threading.Event()
-
-    def tick() -> None:
-        ticks.append(threading.current_thread())
-        enough.set()
-
-    Pool(iter([1]), lambda job: enough.wait(30), lambda result: None, 1).run(tick)
-    assert ticks[0] is threading.main_thread()
 
 
 @pytest.mark.parametrize("in_order", [False, True])

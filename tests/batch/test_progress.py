@@ -142,22 +142,6 @@ def shown(screen: int, end: str) -> str:
     return text
 
 
-def test_messages_take_the_line_off_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    with terminal_of_stderr(monkeypatch) as screen:
-        diagnostics = Diagnostics("batch")
-        progress = Progress(diagnostics)
-        progress.total = 2
-        progress.tick()
-        assert shown(screen, "running") == "\r0/2, 0 running"
-        progress.trace("one more request")
-        diagnostics.quiet = True
-        progress.note("something happened")
-        diagnostics.verbose = True
-        progress.trace("another")
-        text = shown(screen, "\n")
-    assert text.split("\r")[2:] == ["batch: another", "\n"]
-
-
 def test_slow_reading_of_a_file_is_shown(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     with terminal_of_stderr(monkeypatch) as screen:
         progress = Progress(Diagnostics("batch"))

@@ -79,13 +79,6 @@ def test_a_command_that_cannot_be_run_is_reported(wrapper: list[str], command: s
     assert result.stderr.decode() == f"{wrapper[0]}: {command}: {reason}\n"
 
 
-def test_verbose_reports_each_request(wrapper: list[str]) -> None:
-    with serve(send_lines(CHAT)) as server:
-        result = call(*wrapper, "-v", "--", "send", "-q", "-m", "m", "hi", env={"OLLAMA_HOST": server.url})
-    assert result.returncode == 0
-    assert result.stderr.decode().startswith(f"{wrapper[0]}: POST /api/chat")
-
-
 @contextlib.contextmanager
 def with_command(wrapper: list[str], script: str, before: str = ":") -> Iterator[subprocess.Popen[bytes]]:
     """Start a wrapper, and yield its process when its command is ready."""

@@ -106,13 +106,6 @@ def test_w_with_the_file_of_standard_output_is_refused(tmp_path: Path) -> None:
     assert (process.returncode, (tmp_path / "out").read_bytes()) == (2, b"text")
 
 
-@some_filters
-def test_w_minus_is_refused(command: str) -> None:
-    result = call(command, "-w", "-", stdin=STREAM)
-    assert (result.returncode, result.stdout) == (2, b"")
-    assert b"-w -: " in result.stderr
-
-
 @pytest.mark.parametrize(
     ("file", "redirection"),
     [

@@ -163,16 +163,6 @@ def test_options_and_operands_are_ordered_as_by_getopt(arguments: list[str]) -> 
     assert values.get("null", False) == ("-0" in names)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "quiet", "verbose"),
-    [([], False, False), (["-q"], True, False), (["--verbose"], False, True), (["-qvg"], True, True)],
-)
-def test_quiet_and_verbose_are_set_in_the_diagnostics(arguments: list[str], quiet: bool, verbose: bool) -> None:
-    diagnostics = Diagnostics("cmd")
-    parse(arguments, diagnostics)
-    assert (diagnostics.quiet, diagnostics.verbose) == (quiet, verbose)
-
-
 @pytest.mark.parametrize("arguments", [["-h"], ["a", "--help"], ["-gh"], ["--version", "-h"], ["-m", "x", "-hq"]])
 def test_help_prevents_everything_else(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(EarlyExit):

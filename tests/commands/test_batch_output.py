@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 from pathlib import Path
-from typing import Callable
 
 import pytest
 
@@ -114,19 +111,3 @@ def test_with_o_stdout_may_be_closed(tmp_path: Path) -> None:
     assert result.stdout == b"1\n2\n"
     assert result.stderr.decode().startswith("batch: standard output: closed\nbatch: ")
     assert result.stderr.count(b"\n") == 2
-
-
-def bind(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-
-
-@pytest.mark.parametrize(
-    ("make", "problem"),
-    [(os.mkfifo, "not a regular file"), (bind, "No such device or address")],
-    ids=["FIFO", "socket"],
-)
-def test_dry_run_refuses_a_file_that_is_not_regular(make: Callable[[Path], None], problem: str, tmp_path: Path) -> None:
-    make(tmp_path / "a")
-    done = call("batch", "-m", "m", "--dry-run", "-o", str(tmp_path / "a"), stdin=asked("hi"))
-    assert (done.returncode, done.stderr.decode()) == (2, f"batch: {tmp_path / 'a'}: {problem}\n")

@@ -80,12 +80,6 @@ def test_w_passes_the_stream_on_and_writes_the_text_to_the_file(tmp_path: Path) 
     assert (nowhere.returncode, nowhere.stdout[: len(THOUGHT)]) == (1, THOUGHT)
 
 
-def test_with_raw_terminal_control_characters_are_written_unchanged() -> None:
-    text = "a\x1b[31m\x9b1m\u202eb"
-    stream = chunk(text, thinking=text) + chunk(done=True)
-    assert Terminal("render", "--raw-terminal").communicate(stream)[0].count(text) == 2
-
-
 def test_deeply_nested_arguments_are_shown() -> None:
     for depth in range(100, sys.getrecursionlimit() + 100):
         arguments = f'{{"x": {"[" * depth}{"]" * depth}}}'

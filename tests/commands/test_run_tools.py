@@ -246,16 +246,6 @@ def test_a_stamped_run_is_a_recording_of_every_turn(tmp_path: Path) -> None:
     assert call("extract-content", stdin=recorded).stdout == replayed.stdout
 
 
-def test_render_shows_an_answer_once(tmp_path: Path) -> None:
-    answers = [body_of("chat-tools-text"), body_of("chat-tools-followup")]
-    with serve(in_turn(*answers)) as server:
-        stream = call("send", "-m", "m", "-t", TOOLS, "--run-tools", "--host", server.url, "weather?").stdout
-    shown = call("render", stdin=stream).stdout.decode()
-    assert shown.count("Let me check that.") == 1
-    assert shown.count("get_time {") == 1
-    assert shown.index("Let me") < shown.index("tool get_time: exit 3") < shown.index("It will rain")
-
-
 def approve(typed: list[bytes], calls: bytes = CALLS, *, terminal: bool = True) -> tuple[int, bytes, str]:
     """Run run-tools --approve with a controlling terminal, and type each of `typed` after a question is shown.
 

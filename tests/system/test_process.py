@@ -49,11 +49,6 @@ def test_a_terminal_shows_control_characters_and_a_pipe_gets_every_byte(argv: li
     assert call(*argv, stdin=CHUNK).stdout.decode() == EVIL + ("\0" if "-0" in argv else "")
 
 
-def test_a_lone_surrogate_does_not_let_escape_codes_through() -> None:
-    stream = b'{"response":"\\ud83d\\u001b[31m","done":true}\n'
-    assert Terminal("extract-content").communicate(stream)[0] == "<U+D83D>^[[31m\n"
-
-
 NDJSON = [["collect"], ["stats", "--json"], *([name, "-w", "/dev/null"] for name in FILTERS)]
 
 
