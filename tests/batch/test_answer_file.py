@@ -173,6 +173,15 @@ def test_line_with_nul_bytes_is_set_aside_and_is_no_failure(name: str, tmp_path:
     assert path.read_bytes() == after + B
 
 
+def refused(
+    path: Path | str, kind: type[OstreamError], match: str, resume: bool = True, **options: Any
+) -> OstreamError:
+    """Open a file that is refused with this message, and return the error."""
+    with pytest.raises(kind, match=match) as caught, open_answers(str(path), resume, [], **options):
+        pass
+    return caught.value
+
+
 FOREIGN = {
     "a database": b"SQLite format 3\0\x10\0\x01\x01\0@" + bytes(80) + b"\n\0\0\0\x01\x0f\xe4" + bytes(4000),
     "answers in UTF-16": (A + B).decode().encode("utf-16-le"),
@@ -195,10 +204,7 @@ FOREIGN = {
 def test_file_that_batch_did_not_write_is_refused_unchanged(name: str, tmp_path: Path) -> None:
     path = tmp_path / "answers"
     path.write_bytes(FOREIGN[name])
-    with pytest.raises(RequestError, match=rf"answers:{FOREIGN[name].startswith(A) + 1}: "), open_answers(
-        str(path), True, []
-    ):
-        pass
+    refused(path, RequestError, rf"answers:{FOREIGN[name].startswith(A) + 1}: ")
     assert path.read_bytes() == FOREIGN[name]
     assert os.listdir(tmp_path) == ["answers"]
 
@@ -208,11 +214,7 @@ def test_existing_file_needs_resume(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "answers"
     path.write_bytes(content)
     for dry_run in (False, True):
-        with pytest.raises(RequestError, match="already exists") as caught, open_answers(
-            str(path), False, [], dry_run=dry_run
-        ):
-            pass
-        assert "--resume" in caught.value.advice
+        assert "--resume" in refused(path, RequestError, "already exists", resume=False, dry_run=dry_run).advice
     assert path.read_bytes() == content
 
 
@@ -238,17 +240,15 @@ def test_only_a_regular_file_holds_answers(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     os.mknod(tmp_path / "socket", stat.S_IFSOCK | 0o600)
     for dry_run in (False, True)[: 1 + (name in ("a FIFO", "a socket"))]:
-        with pytest.raises(kind, match=text), open_answers(f"{tmp_path}/{path}", True, [], dry_run=dry_run):
-            pass
+        refused(f"{tmp_path}/{path}", kind, text, dry_run=dry_run)
     assert sorted(os.listdir(tmp_path)) == ["fifo", "folder", "socket"]
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
 def test_standard_output_is_no_file_of_answers(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RequestError, match=f"{name}: not a regular file") as caught, open_answers(name, True, []):
-        pass
-    assert caught.value.advice == "without -o, answers go to standard output"
+    error = refused(name, RequestError, f"{name}: not a regular file")
+    assert error.advice == "without -o, answers go to standard output"
     assert os.listdir(tmp_path) == []
 
 
@@ -259,10 +259,7 @@ def test_second_writer_is_refused_under_any_name(tmp_path: Path) -> None:
     with open_answers(str(path), True, []):  # the file was replaced, to drop a failure: the lock goes with it
         os.link(path, tmp_path / "hard link")
         for name in ("answers", "link", "hard link"):
-            with pytest.raises(RequestError, match=f"{name}: another run is writing it"), open_answers(
-                f"{tmp_path}/{name}", True, []
-            ):
-                pass
+            refused(tmp_path / name, RequestError, f"{name}: another run is writing it")
     with open_answers(str(path), True, []):
         pass
 
@@ -354,8 +351,7 @@ def test_newline_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
         line = b'{"x":"%b",' % (b"x" * (300 - len(A) - 6)) + A[1:-1]
         assert len(line) == 300
         path.write_bytes(line)
-        with pytest.raises(OutputError, match="answers: File too large"), open_answers(str(path), True, []):
-            pass
+        refused(path, OutputError, "answers: File too large")
         assert path.read_bytes() == line
 
 
@@ -363,26 +359,18 @@ def test_copy_that_does_not_fit_names_the_space_it_needs(tmp_path: Path, monkeyp
     path = tmp_path / "answers"
     path.write_bytes(failure("x") + A * 4)
     size = path.stat().st_size
-    with small_files(50), pytest.raises(
-        OutputError, match=f"File too large: removing lines from this file needs {size}"
-    ), open_answers(str(path), True, []):
-        pass
+    with small_files(50):
+        refused(path, OutputError, f"File too large: removing lines from this file needs {size}")
     assert os.listdir(tmp_path) == ["answers"]
     path.write_bytes(A + b'{"foreign":' * 9)
-    with small_files(50), pytest.raises(OutputError, match=r"answers\.torn: File too large"), open_answers(
-        str(path), True, []
-    ):
-        pass
-    with monkeypatch.context() as patch, pytest.raises(InputError, match="answers: a line of more than 20 bytes"):
+    with small_files(50):
+        refused(path, OutputError, r"answers\.torn: File too large")
+    with monkeypatch.context() as patch:
         patch.setattr(set_aside, "LINE_LIMIT", 10)
-        with open_answers(str(path), True, []):
-            pass
+        refused(path, InputError, "answers: a line of more than 20 bytes")
     (tmp_path / "answers.torn").unlink()
     os.link(path, tmp_path / "answers.torn")
-    with pytest.raises(InputError, match=r"answers\.torn: is another name of .*answers$"), open_answers(
-        str(path), True, []
-    ):
-        pass
+    refused(path, InputError, r"answers\.torn: is another name of .*answers$")
     assert path.read_bytes().startswith(A + b'{"foreign":')
 
 

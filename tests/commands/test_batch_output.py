@@ -28,12 +28,12 @@ def test_stream_is_folded_and_an_interrupted_one_is_kept() -> None:
     def respond(exchange: RequestHandler) -> None:
         assert json.loads(exchange.body)["stream"] is True
         exchange.head(200, "application/x-ndjson")
-        exchange.chunk(first if b"indented" not in exchange.body else first.replace(b'":', b'":\n'))
-        if b"cut" in exchange.body:
-            exchange.reset()
-        else:
-            exchange.chunk(last)
-            exchange.end()
+        for line in [last.replace(b'":', b'":\n')] if b"indented" in exchange.body else [first, last]:
+            exchange.chunk(line)
+            if b"cut" in exchange.body:
+                exchange.reset()
+                return
+        exchange.end()
 
     with serve(respond) as server:
         options = ["-k", "--stream", "--patience", "0", "-m", "m", "--host", server.url]
