@@ -1,8 +1,10 @@
-"""Recordings as input: exchanges with other endpoints are no responses."""
+"""Recordings as input: exchanges with other endpoints are no responses. Which messages of error lines are printed."""
 
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,3 +48,21 @@ def test_skipping_ends_with_the_file(tmp_path: Any) -> None:
     (tmp_path / "b").write_text(json.dumps(CHUNK))
     result = call("extract-content", tmp_path / "a", tmp_path / "b")
     assert (result.returncode, result.stdout) == (0, b"Hi\n")
+
+
+LINE = {"error": "boom", "exit_status": 1}
+
+
+@pytest.mark.parametrize(
+    ("report", "saved", "message"),
+    [("send: boom", True, "stats: {}:1: boom\n"), ("send: boom", False, "send: boom\n"), (5, False, "")],
+)
+def test_a_message_is_printed_only_if_it_is_text_from_a_pipe_and_is_not_passed_on(
+    report: object, saved: bool, message: str, tmp_path: Path
+) -> None:
+    stream = json.dumps({**LINE, "report": report}).encode() + b"\n"
+    file = tmp_path / "saved"
+    file.write_bytes(stream)
+    result = call("stats", "-w", os.devnull, *[file] * saved, stdin=stream)
+    assert result.stderr.decode() == message.format(file)
+    assert (result.returncode, json.loads(result.stdout)) == (1, LINE)

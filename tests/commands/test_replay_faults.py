@@ -1,4 +1,4 @@
-"""replay --fault: send fails as it does when a server fails in the same way."""
+"""replay --fault: the notation, and send fails as it does when a server fails in the same way."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from ostream.recording.faults import parse_fault
 from tests.commands.test_replay import replaying
 from tests.process import call, expect, start
 from tests.server import body_of
@@ -74,3 +75,30 @@ def test_a_stall_lasts_until_the_client_leaves(fault: str, recording: Path) -> N
             received = b"".join(iter(lambda: client.recv(1 << 16), b""))
     assert received.count(b"\n{") == count
     assert not received.endswith(b"0\r\n\r\n")
+
+
+NOTATION = [
+    ("eof:0", "eof", 0, None),
+    ("reset:12", "reset", 12, None),
+    ("error:999999999@1", "error", 999_999_999, 1),
+    ("stall@20", "stall", 0, 20),
+    ("status:599@3", "status", 599, 3),
+]
+
+
+@pytest.mark.parametrize(("text", "kind", "number", "request_number"), NOTATION)
+def test_a_fault_is_a_kind_a_number_and_a_request(
+    text: str, kind: str, number: int, request_number: int | None
+) -> None:
+    fault = parse_fault(text)
+    assert (fault.kind, fault.number, fault.request) == (kind, number, request_number)
+
+
+WRONG = ["", "eof:", "eof:-1", "eof:1.5", " eof:1", "eof:1\n", "EOF:1", "eof:²", "eof:1:2", "eof@0", "eof:9999999999"]
+WRONG += ["halt:1", "status", "status:399", "status:600", "status:40", "eof@x"]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_other_texts_are_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_fault(text)

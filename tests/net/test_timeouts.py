@@ -192,18 +192,6 @@ def test_bytes_restart_the_idle_timeout_only(monkeypatch: pytest.MonkeyPatch) ->
         assert moment.now > 1400
 
 
-def test_nothing_restarts_max_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    with response_pair(monkeypatch, idle=10, max_time=20) as (server, response, moment):
-        blocks = response.blocks()
-        for _ in range(3):
-            server.sendall(http_chunk(b"x"))
-            assert next(blocks) == b"x"
-            moment.now += 9
-        server.sendall(http_chunk(b"x"))
-        assert next(blocks, None) is None
-        assert response.failure.timeout == "max-time"
-
-
 @pytest.mark.parametrize("option", ["--idle-timeout", "--first-byte-timeout"])
 def test_a_command_that_was_stopped_for_longer_than_its_timeout_finds_its_data(option: str) -> None:
     sent, stopped = threading.Event(), threading.Event()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.errors import NotNDJSON
-from ostream.protocol import json_codec
+from ostream.protocol import json_codec, response_lines
 from ostream.protocol.ndjson import (
     LINE_LIMIT,
     decode_line,
@@ -285,3 +285,12 @@ def test_lines_are_decoded_and_encoded_without_the_code_in_c(monkeypatch: pytest
     assert scan_once('{"a": [1, 1e999]}', 0) == ({"a": [1, sys.float_info.max]}, 17)
     with pytest.raises(ValueError, match="NaN is not JSON"):
         scan_once("[NaN]", 0)
+
+
+def test_indented_object_of_more_than_the_limit_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [[b"{\n"], [b' "a": 1,\n'], [b' "b": 2\n'], [b"}\n"]]
+    assert list(response_lines.join_indented(iter(lines))) == [[b'{\t"a": 1,\t"b": 2\t}\n']]
+    broken_string = [[b'{"a":"x\n'], [b'y"}\n']]
+    assert list(response_lines.join_indented(iter(broken_string))) == broken_string
+    monkeypatch.setattr(response_lines, "LINE_LIMIT", 10)
+    assert list(response_lines.join_indented(iter(lines))) == lines[:3]
