@@ -23,23 +23,24 @@ run() {
     eval "$1"
 }
 
-explain '1. An answer appears as the model writes it. (A very small model: 135 million parameters.)'
+echo '# Recorded answers at their real pace. (The model is very small and often wrong.)'
+explain '1. An answer appears as the model writes it.'
 run 'send -o temperature=0 "What is the boiling point of water in Celsius?" | extract-content'
 
-explain '2. The thinking goes to a file, the answer to the terminal. (From a scripted model.)'
+explain '2. The thinking goes to a file, the answer to the terminal. (Scripted model.)'
 run 'send -m thinker --think "What is 17 × 23?" | extract-thinking -w thinking.txt | extract-content'
 run 'cat thinking.txt'
 
-explain '3. Ten prompts, four at a time, and their answers as a table.'
+explain '3. Ten prompts, four at a time. The first rows of the table of answers:'
 run 'batch -k --lines -q --option temperature=0 prompts.txt | extract-content --csv > answers.csv; head -n 8 answers.csv'
 
-explain '4. The server is killed in the middle of an answer. The exit status of the pipeline says so.'
+explain '4. The server is killed during the answer. The pipeline exits with status 3.'
 run 'send -o temperature=0 "Why is the sky blue?" | extract-content; echo "status $?"'
 
-explain '5. The same stream through curl and jq: the text stops there too, and the status is 0.'
+explain '5. The same stream through curl and jq stops there too, but with status 0.'
 if command -v curl > /dev/null && command -v jq > /dev/null; then
     body='{"model":"smollm2:135m","messages":[{"role":"user","content":"Why is the sky blue?"}],"options":{"temperature":0}}'
-    run 'curl -sN "$OLLAMA_HOST/api/chat" -d "$body" | jq -j .message.content; echo " status $?"'
+    run 'curl -sN "$OLLAMA_HOST/api/chat" -d "$body" | jq --unbuffered -j .message.content; printf "\nstatus $?\n"'
 else
     echo '(left out: curl or jq is not installed)'
 fi
