@@ -113,16 +113,15 @@ def test_dry_run_shows_the_first_request(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["request"]["body"] == {"prompt": "0", "model": "qwen3", "stream": False}
 
 
-def test_parallel_sends_failed_requests_again(tmp_path: Path) -> None:
+def test_parallel_continues_a_shard_on_the_next_server(tmp_path: Path) -> None:
     if not shutil.which("parallel"):
         pytest.skip("needs GNU parallel")
     with serve(reply) as server:
-        script = recipe("--resume-failed")
-        sh(script, cwd=tmp_path, env={"OLLAMA_HOST": "127.0.0.1:1"}, timeout=300)
-        assert len(server.requests) == 0  # type: ignore[attr-defined]
-        assert sh(script, cwd=tmp_path, env={"OLLAMA_HOST": server.url}, timeout=300).returncode == 0
-        assert_all_answered(tmp_path)
-        assert len(server.requests) == COUNT  # type: ignore[attr-defined]
+        script = recipe("parallel").replace("http://gpu1:11434", "127.0.0.1:1").replace("http://gpu2:11434", server.url)
+        for _ in range(2):  # the second time, every request is answered
+            assert sh(f"set -e\n{script}", cwd=tmp_path, timeout=300).returncode == 0
+            assert_all_answered(tmp_path)
+            assert len(server.requests) == COUNT  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
