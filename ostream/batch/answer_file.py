@@ -17,7 +17,7 @@ from ostream.batch.resume_index import ResumeIndex
 from ostream.batch.set_aside import open_to_read, read_lines, set_aside
 from ostream.errors import NotNDJSON, OutputError, RequestError, reason
 from ostream.protocol.ndjson import decode_line, is_partial_line
-from ostream.system.files import locked, remove_unfinished, replace, sync_folder, truncate, write_all
+from ostream.system.files import locked, remove_unfinished, replace, sync_directory, truncate, write_all
 from ostream.system.output import Output, given_descriptor, is_input
 
 TYPE_CHECKING = False
@@ -298,7 +298,7 @@ def open_answers(
         if is_new:
             stack.callback(_remove_if_empty, fd, real)
         _check_may_write(fd, path, resume, inputs)
-        sync_folder(real)
+        sync_directory(real)
         remove_unfinished(real)
         answers = AnswerFile(path, real, fd)
         answers.load(on_read)

@@ -7,7 +7,7 @@ import stat
 
 from ostream.errors import InputError, NotNDJSON, OutputError, reason
 from ostream.protocol.ndjson import LINE_LIMIT, split_lines
-from ostream.system.files import BLOCK, append, locked, sync_folder
+from ostream.system.files import BLOCK, append, locked, sync_directory
 from ostream.system.input import read_blocks
 
 TYPE_CHECKING = False
@@ -54,7 +54,7 @@ def set_aside(path: str, lines: Iterable[bytes]) -> None:
                     block = []
                     size = 0
             append(fd, b"".join(block))
-        sync_folder(path)
+        sync_directory(path)
     except OSError as error:
         raise OutputError(f"{path}: {reason(error)}") from None
 

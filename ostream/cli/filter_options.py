@@ -37,6 +37,6 @@ def think_tags_option() -> Option:
         type=ValueType(convert, "open, or left out"),
         optional_value="true",
         choices=_LEVELS,
-        help="treat <think>...</think> at the start of an answer as thinking; --think-tags=open: the opening tag "
-        "is in the model's template, so the answer starts with thinking",
+        help="treat <think>...</think> at the start of an answer as thinking; with =open, the answer starts "
+        "with thinking, because the opening tag is in the model's template",
     )

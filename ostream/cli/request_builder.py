@@ -198,9 +198,9 @@ def _context(name: str | None, model: str) -> list[int] | None:
     if name is None:
         return None
     from ostream.storage.context import read_context
-    from ostream.system.files import check_folder
+    from ostream.system.files import check_directory
 
-    check_folder(name)
+    check_directory(name)
     return read_context(name, model)
 
 

@@ -74,8 +74,7 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
             out = Output(1, "standard output", options.raw_terminal)
             return _checked(plan, options, _dry_run(plan, session, failures, progress, out))
         if sink.dropped:
-            kinds = "failed answers to be retried, and blank or repeated lines"
-            progress.note(f"{sink.name}: removed {sink.dropped:,} line(s): {kinds}")
+            progress.note(f"{sink.name}: removed {sink.dropped:,} failed, blank or repeated line(s)")
         if sink.torn:
             progress.note(f"{sink.name}: moved {sink.torn:,} damaged line(s) to {sink.name}.torn")
         policy = SendPolicy(options.retry, options.patience, options.fail_on_length, options.fail_on_empty)

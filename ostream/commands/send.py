@@ -62,7 +62,7 @@ def parser() -> Parser:
                 metavar="FILE",
                 repeat=True,
                 group=request,
-                help="attach an image, or sound (WAV, MP3); may be repeated; - is standard input",
+                help="attach an image or a sound (WAV, MP3); may be repeated; - is standard input",
             ),
             Option("--no-stream", dest="stream", const=False, group=request, help="request one object, not a stream"),
             Option("--load", group=request, help="load the model; takes no prompt"),

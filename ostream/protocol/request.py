@@ -230,16 +230,16 @@ def is_media(data: bytes) -> bool:
 
 
 def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
-    """Return the model options in KEY=VALUE pairs. A value that is not JSON is used as text.
+    """Return the model options in NAME=VALUE pairs. A value that is not JSON is used as text.
 
     `stop` becomes a list, because servers reject a string. If there are several `stop` pairs, their values are
-    combined. Raises RequestError for a pair that does not have the form KEY=VALUE.
+    combined. Raises RequestError for a pair that does not have the form NAME=VALUE.
     """
     options: dict[str, Any] = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
-            raise RequestError(f"option {pair!r}: write KEY=VALUE")
+            raise RequestError(f"option {pair!r}: write NAME=VALUE")
         value = parse_value(text)
         if key == "stop":
             more = value if isinstance(value, list) else [value if isinstance(value, str) else text]

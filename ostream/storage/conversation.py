@@ -19,11 +19,11 @@ from ostream.protocol.request import parse_json
 from ostream.system.files import (
     append,
     append_atomically,
-    check_folder,
+    check_directory,
     locked,
     read_all,
     replace,
-    sync_folder,
+    sync_directory,
     truncate,
 )
 from ostream.system.polling import pollable_or_none, wait_ready
@@ -106,7 +106,7 @@ class Conversation:
             with self._repaired(os.O_RDWR) as (_, data):
                 pass
         except FileNotFoundError:
-            check_folder(self.path)
+            check_directory(self.path)
             return
         if data.lstrip().startswith(b"["):
             from shlex import quote
@@ -134,7 +134,7 @@ class Conversation:
                     append(fd, b"\n")
                 append_atomically(fd, b"".join(map(encode_line, messages)))
             if not data:
-                sync_folder(self.path)
+                sync_directory(self.path)
             self.messages = stored
         except (OSError, OstreamError) as error:
             text = str(error) if isinstance(error, OstreamError) else f"{self.path}: {reason(error)}"

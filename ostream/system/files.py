@@ -185,7 +185,7 @@ def replace(path: str, blocks: Iterable[bytes], keep_open: bool = False) -> int:
                 raise
             finally:
                 os.close(fd)
-        sync_folder(path)
+        sync_directory(path)
         return kept
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: {reason(error)}") from None
@@ -213,7 +213,7 @@ def _signals_delayed() -> Iterator[set[int]]:
 
 
 def _create_temporary(path: str, mode: int) -> tuple[int, str]:
-    """Create a temporary file in the folder of `path`, and return its descriptor and name.
+    """Create a temporary file in the directory of `path`, and return its descriptor and name.
 
     The file is locked, so that `remove_unfinished` in another process does not remove it.
     """
@@ -229,18 +229,18 @@ def _create_temporary(path: str, mode: int) -> tuple[int, str]:
 
 def remove_unfinished(path: str) -> None:
     """Remove the temporary files that processes left when they were killed in `replace(path)`. Raises OSError."""
-    folder, name = os.path.split(os.path.realpath(path))
-    for entry in os.listdir(folder):
+    directory, name = os.path.split(os.path.realpath(path))
+    for entry in os.listdir(directory):
         if re.fullmatch(re.escape(name) + r"\.[0-9a-f]{8}\.new", entry):
-            found = os.path.join(folder, entry)
+            found = os.path.join(directory, entry)
             with contextlib.suppress(FileNotFoundError, BlockingIOError, InputError), locked(
                 found, os.O_RDONLY, wait=False
             ):
                 os.unlink(found)
 
 
-def sync_folder(path: str) -> None:
-    """Sync the folder of `path`, so that a new name survives a crash. Raises OSError."""
+def sync_directory(path: str) -> None:
+    """Sync the directory of `path`, so that a new name survives a crash. Raises OSError."""
     fd = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -248,13 +248,13 @@ def sync_folder(path: str) -> None:
         os.close(fd)
 
 
-def check_folder(path: str) -> None:
-    """Check that `path` is the name of a file in a writable folder. Raises InputError."""
+def check_directory(path: str) -> None:
+    """Check that `path` is the name of a file in a writable directory. Raises InputError."""
     if path.endswith("/"):
-        raise InputError(f"{path}: is the name of a folder; give the name of a file")
+        raise InputError(f"{path}: is the name of a directory; give the name of a file")
     try:
-        folder = os.path.dirname(os.path.realpath(path))
+        directory = os.path.dirname(os.path.realpath(path))
     except OSError as error:  # the current directory has been removed
         raise InputError(f"{path}: {reason(error)}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{path}: the folder {folder} does not exist or is not writable")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: the directory {directory} does not exist or is not writable")

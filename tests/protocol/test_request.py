@@ -165,7 +165,7 @@ def test_option_values_are_json_or_text_and_stop_is_a_list(pairs: list[str], opt
 
 @pytest.mark.parametrize("pair", ["seed", "", "=1"])
 def test_an_option_without_a_key_or_value_is_a_request_error(pair: str) -> None:
-    with pytest.raises(RequestError, match="write KEY=VALUE"):
+    with pytest.raises(RequestError, match="write NAME=VALUE"):
         parse_options([pair])
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from ostream.errors import InputError, OstreamError, RequestError
 from ostream.storage.context import read_context, write_context
-from ostream.system.files import check_folder
+from ostream.system.files import check_directory
 from tests.server import body_of
 
 LAST = body_of("generate-stream").splitlines()[-1]
@@ -68,8 +68,8 @@ def test_a_file_that_can_not_be_read_is_an_input_error(tmp_path: Path, name: str
 
 def test_a_missing_folder_is_reported_before_the_request_and_after_it(tmp_path: Path) -> None:
     path = str(tmp_path / "none" / "f")
-    with pytest.raises(InputError, match=r"none/f: the folder .*none does not exist or is not writable"):
-        check_folder(path)
+    with pytest.raises(InputError, match=r"none/f: the directory .*none does not exist or is not writable"):
+        check_directory(path)
     with pytest.raises(OstreamError) as caught:
         write_context(path, "m", [1])
     assert caught.value.advice == "the answer is complete, but its context was not saved"

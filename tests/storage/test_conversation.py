@@ -109,7 +109,7 @@ def test_the_command_in_the_advice_converts_an_array_to_lines(tmp_path: Path) ->
 UNUSABLE: list[tuple[Callable[[Path], object], str]] = [
     (Path.mkdir, "Is a directory"),
     (os.mkfifo, "not a regular file"),
-    (lambda path: path.symlink_to("/none/chat"), "the folder /none does not exist"),
+    (lambda path: path.symlink_to("/none/chat"), "the directory /none does not exist"),
 ]
 
 
