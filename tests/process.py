@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import pty
 import resource
@@ -65,6 +66,18 @@ def environment(**changes: str) -> dict[str, str]:
         kept["PATH"] = f"{shim / 'bin'}{os.pathsep}{kept['PATH']}"
         kept["PYTHONPATH"] = f"{shim}{os.pathsep}{kept['PYTHONPATH']}"
     return {**kept, **changes}
+
+
+@functools.lru_cache(maxsize=None)
+def unshare(options: str) -> list[str]:
+    """Prefix that creates such namespaces; empty if that is not permitted."""
+    wrapper = ["unshare", *options.split()]
+    try:
+        if not subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode:
+            return wrapper
+    except FileNotFoundError:
+        pass
+    return []
 
 
 def run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import shutil
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ostream.__main__ import main
-from tests.process import BIN, ROOT, call, environment
+from tests.process import BIN, ROOT, call, environment, unshare
 from tests.server import body_of
 from tests.tiers import sample
 
@@ -66,18 +65,6 @@ TOGETHER = [name for name in ENVIRONMENTS if name not in ALONE]
 
 # Shells that can be /bin/sh.
 SHELLS = ["dash", "bash", "busybox", "mksh", "yash", "zsh"]
-
-
-@functools.lru_cache(maxsize=None)
-def unshare(options: str) -> list[str]:
-    """Prefix that creates such namespaces; empty if that is not permitted."""
-    wrapper = ["unshare", *options.split()]
-    try:
-        if not subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode:
-            return wrapper
-    except FileNotFoundError:
-        pass
-    return []
 
 
 @pytest.fixture(name="program", params=sample(["checkout", "one file"], 2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import os
 import signal
@@ -16,7 +15,7 @@ from typing import Iterator
 import pytest
 
 from ostream.recording.http_server import RequestHandler
-from tests.process import BIN, FILTERS, WRAPPERS, Process, environment, expect, feed, quoted, start, words
+from tests.process import BIN, FILTERS, WRAPPERS, Process, environment, expect, feed, quoted, start, unshare, words
 from tests.server import black_hole, body_of, serve
 from tests.tiers import sample, some_filters
 
@@ -246,19 +245,11 @@ def test_an_interrupt_during_the_first_import_is_silent() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, b"", b"")
 
 
-@functools.lru_cache(maxsize=None)
-def unshare() -> list[str]:
-    """Return the command that runs another as process 1 of a PID namespace, or an empty list."""
-    for user in ([], ["--user", "--map-root-user"]):
-        wrapper = ["unshare", *user, "--fork", "--pid", "--kill-child"]
-        with contextlib.suppress(FileNotFoundError):
-            if not subprocess.run([*wrapper, "true"], capture_output=True, check=False).returncode:
-                return wrapper
-    return []
-
-
 def as_process_1(*argv: str) -> list[str]:
-    return [*unshare(), sys.executable, *argv] if unshare() else pytest.skip("unshare --pid is not permitted here")
+    """A command line that runs this Python as process 1 of a PID namespace."""
+    options = "--fork --pid --kill-child"
+    wrapper = unshare(options) or unshare(f"--user --map-root-user {options}")
+    return [*wrapper, sys.executable, *argv] if wrapper else pytest.skip("unshare --pid is not permitted here")
 
 
 @pytest.mark.parametrize(("command", "number"), sample(ONE_OF_EACH_KIND, 4))

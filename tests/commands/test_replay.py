@@ -8,14 +8,14 @@ import json
 import signal
 import time
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 
 from ostream.testing import replay
 from tests.process import BIN, call, expect, start
-from tests.server import NAMES, STREAMS, body_of, raw_of, send_raw, serve
+from tests.server import STREAMS, body_of
 from tests.tiers import sample
 
 CHAT = body_of("chat-stream")
@@ -50,45 +50,6 @@ def test_without_a_command_it_prints_its_url_and_serves_until_interrupted(record
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60) == (b"", b"")
     assert process.returncode == -signal.SIGINT
-
-
-def request_of(name: str) -> tuple[str, dict[str, Any]] | None:
-    """Return the path and the body of a recorded request, if send could have sent it."""
-    head, _, body = (STREAMS / f"{name}.req").read_bytes().partition(b"\r\n\r\n")
-    method, path, _ = head.split(b" ", 2)
-    with contextlib.suppress(ValueError):
-        if method == b"POST":
-            return path.decode(), json.loads(body)
-    return None
-
-
-REQUESTS = {name: request for name, request in ((name, request_of(name)) for name in NAMES) if request}
-
-
-@pytest.fixture(scope="module")
-def sent() -> dict[str, tuple[int, bytes]]:
-    """The status and output of send for each recorded response, as the server sent it."""
-    results = {}
-    with serve(lambda exchange: send_raw(raw_of(name))(exchange)) as server:
-        for name in REQUESTS:
-            results[name] = send(server.url, name)
-    return results
-
-
-def send(url: str, name: str) -> tuple[int, bytes]:
-    path, body = REQUESTS[name]
-    options = ["-g"] if path == "/api/generate" else []
-    result = call("send", *options, "--body", "-", stdin=json.dumps(body).encode(), env={"OLLAMA_HOST": url})
-    return result.returncode, result.stdout
-
-
-def test_a_request_is_answered_by_its_own_recording(sent: dict[str, tuple[int, bytes]], tmp_path: Path) -> None:
-    file = tmp_path / "recording"
-    with file.open("wb") as out:
-        for name, (path, body) in REQUESTS.items():
-            out.write(json.dumps({"request": {"path": path, "body": body}}).encode() + b"\n" + sent[name][1])
-    with replaying(file) as url:
-        assert {name: send(url, name) for name in REQUESTS} == sent
 
 
 def test_the_body_of_a_response_is_a_recording(recording: Path) -> None:

@@ -121,28 +121,6 @@ def test_a_recorded_answer_is_written_byte_for_byte(send: Send, name: str) -> No
     assert send(send_raw(raw_of(name))) == (0, body if body.endswith(b"\n") else body + b"\n", "")
 
 
-JSON = "application/json"
-HTTP = [
-    # HTTP status, type, body, exit status, message
-    (503, JSON, b'{"error":"busy"}', 75, "busy (status code: 503); try again later, or use --retry N"),
-    (429, None, b"", 75, "empty response (status code: 429); try again later, or use --retry N"),
-    (400, JSON, b'{"error":"no"}', 1, "no (status code: 400)"),
-    (200, "text/html", b"<html><title>Login</title>", 1, "Login (status code: 200); this is a web page, not Ollama"),
-    (200, JSON, b'{"a":1}', 3, 'the stream ended early (no "done": true); its last line is {"a":1}; the partial'),
-    (200, "text/plain", b"Ollama is running", 1, "line 1 of the answer: not JSON: Expecting value at column 1"),
-    (200, "text/event-stream", b"data: {}\n\n", 1, "line 1 of the answer: not JSON"),
-]
-
-
-@pytest.mark.parametrize(("code", "content_type", "body", "status", "message"), HTTP)
-def test_a_response_without_an_answer_is_explained(
-    send: Send, code: int, content_type: str | None, body: bytes, status: int, message: str
-) -> None:
-    got, stdout, stderr = send(lambda exchange: exchange.send_body(code, content_type, body))
-    assert (got, stderr.startswith(f"send: {message}")) == (status, True), stderr
-    assert json.loads(stdout.splitlines()[-1])["exit_status"] == status
-
-
 @pytest.mark.parametrize("option", [[], ["--fail-on-length"]])
 @pytest.mark.parametrize("lines", [[A, LENGTH], [LENGTH], [A, B, A, LENGTH]])
 def test_an_answer_truncated_by_a_limit_fails_only_with_fail_on_length(
