@@ -117,15 +117,11 @@ def test_no_command_line_of_a_child_contains_a_key(wrapped: bool, tmp_path: Path
     ("arguments", "env"),
     [
         (["--header", "X: a\r\nY: b"], {}),
-        (["--header", "X: a\x1b[2Jb"], {}),
         (["--header", "X\x1b: b"], {}),
-        (["--header", "X\nY: b"], {}),
         (["--header-file", "{file}"], {}),
         (["--host", "127.0.0.1:{port}\r\nX"], {}),
-        (["--host", "127.0.0.1:{port}/a\x1b[2J"], {}),
         ([], {"OLLAMA_HOST": "127.0.0.1:{port}/\tx"}),
         ([], {"OLLAMA_API_KEY": "a\r\nX: b"}),
-        ([], {"OLLAMA_API_KEY": "a\x07"}),
         ([], {"OLLAMA_API_KEY": "clé"}),
     ],
 )

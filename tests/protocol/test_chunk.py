@@ -23,18 +23,13 @@ VIEWS: list[tuple[dict[str, Any], str, str, list[Any]]] = [
     ({"message": {"role": "assistant", "content": "Hi"}, "done": False}, "Hi", "", []),
     ({"response": "Hi", "done": False}, "Hi", "", []),
     # both at once, and with the done
-    ({"message": {"content": "a", "thinking": "t"}, "done": False}, "a", "t", []),
     ({"response": "a", "thinking": "t", "done": True}, "a", "t", []),
     ({"message": {"content": "a", "thinking": "t", "tool_calls": [CALL]}, "done": True}, "a", "t", [CALL]),
     ({"response": "", "tool_calls": [CALL], "done": True}, "", "", [CALL]),
-    # several calls with the same index
-    ({"message": {"content": "", "tool_calls": [CALL, CALL]}}, "", "", [CALL, CALL]),
     # no id and no index; no arguments
     ({"message": {"tool_calls": [BARE]}}, "", "", [BARE]),
     # the final object without message or response, null and other types in their place
     ({"done": True}, "", "", []),
-    ({}, "", "", []),
-    ({"message": None, "done": True}, "", "", []),
     ({"message": None, "response": "Hi"}, "Hi", "", []),
     ({"message": {"content": None, "thinking": None, "tool_calls": None, "images": None}}, "", "", []),
     ({"response": None, "thinking": None, "tool_calls": None}, "", "", []),
@@ -63,18 +58,14 @@ def test_the_views_read_both_endpoints_and_every_age_of_server(
 ARGUMENTS = [
     # as sent, as given
     ({"x": 1}, {"x": 1}),
-    ({}, {}),
     ('{"x": 1}', {"x": 1}),
-    ("{}", {}),
     (None, {}),
     ('{"x": ', '{"x": '),  # what can't be an object stays what it is
     ("", {}),
-    (" ", {}),
     ("null", {}),
     ("[]", {}),
     ([], {}),
     ("[1]", "[1]"),
-    ("3", "3"),
     ('{"x": NaN}', '{"x": NaN}'),
     ('{"x": 1e999}', {"x": 1.7976931348623157e308}),
     ('{"x": ' + "[" * 100_000, '{"x": ' + "[" * 100_000),

@@ -119,11 +119,8 @@ TRUNCATED = [
     (2050, None, None, True),  # newer ones: num_ctx / 2 + 2 or + 3
     (1027, None, None, True),
     (4095, None, None, None),
-    (1024, None, None, None),
     (None, None, None, None),
-    (None, 4096, None, None),
     (34, 64, None, True),
-    (64, 64, None, True),
     (2050, 8192, None, False),
     (2050, "8192", None, True),
     (2050, 4096, False, False),
@@ -148,11 +145,8 @@ def test_a_percentile_is_one_of_the_values(percent: int, value: int) -> None:
 DURATIONS = [
     (0, "0ns"),
     (999, "999ns"),
-    (1.5, "1.5ns"),
     (1000, "1µs"),
-    (485_879, "485.879µs"),
     (130_079_000, "130.079ms"),
-    (4_668_000_000, "4.668s"),
     (1_999_999_999, "2s"),
     (2**63 - 1, "9223372036.855s"),
 ]
@@ -166,18 +160,14 @@ def test_a_duration_is_shown_as_go_prints_it(duration_ns: int, shown: str) -> No
 RATES = [
     # count, duration in ns, tokens/s
     (10, 1_000_000_000, 10.0),
-    (10, 2_000_000_000, 5.0),
     (10.0, 1e9, 10.0),
     (2, 20_000, 100_000.0),
     (2, 19_999, None),  # faster than any machine: a constant, or a cached prompt
-    (1, 1000, None),
     (5e-324, 10**8, None),
     (1.5, (1 << 63) - 1, pytest.approx(1.63e-10, rel=0.01)),
     (10, 0, None),
     (0, 10, None),
-    (None, 10, None),
     (10, None, None),
-    (10, 5e-324, None),
 ]
 
 
@@ -202,11 +192,9 @@ NUMBERS = [
     ((1 << 63) - 1, (1 << 63) - 1),
     (1 << 63, None),
     (10**400, None),
-    (1.7976931348623157e308, None),
     (-1, None),
     (True, None),
     ("1", None),
-    ([], None),
     (float("nan"), None),
 ]
 

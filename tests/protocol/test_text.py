@@ -26,31 +26,24 @@ TAGGED = [
     # text, thinking, answer
     ("<think>why</think>because", "why", "because"),
     ("<think>\nwhy\n</think>\n\nbecause\n", "\nwhy\n", "because\n"),
-    (" \n<think>why</think> because", "why", "because"),
     # only the closing tag
     ("why</think>because", "", "why</think>because"),
     # no tag at all
-    ("because", "", "because"),
     (" \n because \n", "", " \n because \n"),
     ("", "", ""),
-    (" \n", "", " \n"),
     # never closed
     ("<think>why", "why", ""),
     ("<think>why</thin", "why</thin", ""),
-    ("<think>", "", ""),
     ("<thin", "", "<thin"),
-    (" <", "", " <"),
     ("because</thin", "", "because</thin"),
     # only a block at the start counts, and only the first end of it
     ("<think>a</think>b<think>c</think>d", "a", "b<think>c</think>d"),
     ("<think>a</think></think>b", "a", "</think>b"),
     ("<think>a<think>b</think>c", "a<think>b", "c"),
     ("so <think>a</think>b", "", "so <think>a</think>b"),
-    ("<think></think>", "", ""),
     ("<think>a</think> \n ", "a", ""),
     # what only looks like a tag
     ("<thinking>a</thinking>b", "", "<thinking>a</thinking>b"),
-    ("<THINK>a", "", "<THINK>a"),
     ("<think>1 < 2 </ </think</think>c", "1 < 2 </ </think", "c"),
     ("<<think>a</think>b", "", "<<think>a</think>b"),
     ("<think>a<</think>b", "a<", "b"),
@@ -62,7 +55,6 @@ OPENED = [
     (" why\n</think>\nbecause</think>", " why\n", "because</think>"),
     ("</think>because", "", "because"),
     ("<think>why</think>because", "why", "because"),
-    ("why", "why", ""),
     (" <thi", " <thi", ""),
     ("", "", ""),
 ]
@@ -136,7 +128,6 @@ FENCED = [
     # never closed: to the end
     ("```\na\nb", "a\nb"),
     ("```\na\n``", "a\n``"),
-    ("```", ""),
     ("```sh", ""),
     # the closing fence has the same character, at least as often, and nothing after it
     ("````\n```\na\n````\n", "```\na\n"),
@@ -154,7 +145,6 @@ FENCED = [
     ("a ``` b\n", ""),
     ("```a``` b\n", ""),
     ("``\na\n``\n", ""),
-    ("    x = 1\n", ""),
     ("", ""),
 ]
 

@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from ostream.errors import ConnectError, IncompleteStream, LengthError, NotNDJSON, ResponseError, StreamTimeout
+from ostream.errors import IncompleteStream, LengthError, NotNDJSON, ResponseError, StreamTimeout
 from ostream.protocol.ndjson import encode_line
 from ostream.recording.format import COMPLETE, JSON, NDJSON, TRUNCATED, RecordedExchange, parse, unstamp
 
 STAMPED = [
     # a line, the line as the server sent it, its elapsed
     (b'{"a":1,"elapsed":5}\n', b'{"a":1}\n', 5),
-    (b'{"a":1,"elapsed":5}\r\n', b'{"a":1}\n', 5),
     (b'{"elapsed":5}\n', b"{}\n", 5),
     (b'{"elapsed":1,"elapsed":5}\n', b'{"elapsed":1}\n', 5),
     (b'{"a":1,"elapsed":9999999999999999999}\n', b'{"a":1}\n', 9999999999999999999),
@@ -22,7 +21,6 @@ STAMPED = [
     (b'{"a":1}\n', None, None),
     (b'{"elapsed":5,"a":1}\n', None, None),
     (b'{"a":{"elapsed":5}}\n', None, None),
-    (b'{"a":1,"elapsed":-5}\n', None, None),
     (b'{"a":1,"elapsed":99999999999999999999}\n', None, None),
     (b'{"a":"\\"elapsed\\":5}"}\n', None, None),
     (b"\n", None, None),
@@ -56,10 +54,8 @@ GONE = ResponseError("gone", 404).error_line()
 EXCHANGES: list[tuple[list[Any], list[tuple[str, list[Any]]]]] = [
     # lines, the exchanges: path and lines of each
     ([], []),
-    ([b"\n", b" \r\n"], []),
     ([request(), CHAT, CHAT_END], [("/api/chat", [CHAT, CHAT_END])]),
     ([request("/api/tags"), {"models": []}], [("/api/tags", [{"models": []}])]),
-    ([request(), request(), CHAT_END], [("/api/chat", []), ("/api/chat", [CHAT_END])]),
     # all lines after a request line belong to it
     ([request(), CHAT_END, b"\n", CHAT, BOOM], [("/api/chat", [CHAT_END, CHAT, BOOM])]),
     # without one, the keys name the endpoint, and done or an error ends an exchange
@@ -110,12 +106,10 @@ FAILURES = [
     (ResponseError("gone", 404), (404, JSON, [b'{"error":"gone"}\n'], False), (200, [LATE_GONE], False)),
     (ResponseError("busy", 503), (503, JSON, [b'{"error":"busy"}\n'], False), (200, [LATE_BUSY], False)),
     (ResponseError("boom"), (200, NDJSON, [b'{"error":"boom"}\n'], False), (200, [b'{"error":"boom"}\n'], False)),
-    (ResponseError("odd", 200), (200, NDJSON, [b'{"error":"odd"}\n'], False), (200, [b'{"error":"odd"}\n'], False)),
     (IncompleteStream("truncated"), (200, NDJSON, [], True), (200, [], True)),
     (IncompleteStream("truncated", b'{"mess'), (200, NDJSON, [b'{"mess'], True), (200, [b'{"mess'], True)),
     (IncompleteStream("truncated", b'{"a\xf0\x9f'), (200, NDJSON, [b'{"a\xef\xbf\xbd'], True), None),
     (StreamTimeout("slow", "idle"), (200, NDJSON, [], True), (200, [], True)),
-    (ConnectError("refused"), (200, NDJSON, [], True), (200, [], True)),
 ]
 
 
@@ -162,9 +156,7 @@ REQUESTS = [
     ({"request": {}}, "/api/chat", {}, 200, NDJSON),
     ({"request": {"path": 1, "body": [1]}}, "/api/chat", [1], 200, NDJSON),
     (request(status=600), "/api/chat", {"model": "m"}, 200, NDJSON),
-    (request(status="404"), "/api/chat", {"model": "m"}, 200, NDJSON),
     (request(content_type="text/x\r\nSet-Cookie: a"), "/api/chat", {"model": "m"}, 200, NDJSON),
-    (request(content_type="text/ü"), "/api/chat", {"model": "m"}, 200, NDJSON),
     (request(content_type="x" * 201), "/api/chat", {"model": "m"}, 200, NDJSON),
 ]
 
@@ -186,7 +178,6 @@ def test_the_error_for_a_line_that_is_not_an_object_has_file_and_line() -> None:
 INCOMPLETE = [
     # lines, of which the last is incomplete; the number of exchanges, and how the last one ends
     ([request(), CHAT, b'{"mess'], 1, TRUNCATED),
-    ([request(), b'{"mo'], 1, TRUNCATED),
     # may be a chunk or the next request line: without done, this response is incomplete in either case
     ([request(), CHAT, b"{"], 1, COMPLETE),
     ([CHAT_END, b'{"mess'], 1, COMPLETE),
