@@ -136,19 +136,6 @@ def test_a_filter_ends_with_its_reader_while_no_writer_opens_its_fifo(command: s
     assert_silent_end(process, signal.SIGPIPE)
 
 
-@some_filters
-def test_a_filter_reads_a_fifo_from_its_first_writer_to_its_end(command: str, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    with start(command, "-w", "/dev/null", tmp_path / "fifo") as process:
-        with (tmp_path / "fifo").open("wb") as fifo:  # waits for a reader
-            for line in body_of("chat-stream").splitlines(keepends=True):
-                fifo.write(line)
-                fifo.flush()
-                expect(process.stdout, line)
-        assert process.communicate(timeout=60) == (b"", b"")
-    assert process.returncode == 0
-
-
 W = [[], ["-w", "/dev/stdout"], ["-w", "/dev/fd/1"]]
 WITHOUT_READER = [["send", "-m", "m"], *(words(name, *options) for name in FILTERS for options in W)]
 

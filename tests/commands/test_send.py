@@ -20,7 +20,10 @@ B = b'{"message":{"role":"assistant","content":"b"},"done":true,"done_reason":"s
 LENGTH = B.replace(b"stop", b"length")
 QUOTED = A.replace(b'"a"', b'"\\"error\\""')
 INDENTED = json.dumps(json.loads(B), indent=2).encode()
-EARLY_END = {"error": 'the stream ended early (no "done": true)', "exit_status": 3}
+NO_DONE = '(no "done": true)'
+EARLY = f"the stream ended early {NO_DONE}"
+DETAIL = b'{"detail":"Internal Server Error"}\n'
+RECORD = b'{"custom_id":"a","response":{"body":{"error":"boom"}}}\n'
 
 
 Respond = Callable[[RequestHandler], Any]
@@ -46,6 +49,10 @@ def torn(lineno: int, partial: str) -> dict[str, Any]:
     return {"error": error, "partial": partial, "exit_status": 3}
 
 
+def early(error: str) -> dict[str, Any]:
+    return {"error": error, "exit_status": 3}
+
+
 def refused(error: str, **more: Any) -> dict[str, Any]:
     return {"error": error, **more, "exit_status": 1}
 
@@ -64,42 +71,20 @@ ANSWERS: dict[str, tuple[list[bytes], bytes | None, dict[str, Any] | None]] = {
     "a character in pieces": ([b'{"done":true,"x":"\xc3', b'\xa9"}\n'], '{"done":true,"x":"é"}\n'.encode(), None),
     "no newline at the end": ([A, B[:-1]], A + B, None),
     "lines after done": ([A, B, B, b"\n"], A + B + B + b"\n", None),
-    "a chunk after done": ([A, B, A], A + B + A, EARLY_END),
-    "done is all there is": ([B], B, None),
+    "a chunk after done": ([A, B, A], A + B + A, early(EARLY)),
     "the word error in the text": ([QUOTED + B], QUOTED + B, None),
-    "cut between lines": ([A, A], A + A, EARLY_END),
+    "cut between lines": ([A, A], A + A, early(EARLY)),
     "cut in a line": ([A, B[:9]], A, torn(2, B[:9].decode())),
-    "cut in the first line": ([A[:1]], b"", torn(1, "{")),
-    "only a message": ([b'{"role":"user"}\n'], None, {"error": "the response contains no chunk", "exit_status": 3}),
+    "only a message": ([b'{"role":"user"}\n'], None, early("the response contains no chunk")),
     "an error line": ([A, b'{"error":"boom"}\n', A], A, refused("boom")),
     "an error after done": ([B, b'{"error":"late"}'], B, refused("late")),
     "an error with our own keys": ([b'{"error":"x","exit_status":75,"partial":"y"}\n'], b"", refused("x")),
     "garbage": ([A, b"what?\n", B], A, not_ndjson(2, "not JSON: Expecting value at column 1", "what?\n")),
     "an error whose key is escaped": ([A, b'{"\\u0065rror":"boom","done":false}\n'], A, refused("boom")),
     "keys of the line format in a chunk": ([B.replace(b"{", OWN_KEYS, 1)], None, None),
-    "a last line that is no chunk": (
-        [A, b'{"detail":"Internal Server Error"}\n'],
-        A + b'{"detail":"Internal Server Error"}\n',
-        {
-            **EARLY_END,
-            "error": f'{EARLY_END["error"]}; its last line is {{"detail":"Internal Server Error"}}',
-        },
-    ),
-    "equal tokens": (
-        [A] * 31,
-        A * 31,
-        {"error": 'the server stopped after 30 equal tokens (no "done": true)', "exit_status": 3},
-    ),
-    "a line over the limit": (
-        [A, b"x" * (65 << 20)],
-        A,
-        refused("the answer: a line of more than 67,108,864 bytes", status_code=200),
-    ),
-    "a record of an OpenAI batch with an error": (
-        [A, b'{"custom_id":"a","response":{"body":{"error":"boom"}}}\n', B],
-        A,
-        refused("boom"),
-    ),
+    "no chunk at the end": ([A, DETAIL], A + DETAIL, early(f"{EARLY}; its last line is {DETAIL.decode()[:-1]}")),
+    "equal tokens": ([A] * 31, A * 31, early(f"the server stopped after 30 equal tokens {NO_DONE}")),
+    "a record of an OpenAI batch with an error": ([A, RECORD, B], A, refused("boom")),
 }  # fmt: skip
 
 

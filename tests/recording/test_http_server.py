@@ -145,30 +145,6 @@ def test_a_complete_body_is_chunked_above_a_limit(length: int) -> None:
     assert head == with_length
 
 
-def test_headers_leave_with_the_first_bytes_of_the_body() -> None:
-    release, has_head = threading.Event(), threading.Event()
-
-    def respond(exchange: RequestHandler) -> None:
-        exchange.head(299, None, X_Mine="yes")
-        has_head.set()
-        release.wait()
-        exchange.end()
-
-    with serve(respond) as server:
-        port = server.server_port
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-            connection.sendall(post("Host: localhost"))
-            has_head.wait()
-            connection.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                connection.recv(1)
-            connection.settimeout(20)
-            release.set()
-            received = connection.recv(1 << 16)
-    assert received.startswith(b"HTTP/1.1 299 \r\nDate: ")
-    assert received.endswith(b"\r\nX-Mine: yes\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")
-
-
 def echo(exchange: RequestHandler) -> None:
     exchange.send_body(200, None, b"%d:%b" % (len(exchange.body), exchange.body[:9]))
 
