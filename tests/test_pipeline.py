@@ -38,16 +38,17 @@ class InTwoSteps:
 
 PIPES = [
     # the pipe, first chunk, what of it must be there before the second is sent, the rest
-    ("extract-content", chunk("one "), "one ", "two\n"),
-    ("extract-content -n", chunk("one "), "one ", "two"),
-    ("extract-content --think-tags", chunk("<think>why</think>one "), "one ", "two\n"),
-    ("extract-content -x", chunk("```\nls\n"), "ls\n", "two\n"),
-    ("extract-thinking", chunk(thinking="one "), "one ", "\n"),
-    ("extract-thinking --think-tags", chunk("<think>one "), "one ", "two\n"),
-    ("render", chunk(thinking="one "), "Thinking:\n\none ", "\n\nAnswer:\n\ntwo\n"),
-    ("render", chunk("one "), "one ", "two\n"),
+    ("| extract-content", chunk("one "), "one ", "two\n"),
+    ("--stamp | extract-content", chunk("one "), "one ", "two\n"),
+    ("| extract-content -n", chunk("one "), "one ", "two"),
+    ("| extract-content --think-tags", chunk("<think>why</think>one "), "one ", "two\n"),
+    ("| extract-content -x", chunk("```\nls\n"), "ls\n", "two\n"),
+    ("| extract-thinking", chunk(thinking="one "), "one ", "\n"),
+    ("| extract-thinking --think-tags", chunk("<think>one "), "one ", "two\n"),
+    ("| render", chunk(thinking="one "), "Thinking:\n\none ", "\n\nAnswer:\n\ntwo\n"),
+    ("| render", chunk("one "), "one ", "two\n"),
     (
-        " | ".join(f"{quoted(name)} -w /dev/null" for name in FILTERS) + " | extract-content",
+        "| " + " | ".join(f"{quoted(name)} -w /dev/null" for name in FILTERS) + " | extract-content",
         chunk("one "),
         "one ",
         "two\n",
@@ -60,7 +61,7 @@ def test_a_fragment_is_printed_before_the_next_is_sent(pipe: str, first: bytes, 
     respond = InTwoSteps(first, chunk("two", done=True))
     with serve(respond) as server:
         env = environment(OLLAMA_HOST=server.url)
-        with Process(["sh", "-c", f"send -m m hi | {pipe}"], env=env, stdout=subprocess.PIPE) as process:
+        with Process(["sh", "-c", f"send -m m hi {pipe}"], env=env, stdout=subprocess.PIPE) as process:
             expect(process.stdout, text.encode())
             respond.go.set()
             assert process.communicate(timeout=60)[0].decode() == rest

@@ -241,14 +241,10 @@ def test_restarted_server_is_waited_for(answers: Path) -> None:
     assert max(bodies.values()) <= 5
 
 
-def test_torn_last_line_is_repaired(answers: Path) -> None:
+def test_damaged_line_is_moved_and_its_request_sent_again(answers: Path) -> None:
     with serve(reply) as server:
         env = {"OLLAMA_HOST": server.url}
         assert batch(answers, stdin=asked("one", "two"), env=env).returncode == 0
-        whole = answers.read_bytes()
-        answers.write_bytes(whole[:-30])
-        assert run("batch", "-m", "m", "-o", answers, "--resume", stdin=asked("one", "two"), env=env).returncode == 0
-        assert len(server.requests) == 3  # type: ignore[attr-defined]
         first, second = answers.read_bytes().splitlines(keepends=True)
         answers.write_bytes(b"\0" * (len(first) - 1) + b"\n" + second)
         done = batch(answers, "--resume", stdin=asked("one", "two"), env=env)

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import termios
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,14 +69,9 @@ def test_a_failure_ends_the_line_and_starts_the_numbers_again() -> None:
     assert result.stdout.decode() == "a\n\na\n\n2 tokens, 2.0 tokens/s, first token after 5ms\n"
 
 
-def test_w_passes_the_stream_on_and_writes_the_text_to_the_file(tmp_path: Path) -> None:
-    result = call("render", "-w", tmp_path / "page", stdin=THOUGHT)
-    assert (result.returncode, result.stdout) == (0, THOUGHT)
-    assert (tmp_path / "page").read_text() == PAGES[0][2]
+def test_the_file_of_w_may_be_the_terminal() -> None:
     shown, passed, _ = Terminal("render", "-w", "/dev/stderr", on="stderr").communicate(THOUGHT)
     assert (unified(shown), passed) == (unified(PAGES[0][3]), THOUGHT.decode())
-    nowhere = call("render", "-w", tmp_path / "no" / "page", stdin=THOUGHT)
-    assert (nowhere.returncode, nowhere.stdout[: len(THOUGHT)]) == (1, THOUGHT)
 
 
 def test_deeply_nested_arguments_are_shown() -> None:

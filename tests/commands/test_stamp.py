@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 import time
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 
-from ostream.recording.format import request_line, unstamp
+from ostream.recording.format import unstamp
 from ostream.recording.http_server import RequestHandler
-from tests.process import call, expect, start
+from tests.process import call
 from tests.server import NAMES, SOME_NAMES, raw_of, send_lines, send_raw, serve
 from tests.tiers import sample
 
@@ -63,26 +62,6 @@ def test_elapsed_counts_from_the_last_retry() -> None:
     assert (len(tries), request["status"]) == (2, 200)
     # The pause before a second try is a quarter of a second at the least.
     assert 0 < chunks[0]["elapsed"] <= chunks[1]["elapsed"] < time.monotonic_ns() - tries[0] - 250_000_000
-
-
-def test_a_line_is_written_before_the_next_arrives() -> None:
-    go = threading.Event()
-
-    def respond(exchange: RequestHandler) -> None:
-        exchange.head(200, "application/x-ndjson")
-        exchange.chunk(A)
-        assert go.wait(60)
-        exchange.chunk(B)
-        exchange.end()
-
-    with serve(respond) as server, start(
-        "send", "-m", "m", "--stamp", "hi", env={"OLLAMA_HOST": server.url}
-    ) as process:
-        expect(process.stdout, request_line("/api/chat", BODY, 200, "application/x-ndjson") + A[:-2])
-        go.set()
-        rest = process.communicate(timeout=60)[0].split(b"\n")
-    first, second = (json.loads(A[:-2] + rest[0]), json.loads(rest[1]))
-    assert first["elapsed"] < second["elapsed"]
 
 
 SUCCESSFUL = [name for name in NAMES if raw_of(name).startswith(b"HTTP/1.1 200")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
-import signal
 import socket
 import threading
 import time
@@ -19,8 +18,7 @@ from ostream.net.http import Response
 from ostream.net.socket import WatchedSocket
 from ostream.net.timeouts import Timeouts
 from ostream.system.polling import ReaderGone
-from tests.process import start
-from tests.server import black_hole, http_answer, read_request, resolve, talk, tcp
+from tests.server import black_hole, http_answer, resolve, talk, tcp
 from tests.tiers import sample
 
 HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -190,28 +188,6 @@ def test_bytes_restart_the_idle_timeout_only(monkeypatch: pytest.MonkeyPatch) ->
             assert next(blocks) == b"x"
             moment.now += 9
         assert moment.now > 1400
-
-
-@pytest.mark.parametrize("option", ["--idle-timeout", "--first-byte-timeout"])
-def test_a_command_that_was_stopped_for_longer_than_its_timeout_finds_its_data(option: str) -> None:
-    sent, stopped = threading.Event(), threading.Event()
-
-    def handle(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(HEAD + (http_chunk(LINE) if option == "--idle-timeout" else b""))
-        sent.set()
-        stopped.wait(30)
-        connection.sendall(http_chunk(DONE) + b"0\r\n\r\n")
-
-    with tcp(handle) as port, start("send", "-m", "m", option, "1", "--host", f"127.0.0.1:{port}", "hi") as process:
-        assert sent.wait(30)
-        time.sleep(0.2)
-        process.send_signal(signal.SIGSTOP)
-        stopped.set()
-        time.sleep(1.2)
-        process.send_signal(signal.SIGCONT)
-        assert process.communicate(timeout=30)[1] == b""
-    assert process.returncode == 0
 
 
 def test_time_spent_by_the_consumer_is_not_server_idle_time(monkeypatch: pytest.MonkeyPatch) -> None:
