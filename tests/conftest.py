@@ -11,14 +11,20 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.process import ROOT
 
-# No deadline: on a busy machine an example can take long.
-settings.register_profile("sample", deadline=None, max_examples=10)
-settings.register_profile("full", deadline=None, max_examples=100)
-settings.register_profile("fuzz", deadline=None, max_examples=1000)
+for profile, examples in (("sample", 10), ("full", 100), ("fuzz", 1000)):
+    settings.register_profile(
+        profile,
+        max_examples=examples,
+        # On a busy machine, an example and its data can take long.
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        # A run in CI can be repeated; others try new examples each time.
+        derandomize=bool(os.environ.get("CI")) and profile != "fuzz",
+    )
 
 # A make started by a test must not join the job server of the make that runs the tests.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):

@@ -8,6 +8,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Iterator
@@ -104,21 +105,42 @@ def black_hole() -> Iterator[int]:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
+        unanswered = 0
         for _ in range(16):
             filler = stack.enter_context(socket.socket())
             filler.settimeout(0.2)
             try:
                 filler.connect(listener.getsockname())
             except OSError:
-                yield listener.getsockname()[1]
-                return
+                unanswered += 1  # on a busy machine, one may only have been late
+                if unanswered == 2:
+                    yield listener.getsockname()[1]
+                    return
         pytest.skip("the backlog of this system does not fill")
+
+
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """A port without a server. No other process can take it, and the test can start servers on it."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        if sys.platform == "darwin":
+            sock.close()  # only Linux lets a server use the port of a socket that does not listen
+        yield port
 
 
 def reset(connection: socket.socket) -> None:
     """Reset a connection, like a killed server with unread data."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
+
+
+def stay_silent(connection: socket.socket) -> None:
+    """Send nothing more until the client closes."""
+    while connection.recv(1 << 16):
+        pass
 
 
 def read_request(connection: socket.socket) -> tuple[str, dict[str, str], bytes]:

@@ -52,7 +52,7 @@ LINE = st.fixed_dictionaries(
 STREAM = st.lists(
     st.builds(json.dumps, LINE, ensure_ascii=st.booleans()) | TEXT.filter(lambda text: "\n" not in text), max_size=5
 ).map(lambda lines: "\n".join(lines).encode("utf-8", "replace"))
-one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+one_directory = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def assert_safe(shown: bytes, command: str) -> str:

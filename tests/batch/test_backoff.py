@@ -49,12 +49,16 @@ def test_busy_answers_halve_the_requests_and_successes_add_one() -> None:
 def test_no_more_requests_than_the_limit_are_admitted() -> None:
     backoff = SharedBackoff(3, 600, lambda: True)
     together: list[int] = []
+    full = threading.Event()
 
     def work() -> None:
         for _ in range(5):
             assert backoff.enter()
             together.append(backoff.running)
-            time.sleep(0.001)
+            if len(together) == 3:
+                full.set()
+            assert full.wait(30)
+            time.sleep(0.001)  # another thread would be admitted now
             backoff.leave()
 
     threads = [threading.Thread(target=work) for _ in range(8)]

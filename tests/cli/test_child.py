@@ -14,9 +14,9 @@ from typing import Iterator
 
 import pytest
 
-from ostream.recording.http_server import Server, free_port
+from ostream.recording.http_server import Server
 from tests.process import WRAPPERS, call, environment, expect, run, sh, start
-from tests.server import body_of, send_lines, serve
+from tests.server import body_of, reserved_port, send_lines, serve
 from tests.tiers import sample
 
 CHAT = body_of("chat-stream")
@@ -55,11 +55,11 @@ def test_the_command_inherits_open_descriptors(wrapper: list[str], tmp_path: Pat
 
 
 def test_the_port_can_be_chosen(wrapper: list[str]) -> None:
-    port = free_port()
-    command = ["--port", str(port), "--", "sh", "-c", f'[ "$OLLAMA_HOST" = http://127.0.0.1:{port} ]']
-    assert call(*wrapper, *command).returncode == 0
-    with Server(str, port):
-        result = call(wrapper[0], "--port", str(port), *wrapper[1:], "--", "true")
+    with reserved_port() as port:
+        command = ["--port", str(port), "--", "sh", "-c", f'[ "$OLLAMA_HOST" = http://127.0.0.1:{port} ]']
+        assert call(*wrapper, *command).returncode == 0
+        with Server(str, port):
+            result = call(wrapper[0], "--port", str(port), *wrapper[1:], "--", "true")
     message = f"{wrapper[0]}: port {port}: Address already in use; choose another --port\n"
     assert (result.returncode, result.stderr.decode()) == (2, message)
 

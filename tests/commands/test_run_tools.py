@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -265,8 +266,8 @@ def approve(typed: list[bytes], calls: bytes = CALLS, *, terminal: bool = True) 
     shown = b""
     with Process(argv, env=environment(), pass_fds=[slave], **pipes) as process:
         os.write(screen, b"y\ny\n")  # before the question: must not answer it
-        process.stdin.write(calls)
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # without a terminal, it may have ended
+            process.stdin.write(calls)
         process.stdin = None
         for questions, keys in enumerate(typed, 1):
             while shown.count(b"run it? [y/N]") < questions:

@@ -12,7 +12,7 @@ from typing import Any, Callable, ContextManager, Iterator, Union
 import pytest
 
 from tests.fault_matrix.answer import LINES
-from tests.server import black_hole, certificate, http_answer, server_context, talk, tcp
+from tests.server import black_hole, certificate, http_answer, server_context, stay_silent, talk, tcp
 
 Step = Union[bytes, Callable[[socket.socket], None]]
 Handle = Callable[[socket.socket], None]
@@ -51,12 +51,6 @@ def chunks(*lines: bytes) -> bytes:
 def close(connection: socket.socket) -> None:
     """Close after reading something; closing with unread data would be a reset."""
     connection.recv(1 << 16)
-
-
-def stay_silent(connection: socket.socket) -> None:
-    """Send nothing more until the client closes."""
-    while connection.recv(1 << 16):
-        pass
 
 
 def send_bytewise(data: bytes, pause_s: float) -> Handle:
@@ -118,7 +112,7 @@ def keeps(*steps: Step) -> Serve:
 
 def streams(*lines: bytes) -> Serve:
     """A server that sends these lines as a complete chunked response."""
-    return sends(CHUNKED, chunks(*lines), LAST)
+    return sends(CHUNKED, chunks(*lines) + LAST)
 
 
 def answers(status: int, body: bytes, *headers: str, content_type: str = "application/json") -> Serve:

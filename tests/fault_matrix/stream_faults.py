@@ -91,7 +91,10 @@ ENDINGS = [
     expired("stalled, idle timeout", "idle", after_two(stay_silent, idle_timeout=SHORT)),
     expired("stalled, max-time timeout", "max-time", after_two(stay_silent, max_time=MAX_TIME)),
     expired(
-        "stalled in a line", "idle", after_two(chunk(PART), stay_silent, idle_timeout=SHORT), partial=PART.decode()
+        "stalled in a line",
+        "idle",
+        sends(CHUNKED, chunks(HM, A, PART), stay_silent, idle_timeout=SHORT),
+        partial=PART.decode(),
     ),
 ]
 
@@ -293,7 +296,12 @@ AFTER_DONE = [
     Fault("not JSON", streams(*LINES, b"what?\n"), REJECTED_AFTER_DONE, LINES, "line 5 .*not", 200),
     Fault("partial line", streams(*LINES, A[:9]), TRUNCATED_AFTER_DONE, LINES, EARLY, -1, A[:9].decode()),
     Fault("no end of the connection", after_done(stay_silent), COMPLETE, LINES, slow=True),
-    Fault("more, and no end", after_done(chunks(A), stay_silent), TRUNCATED_AFTER_DONE, (*LINES, A), MORE, slow=True),
+    Fault(
+        "more, and no end",
+        sends(CHUNKED, chunks(*LINES, A), stay_silent),
+        *(TRUNCATED_AFTER_DONE, (*LINES, A), MORE),
+        slow=True,
+    ),
     Fault("no end, idle timeout", after_done(stay_silent, idle_timeout=SHORT), COMPLETE, LINES, slow=True),
     Fault("closed without the last HTTP chunk", sends(CHUNKED, chunks(*LINES)), COMPLETE, LINES),
     Fault("reset", after_done(reset), COMPLETE, LINES),

@@ -19,6 +19,12 @@ from tests.server import Answers, black_hole, http_answer, serve, tcp
 FILES = "\tfiles\t"
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may need more than a second for the models."""
+    monkeypatch.setattr(completion, "MODELS_TIMEOUT_S", 60.0)
+
+
 def complete(*words: str, **env: str) -> list[str]:
     result = call("ostream", "--complete", *words, env=env)
     assert (result.returncode, result.stderr) == (0, b"")
@@ -146,7 +152,9 @@ def test_the_key_is_not_sent_in_the_clear() -> None:
     assert offered("send", "-m", "", OLLAMA_HOST="http://192.0.2.1:1", OLLAMA_API_KEY="bad\nkey") == []
 
 
-def test_a_silent_server_delays_completion_for_a_limited_time() -> None:
+def test_a_silent_server_delays_completion_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(completion, "MODELS_TIMEOUT_S", 0.5)
+
     def respond(exchange: RequestHandler) -> None:
         exchange.head(200, "application/json")
         exchange.chunk(b'{"models":[')

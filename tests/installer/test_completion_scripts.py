@@ -9,6 +9,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Iterator
 
@@ -17,7 +18,7 @@ import pytest
 from ostream.__main__ import COMMANDS
 from ostream.installer.completion import SHELLS
 from ostream.recording.http_server import RequestHandler
-from tests.process import BIN, call, environment, sh
+from tests.process import BIN, ROOT, call, environment, sh
 from tests.server import serve
 
 MODELS = b'{"models":[{"name":"qwen3:0.6b"},{"name":"qwen3:8b"},{"name":"llama3.2:latest"},{"name":"me/own:x-1"}]}'
@@ -80,6 +81,21 @@ def _host() -> Iterator[str]:
         yield server.url
 
 
+@pytest.fixture(name="patient", scope="module")
+def _patient(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A directory with commands that wait longer for the models: a busy machine may need more than a second."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "ostream").write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from ostream.installer import completion\ncompletion.MODELS_TIMEOUT_S = 60.0\n"
+        "from ostream.__main__ import run\nrun()\n"
+    )
+    (folder / "ostream").chmod(0o755)
+    for name in COMMANDS:
+        (folder / name).symlink_to("ostream")
+    return str(folder)
+
+
 every_shell = pytest.mark.parametrize("shell", SHELLS)
 
 # What is typed, with <TAB>, and what is shown when it has been run.
@@ -109,13 +125,13 @@ LINES = {
 
 
 @every_shell
-def test_completed_lines_run(shell: str, host: str, full: bool, tmp_path: Path) -> None:
+def test_completed_lines_run(shell: str, host: str, patient: str, full: bool, tmp_path: Path) -> None:
     chunk = '{"message":{"content":"%s"},"done":true}\n'
     (tmp_path / "answer").write_text(chunk % "text of the answer")
     (tmp_path / "with blanks").write_text(chunk % "blanks in its name")
     (tmp_path / "messages").write_text('{"role":"user","content":"a message"}\n')
     (tmp_path / "system").write_text("a system")
-    with typed(shell, tmp_path, OLLAMA_HOST=host) as terminal:
+    with typed(shell, tmp_path, patient, OLLAMA_HOST=host) as terminal:
         for name in [*LINES][:: 1 if full else 5]:
             line, expected = LINES[name]
             assert expected in terminal.run(line.replace("<TAB>", "\t")), name

@@ -38,12 +38,13 @@ class Reader(threading.Thread):
     def __init__(self, stream: Stream) -> None:
         super().__init__(daemon=True)
         self.stream = stream
-        self.outcome: Any = None
+        self.outcome: Any = []
         self.start()
 
     def run(self) -> None:
         try:
-            self.outcome = list(self.stream)
+            for chunk in self.stream:
+                self.outcome.append(chunk)
         except BaseException as error:
             self.outcome = error
 
@@ -53,15 +54,31 @@ class Reader(threading.Thread):
         assert not self.is_alive()
         return self.outcome
 
+    def wait_until_asleep(self, count: int = 0) -> None:
+        """Return when the thread has read `count` chunks and sleeps, according to /proc, or soon, without /proc."""
+        end = time.monotonic() + PATIENCE_S
+        while len(self.outcome) < count:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        state = Path(f"/proc/self/task/{self.native_id}/stat")
+        if not state.exists():
+            time.sleep(0.2)
+            return
+        while state.read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.01)
 
-def wait_until_asleep(thread: threading.Thread) -> None:
-    """Return when a thread sleeps in the kernel, according to /proc, or soon, without /proc."""
-    state = Path(f"/proc/self/task/{thread.native_id}/stat")
-    if not state.exists():
-        time.sleep(0.2)
-        return
-    while state.read_text().rpartition(")")[2].split()[0] != "S":
-        time.sleep(0.01)
+
+def kill_while_reading(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process a signal when it reads the next block of a stream."""
+    read_block = Stream._read_block
+    reading = threading.Event()
+
+    def read(stream: Stream) -> Any:
+        reading.set()
+        return read_block(stream)
+
+    monkeypatch.setattr(Stream, "_read_block", read)
+    threading.Thread(target=lambda: reading.wait(PATIENCE_S) and os.kill(os.getpid(), number), daemon=True).start()
 
 
 def silent_after(*data: bytes) -> tuple[Callable[[socket.socket], None], threading.Event, threading.Event]:
@@ -99,7 +116,7 @@ def test_closing_wakes_a_thread_that_reads(data: tuple[bytes, ...], count: int) 
         stream = Client(f"127.0.0.1:{port}").chat("m", stream=True)
         reader = Reader(stream)
         assert sent.wait(PATIENCE_S)
-        wait_until_asleep(reader)
+        reader.wait_until_asleep(count)
         stream.close()
         assert left.wait(PATIENCE_S)
         assert len(reader.chunks()) == count
@@ -123,7 +140,7 @@ def test_closing_wakes_a_thread_that_connects_sends_or_waits_for_a_retry() -> No
             Client(f"127.0.0.1:{unread}").generate("m", "x" * (64 << 20), stream=True),
         ):
             reader = Reader(stream)
-            wait_until_asleep(reader)
+            reader.wait_until_asleep()
             stream.close()
             assert reader.chunks() == []
         done.set()
@@ -233,28 +250,28 @@ def test_a_signal_handler_can_close_a_stream_and_read_what_arrived(monkeypatch: 
     try:
         with tcp(handle) as port:
             stream = Client(f"127.0.0.1:{port}").chat("m", stream=True)
-            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGUSR1)).start()
-            assert len(list(stream)) == 1
+            next(stream)
+            kill_while_reading(signal.SIGUSR1, monkeypatch)
+            assert list(stream) == []
             assert left.wait(PATIENCE_S)
     finally:
         signal.signal(signal.SIGUSR1, previous)
     assert texts == ["hi"]
 
 
-def test_an_exception_of_a_signal_handler_closes_the_connection_and_the_rest_is_missing() -> None:
-    handle, sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
+def test_an_exception_of_a_signal_handler_closes_the_connection_and_the_rest_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handle, _sent, left = silent_after(HEAD, b"%x\r\n%s\r\n" % (len(HI), HI))
     with tcp(handle) as port:
         stream = Client(f"127.0.0.1:{port}").chat("m", stream=True)
-        before = threading.active_count()
-        killer = threading.Thread(target=lambda: sent.wait(PATIENCE_S) and os.kill(os.getpid(), signal.SIGINT))
-        killer.start()
+        next(stream)
+        kill_while_reading(signal.SIGINT, monkeypatch)
         with pytest.raises(KeyboardInterrupt):
             list(stream)
-        killer.join()
         assert left.wait(PATIENCE_S)
         with pytest.raises(IncompleteStream, match="interrupted"):
             next(stream)
-        assert threading.active_count() <= before + 1
     assert list(stream) == []
     assert repr(stream).endswith(": failed>")
 
@@ -390,11 +407,9 @@ def test_no_descriptor_stays_open(use: Callable[[Stream], Any]) -> None:
 
 def test_no_descriptors_left_is_a_connect_error() -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = os.open(os.devnull, os.O_RDONLY)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (taken + 1, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # 0 to 2 are open
     try:
         with pytest.raises(ConnectError, match="no descriptors left: Too many open files"):
             next(Client("127.0.0.1:1").chat("m", stream=True))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        os.close(taken)

@@ -15,7 +15,7 @@ import pytest
 from ostream import IncompleteStream, ResponseError, chat
 from ostream.testing import ReplayError, free_port, record_once, replay
 from tests.process import ROOT
-from tests.server import body_of, send_lines, serve
+from tests.server import body_of, reserved_port, send_lines, serve
 
 CHAT = body_of("chat-stream")
 
@@ -95,11 +95,12 @@ def test_options(recording: Path) -> None:
             with pytest.raises(failure):
                 ask()
         assert ask()
-    port = free_port()
-    for _ in range(2):
-        with replay(recording, port=port) as server:
-            assert server.port == port
-            assert ask()
+    with reserved_port() as port:
+        assert 0 < free_port() != port
+        for _ in range(2):
+            with replay(recording, port=port) as server:
+                assert server.port == port
+                assert ask()
 
 
 @pytest.mark.parametrize("options", [{"match": "x"}, {"faults": ["x"]}, {"faults": "eof"}, {"speed": -1}, {"port": -1}])

@@ -185,10 +185,16 @@ def test_the_advice_knows_what_was_tried(pauses: list[float]) -> None:
         assert len(server.requests) == 1  # type: ignore[attr-defined]
 
 
-def test_a_timeout_is_retried_until_something_of_the_answer_has_arrived(pauses: list[float]) -> None:
+def test_a_timeout_is_retried_until_something_of_the_answer_has_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
     def silent(exchange: RequestHandler) -> None:
         exchange.connection.recv(1)  # returns when the client leaves
 
+    def pause(self: Timeouts, seconds: float, reader: object = None) -> None:
+        pauses.append(seconds)
+        self._limits["first-byte"] = 30.0
+
+    pauses: list[float] = []
+    monkeypatch.setattr(Timeouts, "pause", pause)
     with serve(one_after_the_other(silent, send_lines(DONE))) as server:
         assert Client(server.url, retry=1, first_byte_timeout=0.2).chat("m").done
     assert len(pauses) == 1

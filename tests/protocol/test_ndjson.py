@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ostream.errors import NotNDJSON
-from ostream.protocol import json_codec, response_lines
+from ostream.protocol import json_codec, ndjson, response_lines
 from ostream.protocol.ndjson import (
     LINE_LIMIT,
     decode_line,
@@ -168,12 +168,10 @@ def test_decode_lines_agrees_with_decode_line_on_any_lines(pieces: list[bytes]) 
     assert getattr(damage, "line", None) == getattr(failed, "line", None)
 
 
-def test_a_megabyte_of_blank_lines_takes_linear_time() -> None:
-    # With an exception for each line, as for a damaged line, it would take 2 s or more.
-    before = time.process_time()
-    for lines in split_lines([b"\n" * 9999 + b"\r\n"] * 100):
-        assert not any(decode_lines(lines)[0])
-    assert time.process_time() - before < 1.5
+def test_blank_lines_are_found_without_an_exception_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    # As for a damaged line. A megabyte of them would take 2 s.
+    monkeypatch.delattr(ndjson, "decode_line")
+    assert decode_lines([b"\n", b" \t\r\n", b'{"a":1}\n', b"\n"]) == ([None, None, {"a": 1}, None], None)
 
 
 def test_an_integer_of_a_hundred_thousand_digits_is_a_number_or_an_error() -> None:

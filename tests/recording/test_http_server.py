@@ -16,11 +16,11 @@ from typing import Any, Callable
 import pytest
 
 from ostream.errors import OstreamError, RequestError
-from ostream.recording.http_server import RequestHandler, Server, free_port
+from ostream.recording.http_server import RequestHandler, Server
 from ostream.recording.request_handler import BODY_LIMIT, CHUNKED_ABOVE, DRAIN_LIMIT, LARGE_BODY
 from ostream.system.polling import wait_ready
 from tests.process import ROOT
-from tests.server import serve
+from tests.server import reserved_port, serve
 
 LINES = [b'{"a":1}\n', b'{"b":2}\n']
 
@@ -275,25 +275,25 @@ def test_a_traceback_is_printed_for_a_defect_but_not_for_a_client_that_leaves(
 
 
 def test_a_port_can_be_chosen_and_is_free_afterwards() -> None:
-    port = free_port()
-    for _ in range(2):
-        with Server(echo, port) as server:
-            assert server.url == f"http://127.0.0.1:{port}"
-            assert server.socket.getsockname() == ("127.0.0.1", port)
-            with pytest.raises(RequestError, match=f"^port {port}: Address already in use$"):
-                Server(echo, port)
-            idle = socket.create_connection(("127.0.0.1", port), timeout=20)
-            idle.sendall(post())
-            assert idle.recv(1000)
-        assert idle.recv(1) == b"", "a connection that was left open is closed with the server"
-        idle.close()
+    with reserved_port() as port:
+        for _ in range(2):
+            with Server(echo, port) as server:
+                assert server.url == f"http://127.0.0.1:{port}"
+                assert server.socket.getsockname() == ("127.0.0.1", port)
+                with pytest.raises(RequestError, match=f"^port {port}: Address already in use$"):
+                    Server(echo, port)
+                idle = socket.create_connection(("127.0.0.1", port), timeout=20)
+                idle.sendall(post())
+                assert idle.recv(1000)
+            assert idle.recv(1) == b"", "a connection that was left open is closed with the server"
+            idle.close()
 
 
 @pytest.mark.full
 def test_more_clients_than_descriptors_wait_for_their_turn() -> None:
     """Neither a failure nor a busy loop."""
     script = """
-import resource, sys, threading, urllib.request
+import resource, sys, threading, time, urllib.request
 resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 from ostream.recording.http_server import Server
 def respond(exchange):
@@ -303,8 +303,9 @@ def respond(exchange):
 arrived = threading.Semaphore(0)
 with Server(respond, report=lambda text: print(text, flush=True)) as server:
     print(server.server_port, flush=True)
+    begin = time.process_time()
     sys.stdin.read()
-    print(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
+    print(time.process_time() - begin)
 """
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -361,7 +362,7 @@ def test_without_more_threads_connections_are_served_one_at_a_time(monkeypatch: 
     message = r"^http://127.0.0.1:\d+: cannot serve, because no thread can be started$"
     with pytest.raises(OstreamError, match=message), Server(echo):
         pass
-    assert set(os.listdir("/dev/fd")) == before
+    assert set(os.listdir("/dev/fd")) <= before
 
 
 def test_without_a_port_the_message_names_the_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
@@ -225,27 +227,29 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert chat.file.read_bytes() == content
 
 
-def test_a_locked_file_is_waited_for_within_max_time_and_reported_after_a_second(tmp_path: Path) -> None:
+def test_a_locked_file_is_waited_for_within_max_time_and_reported_after_a_second(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(0, 0.05)
+    monkeypatch.setattr("ostream.storage.conversation.time", SimpleNamespace(monotonic=clock.__next__))
     chat = Chat(tmp_path, lines(USER, ANSWER), max_time=0.2)
-    begin = time.monotonic()
     with locked(chat.path, os.O_RDWR):
         with pytest.raises(StreamTimeout, match=r"chat: still locked by another process after 0\.2 s") as caught:
             chat.read()
         assert (caught.value.timeout, caught.value.advice) == ("max-time", "allow more with --max-time")
-        assert time.monotonic() - begin < 1
+        assert next(clock) < 1
         assert chat.notes == []
         with pytest.raises(StreamTimeout) as caught:  # a complete answer is worth another second
             chat.append([USER, ANSWER])
         assert caught.value.advice == "the answer is complete, but was not saved to the conversation"
-        assert time.monotonic() - begin > 1
+        assert next(clock) > 1
 
     waiting = Chat(tmp_path)
     with locked(chat.path, os.O_RDWR):
         thread = threading.Thread(target=waiting.read)
         thread.start()
-        while not waiting.notes:
+        while thread.is_alive() and not waiting.notes:
             time.sleep(0.01)
-            assert time.monotonic() - begin < 30
     thread.join()
     assert waiting.messages == [USER, ANSWER]
     assert waiting.notes == [f"{chat.path}: waiting for another process to unlock it"]
