@@ -148,10 +148,11 @@ class RequestReader:
     def _text_lines(self, name: str) -> Iterator[Job | None]:
         shown = input_name(name)
         for lineno, line in self._lines(name):
-            job = self._next(shown, lineno)
             if line.isspace():
+                self._number += 1
                 yield None
                 continue
+            job = self._next(shown, lineno)
             if job.number == 0 and line.lstrip().startswith(b'{"'):
                 self._note(
                     f"{job.where}: this line is JSON and is sent as text; to send it as a request, leave out --lines"
@@ -166,10 +167,11 @@ class RequestReader:
         shown = input_name(name)
         is_recording: bool | None = None
         for lineno, line in self._lines(name):
-            job = self._next(shown, lineno)
             if line.isspace():
+                self._number += 1
                 yield None
                 continue
+            job = self._next(shown, lineno)
             try:
                 request = value_of(line, name)
             except OstreamError as error:

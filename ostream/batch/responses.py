@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 
 from ostream.errors import EmptyError, IncompleteStream, LengthError, OstreamError, ResponseError
 from ostream.protocol.accumulator import Accumulator
 from ostream.protocol.chunk import content, tool_calls
 from ostream.protocol.error_lines import CHUNK, ERROR, KIND_KEYS, REQUEST, classify, response_error
 from ostream.protocol.json_codec import strict_decoder
-from ostream.protocol.ndjson import decode_server_lines, encode_line, is_object_prefix
+from ostream.protocol.ndjson import decode_server_lines, encode_line, is_object_prefix, split_lines
 from ostream.protocol.openai import chunk_of, counts
 from ostream.protocol.request import CHAT, GENERATE
 from ostream.protocol.response_lines import join_indented
@@ -26,8 +25,9 @@ if TYPE_CHECKING:
 OWN_KEYS = frozenset(
     ("id", "custom_id", "body_sha256", "row_sha256", "row_columns", "elapsed", "exit_status", "request", "role")
 )
-# Number of lines between two checks of the timeouts.
+# Number of lines, and of bytes, between two checks of the timeouts.
 _LINES_PER_CHECK = 1000
+_BYTES_PER_CHECK = 1 << 16
 
 
 class FormatError(ResponseError):
@@ -44,13 +44,13 @@ def complete_answer(
     Arguments:
         path: the path of the request, which determines when an answer is complete.
         data: the body of the response.
-        check: called every 1,000 lines; may raise an error, such as a timeout.
+        check: called every 1,000 lines and every 64 KiB; may raise an error, such as a timeout.
         may_be_indented: True to accept a body that is one object on several lines.
 
     Raises ResponseError if the body contains an error or can't be decoded, and IncompleteStream if the answer is not
     complete. The `partial` of IncompleteStream is the part that was received.
     """
-    lines = _lines(data, may_be_indented)
+    lines = _lines(data, check, may_be_indented)
     total = Accumulator()
     chunk: dict[str, Any] = {}
     is_open = False  # the last chunk has no "done":true
@@ -79,13 +79,22 @@ def _with_partial(error: OstreamError, data: bytes) -> OstreamError:
     return error
 
 
-def _lines(data: bytes, may_be_indented: bool) -> list[bytes]:
+def _lines(data: bytes, check: Callable[[], object], may_be_indented: bool) -> list[bytes]:
     """Return the lines that are not blank. An indented object becomes one line."""
     if data.find(b"\n", 0, -1) < 0:  # the usual case: one object
         return [data] if data.strip(b" \t\r\n") else []
-    blocks = iter([io.BytesIO(data).readlines()])
-    lines = (line for block in (join_indented(blocks) if may_be_indented else blocks) for line in block)
-    return [line for line in lines if line.strip(b" \t\r\n")]
+    # In blocks: joining a list of all lines would take 80 bytes for each blank line.
+    blocks = split_lines(_blocks(data, check))
+    lines: list[bytes] = []
+    for block in join_indented(blocks) if may_be_indented else blocks:
+        lines += [line for line in block if line.strip(b" \t\r\n")]
+    return lines
+
+
+def _blocks(data: bytes, check: Callable[[], object]) -> Iterator[bytes]:
+    for start in range(0, len(data), _BYTES_PER_CHECK):
+        check()
+        yield data[start : start + _BYTES_PER_CHECK]
 
 
 def _chunks(path: str, data: bytes, lines: list[bytes], check: Callable[[], object]) -> Iterator[dict[str, Any]]:

@@ -31,7 +31,7 @@ def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
     held = [first]
     size = 0
     for more in lines:
-        held.append(more)
+        held.append([*filter(bytes.strip, more)])  # each blank line would take 80 bytes in join()
         size += sum(map(len, more))
         if size > LINE_LIMIT:
             break
@@ -50,7 +50,7 @@ def read_indented(first: list[bytes], rest: Iterator[list[bytes]]) -> list[bytes
     """Return all lines of a response as one line, up to LINE_LIMIT. `first` are the lines that have been read."""
     lines, size = [*first], 0
     for more in rest:
-        lines += more
+        lines += filter(bytes.strip, more)  # each blank line would take 80 bytes in join()
         size += sum(map(len, more))
         if size > LINE_LIMIT:
             break

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,12 +104,24 @@ def test_partial_answer_is_limited() -> None:
     assert len(caught.value.error_line()["partial"]) == PARTIAL_LIMIT
 
 
-def test_time_limit_ends_the_decoding_of_an_answer() -> None:
+@pytest.mark.parametrize("data", [STREAM, b"\n\n"])
+def test_time_limit_ends_the_decoding_of_an_answer(data: bytes) -> None:
     def check() -> None:
         raise StreamTimeout("late", "max-time")
 
     with pytest.raises(StreamTimeout):
-        complete_answer("/api/chat", STREAM, check)
+        complete_answer("/api/chat", data, check)
+
+
+@pytest.mark.parametrize("begin", [b"", b"{"])
+def test_blank_lines_take_no_memory(begin: bytes) -> None:
+    data = begin + b"\n" * 300_000 + WHOLE[len(begin) :]
+    tracemalloc.start()
+    try:
+        complete_answer("/api/chat", data)
+        assert tracemalloc.get_traced_memory()[1] < 12_000_000
+    finally:
+        tracemalloc.stop()
 
 
 SCHEMA = {"type": "object", "required": ["label"], "properties": {"label": {"type": "string"}}}

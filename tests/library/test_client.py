@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import tracemalloc
 from typing import Any, Callable
 
 import pytest
@@ -233,6 +234,18 @@ def test_an_indented_object_over_the_limit_is_not_read(monkeypatch: pytest.Monke
     text = json.dumps({"response": "x", "filler": ["x"] * 20_000, "done": True}, indent=1)
     with serve(send_lines(text.encode())) as server, pytest.raises(NotNDJSON, match="line 1 of the response"):
         Client(server.url).generate("m", "p")
+
+
+def test_blank_lines_in_an_indented_object_take_no_memory() -> None:
+    with serve(send_lines(b"{", b"\n" * 300_000, b'"response":"x","done":true}')) as server:
+        client = Client(server.url)
+        client.generate("m", "p")  # modules are loaded
+        tracemalloc.start()
+        try:
+            assert client.generate("m", "p").text == "x"
+            assert tracemalloc.get_traced_memory()[1] < 12_000_000
+        finally:
+            tracemalloc.stop()
 
 
 def test_a_context_carries_a_second_turn() -> None:
