@@ -1,7 +1,7 @@
 """A Spark job that sends requests with batch: spark-submit examples/spark.py requests.ndjson answers
 
-Each partition runs one batch process. If a partition fails, a cluster runs it again, like any other task. The answers of
-a partition are kept only if all of them are complete. The output directory has one file per partition.
+Each partition runs one batch process. If a partition fails, a cluster runs it again, like any other task. The answers
+of a partition are kept only if all of them are complete. The output directory has one file per partition.
 """
 
 import os
