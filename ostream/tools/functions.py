@@ -23,24 +23,30 @@ if TYPE_CHECKING:
 
 @explained
 def run_tools(
-    message: ostream.types.MessageMapping, functions: ostream.types.FunctionsParam
+    message: ostream.types.MessageParam, functions: ostream.types.FunctionsParam
 ) -> list[ostream.types.ToolMessage]:
     """Call the functions that an assistant message requests, and return the tool messages to send back.
 
     Arguments:
-        message: the assistant's message: `response.message` or `stream.message`.
+        message: the assistant's message: `response.message` or `stream.message`, or a message of the official SDK.
         functions: the functions that were offered to the model: a list of functions, or a dict from names to functions.
 
     The tool messages are in the order of the calls. A function receives the JSON values of its arguments. A result that
     is not a string is converted to JSON. If the function raises an exception, if its name is unknown, or if the
     arguments are wrong, the tool message contains the error and begins with "error:".
 
-    Raises RequestError if `message` is a response, or if a function is async or a generator.
+    Raises RequestError if `message` is not a message, for example a response, or if a function is async or a generator.
     """
-    if "message" in message:
-        raise RequestError("run_tools: this is a response", advice="pass its message, response.message")
+    fields: Any = message
+    if hasattr(fields, "model_dump") and not isinstance(fields, abc.Mapping):
+        fields = fields.model_dump(exclude_none=True)
+    if not isinstance(fields, abc.Mapping) or "message" in fields:
+        raise RequestError(
+            f"run_tools: must be a message, not {type(message).__name__}",
+            advice="pass response.message or stream.message",
+        )
     named = functions if isinstance(functions, abc.Mapping) else {function_name(each): each for each in functions}
-    return [tool_message(call, _result(call, named)) for call in tool_calls({"message": dict(message)})]
+    return [tool_message(call, _result(call, named)) for call in tool_calls({"message": dict(fields)})]
 
 
 def _result(call: dict[str, Any], functions: Mapping[str, Callable[..., Any]]) -> str:

@@ -299,6 +299,14 @@ def test_a_result_becomes_json(result: Any, text: str) -> None:
     assert message["content"] == text
 
 
-def test_run_tools_rejects_a_complete_response() -> None:
-    with pytest.raises(RequestError, match=r"^run_tools: this is a response"):
-        run_tools({"message": tool_calls_message(call("double", {"n": 1}))}, {"double": double})
+def test_run_tools_accepts_a_message_of_the_sdk_and_nothing_else() -> None:
+    message = tool_calls_message(call("double", {"n": 1}))
+
+    class SDKMessage:
+        def model_dump(self, exclude_none: bool) -> Any:
+            return message
+
+    assert run_tools(SDKMessage(), {"double": double}) == run_tools(message, {"double": double})  # type: ignore[arg-type]
+    for other in ({"message": message}, [message], None):
+        with pytest.raises(RequestError, match=r"^run_tools: must be a message, not (dict|list|NoneType)"):
+            run_tools(other, {"double": double})  # type: ignore[arg-type]
