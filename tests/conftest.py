@@ -91,5 +91,5 @@ def tools(request: pytest.FixtureRequest) -> bool:
 def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The single-file executable."""
     path = tmp_path_factory.mktemp("pyz") / "ostream.pyz"
-    subprocess.run([sys.executable, "scripts/pyz.py", path], cwd=ROOT, check=True, timeout=60)
+    subprocess.run([sys.executable, "scripts/pyz.py", path], cwd=ROOT, check=True, timeout=300)
     return path

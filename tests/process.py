@@ -81,7 +81,7 @@ def unshare(options: str) -> list[str]:
 
 
 def run(
-    command: str, *arguments: str | Path, stdin: bytes | None = b"", timeout: float = 60, **options: Any
+    command: str, *arguments: str | Path, stdin: bytes | None = b"", timeout: float = 300, **options: Any
 ) -> subprocess.CompletedProcess[bytes]:
     """Run one command; stdout and stderr are bytes. Keyword `env` adds to the environment."""
     env = environment(**options.pop("env", {}))
@@ -113,7 +113,7 @@ def start(command: str, *arguments: str | Path, **options: Any) -> subprocess.Po
 
 
 def sh(
-    script: str, *, stdin: bytes | None = b"", timeout: float = 60, **options: Any
+    script: str, *, stdin: bytes | None = b"", timeout: float = 300, **options: Any
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a script under plain sh, with the launchers on PATH."""
     env = environment(**options.pop("env", {}))
@@ -215,14 +215,14 @@ def expect(pipe: IO[bytes] | None, expected: bytes) -> None:
     assert pipe
     received = b""
     while len(received) < len(expected):
-        assert select.select([pipe], [], [], 30)[0], f"nothing more after {received!r}"
+        assert select.select([pipe], [], [], 120)[0], f"nothing more after {received!r}"
         block = os.read(pipe.fileno(), len(expected) - len(received))
         assert block, f"the end after {received!r}"
         received += block
     assert received == expected
 
 
-def end_of(process: subprocess.Popen[bytes], timeout: float = 30) -> int:
+def end_of(process: subprocess.Popen[bytes], timeout: float = 120) -> int:
     """Wait for a process, close its pipes and return its exit status."""
     with process:
         return process.wait(timeout)
@@ -245,7 +245,7 @@ class Terminal:
         shown: list[bytes] = []
         reader = threading.Thread(target=_read_terminal, args=(self.screen, shown))
         reader.start()
-        stdout, stderr = self.process.communicate(stdin, timeout=60)
+        stdout, stderr = self.process.communicate(stdin, timeout=120)
         os.close(self.slave)
         reader.join()
         os.close(self.screen)
@@ -255,6 +255,6 @@ class Terminal:
         """Read from the terminal up to and including these bytes."""
         shown = b""
         while expected not in shown:
-            assert select.select([self.screen], [], [], 30)[0], f"nothing more after {shown!r}"
+            assert select.select([self.screen], [], [], 120)[0], f"nothing more after {shown!r}"
             shown += os.read(self.screen, 1 << 16)
         return shown

@@ -17,7 +17,7 @@ from tests.process import ROOT, sh
 from tests.server import send_lines, serve
 
 HI = b'{"model":"m","message":{"role":"assistant","content":"hi"},"done":false}\n'
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 async def read(client: Client, enough: int = 1000) -> list[Any]:

@@ -24,7 +24,7 @@ PREFIX = "/opt/a 'b\""
 
 def make(target: str, folder: Path, *more: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
     argv = ["make", target, f"DESTDIR={folder}/stage", f"PREFIX={PREFIX}", f"PYTHON={sys.executable}", *more]
-    return subprocess.run(argv, cwd=ROOT, env=environment(), capture_output=True, check=check, timeout=120)
+    return subprocess.run(argv, cwd=ROOT, env=environment(), capture_output=True, check=check, timeout=300)
 
 
 def files(folder: Path) -> set[str]:

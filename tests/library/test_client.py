@@ -19,7 +19,7 @@ from tests.server import STREAMS, raw_of, send_lines, send_raw, serve
 HI = b'{"model":"m","message":{"role":"assistant","content":"hi"},"done":false}\n'
 THERE = b'{"model":"m","message":{"role":"assistant","content":" there"},"done":false}\n'
 DONE = b'{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop","eval_count":2}\n'
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 def fragments(*texts: str) -> list[bytes]:

@@ -29,7 +29,7 @@ from tests.server import Answers, certificate, http_answer, read_request, send_l
 
 HI = b'{"model":"m","message":{"role":"assistant","content":"hi"},"done":false}\n'
 DONE = b'{"model":"m","message":{"role":"assistant","content":""},"done":true}\n'
-PATIENCE_S = 20
+PATIENCE_S = 60
 
 
 class Reader(threading.Thread):
