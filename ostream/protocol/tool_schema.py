@@ -15,7 +15,7 @@ import uuid
 from ostream.errors import RequestError
 
 if typing.TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, Iterator
 
 _SCHEMAS: dict[Any, dict[str, Any]] = {
     str: {"type": "string"},
@@ -62,6 +62,7 @@ def schema(function: Callable[..., Any]) -> dict[str, Any]:
         raise RequestError(f"tool {name}: its signature cannot be read: {error}") from None
     properties: dict[str, Any] = {}
     required: list[str] = []
+    definitions: dict[str, Any] = {}
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
@@ -75,19 +76,32 @@ def schema(function: Callable[..., Any]) -> dict[str, Any]:
             raise RequestError(f"{where}: {error}") from None
         except RecursionError:
             raise RequestError(f"{where}: a type that contains itself has no JSON schema") from None
+        for defined, definition in _take_definitions(described):
+            if definitions.setdefault(defined, definition) != definition:
+                raise RequestError(f"{where}: another class is also named {defined}")
         if parameter.name in descriptions:
             described["description"] = descriptions[parameter.name]
         properties[parameter.name] = described
         if parameter.default is parameter.empty and not _may_be_none(hint):
             required.append(parameter.name)
+    parameters_schema: dict[str, Any] = {"type": "object", "properties": properties, "required": required}
+    if definitions:
+        parameters_schema["$defs"] = definitions
     return {
         "type": "function",
-        "function": {
-            "name": name,
-            "description": description,
-            "parameters": {"type": "object", "properties": properties, "required": required},
-        },
+        "function": {"name": name, "description": description, "parameters": parameters_schema},
     }
+
+
+def _take_definitions(schema: Any) -> Iterator[tuple[str, Any]]:
+    """Remove "$defs" from a schema and from the schemas inside it, and yield their items.
+
+    A reference such as "#/$defs/Place" refers to the "$defs" of the outermost schema.
+    """
+    if isinstance(schema, dict):
+        yield from schema.pop("$defs", {}).items()
+    for value in list(schema.values()) if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from _take_definitions(value)
 
 
 def function_name(function: Callable[..., Any]) -> str:

@@ -70,6 +70,12 @@ class Model:
         return {"type": "object", "title": "Model"}
 
 
+def model(name: str, **definitions: Any) -> Any:
+    """Return a class like a pydantic model with a nested model."""
+    schema = {"properties": {"at": {"$ref": "#/$defs/Place"}}, "$defs": definitions}
+    return type(name, (), {"model_json_schema": classmethod(lambda cls: dict(schema))})
+
+
 def double(n: int) -> int:
     return 2 * n
 
@@ -310,3 +316,18 @@ def test_run_tools_accepts_a_message_of_the_sdk_and_nothing_else() -> None:
     for other in ({"message": message}, [message], None):
         with pytest.raises(RequestError, match=r"^run_tools: must be a message, not (dict|list|NoneType)"):
             run_tools(other, {"double": double})  # type: ignore[arg-type]
+
+
+def test_references_of_nested_models_resolve() -> None:
+    trip, visit = model("Trip", Place={"type": "object"}), model("Visit", Place={"type": "object"})
+
+    def plan(trips: Any, visit: Any) -> None: ...
+
+    plan.__annotations__ = {"trips": List[trip], "visit": visit}
+    parameters = schema(plan)["function"]["parameters"]
+    at = {"properties": {"at": {"$ref": "#/$defs/Place"}}}
+    assert parameters["properties"] == {"trips": {"type": "array", "items": at}, "visit": at}
+    assert parameters["$defs"] == {"Place": {"type": "object"}}
+    plan.__annotations__["visit"] = model("Visit", Place={"type": "string"})
+    with pytest.raises(RequestError, match="parameter visit: another class is also named Place"):
+        schema(plan)
