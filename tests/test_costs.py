@@ -15,7 +15,6 @@ import pytest
 from ostream.recording.http_server import RequestHandler
 from tests.process import BIN, FILTERS, ROOT, call, environment, expect, feed, words
 from tests.server import send_lines, serve
-from tests.test_layers import loaded
 from tests.tiers import sample
 
 LINE = (
@@ -26,7 +25,29 @@ DONE = LINE.replace(b"false", b"true")
 # What a filter loads of the standard library besides os and its dependencies.
 THEIRS = {"__future__", "_json", "_operator", "_signal", "errno", "fcntl", "itertools", "select", "stat", "time"}
 # The modules that only some filters need. With json, which loads re, a filter starts with twice the instructions.
-MORE = {"stats": ["array", "datetime", "math"]}
+MORE = {"stats": ["array", "datetime", "math"], "run-tools": ["collections.abc", "difflib", "json", "signal"]}
+
+
+LOADED = """
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from ostream.__main__ import main
+status = main(sys.argv[1:])
+print(status, *sys.modules, file=sys.stderr)
+"""
+
+
+def loaded(*arguments: str, stdin: bytes = b'{"message":{"content":"a"},"done":true}\n') -> set[str]:
+    """Return the modules loaded when a command ends, in an interpreter started as the launchers start it."""
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", LOADED, str(ROOT), *arguments],
+        input=stdin,
+        capture_output=True,
+        check=True,
+    )
+    status, *modules = result.stderr.decode().splitlines()[-1].split()
+    assert status == "0"
+    return set(modules)
 
 
 def of(*modules: str) -> set[str]:
@@ -35,14 +56,15 @@ def of(*modules: str) -> set[str]:
     return set(subprocess.run(argv, capture_output=True, text=True, check=True).stdout.split())
 
 
-@pytest.mark.parametrize("command", [command for command in FILTERS if words(command) == [command]])
+@pytest.mark.parametrize("command", FILTERS)
 @pytest.mark.parametrize("file", [[], ["-w", os.devnull]], ids=["plain", "-w"])
 def test_a_filter_loads_few_modules(command: str, file: list[str]) -> None:
-    modules = loaded(command, *file) - of(*MORE.get(command, ["stat"]))
+    modules = loaded(*words(command), *file) - of(*MORE.get(command, ["stat"]))
     own = {name for name in modules if name.partition(".")[0] == "ostream"}
     assert modules - own <= THEIRS
-    assert {name.split(".")[1] for name in own if name.count(".") == 2} <= {"protocol", "system", "cli", "commands"}
-    assert len(own) <= 25 + 3 * bool(file)
+    packages = {name.split(".")[1] for name in own if name.count(".") == 2}
+    assert packages <= {"protocol", "system", "cli", "commands", "tools"}
+    assert len(own) <= 25 + 3 * bool(file) + 5 * ("tools" in packages)
 
 
 def test_send_loads_nothing_for_options_that_are_not_given() -> None:

@@ -1,16 +1,12 @@
-"""The layer order of the packages, which packages import sockets and locks, and which modules a filter loads."""
+"""The layer order of the packages, and which packages import sockets and locks."""
 
 from __future__ import annotations
 
 import ast
 import functools
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
-from tests.process import FILTERS, ROOT, words
+from tests.process import ROOT
 
 PACKAGE = ROOT / "ostream"
 SOURCES = {
@@ -44,12 +40,6 @@ RESTRICTED = {
     "socket": {"net", "recording", "system"},
     "ssl": {"net"},
     "urllib": {"net"},
-}
-
-# Modules that take longer to import than a filter takes to start.
-SLOW = {
-    *("argparse", "asyncio", "dataclasses", "email", "http", "inspect", "logging", "socket", "ssl", "typing"),
-    "urllib.request",
 }
 
 
@@ -106,32 +96,3 @@ def test_restricted_modules_are_imported_only_by_their_packages() -> None:
 def test_modules_have_at_most_320_lines() -> None:
     for path in [*SOURCES.values(), ROOT / "bin" / "ostream"]:
         assert len(path.read_text().splitlines()) <= 320, path
-
-
-LOADED = """
-import sys
-sys.path.insert(0, sys.argv.pop(1))
-from ostream.__main__ import main
-status = main(sys.argv[1:])
-print(status, *sys.modules, file=sys.stderr)
-"""
-
-
-def loaded(*arguments: str, stdin: bytes = b'{"message":{"content":"a"},"done":true}\n') -> set[str]:
-    """Return the modules loaded when a command ends, in an interpreter started as the launchers start it."""
-    result = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", LOADED, str(ROOT), *arguments],
-        input=stdin,
-        capture_output=True,
-        check=True,
-    )
-    status, *modules = result.stderr.decode().splitlines()[-1].split()
-    assert status == "0"
-    return set(modules)
-
-
-@pytest.mark.parametrize("command", FILTERS)
-def test_a_filter_loads_no_slow_module(command: str) -> None:
-    plain = loaded(*words(command))
-    assert not (plain | loaded(*words(command, "-w", "/dev/null"))) & SLOW
-    assert not plain & {"subprocess", "threading", "ostream.protocol.text", "ostream.client"}
