@@ -108,22 +108,6 @@ def test_file_may_be_an_open_descriptor(url: str) -> None:
     assert len(Path("log").read_bytes().splitlines()) == 6
 
 
-WRONG = [
-    ([], 2, "no FILE given; usage: record FILE -- COMMAND"),
-    (["--", "true"], 2, "no FILE given; usage: record FILE -- COMMAND"),
-    (["r", "s", "--", "true"], 2, "s: only one FILE can be given; usage: record FILE -- COMMAND"),
-    (["-", "--", "true"], 2, "-: standard output belongs to COMMAND; use /dev/stdout to record there anyway"),
-    (["no/r", "--", "true"], 1, "no/r: No such file or directory"),
-    (["/", "--", "true"], 1, "/: Is a directory"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "status", "message"), WRONG)
-def test_wrong_usage(arguments: list[str], status: int, message: str) -> None:
-    result = call("record", *arguments)
-    assert (result.returncode, result.stdout, result.stderr.decode()) == (status, b"", f"record: {message}\n")
-
-
 @pytest.mark.linux
 @pytest.mark.parametrize(("status", "expected"), [(0, 1), (75, 75)])
 def test_a_full_disk_does_not_affect_the_command(status: int, expected: int, url: str) -> None:

@@ -81,22 +81,6 @@ def test_a_dry_run_prints_the_calls_and_runs_nothing(tmp_path: Path) -> None:
     assert call("run-tools", "--dry-run", "--status", stdin=NONE).returncode == 10
 
 
-USAGE = [
-    (["run-tools"], "no tools given; give the directory of tools with -t DIR"),
-    (["run-tools", "-t", "/none"], "/none: No such file or directory; -t needs a directory of tools"),
-    (["run-tools", "-t", str(TOOLS), "--time", "0"], "--time: must be a positive number of seconds, not '0'"),
-    (["run-tools", "-t", str(TOOLS), "--bytes", "x"], "--bytes: must be a whole number, 0 or more, not 'x'"),
-    (["send", "--max-turns", "0", "hi"], "--max-turns: must be a whole number from 1 to 1,000, not '0'"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), USAGE)
-def test_wrong_usage_is_status_2(arguments: list[str], message: str) -> None:
-    result = call("ostream", *arguments)
-    assert result.returncode == 2
-    assert message in result.stderr.decode()
-
-
 def test_limits_are_options(tmp_path: Path) -> None:
     stream = b'{"message":{"tool_calls":[{"function":{"name":"get_weather","arguments":{}}}]},"done":true}\n'
     assert objects(call("run-tools", "--bytes", "3", stdin=stream).stdout)[1]["content"].startswith(

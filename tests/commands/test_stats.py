@@ -90,21 +90,3 @@ def test_field_writes_one_line_per_response(field: str) -> None:
         assert text == (f"{value:.2f}" if field.endswith("_rate") else str(value))
         unknown = ("time_to_first_content", "prompt_eval_cached_count", "prompt_truncated")
         assert value or field in unknown
-
-
-WRONG = [
-    (["--field", "elapsed"], "stats: --field elapsed: no such field; there are model, "),
-    (["--field", ""], "stats: --field : no such field; "),
-    (["--field"], "stats: --field: needs a value; "),
-    (["--json", "--field", "model"], "stats: --field: can't be combined with --json; "),
-    (["--plot", "--json"], "stats: --json: can't be combined with --plot; "),
-    (["--summary", "--plot"], "stats: --summary: can only be combined with --json\n"),
-    (["--summary", "--field", "model"], "stats: --summary: can only be combined with --json\n"),
-]
-
-
-@pytest.mark.parametrize(("options", "message"), WRONG)
-def test_wrong_usage_is_refused(options: list[str], message: str) -> None:
-    result = call("stats", *options, stdin=done())
-    assert (result.returncode, result.stdout) == (2, b"")
-    assert result.stderr.decode().startswith(message)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from ostream.__main__ import COMMANDS
 from ostream.installer.main_options import OPTIONS
 from ostream.version import __version__
@@ -38,25 +36,3 @@ def test_version() -> None:
 def test_help_names_the_program_as_it_was_called() -> None:
     assert sh("python3 -m ostream help").stdout.startswith(b"usage: python3 -m ostream COMMAND")
     assert sh("python3 -m ostream help send").stdout.startswith(b"usage: python3 -m ostream send ")
-
-
-UNKNOWN = [
-    (["sned"], "sned: unknown command; did you mean send? 'ostream help' lists the commands"),
-    (
-        ["help", "extract_content"],
-        "extract_content: unknown command; did you mean extract-content? 'ostream help' lists",
-    ),
-    (["--instal", "x"], "--instal: unknown option; did you mean --install? 'ostream help' lists the commands"),
-    (["helo"], "helo: unknown command; did you mean help? "),
-    (["frobnicate", "--help"], "frobnicate: unknown command; 'ostream help' lists the commands"),
-    (["--completion"], "--completion: needs one SHELL; see 'ostream --help'"),
-    (["--completion", "bash", "zsh"], "--completion: needs one SHELL; see 'ostream --help'"),
-    (["--completion=tcsh"], "--completion: unknown shell tcsh; use one of bash, zsh, fish"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "message"), UNKNOWN)
-def test_a_wrong_name_is_a_usage_error_with_a_suggestion(arguments: list[str], message: str) -> None:
-    result = call("ostream", *arguments)
-    assert (result.returncode, result.stdout) == (2, b"")
-    assert result.stderr.decode().startswith(f"ostream: {message}")

@@ -1,4 +1,4 @@
-"""The most likely mistakes of a new user, and the message for each."""
+"""Wrong command lines, most of them likely mistakes of a new user, and the message for each."""
 
 from __future__ import annotations
 
@@ -69,6 +69,27 @@ MISTAKES = [
     ("batch -m m t.csv", 2, "batch: t.csv:1: not JSON: Expecting value at column 1; for a table, use --csv "),
     ("ostream stats p.txt", 2, "stats: p.txt:1: not JSON: Expecting value at column 1; the input must be NDJSON "),
     ("stats t.nd", 2, "stats: t.nd:2: not JSON: Expecting value at column 1"),
+    ("ostream help extract_content", 2, "ostream: extract_content: unknown command; did you mean extract-content? "),
+    ("ostream --instal x", 2, "ostream: --instal: unknown option; did you mean --install? 'ostream help' lists the "),
+    ("ostream frobnicate --help", 2, "ostream: frobnicate: unknown command; 'ostream help' lists the commands"),
+    ("ostream --completion bash zsh", 2, "ostream: --completion: needs one SHELL"),
+    ("ostream --completion=tcsh", 2, "ostream: --completion: unknown shell tcsh; use one of bash, zsh, fish"),
+    ("ostream run-tools", 2, "run-tools: no tools given; give the directory of tools with -t DIR"),
+    ("ostream run-tools -t /none", 2, f"run-tools: /none: {NO_FILE}; -t needs a directory of tools"),
+    ("run-tools --time 0", 2, "run-tools: --time: must be a positive number of seconds, not '0'"),
+    ("run-tools --bytes x", 2, "run-tools: --bytes: must be a whole number, 0 or more, not 'x'"),
+    ("send --max-turns 0 hi", 2, "send: --max-turns: must be a whole number from 1 to 1,000, not '0'"),
+    ("record", 2, "record: no FILE given; usage: record FILE -- COMMAND"),
+    ("record r s -- true", 2, "record: s: only one FILE can be given; usage: record FILE -- COMMAND"),
+    ("record - -- true", 2, "record: -: standard output belongs to COMMAND; use /dev/stdout to record there anyway"),
+    ("record no/r -- true", 1, f"record: no/r: {NO_FILE}"),
+    ("record / -- true", 1, "record: /: Is a directory"),
+    ("stats --field elapsed", 2, "stats: --field elapsed: no such field; there are model, "),
+    ("stats --field ''", 2, "stats: --field : no such field; "),
+    ("stats --json --field model", 2, "stats: --field: can't be combined with --json"),
+    ("stats --plot --json", 2, "stats: --json: can't be combined with --plot"),
+    ("stats --summary --plot", 2, "stats: --summary: can only be combined with --json"),
+    ("stats --summary --field model", 2, "stats: --summary: can only be combined with --json"),
 ]
 # The same with standard input.
 WITH_INPUT = [
