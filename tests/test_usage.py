@@ -19,6 +19,8 @@ FROM_SEND = "the input must be NDJSON from 'send' or 'batch'"
 WORDS = "give the prompt as words: send 'Why is the sky blue?'"
 USE_SEND = "batch reads files of requests; to send one prompt, use send"
 NO_FILE = "No such file or directory"
+LEVELS = "invalid level; choose from true, false, low, medium, high, max"
+FAULT = "eof, reset, error or stall with :K, or status:CODE, optionally with @N"
 
 # The command line, its exit status and its message.
 MISTAKES = [
@@ -90,9 +92,28 @@ MISTAKES = [
     ("stats --plot --json", 2, "stats: --json: can't be combined with --plot"),
     ("stats --summary --plot", 2, "stats: --summary: can only be combined with --json"),
     ("stats --summary --field model", 2, "stats: --summary: can only be combined with --json"),
+    ("batch -o a -o b", 2, "batch: -o: given twice"),
+    ("batch -m ''", 2, "batch: --model: is empty; give a model name, or leave it out to use $OLLAMA_MODEL"),
+    ("batch --resume", 2, "batch: --resume: needs an answer file; add -o FILE"),
+    ("batch -j 0", 2, "batch: -j/--jobs: must be a whole number from 1 to 1,000, not '0'"),
+    ("batch --think=much", 2, f"batch: --think=much: {LEVELS}"),
+    ("batch --changed=resend", 2, "batch: --changed: needs an answer file; add -o FILE"),
+    ("batch --changed=no", 2, "batch: --changed: must be keep or resend, not 'no'"),
+    ("batch --patience -1", 2, "batch: --patience: must be a number of seconds, 0 or more, not '-1'"),
+    ("batch --files", 2, "batch: --files: needs at least one FILE"),
+    ("batch --tools /dev/null", 2, "batch: --tools /dev/null: not JSON: Expecting value: line 1 column 1 (char 0)"),
+    ("replay", 2, "replay: no FILE given; usage: replay FILE ... -- COMMAND"),
+    ("replay -- true", 2, "replay: no FILE given; usage: replay FILE ... -- COMMAND"),
+    ("replay --speed=nan -", 2, "replay: --speed: must be a number, 0 or more, not 'nan'"),
+    ("replay --match x -", 2, "replay: --match: must be request, path or model, not 'x'"),
+    ("replay --port 65536 -", 2, "replay: --port: must be a port, 0 to 65535, not '65536'"),
+    ("replay --fault x -", 2, f"replay: --fault: must be {FAULT}, not 'x'"),
+    ("replay - -- true", 2, "replay: standard input: contains no recording; make one: record FILE -- COMMAND"),
 ]
 # The same with standard input.
 WITH_INPUT = [
+    ("replay - -- true", SAY, 2, "replay: standard input: contains no recording; make one: record FILE -- COMMAND"),
+    ("replay - -- true", b"what?\n", 2, "replay: standard input:1: not JSON: Expecting value at column 1"),
     ("send -m m Summarise: -", b" \n", 2, "send: standard input is empty; nothing was sent; leave out - to send the "),
     ("extract-content", SAY, 3, "extract-content: standard input: contains a conversation, not a response; read it "),
     ("extract-content", b"{}", 3, NOT_OLLAMA + FROM_SEND),

@@ -263,29 +263,8 @@ def test_answer_beyond_the_limit_is_an_error(monkeypatch: pytest.MonkeyPatch) ->
     assert done.returncode == 1
 
 
-WRONG = [
-    (["-o", "a", "-o", "b"], "-o: given twice"),
-    (["-m", ""], "--model: is empty; give a model name, or leave it out to use $OLLAMA_MODEL"),
-    (["--resume"], "--resume: needs an answer file; add -o FILE"),
-    (["-j", "0"], "-j/--jobs: must be a whole number from 1 to 1,000, not '0'; see 'batch --help'"),
-    (["--think=much"], "--think=much: invalid level; choose from true, false, low, medium, high, max"),
-    (["--changed=resend"], "--changed: needs an answer file; add -o FILE"),
-    (["--changed=no"], "--changed: must be keep or resend, not 'no'; see 'batch --help'"),
-    (["--patience", "-1"], "--patience: must be a number of seconds, 0 or more, not '-1'; see 'batch --help'"),
-    (["--files"], "--files: needs at least one FILE"),
-    (["--tools", "/dev/null"], "--tools /dev/null: not JSON: Expecting value: line 1 column 1 (char 0)"),
-]
-
-
 def test_lines_of_json_with_lines_are_noted_once() -> None:
     with serve(reply) as server:
         done = call("batch", "-m", "m", "--lines", "--host", server.url, stdin=asked({"prompt": "a"}, {"prompt": "b"}))
     note = "standard input:1: this line is JSON and is sent as text; to send it as a request, leave out --lines"
     assert (done.returncode, done.stderr.decode()) == (0, f"batch: {note}\n")
-
-
-@pytest.mark.parametrize(("arguments", "message"), WRONG)
-def test_wrong_usage_is_status_2_with_advice(arguments: list[str], message: str) -> None:
-    done = call("batch", *arguments)
-    assert (done.returncode, done.stderr.decode()) == (2, f"batch: {message}\n")
-    assert len(lines_of(done.stdout)) == 1

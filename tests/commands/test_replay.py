@@ -240,32 +240,3 @@ def test_lines_are_sent_at_the_recorded_times(stream: bytes, speed: str, at_leas
 def test_by_default_nothing_is_delayed(tmp_path: Path) -> None:
     (tmp_path / "recording").write_bytes(STAMPED.replace(b"300000000", b"999999999999999"))
     assert call("replay", tmp_path / "recording", "--", "send", "-g", "-m", "m", "hi").returncode == 0
-
-
-FAULT = "eof, reset, error or stall with :K, or status:CODE, optionally with @N"
-WRONG = [
-    ([], b"", "no FILE given; usage: replay FILE ... -- COMMAND"),
-    (["--", "true"], b"", "no FILE given; usage: replay FILE ... -- COMMAND"),
-    (["missing", "--", "true"], b"", "missing: No such file or directory"),
-    (["-", "--", "true"], b"", "standard input: contains no recording; make one: record FILE -- COMMAND"),
-    (
-        ["-", "--", "true"],
-        b'{"role":"user"}\n',
-        "standard input: contains no recording; make one: record FILE -- COMMAND",
-    ),
-    (["-", "--", "true"], CHAT + b"what?\n", "standard input:21: not JSON: Expecting value at column 1"),
-    (["--speed", "fast", "-"], CHAT, "--speed: must be a number, 0 or more, not 'fast'; see 'replay --help'"),
-    (["--speed=nan", "-"], CHAT, "--speed: must be a number, 0 or more, not 'nan'; see 'replay --help'"),
-    (["--match", "x", "-"], CHAT, "--match: must be request, path or model, not 'x'; see 'replay --help'"),
-    (["--port", "65536", "-"], CHAT, "--port: must be a port, 0 to 65535, not '65536'; see 'replay --help'"),
-    *(
-        (["--fault", each, "-"], CHAT, f"--fault: must be {FAULT}, not '{each}'; see 'replay --help'")
-        for each in ("x", "status")
-    ),
-]
-
-
-@pytest.mark.parametrize(("arguments", "stdin", "message"), WRONG)
-def test_wrong_usage(arguments: list[str], stdin: bytes, message: str) -> None:
-    result = call("replay", *arguments, stdin=stdin)
-    assert (result.returncode, result.stdout, result.stderr.decode()) == (2, b"", f"replay: {message}\n")
