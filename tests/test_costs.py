@@ -14,7 +14,7 @@ import pytest
 
 from ostream.recording.http_server import RequestHandler
 from tests.process import BIN, FILTERS, ROOT, call, environment, expect, feed, words
-from tests.server import send_lines, serve
+from tests.server import body_of, send_lines, serve
 from tests.tiers import sample
 
 LINE = (
@@ -84,6 +84,32 @@ def test_send_loads_nothing_for_options_that_are_not_given() -> None:
         *(f"ostream.protocol.{name}" for name in ("accumulator", "emptiness", "http_errors", "line_pattern")),
         *(f"ostream.protocol.{name}" for name in ("response_lines", "tool_declaration")),
     }
+
+
+IMPORTING_THREADS = """
+import sys, threading
+from ostream.__main__ import main
+
+class Finder:
+    def find_spec(self, name, path, target=None):
+        in_thread = threading.current_thread() is not threading.main_thread()
+        if in_thread and name not in sys.builtin_module_names:  # a builtin module needs no file and little memory
+            print(name)
+
+sys.meta_path.insert(0, Finder())
+sys.exit(main(["batch", "-q", "-m", "m", "--lines", "-o", *sys.argv[1:]]))
+"""
+
+
+def test_the_threads_of_batch_import_nothing(tmp_path: Path) -> None:
+    """An import may fail at a limit of memory or descriptors, with errors that do not name the limit."""
+    (tmp_path / "rows").write_text("a\nb\n")
+    with serve(send_lines(*body_of("chat-stream").splitlines(keepends=True))) as server:
+        argv = [sys.executable, "-c", IMPORTING_THREADS, str(tmp_path / "answers"), str(tmp_path / "rows")]
+        result = subprocess.run(
+            argv, env=environment(OLLAMA_HOST=server.url), capture_output=True, timeout=60, check=False
+        )
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
 @pytest.fixture(name="strace", scope="module")

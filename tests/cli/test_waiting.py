@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -86,6 +87,9 @@ def test_the_line_is_repeated_after_an_erasure_and_ends_with_stop(
     assert threading.active_count() <= threads
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(waiting, "DELAY_S", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+        waiting.WaitingLine("m").stop()
     with monkeypatch.context() as patch:
         tried = threading.Event()
         patch.setattr(os, "tcgetpgrp", lambda fd: tried.set() or os.stat("/none"))  # stderr is no terminal
