@@ -71,7 +71,7 @@ def parser() -> Parser:
     work, table, request, answers = "work", "input", "request", "answers"
     return Parser(
         "batch",
-        "[-m MODEL] [-j N] [-o FILE [--resume]] [--lines | --csv | --files] [options] [FILE ...]",
+        "[-m MODEL] [-j N] [-o FILE [--resume]] [options] [FILE ...]",
         "A source (streaming): writes each answer as soon as it is complete. Memory: one answer per job, and 20 bytes "
         "per id.",
         "Send the requests of NDJSON files, N at a time, and print one line for each: the server's complete answer "
@@ -80,7 +80,7 @@ def parser() -> Parser:
         "lines of text, the rows of a CSV file, or files. Ctrl-C once: finish running requests; twice: stop at once.",
         [
             "batch -m qwen3 -j 8 -o answers.ndjson --resume requests.ndjson",
-            "batch -m qwen3 --csv --prompt 'Is this praise? {text}' -o answers.ndjson --resume reviews.csv",
+            "batch --csv --prompt 'Praise? {text}' -o answers.ndjson --resume reviews.csv",
         ],
         [
             Option("-j", "--jobs", metavar="N", type=JOBS, group=work, help="requests at a time (default: 4)"),

@@ -256,14 +256,15 @@ class Parser:
         import argparse
         import textwrap
 
-        prefix = program[: -len(self.name)]
+        # The width is fixed, so that the text does not depend on the terminal. Lines are not broken after this hyphen.
+        width, hyphen = 79, "\u2011"
+        examples = "".join(f"  {with_prefix(line, program[: -len(self.name)])}\n" for line in self.examples)
         parser = argparse.ArgumentParser(
             prog=program,
             usage=f"{program} {self.usage}",
-            description="\n\n".join(textwrap.fill(text, 98) for text in (self.description, self.kind)),
-            epilog="examples:\n" + "".join(f"  {with_prefix(example, prefix)}\n" for example in self.examples),
-            # The width is fixed, so that the text does not depend on the terminal.
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=100),
+            description="\n\n".join(textwrap.fill(text, width) for text in (self.description, self.kind)),
+            epilog=f"examples:\n{examples}",
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=29, width=width),
             add_help=False,
         )
         # By default, Python 3.14 and later color the text if stdout is a terminal.
@@ -274,17 +275,16 @@ class Parser:
             group = groups.get(option.group)
             if group is None:
                 group = groups[option.group] = parser.add_argument_group(option.group)
-            help = option.help.replace("%", "%%")
+            help = option.help.replace("%", "%%").replace("-", hyphen)
             if option.metavar:
                 nargs = None if option.optional_value is None else "?"
                 group.add_argument(*option.names, metavar=option.metavar, nargs=nargs, help=help)
             else:
                 group.add_argument(*option.names, action="store_true", help=help)
-        text = parser.format_help()
+        text = parser.format_help().replace(hyphen, "-")
         for option in self.options:
             if option.optional_value is not None:
-                name = option.names[-1]
-                text = text.replace(f"{name} [{option.metavar}]", f"{name}[={option.metavar}]")
+                text = text.replace(f"{option.names[-1]} [{option.metavar}]", f"{option.names[-1]}[={option.metavar}]")
         return text
 
 

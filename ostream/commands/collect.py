@@ -30,7 +30,7 @@ def parser() -> Parser:
         'A truncated response keeps "done": false; error lines are passed on.',
         [
             "send -m qwen3 'Why is the sky blue?' | collect | jq -r .message.content",
-            "send -m qwen3 'Why is the sky blue?' | collect -w answer.json | extract-content",
+            "send 'Why is the sky blue?' | collect -w answer.json | extract-content",
         ],
         [think_tags_option(), *filter_options("the objects")],
         FILES,

@@ -16,7 +16,7 @@ def parser() -> Parser:
         "Print the thinking of each answer in an NDJSON stream from Ollama, as it arrives.",
         [
             "send -m qwen3 --think 'What is 17 × 23?' | extract-thinking",
-            "send -m qwen3 --think 'What is 17 × 23?' | extract-thinking -w why.txt | extract-content",
+            "send --think '17 × 23?' | extract-thinking -w why.txt | extract-content",
         ],
     )
 

@@ -35,7 +35,7 @@ def parser() -> Parser:
         "the answer, tool calls, and message lines.",
         [
             "send -m qwen3 --think 'What is 17 × 23?' | render --stats",
-            "send -m qwen3 --think 'What is 17 × 23?' | render -w /dev/stderr | extract-content > answer.txt",
+            "send --think '17 × 23?' | render -w /dev/stderr | extract-content > FILE",
         ],
         [
             Option("--stats", help="add a line of numbers below each response"),

@@ -38,14 +38,14 @@ def parser() -> Parser:
 
     return Parser(
         "stats",
-        "[-w FILE] [--json | --field NAME | --plot] [--summary] [options] [FILE ...]",
+        "[-w FILE] [--json] [--summary] [options] [FILE ...]",
         "A filter (buffering): writes the numbers of a response when it ends. Memory: one number per chunk.",
         "Print counts, durations and rates of each response in an NDJSON stream from Ollama, and totals over several "
         "responses. Time to first token and inter-chunk latency are exact for a stream made with 'send --stamp'; "
         "otherwise their source is shown.",
         [
             "send -m qwen3 'Why is the sky blue?' | stats",
-            "send -m qwen3 --stamp 'Why is the sky blue?' | stats -w /dev/stderr | extract-content",
+            "send --stamp 'Why is the sky blue?' | stats -w /dev/stderr | extract-content",
         ],
         [
             Option("--json", dest="as_json", exclusive="form", help="one object per response; durations in ns"),

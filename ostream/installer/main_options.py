@@ -99,26 +99,34 @@ def _list(program: str, commands: Commands) -> str:
 
 
 def _rows(commands: Commands) -> str:
-    return "".join(f"  {name:<18}{kind:<9}{description}\n" for name, (kind, description) in commands.items())
+    return "".join(_row(f"  {name:<18}{kind:<9}", description) for name, (kind, description) in commands.items())
+
+
+def _row(first: str, text: str) -> str:
+    """Return `first` and, in a column to the right of it, `text`, in lines of at most 79 characters."""
+    import textwrap
+
+    return textwrap.fill(text, 79, initial_indent=first, subsequent_indent=" " * len(first)) + "\n"
 
 
 def _help(program: str, commands: Commands) -> str:
     statuses = "".join(
-        f"  {status.code:<4}{status.meaning}\n" for status in sorted(STATUSES, key=lambda each: each.code)
+        _row(f"  {status.code:<4}", status.meaning) for status in sorted(STATUSES, key=lambda each: each.code)
     )
     return (
         f"usage: {program} COMMAND [ARGUMENT ...]\n"
         f"       {program} help [COMMAND]\n"
         f"       {program} --install DIR | --uninstall DIR | --completion SHELL\n\n"
-        f"{SUMMARY.replace('truncated, ', 'truncated,{}').format(chr(10))}\n\n"
+        f"{_row('', SUMMARY)}\n"
         f"{_rows(commands)}\n"
-        "  --install DIR       link the commands in DIR, to run them as send, batch and so on\n"
+        "  --install DIR       link the commands in DIR, to run them as send and so on\n"
         "  --uninstall DIR     remove these links\n"
-        '  --completion SHELL  print the completion script; in ~/.bashrc: eval "$(ostream --completion bash)"\n'
+        "  --completion SHELL  print the completion script; in ~/.bashrc:\n"
+        '                      eval "$(ostream --completion bash)"\n'
         "  --version           show the version\n\n"
         f"Run '{program} help COMMAND' for details.\n\n"
         f"exit status:\n{statuses}\n"
         "examples:\n"
         f"  {program} send -m qwen3 'Why is the sky blue?' | {program} extract-content\n"
-        f"  {program} --install ~/.local/bin && send -m qwen3 'Why is the sky blue?' | extract-content\n"
+        f"  {program} --install ~/.local/bin && send -m qwen3 hi | extract-content\n"
     )
