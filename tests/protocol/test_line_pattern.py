@@ -41,10 +41,10 @@ def test_the_lines_of_a_server_match_unless_they_are_few_or_long() -> None:
         b'{"\\u0065rror":"boom","done":false}\n',
         b'{oops ,"done":false}\n',
         *(
-            ORDINARY[0].replace(b"m", new, 1)
+            ORDINARY[0].replace(b'"m"', b'"%b"' % new)
             for new in (b"\0", b"\n", b'm","error":"boom', b'm","x":%s,"a":"b' % (b"9" * 5000))
         ),
-        ORDINARY[0].replace("é".encode(), b"\xe9"),
+        *(ORDINARY[0].replace("é".encode(), new) for new in (b"\xe9", b"\0", b"\n")),
         ORDINARY[0].replace(b"false", b"true"),
         ORDINARY[0].replace(b"\\n", b"\\x"),
         ORDINARY[0].rstrip(),
