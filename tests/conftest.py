@@ -5,10 +5,12 @@ Without --full, tests marked `full` or `tools` are left out and hypothesis tries
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -74,6 +76,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Two workers per core for -n auto: tests mostly wait for processes, so one per core leaves a third of it idle."""
     return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 * (os.cpu_count() or 1)
+
+
+@pytest.fixture(autouse=True)
+def _collect_between_tests() -> Iterator[None]:
+    """Collect garbage between tests: a finalizer that runs in the middle of a deep recursion exceeds its limit."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture
