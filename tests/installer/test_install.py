@@ -1,4 +1,4 @@
-"""ostream --install and --uninstall: the links, the report, and the protection of other programs."""
+"""`ostream` without a command: its list and help; --install and --uninstall: links, report, and other programs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Callable
 import pytest
 
 from ostream.__main__ import COMMANDS
+from ostream.installer.main_options import OPTIONS
 from ostream.version import __version__
 from tests.process import BIN, ROOT, call, environment, sh
 
@@ -216,3 +217,33 @@ def test_a_program_that_is_not_executable_is_not_linked_to(pyz: Path, tmp_path: 
     assert not (tmp_path / "bin").exists()
     result = call(f"{ROOT}/ostream", "--install", str(tmp_path / "bin"))
     assert result.stderr.decode() == f"ostream: {ROOT}/ostream: not an executable file; {advice}\n"
+
+
+def test_bare_ostream_lists_the_commands_and_is_a_usage_error() -> None:
+    result = call("ostream")
+    assert (result.returncode, result.stdout) == (2, b"")
+    text = result.stderr.decode()
+    assert text.startswith("usage: ostream COMMAND") and "\nRun 'ostream help COMMAND' for details.\n" in text
+    for name, (kind, description) in COMMANDS.items():
+        assert f" {name} {kind} {description} " in " ".join(text.split())
+
+
+def test_help_is_that_of_the_option() -> None:
+    text = call("ostream", "--help")
+    assert text.returncode == 0 and call("ostream", "help").stdout == call("ostream", "-h").stdout == text.stdout
+    assert text.stdout.startswith(b"usage: ostream COMMAND")
+    assert all(option.encode() in text.stdout for option in OPTIONS if option != "--help")
+    assert call("ostream", "help", "send").stdout == call("ostream", "send", "--help").stdout
+
+
+def test_without_a_command_the_status_does_not_depend_on_stderr() -> None:
+    assert sh("ostream 2>&-").returncode == sh("ostream").returncode == 2
+
+
+def test_version() -> None:
+    assert call("ostream", "--version").stdout.decode() == f"ostream {__version__}\n"
+
+
+def test_help_names_the_program_as_it_was_called() -> None:
+    assert sh("python3 -m ostream help").stdout.startswith(b"usage: python3 -m ostream COMMAND")
+    assert sh("python3 -m ostream help send").stdout.startswith(b"usage: python3 -m ostream send ")
