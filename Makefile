@@ -119,7 +119,7 @@ $(VENV)/test-tools: tests/requirements.txt
 	@touch $@
 
 $(VENV)/check-tools: tests/requirements-check.txt $(VENV)/test-tools
-	@$(PYTHON) tests/bootstrap.py $(VENV) $< "the checkers, build tools and the official SDK (400 MB)"
+	@$(PYTHON) tests/bootstrap.py $(VENV) $< "the checkers, build tools and the official SDK (500 MB)"
 	@touch $@
 
 .spark/tools: tests/requirements-spark.txt
