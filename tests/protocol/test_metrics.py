@@ -230,7 +230,9 @@ def test_memory_is_one_number_per_fragment_whatever_keys_and_text_arrive() -> No
         """Bytes kept for so many fragments."""
         before = tracemalloc.get_traced_memory()[0]
         for number in range(count):
-            metrics.add({"response": "x" * 1000, f"key{number}": [number] * 100, "elapsed": number * 1000})
+            counts = {"eval_count": number} if number % 2 else {}
+            chunk = {"response": "x" * 1000, f"key{number}": [number] * 100, "elapsed": number * 1000}
+            metrics.add({**chunk, **counts})
         return tracemalloc.get_traced_memory()[0] - before
 
     tracemalloc.start()
