@@ -57,9 +57,11 @@ class PositionMatcher:
 
         An answer that no row has claimed is assumed to have moved as far as the last claimed answer before it. If the
         row at the resulting position is `unanswered`, its request has changed; otherwise the answer's row was removed.
+        If this gives several answers to one row, the row of all but the last answer was removed: a claimed answer is
+        between them, and rows seldom change their order.
         """
         moved: dict[int, int] = {}
-        changed: dict[int, int] = {}
+        owners: dict[int, int] = {}  # row whose request has changed -> position of its answer
         gone: list[int] = []
         offset = 0
         for position, at in sorted((_position(entry), at) for at, entry in enumerate(self._entries)):
@@ -69,10 +71,12 @@ class PositionMatcher:
                 if offset:
                     moved[position] = row
             elif position + offset in unanswered:
-                changed[position] = position + offset
+                if position + offset in owners:
+                    gone.append(owners[position + offset])
+                owners[position + offset] = position
             else:
                 gone.append(position)
-        return moved, changed, gone
+        return moved, {position: row for row, position in owners.items()}, gone
 
 
 def _position(entry: int) -> int:

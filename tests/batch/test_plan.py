@@ -225,7 +225,7 @@ def test_large_jobs_wait_in_a_temporary_file(tmp_path: Path, monkeypatch: pytest
     assert len(batch.sent) == 20
 
 
-def test_matcher_prefers_the_answer_in_place() -> None:
+def test_matcher_prefers_the_answer_in_place_and_keeps_the_order() -> None:
     matcher = PositionMatcher([(0, "a" * 64), (1, "a" * 64), (2, "b" * 64)])
     assert matcher.has("b" * 64)
     assert not matcher.has("c" * 64)
@@ -233,3 +233,7 @@ def test_matcher_prefers_the_answer_in_place() -> None:
     assert matcher.claim(2, "a" * 64)
     assert not matcher.claim(3, "a" * 64)
     assert matcher.settle({3}) == ({0: 2}, {}, [2])
+    # Row 1 can have only one of the answers 1 and 4. Answer 3, now at row 0, is between them.
+    matcher = PositionMatcher([(1, "a" * 64), (3, "b" * 64), (4, "c" * 64)])
+    assert matcher.claim(0, "b" * 64)
+    assert matcher.settle({1}) == ({3: 0}, {4: 1}, [1])
