@@ -11,7 +11,8 @@ from ostream.cli.options import (
     request_options,
     request_suggestions,
 )
-from ostream.cli.parser import SECONDS, Operands, Option, Parser, ValueType, between
+from ostream.cli.parser import Operands, Option, Parser
+from ostream.cli.value_types import SECONDS, ValueType, between
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

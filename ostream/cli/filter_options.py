@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ostream.cli import RAW_TERMINAL_HELP
-from ostream.cli.parser import Option, ValueType
+from ostream.cli.parser import Option
+from ostream.cli.value_types import ValueType
 
 OPENED = "open"
 _LEVELS = ("true", OPENED)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from ostream.cli.parser import COUNT, SECONDS, Option
+from ostream.cli.parser import Option
+from ostream.cli.value_types import COUNT, SECONDS
 from ostream.errors import RequestError
 from ostream.net.session import ConnectionSettings, Session
 from ostream.protocol.option_names import OPTION_NAMES

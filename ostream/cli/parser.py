@@ -15,23 +15,12 @@ from ostream.system.process import EarlyExit
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from typing import Any, Callable, Mapping, NoReturn, Sequence, TypeVar
+    from typing import Any, Mapping, NoReturn, Sequence, TypeVar
 
+    from ostream.cli.value_types import ValueType
     from ostream.system.diagnostics import Diagnostics
 
     T = TypeVar("T")
-
-
-class ValueType:
-    """The type of an option's value.
-
-    `convert` converts the text of the value, and raises ValueError for text that it does not accept. The error message
-    is then "must be `description`".
-    """
-
-    def __init__(self, convert: Callable[[str], Any], description: str) -> None:
-        self.convert = convert
-        self.description = description
 
 
 class Option:
@@ -90,6 +79,9 @@ class Operands:
         self.help = help
 
 
+# Values and operands with these metavars can't be empty. They are if the script's variable is not set.
+_NAMES = ("FILE", "FILE|DIR", "DIR", "TABLE", "URL")
+
 FILES = Operands("files", "FILE", "NDJSON files; - or none: standard input")
 
 COMMON = (
@@ -147,12 +139,16 @@ class Parser:
                 self._answer(given, program)
             self._check_exclusive(given)
             for option, value in given:
+                if value == "" and option.metavar in _NAMES:
+                    raise RequestError(f"{option.names[-1]}: needs a value, not ''")
                 if option.dest in ("quiet", "verbose"):
                     setattr(diagnostics, option.dest, True)
                 elif option.repeat:
                     setattr(result, option.dest, [*getattr(result, option.dest), option.convert(value or "")])
                 else:
                     setattr(result, option.dest, option.const if value is None else option.convert(value))
+            if "" in words and self.operands.metavar in _NAMES:
+                raise RequestError("FILE: needs a name, not ''")
         except RequestError as error:
             raise RequestError(error.error, advice=error.advice or f"see '{program} --help'") from None
         if self.takes_command:
@@ -196,8 +192,10 @@ class Parser:
         if equals:
             return option, value
         if option.optional_value is not None:
-            if remaining and remaining[-1] in option.choices:
-                raise RequestError(f"{name} {remaining[-1]}: write {name}={remaining[-1]}, or put the prompt after --")
+            word = remaining[-1] if remaining else ""
+            if word in option.choices or (option.type and word.isdecimal()):
+                other = f"./{word} for the file" if self.operands.metavar == "FILE" else "put the prompt after --"
+                raise RequestError(f"{name} {word}: write {name}={word}, or {other}")
             return option, option.optional_value
         return option, _value(name, remaining)
 
@@ -292,29 +290,3 @@ def _value(name: str, remaining: list[str]) -> str:
     if not remaining:
         raise RequestError(f"{name}: needs a value")
     return remaining.pop()
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e9:
-        raise ValueError
-    return value
-
-
-SECONDS = ValueType(_seconds, "a positive number of seconds")
-
-
-def between(low: int, high: int) -> ValueType:
-    """Return the type of an option's value that is a whole number from `low` to `high`."""
-
-    def convert(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise ValueError
-        return value
-
-    return ValueType(convert, f"a whole number from {low:,} to {high:,}")
-
-
-COUNT = between(0, 10**9)
-COUNT.description = "a whole number, 0 or more"

@@ -156,7 +156,7 @@ def _check_endpoint(generate: bool, options: SendOptions, body: dict[str, Any]) 
             raise RequestError(f"--{option}: only {path} takes it", advice=advice)
     if options.conversation and options.messages:
         raise RequestError("--conversation, --messages: can't be combined")
-    if {"-", ""} & {options.conversation, options.context}:
+    if "-" in (options.conversation, options.context):
         raise RequestError("--conversation, --context: must name a file, which is read and written")
 
 

@@ -156,7 +156,8 @@ class JoinWriter(CSVWriter):
         rows = self._table.rows()
         for key, cells in rows:
             row = dict(zip(self._table.columns, cells))
-            answer, origin, _ = self._answers.get(key, (self._blank("no answer"), (None, []), True))
+            why = "no answer" if key else "no id"
+            answer, origin, _ = self._answers.get(key, (self._blank(why), (None, []), True))
             if key not in self._answers:
                 missing += 1
             elif not _is_current(row, *origin):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from ostream.cli.child import child_environment, exit_like, run_command, serve
-from ostream.cli.parser import Operands, Option, Parser, ValueType
+from ostream.cli.parser import Operands, Option, Parser
+from ostream.cli.value_types import ValueType
 from ostream.errors import REJECTED, InputError, RequestError
 from ostream.recording.faults import FAULT_FORMS, FAULT_KINDS, Fault, parse_fault
 from ostream.recording.file import load

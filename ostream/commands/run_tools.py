@@ -37,7 +37,8 @@ class RunToolsOptions(FilterOptions):
 
 def parser() -> Parser:
     from ostream.cli.filter_options import filter_options
-    from ostream.cli.parser import COUNT, FILES, SECONDS, Option, Parser
+    from ostream.cli.parser import FILES, Option, Parser
+    from ostream.cli.value_types import COUNT, SECONDS
 
     return Parser(
         "run-tools",

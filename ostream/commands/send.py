@@ -13,7 +13,8 @@ from ostream.cli.options import (
     request_options,
     request_suggestions,
 )
-from ostream.cli.parser import Operands, Option, Parser, between
+from ostream.cli.parser import Operands, Option, Parser
+from ostream.cli.value_types import between
 from ostream.errors import OK, OstreamError, OutputError, RequestError
 from ostream.protocol.ndjson import encode_line
 from ostream.system.diagnostics import Diagnostics

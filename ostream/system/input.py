@@ -111,7 +111,7 @@ def open_input(name: str, reader_fd: int | None = None, note: Callable[[str], No
         os.set_blocking(fd, True)
         return fd
     except (OSError, ValueError) as error:
-        raise InputError(f"{name}: {reason(error)}") from None
+        raise InputError(f"{name or 'empty file name'}: {reason(error)}") from None
 
 
 def _open_in_thread(name: str, wait: Callable[[int], None]) -> int:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ostream.cli.parser import COUNT, SECONDS, Operands, Option, Parser, between
+from ostream.cli.parser import Operands, Option, Parser
+from ostream.cli.value_types import COUNT, SECONDS, between
 from ostream.errors import RequestError
 from ostream.system.diagnostics import Diagnostics
 from ostream.system.process import EarlyExit
@@ -43,7 +44,8 @@ def parser(command: bool = False) -> Parser:
             Option("--no-think", dest="think", const="false", exclusive="x", help="a constant"),
             Option("--number", metavar="S", type=SECONDS, help="seconds", group="numbers"),
             Option("--count", metavar="N", type=COUNT, help="a count", group="numbers"),
-            Option("--some", metavar="N", dest="count", type=between(1, 1000), help="a count", group="numbers"),
+            Option("--some", metavar="N", dest="count", type=between(1, 1000), optional_value="9", help="n"),
+            Option("-w", "--write", metavar="FILE", help="a file"),
         ],
         Operands("words", "WORD", "words"),
         {"-H": "--model", "--name": "--model"},
@@ -103,6 +105,8 @@ REFUSED = [
     (["-H", "x"], "-H: unknown option (did you mean --model?)"),
     (["--name=x"], "--name: unknown option (did you mean --model?)"),
     (["--think", "low"], "--think low: write --think=low, or put the prompt after --"),
+    (["--some", "30"], "--some 30: write --some=30, or put the prompt after --"),
+    (["-w", ""], "--write: needs a value, not ''"),
     (["--generate=1"], "--generate: takes no value"),
     (["-m"], "-m: needs a value"),
     (["-gm"], "-m: needs a value"),

@@ -188,7 +188,7 @@ WRONG = [
     (["--template", "t", "hi"], "--template: only /api/generate takes it; add -g"),
     (["-g", "--body", "chat.json"], "--generate: the body has messages, which only /api/chat takes; leave out -g"),
     (["-c", "-", "hi"], "--conversation, --context: must name a file, which is read and written"),
-    (["-g", "--context", "", "hi"], "--conversation, --context: must name a file, which is read and written"),
+    (["-g", "--context", "", "hi"], "--context: needs a value, not ''"),
     (["-c", "new/", "hi"], "new/: is the name of a directory; give the name of a file"),
     (["-c", "new", "--body", "bare.json"], "new: contains no messages, and no prompt was given"),
     (["--body", "missing"], "missing: No such file or directory"),
