@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from shlex import quote
+
 from ostream.errors import NotNDJSON, RequestError
 from ostream.protocol.json_codec import scan_once, strict_decoder
 from ostream.protocol.ndjson import decode_line
@@ -9,6 +11,10 @@ from ostream.protocol.ndjson import decode_line
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+GZIP_MARK = b"\x1f\x8b"
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")  # its byte order mark, little-endian and big-endian
 
 
 def decoded(data: bytes) -> str:
@@ -19,8 +25,16 @@ def decoded(data: bytes) -> str:
     except UnicodeDecodeError as error:
         raise RequestError(
             f"not UTF-8: byte 0x{data[error.start]:02x} at byte {error.start + 1}",
-            advice="convert it: iconv -f CP1252 -t UTF-8 FILE",
+            advice=_decoding_advice(data),
         ) from None
+
+
+def _decoding_advice(data: bytes) -> str:
+    if data.startswith(UTF16_MARKS):
+        return "convert it: iconv -f UTF-16 -t UTF-8 FILE"
+    if b"\0" in data or data.startswith(b"%PDF-"):
+        return "it is not a text file; convert it to one"
+    return "convert it: iconv -f CP1252 -t UTF-8 FILE"
 
 
 def text_of(line: bytes) -> str:
@@ -54,7 +68,7 @@ def value_of(line: bytes, name: str) -> dict[str, Any] | str:
 
 def _advice(text: str, name: str) -> str:
     """Return advice about a line that is not a JSON object, guessed from its text."""
-    file = "FILE" if name == "-" else name
+    file = "FILE" if name == "-" else quote(name)
     if text.startswith("["):
         return f"convert the array to lines: jq -c '.[]' {file}"
     if text in ("{", "}") or (text.startswith('{"') and text.endswith(("{", "[", ","))):

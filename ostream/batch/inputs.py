@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from itertools import chain
+from shlex import quote
 
-from ostream.batch.input_lines import decoded, text_of, value_of
+from ostream.batch.input_lines import GZIP_MARK, UTF16_MARKS, decoded, text_of, value_of
 from ostream.batch.jobs import Job, is_request_line, set_id, set_prompt, set_request
-from ostream.batch.table import GZIP_MARK, UTF16_MARKS, Table, check_format
+from ostream.batch.table import Table, check_format
 from ostream.batch.template import PromptTemplate, show_fields
 from ostream.errors import InputError, NotNDJSON, OstreamError, RequestError
 from ostream.protocol.canonical import row_sha256
@@ -130,12 +131,12 @@ class RequestReader:
             first = True
             for block in read_blocks(fd, input_name(name), self._reader_fd):
                 if first and block.startswith(UTF16_MARKS) and self._form.kind != CSV:
-                    advice = f"iconv -f UTF-16 -t UTF-8 {name} | batch ..."
+                    advice = f"iconv -f UTF-16 -t UTF-8 {quote(name)} | batch ..."
                     raise InputError(
                         f"{input_name(name)}: is UTF-16 (it begins with its byte order mark)", advice=advice
                     )
                 if first and block.startswith(GZIP_MARK):
-                    raise InputError(f"{input_name(name)}: is gzip data", advice=f"gzip -dc {name} | batch ...")
+                    raise InputError(f"{input_name(name)}: is gzip data", advice=f"gzip -dc {quote(name)} | batch ...")
                 first = False
                 yield block
         finally:

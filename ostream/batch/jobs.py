@@ -174,9 +174,11 @@ def set_id(job: Job, id: Any) -> None:
 
 def _set_body(job: Job, body: dict[str, Any], defaults: RequestDefaults, path: str | None = None) -> None:
     if path is None:
-        if "messages" not in body and "prompt" not in body:
+        # Tables that were converted to JSON have each column in each row: null is no prompt, and [] no messages.
+        has_prompt = body.get("prompt") is not None
+        if not has_prompt and body.get("messages") is None:
             raise _no_prompt(body)
-        path = CHAT if "messages" in body else GENERATE
+        path = GENERATE if has_prompt and not body.get("messages") else CHAT
     model = defaults.model or body.get("model") or defaults.default_model
     if not model:
         raise RequestError("no model given", advice='use -m NAME, set OLLAMA_MODEL, or add "model" to each request')
@@ -200,7 +202,7 @@ def _set_body(job: Job, body: dict[str, Any], defaults: RequestDefaults, path: s
 def _replaced(body: dict[str, Any], overrides: dict[str, Any]) -> tuple[str, ...]:
     """Return the fields of a row that an option replaces by another value. Options are merged, not replaced."""
     names = (name for name in overrides if name not in ("stream", "options", "messages"))
-    return tuple(name for name in names if body.get(name) is not None and body[name] != overrides[name])
+    return tuple(name for name in names if body.get(name) not in (None, "", overrides[name]))
 
 
 def _no_prompt(body: dict[str, Any]) -> RequestError:

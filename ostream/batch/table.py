@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 
+from ostream.batch.input_lines import UTF16_MARKS
 from ostream.errors import InputError, RequestError
 from ostream.protocol.ndjson import LINE_LIMIT
 
@@ -12,11 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Iterable, Iterator
 
-
 # How the files of spreadsheet programs begin: .xlsx and .ods (ZIP archives), and .xls.
 _WORKBOOK_MARKS = (b"PK\3\4", b"\xd0\xcf\x11\xe0")
-GZIP_MARK = b"\x1f\x8b"
-UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def check_format(delimiter: str | None, encoding: str | None) -> str | None:

@@ -45,6 +45,10 @@ class AttrDict(Base):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{key}={short(value)}' for key, value in self.items())})"
 
+    def copy(self: T) -> T:
+        """Return a shallow copy of the same class."""
+        return type(self)(self)
+
     def model_dump(
         self,
         *,

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ostream.batch.input_lines import decoded
 from ostream.batch.inputs import NDJSON, InputFormat, RequestReader
 from ostream.batch.jobs import Job, RequestDefaults, key_of
 from ostream.errors import RequestError
@@ -45,6 +46,7 @@ ROWS: dict[str, tuple[Any, RequestDefaults, Any, str, dict[str, Any]]] = {
     "messages": ({"messages": [USER]}, M, 0, "/api/chat", chat(USER)),
     "prompt": ({"prompt": "hi"}, M, 0, "/api/generate", generate()),
     "messages and prompt": ({"prompt": "p", "messages": [USER]}, M, 0, "/api/chat", chat(USER, prompt="p")),
+    "prompt and no messages": ({"prompt": "hi", "messages": []}, M, 0, "/api/generate", generate(messages=[])),
     "own id": ({"id": "a", "prompt": "hi"}, M, "a", "/api/generate", generate()),
     "null id": ({"id": None, "prompt": "hi"}, M, 0, "/api/generate", generate()),
     "own model": ({"model": "b", "prompt": "hi"}, LATER, 0, "/api/generate", generate(model="b")),
@@ -120,6 +122,7 @@ BAD_ROWS: dict[str, tuple[Any, RequestDefaults, Any, str]] = {
     "not UTF-8": (b'{"prompt":"caf\xe9"}\n', M, 0, "not UTF-8: byte 0xe9 at byte 15"),
     "an empty object": ({}, M, 0, 'a request needs "messages" or "prompt"'),
     "only an id": ({"id": "a"}, M, "a", 'a request needs "messages" or "prompt"'),
+    "null": ({"prompt": None, "messages": None}, M, 0, 'a request needs "messages" or "prompt"'),
     "no model": ({"id": "a", "prompt": "hi"}, RequestDefaults(), "a", "no model given"),
     **{
         f"id {id}": ({"id": id, "prompt": "hi"}, M, 0, "id: must be a string or an integer")
@@ -174,12 +177,26 @@ def test_advice_depends_on_what_the_input_looks_like(name: str) -> None:
     assert read(data)[0][0].failure.advice == advice
 
 
+@pytest.mark.parametrize(
+    ("data", "advice"),
+    [
+        (b"caf\xe9", "convert it: iconv -f CP1252 -t UTF-8 FILE"),
+        (b"\xff\xfea\0", "convert it: iconv -f UTF-16 -t UTF-8 FILE"),
+        (b"%PDF-1.7\n\xe2", "it is not a text file; convert it to one"),
+    ],
+)
+def test_advice_depends_on_the_encoding(data: bytes, advice: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        decoded(data)
+    assert caught.value.advice == advice
+
+
 def test_fields_that_an_option_overrides_are_named() -> None:
     row = {"model": "b", "keep_alive": "1m", "messages": [{**SYSTEM, "content": "old"}, USER]}
     defaults = RequestDefaults("m", system="S", fields={"keep_alive": "5m", "format": "json"})
-    (job, same), _ = read(row, {"model": "m", "messages": [SYSTEM, USER]}, defaults=defaults)
-    assert sorted(job.overridden) == ["keep_alive", "model", "system"]
-    assert same.overridden == ()
+    same, empty = {"model": "m", "messages": [SYSTEM, USER]}, {"model": "", "prompt": "a"}
+    jobs, _ = read(row, same, empty, defaults=defaults)
+    assert [sorted(job.overridden) for job in jobs] == [["keep_alive", "model", "system"], [], []]
 
 
 def test_key_order_and_numbers_do_not_change_the_hash() -> None:

@@ -63,7 +63,7 @@ def test_a_field_that_an_answer_lacks_is_counted_once() -> None:
     assert result.stderr.decode().startswith("extract-content: 3 answers have no value for a column (label, n); use ")
 
 
-ROWS = "name;text\nx;1\n\ny;2\nz;3\nw\n"
+ROWS = "name;text\nx;1\n\ny;2\nz;3\n;4\n"
 HASHES: list[dict[str, Any]] = [
     {"row_sha256": row_sha256({"text": text}, ["text"]), "row_columns": ["text"]} for text in ("1", "old", "3")
 ]
@@ -76,7 +76,8 @@ def test_join_has_a_row_for_each_row_of_the_table(ids: tuple[Any, ...], options:
     stream = answer(ids[2], "third", **HASHES[2]) + failed + answer(ids[0], "first", **HASHES[0]) + failed
     stream += answer(ids[1], "second", **HASHES[1])
     result = call("extract-content", "--join", tmp_path / "rows.csv", *options, stdin=stream)
-    assert result.stdout.decode() == ("name;text;content;error\nx;1;first;\ny;2;;stale\nz;3;third;\nw;;;no answer\n")
+    last = "no id" if options else "no answer"
+    assert result.stdout.decode() == f"name;text;content;error\nx;1;first;\ny;2;;stale\nz;3;third;\n;4;;{last}\n"
     assert result.returncode == 2
     messages = result.stderr.decode().splitlines()
     assert messages == [

@@ -134,7 +134,10 @@ def test_deeply_nested_log_probabilities_are_read_without_recursion() -> None:
     assert chunk.logprobs[0].top_logprobs[0].top_logprobs[0].token == "a"  # type: ignore[index]
 
 
-COPIES = [copy.copy, copy.deepcopy, *(lambda chunk, n=n: pickle.loads(pickle.dumps(chunk, n)) for n in range(5))]
+COPIES = [
+    *(copy.copy, copy.deepcopy, ChatResponse.copy),
+    *(lambda chunk, n=n: pickle.loads(pickle.dumps(chunk, n)) for n in range(5)),
+]
 
 
 @pytest.mark.parametrize("twin", COPIES)
