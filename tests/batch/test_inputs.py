@@ -79,6 +79,7 @@ TABLES: dict[str, tuple[bytes, InputFormat, dict[Any, str], list[str]]] = {
     "a byte order mark and CRLF": (b"\xef\xbb\xbftext,x\r\na,1\r\n", table(), {0: "a"}, []),
     "semicolons": (b'x;text\n1;"a\n;b"\n', table(), {0: "a\n;b"}, ["columns are separated by semicolons"]),
     "tabs": (b"x\ttext\n1\ta\n", table(), {0: "a"}, ["columns are separated by tabs"]),
+    "a tab by name": (b"x\ttext\n1\ta\n", table(delimiter="tab"), {0: "a"}, []),
     "an encoding": (b"text\ncaf\xe9\n", table(encoding="latin-1"), {0: "café"}, []),
     "UTF-16": ("text\na\n".encode("utf-16"), table(encoding="utf-16"), {0: "a"}, []),
     "blank lines": (b"text,x\n\na,1\n\n", table(), {0: "a"}, []),

@@ -54,6 +54,7 @@ ROWS: dict[str, tuple[Any, RequestDefaults, Any, str, dict[str, Any]]] = {
     "model of the environment": ({"prompt": "hi"}, LATER, 0, "/api/generate", generate(model="later")),
     "never streaming": ({"prompt": "hi", "stream": True}, M, 0, "/api/generate", generate()),
     "--stream": ("hi", RequestDefaults("m", stream=True), 0, "/api/chat", {**chat(USER), "stream": True}),
+    "unknown fields": ({"prompt": "hi", "new": [1]}, M, 0, "/api/generate", generate(new=[1])),
     "string": ("hi", M, 0, "/api/chat", chat(USER)),
     "byte order mark": (b'\xef\xbb\xbf"hi"\n', M, 0, "/api/chat", chat(USER)),
     "string of JSON": ('{"a":1}', M, 0, "/api/chat", chat({**USER, "content": '{"a":1}'})),

@@ -131,6 +131,7 @@ LENGTH = {"done_reason": "length"}
 CHECKS: list[tuple[Any, str, dict[str, Any], dict[str, Any], type[OstreamError] | None]] = [
     ("json", "{}", {}, {}, None),
     ("json", "no", {}, {}, FormatError),
+    ("json", "NaN", {}, {}, FormatError),
     ("", "no", {}, {}, None),
     (SCHEMA, '{"label":1}', {}, {}, None),
     (SCHEMA, "{}", {}, {}, FormatError),

@@ -12,6 +12,7 @@ from typing import Callable, Iterator
 import pytest
 
 from ostream import Client, IncompleteStream, chat
+from ostream.net.exchange import Connection
 from tests.server import certificate, http_answer, read_request, reset, resolve, server_context, tcp
 
 DONE = b'{"message":{"role":"assistant","content":"hi"},"done":true}\n'
@@ -167,6 +168,22 @@ def test_the_end_of_a_response_may_arrive_after_the_answer(rest: bytes, counts: 
         assert sent.wait(20)
         assert [chunk.done for chunk in client.chat("m", stream=True)] == [True]
     assert found == counts
+
+
+def test_a_request_whose_response_has_begun_is_not_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exchange(self: Connection, _: object) -> None:
+        self._wire.has_received = True
+        self.close()
+        raise ConnectionResetError
+
+    server = Connections(CHUNKED)
+    with tcp(server) as port, Client(f"127.0.0.1:{port}") as client:
+        assert client.chat("m").done
+        monkeypatch.setattr(Connection, "exchange", exchange)
+        monkeypatch.setattr(Connection, "is_usable", lambda self: True)
+        with pytest.raises(IncompleteStream):
+            client.chat("m")
+    assert server.counts == [1]
 
 
 def test_a_kept_connection_that_fails_after_a_byte_is_an_error() -> None:
