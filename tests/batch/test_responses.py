@@ -113,9 +113,15 @@ def test_time_limit_ends_the_decoding_of_an_answer(data: bytes) -> None:
         complete_answer("/api/chat", data, check)
 
 
-@pytest.mark.parametrize("begin", [b"", b"{"])
-def test_blank_lines_take_no_memory(begin: bytes) -> None:
-    data = begin + b"\n" * 300_000 + WHOLE[len(begin) :]
+LINES = [
+    b"\n" * 300_000 + WHOLE,
+    b"{" + b"\n" * 300_000 + WHOLE[1:],
+    b'{"x":[\n' + b"1,\n" * 300_000 + b"1]," + WHOLE[1:],
+]
+
+
+@pytest.mark.parametrize("data", LINES, ids=["before an object", "in an object", "of an array"])
+def test_many_short_lines_take_no_memory(data: bytes) -> None:
     tracemalloc.start()
     try:
         complete_answer("/api/chat", data)
