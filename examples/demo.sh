@@ -23,7 +23,7 @@ run() {
     eval "$1"
 }
 
-echo '# Recorded answers at their real pace. (The model is very small and often wrong.)'
+echo '# Recorded answers at their real pace. (The model is small and often wrong.)'
 explain '1. An answer appears as the model writes it.'
 run 'send -o temperature=0 "What is the boiling point of water in Celsius?" | extract-content'
 
