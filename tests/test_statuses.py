@@ -125,7 +125,7 @@ def test_of_several_failures_the_most_severe_counts(better: int, worse: int) -> 
 
 
 MESSAGES = [
-    (b"", 3, "standard input: no response; did the command before it fail?"),
+    (b"", 3, "standard input: no response; did the command that wrote it fail?"),
     (A, 3, 'standard input: the stream ended early (no "done": true); the partial answer was written'),
     (A + A[:9], 3, "standard input:2: the stream ended inside this line"),
     (A + REQUEST, 3, 'standard input:2: the response before this line ended early (no "done": true)'),

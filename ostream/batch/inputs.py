@@ -246,7 +246,7 @@ class RequestReader:
         known = show_fields(columns)
         if self._form.prompt is None:
             raise RequestError(
-                "--csv: needs a prompt", advice=f"--prompt 'Summarise: {{{columns[0]}}}'; columns: {known}"
+                "--csv: needs a prompt", advice=f"for example --prompt 'Summarise: {{{columns[0]}}}'; columns: {known}"
             )
         template = PromptTemplate(self._form.prompt, columns, f"the first row of {where}")
         if not template.fields:

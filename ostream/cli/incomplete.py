@@ -34,7 +34,7 @@ def no_response(names: str, has_messages: bool, has_requests: bool, prefix: str)
         return IncompleteStream(f"{names}: contains a conversation, not a response", advice=advice)
     if has_requests:
         return _only_requests(names, prefix)
-    return IncompleteStream(f"{names}: no response", advice="did the command before it fail?")
+    return IncompleteStream(f"{names}: no response", advice="did the command that wrote it fail?")
 
 
 def _only_requests(names: str, prefix: str) -> IncompleteStream:

@@ -144,7 +144,7 @@ BAD_TABLES: dict[str, tuple[bytes, InputFormat, str, str]] = {
         b"id,text\n",
         table(None),
         "--csv: needs a prompt",
-        "--prompt 'Summarise: {id}'; columns: {id}, {text}",
+        "for example --prompt 'Summarise: {id}'; columns: {id}, {text}",
     ),
     "a prompt without a field": (b"id,text\n", table("x"), "--prompt: uses no column", "columns: {id}, {text}"),
     "another first row": (

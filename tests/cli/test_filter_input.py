@@ -229,8 +229,8 @@ INPUTS = [
     (["folder", "two"], b"", OTHER, 2, ["folder: Is a directory"]),
     (["missing\x1b[31m\n!", "two"], b"", OTHER, 2, ["missing^[[31m !: No such file or directory"]),
     (["garbage", "one"], b"", OTHER + STREAM, 2, ["garbage:21: not JSON: Expecting value at column 1"]),
-    (["empty"], b"", b"", 3, ["empty: no response; did the command before it fail?"]),
-    (["empty", "-"], b"", b"", 3, ["empty, standard input: no response; did the command before it fail?"]),
+    (["empty"], b"", b"", 3, ["empty: no response; did the command that wrote it fail?"]),
+    (["empty", "-"], b"", b"", 3, ["empty, standard input: no response; did the command that wrote it fail?"]),
     (["cut", "two"], b"", FIRST + OTHER, 3, [f"cut: {ENDED_EARLY}"]),
 ]
 
@@ -263,7 +263,7 @@ NOT_RESPONSES = [
         "contains requests, not responses; ",
     ),
     (b'{"request":{"path":"/api/chat","body":{}}}\n', "contains requests, not responses; send them with 'batch'\n"),
-    (b"\n \n", "no response; did the command before it fail?\n"),
+    (b"\n \n", "no response; did the command that wrote it fail?\n"),
 ]
 
 
