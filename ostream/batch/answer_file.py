@@ -14,7 +14,7 @@ from itertools import chain
 
 from ostream.batch.answer_lines import begins_as_answer, is_damaged, may_be_answer, parse_answer, with_id
 from ostream.batch.resume_index import ResumeIndex
-from ostream.batch.set_aside import open_to_read, read_lines, set_aside
+from ostream.batch.set_aside import open_to_read, read_lines, remove_if_empty, set_aside
 from ostream.errors import NotNDJSON, OutputError, RequestError, reason
 from ostream.protocol.ndjson import decode_line, is_partial_line
 from ostream.system.files import locked, remove_unfinished, replace, sync_directory, truncate, write_all
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 _RESUME = "run the same command with --resume to continue"
 # What `load` does with a line.
-_DROPPED, _KEPT, _DAMAGED = range(3)
+_DROPPED, _KEPT, _DAMAGED, _REPLACED = range(4)
 
 
 class StdoutSink:
     """Writes answers to standard output. `index` contains only the ids of this run."""
 
     name = "standard output"
-    dropped = torn = 0
+    dropped = torn = replaced = 0
     model = ""
 
     def __init__(self, output: Output) -> None:
@@ -58,8 +58,10 @@ class AnswerFile:
         name: the path as the user gave it.
         index: the ids that the file answers, and the ids that failed.
         dropped: the number of lines that `load` removes: failures, which are sent again; further answers to the same
-            id; and blank lines.
+            request; and blank lines.
         torn: the number of damaged lines that `load` moves to FILE.torn.
+        replaced: the number of answers that `load` moves to FILE.replaced, because an earlier line answers another
+            request with the same id.
         model: the model of the first answer that is kept, or "".
         moved: the number of answers that `rewrite` has moved to FILE.replaced.
     """
@@ -67,7 +69,7 @@ class AnswerFile:
     def __init__(self, path: str, real: str, fd: int, dry_run: bool = False) -> None:
         self.name = path
         self.index = ResumeIndex()
-        self.dropped = self.torn = self.moved = 0
+        self.dropped = self.torn = self.replaced = self.moved = 0
         self.model = ""
         self._real = real
         self._fd = fd
@@ -113,7 +115,7 @@ class AnswerFile:
         `on_read` is called with the number of bytes read so far and the size of the file. Raises RequestError, before
         anything is changed, if batch did not write the file. Raises OutputError if the repair fails.
         """
-        kept = bytearray()  # for each line: _KEPT, _DROPPED or _DAMAGED
+        kept = bytearray()  # for each line: what to do with it
         position = last_kept_end = 0
         known = torn = line = b""
         is_ours = False
@@ -142,22 +144,23 @@ class AnswerFile:
                 if not known:
                     known, is_ours, self.model = line, True, _model_of(line)
                 continue
-            kept.append(_DROPPED)
+            kept.append(_REPLACED if sha256 and not self.index.has(key or b"", sha256) else _DROPPED)
             is_ours = is_ours or key is not None
             if key is not None and not sha256:
                 self.index.load_failure(key)
         if damage and not self.index.answered:
             raise damage
-        self.dropped = kept.count(_DROPPED)
+        self.dropped, self.replaced = kept.count(_DROPPED), kept.count(_REPLACED)
         self._loaded_end = size
         if self._dry_run:
             return
         aside = [torn] if torn and not begins_as_answer(torn, known) else []
         self.torn = kept.count(_DAMAGED) + len(aside)
         if self.torn:
-            damaged = (line for state, line in zip(kept, self._lines()) if state == _DAMAGED)
-            set_aside(f"{self._real}.torn", chain(damaged, aside))
-        self._drop(kept, last_kept_end, bool(damage or torn or self.dropped))
+            set_aside(f"{self._real}.torn", chain(self._lines_that_are(_DAMAGED, kept), aside))
+        if self.replaced:
+            set_aside(f"{self._real}.replaced", self._lines_that_are(_REPLACED, kept))
+        self._drop(kept, last_kept_end, bool(damage or torn or self.dropped or self.replaced))
         if last_kept_end and not torn and kept[-1] == _KEPT and not line.endswith(b"\n"):
             self._append_newline()
         self._end = self._loaded_end = os.lseek(self._fd, 0, os.SEEK_END)
@@ -168,7 +171,10 @@ class AnswerFile:
             if is_needed:
                 truncate(self._fd, last_kept_end, self.name)
             return
-        self._replace(line for state, line in zip(kept, self._lines()) if state == _KEPT)
+        self._replace(self._lines_that_are(_KEPT, kept))
+
+    def _lines_that_are(self, state: int, states: bytearray) -> Iterator[bytes]:
+        return (line for each, line in zip(states, self._lines()) if each == state)
 
     def _replace(self, lines: Iterator[bytes]) -> None:
         try:
@@ -296,7 +302,7 @@ def open_answers(
         except FileNotFoundError as error:
             raise OutputError(f"{path}: {reason(error)}") from None
         if is_new:
-            stack.callback(_remove_if_empty, fd, real)
+            stack.callback(remove_if_empty, fd, real)
         _check_may_write(fd, path, resume, inputs)
         sync_directory(real)
         remove_unfinished(real)
@@ -311,10 +317,3 @@ def _check_may_write(fd: int, path: str, resume: bool, inputs: list[str]) -> Non
         raise RequestError(f"{path}: is also an input", advice="write to another file")
     if not resume and any(map(may_be_answer, read_lines(fd, path))):
         raise RequestError(f"{path}: already exists", advice="use --resume to continue it")
-
-
-def _remove_if_empty(fd: int, path: str) -> None:
-    """Remove a file of answers that nothing was written to, while it is locked."""
-    if not os.fstat(fd).st_size:
-        with contextlib.suppress(OSError):
-            os.unlink(path)

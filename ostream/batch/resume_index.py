@@ -53,6 +53,11 @@ class ResumeIndex:
         self.unseen += 1
         return True
 
+    def has(self, key: bytes, body_sha256: str) -> bool:
+        """True if the id is in the index with this request."""
+        bucket, _, at = self._find(key)
+        return at >= 0 and bucket.startswith(bytes.fromhex(body_sha256[:16]), at + 8)
+
     def load_failure(self, key: bytes) -> None:
         """Add the id of a failure from the file, unless the file also has an answer to this id."""
         if self.load(key, "0" * 16, FAILED):

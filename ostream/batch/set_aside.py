@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
@@ -72,3 +73,10 @@ def open_to_read(path: str, real: str) -> int:
         os.close(fd)
         raise InputError(f"{path}: not a regular file")
     return fd
+
+
+def remove_if_empty(fd: int, path: str) -> None:
+    """Remove a file of answers that nothing was written to, while it is locked."""
+    if not os.fstat(fd).st_size:
+        with contextlib.suppress(OSError):
+            os.unlink(path)

@@ -75,6 +75,9 @@ def run(diagnostics: Diagnostics, options: BatchOptions) -> int:
             return _checked(plan, options, _dry_run(plan, session, failures, progress, out))
         if sink.dropped:
             progress.note(f"{sink.name}: removed {sink.dropped:,} failed, blank or repeated line(s)")
+        if sink.replaced:
+            why = "because their ids have answers to other requests"
+            progress.note(f"{sink.name}: moved {sink.replaced:,} answer(s) to {sink.name}.replaced, {why}")
         if sink.torn:
             progress.note(f"{sink.name}: moved {sink.torn:,} damaged line(s) to {sink.name}.torn")
         policy = SendPolicy(options.retry, options.patience, options.fail_on_length, options.fail_on_empty)

@@ -58,6 +58,12 @@ def test_nothing_is_sent_when_all_is_answered(answers: Path) -> None:
     done = batch(answers, "--host", "127.0.0.1:1", stdin=stdin)
     note = f"batch: {answers}: every request is answered (2); nothing was sent\n"
     assert (done.returncode, done.stdout, done.stderr.decode()) == (0, b"", note)
+    other = b'{"done":true,"id":0,"body_sha256":"%b"}\n' % (b"0" * 64)
+    answers.write_bytes(before + other + before)
+    done = batch(answers, "--host", "127.0.0.1:1", stdin=stdin)
+    moved = f"moved 1 answer(s) to {answers}.replaced, because their ids have answers to other requests\n"
+    assert moved in done.stderr.decode()
+    assert (answers.read_bytes(), Path(f"{answers}.replaced").read_bytes()) == (before, other)
     assert answers.read_bytes() == before
 
 
