@@ -151,19 +151,23 @@ class JoinWriter(CSVWriter):
         """Write nothing: `finish` writes all rows, in the order of the table."""
 
     def finish(self, source: FilterInput) -> None:
-        stale = missing = 0
+        stale = missing = foreign = 0
         absent: list[str] = []
         rows = self._table.rows()
         for key, cells in rows:
             row = dict(zip(self._table.columns, cells))
             why = "no answer" if key else "no id"
-            answer, origin, _ = self._answers.get(key, (self._blank(why), (None, []), True))
+            answer, origin, is_failure = self._answers.get(key, (self._blank(why), (None, []), True))
             if key not in self._answers:
                 missing += 1
             elif not _is_current(row, *origin):
                 absent += [column for column in origin[1] if column not in row]
                 stale += 1
                 answer = self._blank("stale")
+            elif self._table.has_positions and origin[0] is None and not is_failure:
+                # Its id is the number of a line of another file, such as a file of prompts without a header.
+                foreign += 1
+                answer = self._blank("not made from a row")
             self._rows.append([*cells, *answer])
         super().write(source)
         other = "use --id and --encoding as with batch, or " if stale + missing == len(rows) else ""
@@ -177,6 +181,10 @@ class JoinWriter(CSVWriter):
             text = "1 row changed since it was" if stale == 1 else f"{stale:,} rows changed since they were"
             advice = f"{other}send {'it' if stale == 1 else 'them'} again with batch --resume --changed=resend"
             source.fail_at_end(InputError(f"{text} answered", advice=advice))
+        if foreign:
+            text = "1 answer was" if foreign == 1 else f"{foreign:,} answers were"
+            advice = "use --id if the requests have the ids of the rows, or make the requests with batch --csv"
+            source.fail_at_end(InputError(f"{text} not made from the rows of a table", advice=advice))
         if missing:
             text = "1 row has" if missing == 1 else f"{missing:,} rows have"
             advice = f"{other}send {'it' if missing == 1 else 'them'} with batch --resume"
@@ -202,6 +210,7 @@ class _InputTable:
         if id_column is not None and id_column not in self.columns:
             known = ", ".join(table.columns)
             raise RequestError(f"--id {id_column}: no such column in {where}", advice=f"columns: {known}")
+        self.has_positions = id_column is None
         self._id_index = None if id_column is None else self.columns.index(id_column)
 
     def rows(self) -> list[tuple[str, list[str]]]:

@@ -93,6 +93,16 @@ def test_join_reads_other_encodings_and_keeps_failures_and_extra_cells(tmp_path:
     assert (result.returncode, result.stdout.decode()) == (75, "id|text||error\nb|café|x|busy (status code: 503)\n")
 
 
+@pytest.mark.parametrize(("options", "error", "status"), [([], "not made from a row", 2), (["--id", "text"], "", 0)])
+def test_join_of_answers_to_other_requests_needs_ids(
+    options: list[str], error: str, status: int, tmp_path: Path
+) -> None:
+    (tmp_path / "prompts").write_text("text\n0\n")
+    result = call("extract-content", "--join", tmp_path / "prompts", *options, stdin=answer(0, "a"))
+    content = "" if error else "a"
+    assert (result.returncode, result.stdout.decode()) == (status, f"text,content,error\n0,{content},{error}\n")
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
