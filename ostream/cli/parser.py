@@ -169,6 +169,8 @@ class Parser:
             while remaining:
                 argument = remaining.pop()
                 if argument == "--":
+                    if self.takes_command and remaining[-1:] in ([], [""]):
+                        raise RequestError("--: needs a COMMAND after it")  # without --, a wrapper serves until Ctrl-C
                     return given, words, remaining[::-1]
                 if argument.startswith("--"):
                     given.append(self._long(argument, remaining))

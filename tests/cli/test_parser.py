@@ -90,6 +90,9 @@ def test_options_and_operands(arguments: list[str], values: dict[str, Any]) -> N
 def test_words_after_two_dashes_are_the_command_of_a_wrapper() -> None:
     result = parser(command=True).parse(["a", "--", "-g", "--", "b"], Diagnostics("cmd"), Options())
     assert vars(result) == {"words": ["a"], "command": ["-g", "--", "b"]}
+    for command in ([], ["", "b"]):
+        with pytest.raises(RequestError, match="--: needs a COMMAND after it"):
+            parser(command=True).parse(["a", "--", *command], Diagnostics("cmd"), Options())
 
 
 REFUSED = [
