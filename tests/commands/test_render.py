@@ -74,6 +74,12 @@ def test_the_file_of_w_may_be_the_terminal() -> None:
     assert (unified(shown), passed) == (unified(PAGES[0][3]), THOUGHT.decode())
 
 
+def test_with_raw_terminal_control_characters_are_written_unchanged() -> None:
+    text = "a\x1b[31m\x9b1m\u202eb"
+    stream = chunk(text, thinking=text) + chunk(done=True)
+    assert Terminal("render", "--raw-terminal").communicate(stream)[0].count(text) == 2
+
+
 def test_deeply_nested_arguments_are_shown() -> None:
     for depth in range(100, sys.getrecursionlimit() + 100):
         arguments = f'{{"x": {"[" * depth}{"]" * depth}}}'
