@@ -146,6 +146,12 @@ def test_a_message_names_the_object_and_the_reason(lines: bytes, status: int, me
     assert (result.returncode, result.stderr.decode()) == (status, f"extract-content: {message}\n")
 
 
+def test_a_line_over_the_limit_is_an_error() -> None:
+    result = call("stats", stdin=b'{"response":"' + bytes(65 << 20))
+    assert result.returncode == 2
+    assert result.stderr == b"stats: standard input:1: a line of more than 67,108,864 bytes\n"
+
+
 @pytest.mark.parametrize("name", sample(["chat-think-true", "generate-stream", "chat-tools-text"], 3))
 def test_every_prefix_of_a_stream_has_the_right_status_and_text(name: str, full: bool) -> None:
     stream = body_of(name)

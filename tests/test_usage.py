@@ -86,6 +86,7 @@ MISTAKES = [
     ("record - -- true", 2, "record: -: standard output belongs to COMMAND; use /dev/stdout to record there anyway"),
     ("record no/r -- true", 1, f"record: no/r: {NO_FILE}"),
     ("record / -- true", 1, "record: /: Is a directory"),
+    ("stats -w -", 2, "stats: -w -: text and NDJSON would be mixed on standard output; use -w /dev/stdout to mix "),
     ("stats --field elapsed", 2, "stats: --field elapsed: no such field; there are model, "),
     ("stats --field ''", 2, "stats: --field : no such field; "),
     ("stats --json --field model", 2, "stats: --field: can't be combined with --json"),

@@ -195,6 +195,16 @@ def test_busy_server_answers_every_request_in_the_end() -> None:
     assert len(lines_of(done.stdout)) == 24
 
 
+def test_longer_retry_after_than_the_patience_stops_at_once(tmp_path: Path) -> None:
+    with serve(send_raw(http_answer(429, b"", "Retry-After: 7200"))) as server:
+        arguments = ["-m", "m", "-j", "1", "-o", tmp_path / "answers", "--host", server.url]
+        done = call("batch", *arguments, stdin=asked("a", "b", "c"))
+        assert len(server.requests) == 1  # type: ignore[attr-defined]
+    assert done.returncode == 75
+    message = rb"batch: stopped: the server asked for a wait of 7,200 s, until .*; run it again later with --resume\n"
+    assert re.search(message, done.stderr)
+
+
 @pytest.mark.parametrize(
     ("options", "status", "text"),
     [

@@ -220,14 +220,14 @@ def test_offered_tools_are_not_run(tmp_path: Path) -> None:
 
 
 def test_a_stamped_run_is_a_recording_of_every_turn(tmp_path: Path) -> None:
-    answers = [body_of("chat-tools-stream"), body_of("chat-tools-followup")]
+    answers = [CALLS, body_of("chat-tools-followup")]
     with serve(in_turn(*answers)) as server:
         send = ["send", "-m", "tools", "-t", str(TOOLS), "--run-tools"]
         recorded = call(*send, "--stamp", "--host", server.url, "weather?").stdout
     (tmp_path / "recording").write_bytes(recorded)
     script = f"send -t {TOOLS} --run-tools 'weather?' | extract-content"
     replayed = run("replay", tmp_path / "recording", "--", "sh", "-c", script)
-    assert replayed.stdout.decode() == "It will rain tomorrow ☂\n"
+    assert replayed.stdout.decode() == "Let me check that.\nIt will rain tomorrow ☂\n"
     assert call("extract-content", stdin=recorded).stdout == replayed.stdout
 
 

@@ -74,20 +74,31 @@ def test_an_impossible_name_is_not_found(name: str) -> None:
     assert not caught.value.retryable
 
 
-def test_a_name_is_looked_up_and_an_unknown_one_is_not_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, tcp(lambda connection: connection.sendall(b"here")) as port:
         resolve(patch, ollama_test="localhost")
         with connect("ollama.test", port, Timeouts(), None) as sock:
             sock.setblocking(True)
             assert sock.recv(9) == b"here"
 
-    def getaddrinfo(*_: Any, **__: Any) -> Any:
-        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+LOOKUPS = [
+    (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "host not found (Name or service not known)"),
+    (OSError(errno.EMFILE, "Too many open files"), "too many open files"),
+]
+
+
+@pytest.mark.parametrize(("error", "message"), LOOKUPS)
+def test_a_lookup_that_fails_is_an_error_with_the_name(
+    error: OSError, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def getaddrinfo(*_: Any, flags: int = 0, **__: Any) -> Any:
+        raise socket.gaierror("no number") if flags & socket.AI_NUMERICHOST else error
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     with pytest.raises(ConnectError) as caught:
         connect("ollama.test", 80, Timeouts(), None)
-    assert str(caught.value) == "ollama.test: host not found (Name or service not known)"
+    assert str(caught.value) == f"ollama.test: {message}"
 
 
 def test_a_lookup_ends_when_the_reader_of_our_output_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
