@@ -201,16 +201,16 @@ def test_output_is_closed_and_the_end_of_its_reader_awaited(monkeypatch: pytest.
 
     def sleep(seconds: float) -> None:
         waits.append(seconds)
-        if len(waits) == 3:
-            fcntl.flock(reader, fcntl.LOCK_UN)
+        if len(waits) in (1, 3):  # the reader starts, and ends
+            fcntl.flock(reader, fcntl.LOCK_EX if len(waits) == 1 else fcntl.LOCK_UN)
 
     monkeypatch.setattr(time, "sleep", sleep)
     with stdout_pipe() as read:
         reader = os.open(f"/proc/self/fd/{read}", os.O_RDONLY)
-        fcntl.flock(reader, fcntl.LOCK_EX)
+        os.write(1, b"text")
         pipe_reader.end_output()
         assert len(waits) == 4
-        assert os.read(read, 1) == b""
+        assert (os.read(read, 9), os.read(read, 1)) == (b"text", b"")
         pipe_reader.end_output()  # it is not a pipe any more
         os.close(reader)
         os.close(read)
