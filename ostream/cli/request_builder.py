@@ -81,6 +81,8 @@ def build_request(
             "no model given", advice="use -m NAME or set OLLAMA_MODEL ('ollama list' shows installed models)"
         )
     prompt = _prompt(diagnostics, options)
+    if options.body and not (prompt is not None or options.messages or options.conversation or options.system):
+        _check_has_prompt(options.body, body)
     images = [_image(diagnostics, name) for name in options.image]
     system = read_text(options.system, "--system")
     if generate:
@@ -169,6 +171,13 @@ def _given_body(diagnostics: Diagnostics, name: str | None) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise RequestError(f"--body {name}: must be a JSON object")
     return body
+
+
+def _check_has_prompt(name: str, body: dict[str, Any]) -> None:
+    # A server answers such a request by loading the model.
+    if body.keys().isdisjoint(("messages", "prompt")):
+        advice = "send request lines with 'batch'" if "request" in body else "give a prompt, or use --load"
+        raise RequestError(f"--body {name}: contains no messages and no prompt", advice=advice)
 
 
 def _history(

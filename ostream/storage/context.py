@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def read_context(path: str, model: str) -> list[int] | None:
-    """Return the context in a file, or None if the file does not exist.
+    """Return the context in a file, or None if the file does not exist or is empty.
 
     The file may contain what `write_context` writes, the last chunk of an answer, or an array of token numbers.
     Also removes the temporary files of processes that were killed.
@@ -33,7 +33,10 @@ def read_context(path: str, model: str) -> list[int] | None:
         raise InputError(f"{path}: not a regular file")  # opening a FIFO would block
     try:
         with open(path, "rb") as file:
-            value: Any = parse_json(file.read(), path)
+            data = file.read()
+        if not data:
+            return None  # as mktemp(1) makes it
+        value: Any = parse_json(data, path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
