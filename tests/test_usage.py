@@ -101,6 +101,8 @@ MISTAKES = [
     ("batch --changed=resend", 2, "batch: --changed: needs an answer file; add -o FILE"),
     ("batch --changed=no", 2, "batch: --changed: must be keep or resend, not 'no'"),
     ("batch --patience -1", 2, "batch: --patience: must be a number of seconds, 0 or more, not '-1'"),
+    ("batch --progress 30", 2, "batch: --progress 30: write --progress=30, or ./30 for the file"),
+    ("batch ''", 2, "batch: FILE: needs a name, not ''"),
     ("batch --files", 2, "batch: --files: needs at least one FILE"),
     ("batch --tools /dev/null", 2, "batch: --tools /dev/null: not JSON: Expecting value: line 1 column 1 (char 0)"),
     ("replay", 2, "replay: no FILE given; usage: replay FILE ... -- COMMAND"),
@@ -114,7 +116,12 @@ MISTAKES = [
 # The same with standard input.
 WITH_INPUT = [
     ("replay - -- true", SAY, 2, "replay: standard input: contains no recording; make one: record FILE -- COMMAND"),
-    ("replay - -- true", b"what?\n", 2, "replay: standard input:1: not JSON: Expecting value at column 1"),
+    (
+        "replay - -- true",
+        b"what?\n",
+        2,
+        "replay: standard input:1: not JSON: Expecting value at column 1; a recording ",
+    ),
     ("send -m m Summarise: -", b" \n", 2, "send: standard input is empty; nothing was sent; leave out - to send the "),
     ("extract-content", SAY, 3, "extract-content: standard input: contains a conversation, not a response; read it "),
     ("extract-content", b"{}", 3, NOT_OLLAMA + FROM_SEND),

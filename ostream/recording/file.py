@@ -42,7 +42,8 @@ def load(name: str) -> list[RecordedExchange]:
     except NotNDJSON as error:
         # If a line is too long, split_lines() raises NotNDJSON without a line number.
         where = "" if error.lineno else f"{input_name(name)}: "
-        raise NotNDJSON(f"{where}{error}", error.line, error.lineno) from None
+        advice = "a recording is the output of 'record' or 'send'"
+        raise NotNDJSON(f"{where}{error}", error.line, error.lineno, advice=advice) from None
     finally:
         if fd:
             os.close(fd)

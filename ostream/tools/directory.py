@@ -73,6 +73,10 @@ class ToolDirectory:
         path = os.path.join(self._path, f"{name}.json")
         if not _NAME.fullmatch(name):
             raise RequestError(f"{path}: invalid tool name", advice="use letters, digits, _ and - only")
+        if not os.path.lexists(path[: -len(".json")]):
+            raise RequestError(
+                f"{path}: declares a tool that does not exist", advice=f"name its executable {name}, without extension"
+            )
         self.executable(name)
         with open(path, "rb") as file:
             return _declaration(parse_json(file.read(), path), name, path)

@@ -87,7 +87,7 @@ REFUSED: list[tuple[str, Callable[[Path], object], str]] = [
     # what is done to the directory, and a part of the message
     ("link out", become("echo", lambda path: path.symlink_to(outside(path.parent))), "echo is a symlink out of the"),
     ("loop of links", become("echo", lambda path: path.symlink_to(path)), "echo: "),
-    ("no executable", become("echo", lambda path: None), "echo: No such file"),
+    ("no executable", become("echo", lambda path: None), "echo.json: declares a tool that does not exist; name "),
     ("FIFO", become("echo", os.mkfifo), "echo: not a regular file"),
     ("not executable", lambda folder: (folder / "echo").chmod(0o644), "echo: not executable; run chmod +x "),
     ("writable tool", lambda folder: (folder / "echo").chmod(0o757), "echo is writable by every user; run chmod o-w "),
