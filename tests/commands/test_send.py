@@ -23,6 +23,8 @@ INDENTED = json.dumps(json.loads(B), indent=2).encode()
 NO_DONE = '(no "done": true)'
 EARLY = f"the stream ended early {NO_DONE}"
 DETAIL = b'{"detail":"Internal Server Error"}\n'
+REQUEST = b'{"request":{}}\n'
+OVER_LIMIT = "the answer: a line of more than 67,108,864 bytes"
 RECORD = b'{"custom_id":"a","response":{"body":{"error":"boom"}}}\n'
 
 
@@ -83,6 +85,8 @@ ANSWERS: dict[str, tuple[list[bytes], bytes | None, dict[str, Any] | None]] = {
     "an error whose key is escaped": ([A, b'{"\\u0065rror":"boom","done":false}\n'], A, refused("boom")),
     "keys of the line format in a chunk": ([B.replace(b"{", OWN_KEYS, 1)], None, None),
     "no chunk at the end": ([A, DETAIL], A + DETAIL, early(f"{EARLY}; its last line is {DETAIL.decode()[:-1]}")),
+    "a request line": ([A, REQUEST, B], A, not_ndjson(2, "not a chunk but a request line", REQUEST.decode())),
+    "a line over the limit": ([A, b"x" * (65 << 20)], A, {**refused(OVER_LIMIT), "status_code": 200}),
     "equal tokens": ([A] * 31, A * 31, early(f"the server stopped after 30 equal tokens {NO_DONE}")),
     "a record of an OpenAI batch with an error": ([A, RECORD, B], A, refused("boom")),
 }  # fmt: skip
