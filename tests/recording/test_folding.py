@@ -33,6 +33,7 @@ ZERO = {"model": "", "created_at": "0001-01-01T00:00:00Z", "done": False}
 FAILED: list[tuple[str, list[Any], tuple[int, Any]]] = [
     ("/api/chat", [{"message": {"content": "a"}}, BOOM], (500, BOOM)),
     ("/api/chat", [{"error": "busy", "StatusCode": 503}], (503, {"error": "busy"})),
+    ("/api/chat", [{"done": True}], (200, {"done": True})),
     ("/api/chat", [], (200, {**ZERO, "message": {"role": "", "content": ""}})),
     ("/api/generate", [], (200, {**ZERO, "response": ""})),
 ]

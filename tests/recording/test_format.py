@@ -21,6 +21,7 @@ from ostream.recording.format import (
     decode_body,
     parse,
     request_line,
+    stamp,
     unstamp,
 )
 
@@ -43,6 +44,11 @@ STAMPED = [
 @pytest.mark.parametrize(("line", "sent", "elapsed_ns"), STAMPED)
 def test_only_the_stamp_is_removed(line: bytes, sent: bytes | None, elapsed_ns: int | None) -> None:
     assert unstamp(line) == (line if sent is None else sent, elapsed_ns)
+
+
+def test_a_stamp_is_the_last_key_and_a_blank_line_has_none() -> None:
+    lines = (b"{ }\n", b'{"elapsed":5}', b" \r\n")
+    assert [stamp(line, 7) for line in lines] == [b'{ "elapsed":7}\n', b'{"elapsed":5,"elapsed":7}\n', b" \r\n"]
 
 
 def lines_of(*objects: Any) -> list[bytes]:
