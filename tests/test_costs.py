@@ -64,7 +64,7 @@ def test_a_filter_loads_few_modules(command: str, file: list[str]) -> None:
     assert modules - own <= THEIRS
     packages = {name.split(".")[1] for name in own if name.count(".") == 2}
     assert packages <= {"protocol", "system", "cli", "commands", "tools"}
-    assert len(own) <= 25 + 3 * bool(file) + 5 * ("tools" in packages)
+    assert len(own) <= 25 + 3 * bool(file) + 6 * ("tools" in packages)
 
 
 def test_send_loads_nothing_for_options_that_are_not_given() -> None:
