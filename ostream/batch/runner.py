@@ -223,7 +223,7 @@ class BatchRunner:
             self._progress.print_failure(why, "stopped: ")
             self._stop()
         elif self._limits.max_failures and self._progress.failures >= self._limits.max_failures:
-            self._progress.note(f"stopped after {self._limits.max_failures:,} failures (--max-failures)")
+            self._progress.note(f"stopped after {self._limits.max_failures:,} failure(s) (--max-failures)")
             self._stop()
 
 

@@ -158,7 +158,7 @@ class ToolLoop:
                     raise _repeated(parse_tool_call(call)[0], tool_directory.names)
             if left > 1:
                 self._run_round(body, message, calls, tool_directory, save)
-        raise OstreamError(f"no answer after {max_turns} turns, only tool calls", advice="raise --max-turns")
+        raise OstreamError(f"no answer after {max_turns} turn(s), only tool calls", advice="raise --max-turns")
 
     def _run_round(
         self,

@@ -170,7 +170,7 @@ def test_max_failures_stops_the_run() -> None:
         done = call("batch", *arguments, stdin=asked("hi", "fail", "hi", "fail", "hi", "fail"))
         assert len(server.requests) == 4  # type: ignore[attr-defined]
     assert (done.returncode, len(lines_of(done.stdout))) == (1, 4)
-    assert b"batch: stopped after 2 failures (--max-failures)\n" in done.stderr
+    assert b"batch: stopped after 2 failure(s) (--max-failures)\n" in done.stderr
 
 
 def busy_server(most: int) -> Callable[[RequestHandler], None]:

@@ -135,10 +135,10 @@ ENDLESS: list[tuple[Callable[[int], bytes], list[str], int, str]] = [
         lambda turn: asks_for("get_weather", n=turn),
         [],
         8,
-        "no answer after 8 turns, only tool calls; raise --max-turns",
+        "no answer after 8 turn(s), only tool calls; raise --max-turns",
     ),
-    (lambda turn: asks_for("get_weather", n=turn), ["--max-turns", "2"], 2, "no answer after 2 turns"),
-    (lambda turn: asks_for("unknown", n=turn), ["--max-turns", "1"], 1, "no answer after 1 turns"),
+    (lambda turn: asks_for("get_weather", n=turn), ["--max-turns", "2"], 2, "no answer after 2 turn(s)"),
+    (lambda turn: asks_for("unknown", n=turn), ["--max-turns", "1"], 1, "no answer after 1 turn(s)"),
 ]
 
 
