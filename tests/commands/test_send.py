@@ -24,6 +24,7 @@ NO_DONE = '(no "done": true)'
 EARLY = f"the stream ended early {NO_DONE}"
 DETAIL = b'{"detail":"Internal Server Error"}\n'
 REQUEST = b'{"request":{}}\n'
+LONG = A.replace(b'"a"', b'"%b"' % (b"x" * 9999))
 OVER_LIMIT = "the answer: a line of more than 67,108,864 bytes"
 RECORD = b'{"custom_id":"a","response":{"body":{"error":"boom"}}}\n'
 
@@ -87,6 +88,7 @@ ANSWERS: dict[str, tuple[list[bytes], bytes | None, dict[str, Any] | None]] = {
     "no chunk at the end": ([A, DETAIL], A + DETAIL, early(f"{EARLY}; its last line is {DETAIL.decode()[:-1]}")),
     "a request line": ([A, REQUEST, B], A, not_ndjson(2, "not a chunk but a request line", REQUEST.decode())),
     "a line over the limit": ([A, b"x" * (65 << 20)], A, {**refused(OVER_LIMIT), "status_code": 200}),
+    "a long line before an early end": ([A, LONG], A + LONG, early(f"{EARLY}; its last line is {LONG.decode()[:300]}")),
     "equal tokens": ([A] * 31, A * 31, early(f"the server stopped after 30 equal tokens {NO_DONE}")),
     "a record of an OpenAI batch with an error": ([A, RECORD, B], A, refused("boom")),
 }  # fmt: skip
