@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any, Callable, Iterator, NamedTuple
@@ -52,6 +53,17 @@ def library(stream: bool) -> Column:
 
 
 def _ask(server: FaultyServer, stream: bool) -> dict[str, Any] | None:
+    if server.wrapper:
+        words = ["-m", "tests.fault_matrix.library", server.url, str(stream), json.dumps(server.options)]
+        done = subprocess.run(
+            [*server.wrapper, sys.executable, *words],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            timeout=HUNG_S,
+            check=True,
+        )
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
     found: list[dict[str, Any]] = []
     thread = threading.Thread(
         target=lambda: found.append(ask(server.url, stream, server.options, server.requests)), daemon=True
@@ -96,7 +108,7 @@ def pipe(script: str, filters: list[str], check: Check) -> Column:
             for name, value in server.options.items()
             for word in (f"--{name.replace('_', '-')}", *([] if value is True else [str(value)]))
         ]
-        argv = [SH, "-c", script, SH, "--host", server.url, *options]
+        argv = [*server.wrapper, SH, "-c", script, SH, "--host", server.url, *options]
         try:
             done = subprocess.run(
                 argv, env=environment(), cwd=directory, input=b"", capture_output=True, timeout=HUNG_S, check=False

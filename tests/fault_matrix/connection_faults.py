@@ -34,18 +34,21 @@ from tests.fault_matrix.servers import (
     redirects,
     refused,
     reject_non_tls,
+    resolved,
     sends,
     stay_silent,
     streams,
     tls,
-    unknown_host,
 )
 from tests.server import reset
 
 CONNECTIONS = [
     unanswered("connection refused", refused, UNREACHABLE, "127.0.0.1:PORT: connection refused"),
     unanswered("full accept queue", lambda: full_queue(connect_timeout=SHORT), TIMED_OUT, "connect timeout"),
-    unanswered("unknown host name", unknown_host, UNREACHABLE, "no-such-host.invalid: host not found"),
+    unanswered("unknown host name", resolved("unknown"), UNREACHABLE, "ollama.test: host not found"),
+    unanswered("no name server", resolved("nobody"), UNREACHABLE, "ollama.test: host not found"),
+    unanswered("name server does not reply", resolved("silent", connect_timeout=SHORT), TIMED_OUT, "connect timeout"),
+    Fault("slow name server", resolved("slow"), COMPLETE, LINES, slow=True),
 ]
 
 TLS = [

@@ -1,7 +1,9 @@
-"""Read an answer with the library and return plain data."""
+"""Read an answer with the library and return plain data. As a program, print it: library.py URL STREAM OPTIONS."""
 
 from __future__ import annotations
 
+import json
+import sys
 from typing import Any
 
 from ostream import Client, OstreamError
@@ -32,3 +34,7 @@ def ask(url: str, stream: bool, options: dict[str, Any], requests: int = 1) -> d
     except Exception as error:
         result.update(raised=f"{type(error).__name__}!", message=str(error), code=-1, response=None)
     return result
+
+
+if __name__ == "__main__":
+    print(json.dumps(ask(sys.argv[1], sys.argv[2] == "True", json.loads(sys.argv[3]))))

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, Callable, ContextManager, Iterator, Union
+from typing import Any, Callable, ContextManager, Iterator, Tuple, Union
 
 import pytest
 
 from tests.fault_matrix.answer import LINES
+from tests.process import environment
 from tests.server import black_hole, certificate, http_answer, server_context, stay_silent, talk, tcp
 
 Step = Union[bytes, Callable[[socket.socket], None]]
 Handle = Callable[[socket.socket], None]
 Serve = Callable[[], ContextManager["FaultyServer"]]
+Names = Tuple[str, ...]
 
 
 class FaultyServer:
@@ -29,6 +34,7 @@ class FaultyServer:
         self.url = url
         self.requests = requests
         self.options = options
+        self.wrapper: list[str] = []  # command prefix for the client process
         self.connections = 0
         self.elsewhere = 0  # connections to the target of a redirect
 
@@ -130,12 +136,6 @@ def refused() -> Iterator[FaultyServer]:
 
 
 @contextlib.contextmanager
-def unknown_host() -> Iterator[FaultyServer]:
-    """A host name that no name server knows."""
-    yield FaultyServer("http://no-such-host.invalid:11434")
-
-
-@contextlib.contextmanager
 def full_queue(**options: Any) -> Iterator[FaultyServer]:
     """A listener whose accept queue is full."""
     with black_hole() as port:
@@ -202,3 +202,30 @@ def reject_non_tls(connection: socket.socket) -> None:
     connection.sendall(outgoing.read())
     connection.shutdown(socket.SHUT_WR)
     stay_silent(connection)
+
+
+def resolved(how: str, **options: Any) -> Serve:
+    """A host name resolved by the system resolver in a network namespace; see name_server.py."""
+
+    @contextlib.contextmanager
+    def serve() -> Iterator[FaultyServer]:
+        wrapper = _namespace()
+        if not wrapper:
+            pytest.skip("needs unshare, and the right to a network and a mount namespace")
+        server = FaultyServer("http://ollama.test:11434", **options)
+        server.wrapper = [*wrapper, how]
+        yield server
+
+    return serve
+
+
+@functools.lru_cache(maxsize=None)
+def _namespace() -> Names:
+    """Prefix that runs a command in its own namespaces; empty if that is not permitted."""
+    for user in ((), ("--user", "--map-root-user")):
+        wrapper = ("unshare", *user, "--net", "--mount", sys.executable, "-m", "tests.fault_matrix.name_server")
+        with contextlib.suppress(FileNotFoundError):
+            tried = subprocess.run([*wrapper, "nobody", "true"], env=environment(), capture_output=True, check=False)
+            if not tried.returncode:
+                return wrapper
+    return ()
