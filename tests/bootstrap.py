@@ -21,7 +21,7 @@ def main(directory, requirements, note):
     pip = [os.path.join(directory, "bin", "python"), "-m", "pip"]
     if not works([*pip, "--version"]):
         subprocess.check_call([sys.executable, "-m", "venv", "--clear", directory])
-    install = ["install", "-q", "--disable-pip-version-check", "--retries", "1", "-r", requirements]
+    install = ["install", "-q", "--disable-pip-version-check", "--retries", "3", "-r", requirements]
     result = subprocess.run([*pip, *install], stderr=subprocess.PIPE, text=True)
     if "connection broken" in result.stderr and result.returncode:
         sys.exit(

@@ -39,12 +39,12 @@ def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
             break
     # JSON allows a tab between tokens but, like a newline, not inside a string. With a space instead, a string that
     # continues on the next line would become valid JSON with another text.
-    joined = bytes(held.strip().replace(b"\r\n", b"\t").replace(b"\n", b"\t")) + b"\n"
+    joined = b"\t".join(b"\t".join(map(bytes.strip, lines)) for lines in _split(held)) + b"\n"
     try:
         decode_line(joined)
     except NotNDJSON:
         # It is not one object. The caller reports the first line as damaged.
-        yield from split_lines(bytes(held[start : start + BLOCK]) for start in range(0, len(held), BLOCK))
+        yield from _split(held)
     else:
         yield [joined]
 
@@ -58,6 +58,11 @@ def read_indented(first: list[bytes], rest: Iterator[list[bytes]]) -> list[bytes
         if size > LINE_LIMIT:
             break
     return [bytes(text)]
+
+
+def _split(text: bytearray) -> Iterator[list[bytes]]:
+    """Split a text into its lines, one block of it at a time."""
+    return split_lines(bytes(text[start : start + BLOCK]) for start in range(0, len(text), BLOCK))
 
 
 def _is_beginning(line: bytes) -> bool:

@@ -277,7 +277,7 @@ def test_lines_are_decoded_and_encoded_without_the_code_in_c(monkeypatch: pytest
 
 def test_indented_object_of_more_than_the_limit_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [[b"{\n"], [b' "a": 1,\n'], [b' "b": 2\n'], [b"}\n"]]
-    assert list(response_lines.join_indented(iter(lines))) == [[b'{\t "a": 1,\t "b": 2\t}\n']]
+    assert list(response_lines.join_indented(iter(lines))) == [[b'{\t"a": 1,\t"b": 2\t}\n']]
     broken_string = [b'{"a":"x\n', b'y"}\n']
     assert list(response_lines.join_indented(iter([broken_string[:1], broken_string[1:]]))) == [broken_string]
     monkeypatch.setattr(response_lines, "LINE_LIMIT", 10)

@@ -169,7 +169,7 @@ def test_another_reader_gets_a_moment_to_read(monkeypatch: pytest.MonkeyPatch) -
         os.write(1, b"text")
         begin = time.monotonic()
         wait_settled()
-        assert 0.2 <= time.monotonic() - begin < 2
+        assert 0.2 <= time.monotonic() - begin < 30
         threading.Timer(0.05, os.read, (read, 4)).start()
         begin = time.monotonic()
         wait_settled()
