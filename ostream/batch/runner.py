@@ -152,15 +152,14 @@ class BatchRunner:
 
     def _report_stop(self) -> None:
         """Report once why the run ends early."""
-        if self._is_stop_reported:
+        failure = self._backoff.failure
+        if self._is_stop_reported or not (self.interrupted or failure):
             return
-        if self.interrupted:
-            self._is_stop_reported = True
+        self._is_stop_reported = True
+        if self.interrupted or not failure:
             self._progress.note(f"finishing {self._pool.running} running requests; interrupt again to stop at once")
-        elif self._backoff.failure:
-            self._is_stop_reported = True
+        else:
             self._failures.drop_held()
-            failure = self._backoff.failure
             self._status = worst(self._status, failure.exit_status)
             self._progress.print_failure(OstreamError(f"{failure}", advice=self._how_to_resume()), "stopped: ")
 
