@@ -281,3 +281,24 @@ def test_the_metrics_cover_the_complete_response() -> None:
     assert stream.metrics.eval_rate == stream.metrics["eval_rate"] == 2.0
     assert stream.metrics.time_to_first_token_from == "client clock"
     assert stream.metrics.time_to_first_token > 0
+
+
+def test_final_returns_the_complete_response_however_much_was_read() -> None:
+    with serve(send_lines(HI, HI, HI, DONE)) as server:
+        client = Client(server.url)
+        expected = client.chat("m")
+        for count in range(5):
+            stream = client.chat("m", stream=True)
+            for _ in range(count):
+                next(stream)
+            assert stream.final() == stream.final() == stream.response == expected
+            assert stream.message.content == "hihihi"
+
+
+def test_text_stream_skips_chunks_without_text_and_ends_with_the_errors_of_the_stream() -> None:
+    thinking = b'{"message":{"role":"assistant","content":"","thinking":"hm"},"done":false}\n'
+    with serve(send_lines(thinking, HI, HI)) as server:
+        texts = Client(server.url).chat("m", stream=True).text_stream
+        assert [next(texts), next(texts)] == ["hi", "hi"]
+        with pytest.raises(IncompleteStream):
+            next(texts)

@@ -16,7 +16,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 import pytest
 
@@ -329,27 +329,6 @@ def test_a_stream_of_another_process_cannot_be_read(monkeypatch: pytest.MonkeyPa
         monkeypatch.undo()
 
 
-def test_final_returns_the_complete_response_however_much_was_read() -> None:
-    with serve(send_lines(HI, HI, HI, DONE)) as server:
-        client = Client(server.url)
-        expected = client.chat("m")
-        for count in range(5):
-            stream = client.chat("m", stream=True)
-            for _ in range(count):
-                next(stream)
-            assert stream.final() == stream.final() == stream.response == expected
-            assert stream.message.content == "hihihi"
-
-
-def test_text_stream_skips_chunks_without_text_and_ends_with_the_errors_of_the_stream() -> None:
-    thinking = b'{"message":{"role":"assistant","content":"","thinking":"hm"},"done":false}\n'
-    with serve(send_lines(thinking, HI, HI)) as server:
-        texts = Client(server.url).chat("m", stream=True).text_stream
-        assert [next(texts), next(texts)] == ["hi", "hi"]
-        with pytest.raises(IncompleteStream):
-            next(texts)
-
-
 def test_a_repr_shows_model_host_and_state() -> None:
     with serve(send_lines(HI, DONE)) as server:
         stream = Client(server.url).chat("m", stream=True)
@@ -377,22 +356,14 @@ def open_descriptors() -> int:
     return len(os.listdir("/dev/fd"))
 
 
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    """Dropping a stream must close it without the garbage collector, or the server would go on generating."""
-    gc.disable()
-    yield
-    gc.enable()
-
-
 def close(stream: Stream) -> None:
     next(stream)
     stream.close()
 
 
 @pytest.mark.parametrize("use", [next, close, list])
-@pytest.mark.usefixtures("no_collector")
 def test_no_descriptor_stays_open(use: Callable[[Stream], Any]) -> None:
+    """The garbage collector is off during tests: dropping a stream must close it, or the server goes on generating."""
     with tcp(Answers(http_answer(200, HI + DONE, content_type="application/x-ndjson"))) as port:
         client = Client(f"127.0.0.1:{port}")
         before = open_descriptors()
