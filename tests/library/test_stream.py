@@ -60,25 +60,38 @@ class Reader(threading.Thread):
         while len(self.outcome) < count:
             assert time.monotonic() < end
             time.sleep(0.001)
-        state = Path(f"/proc/self/task/{self.native_id}/stat")
-        if not state.exists():
-            time.sleep(0.2)
-            return
-        while state.read_text().rpartition(")")[2].split()[0] != "S":
-            time.sleep(0.01)
+        wait_until_asleep(self.native_id)
+
+
+def wait_until_asleep(thread: int | None) -> None:
+    """Return when a thread of this process sleeps, according to /proc, or soon, without /proc."""
+    state = Path(f"/proc/self/task/{thread}/stat")
+    if not state.exists():
+        time.sleep(0.2)
+        return
+    while state.read_text().rpartition(")")[2].split()[0] != "S":
+        time.sleep(0.01)
 
 
 def kill_while_reading(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send this process a signal when it reads the next block of a stream."""
+    """Send this process a signal when it waits for the next block of a stream.
+
+    A signal between Python's last check for signals and poll() would not end the wait.
+    """
     read_block = Stream._read_block
     reading = threading.Event()
+
+    def kill() -> None:
+        assert reading.wait(PATIENCE_S)
+        wait_until_asleep(threading.main_thread().native_id)
+        os.kill(os.getpid(), number)
 
     def read(stream: Stream) -> Any:
         reading.set()
         return read_block(stream)
 
     monkeypatch.setattr(Stream, "_read_block", read)
-    threading.Thread(target=lambda: reading.wait(PATIENCE_S) and os.kill(os.getpid(), number), daemon=True).start()
+    threading.Thread(target=kill, daemon=True).start()
 
 
 def silent_after(*data: bytes) -> tuple[Callable[[socket.socket], None], threading.Event, threading.Event]:
