@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _FROM_KEYS = (signal.SIGINT, signal.SIGQUIT)
 # The signals that end a process and can be handled, except those that report a fault of the process itself.
 _TERMINATING = (*_FROM_KEYS, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
+# Seconds between two checks for a signal. One that arrives just before poll() begins to wait does not end the wait.
+_SIGNAL_CHECK_S = 1.0
 
 
 def child_environment(server: Server, model: str | None = None) -> dict[str, str]:
@@ -96,7 +98,7 @@ def serve(url: str, what: str, diagnostics: Diagnostics) -> int:
         diagnostics.note(f"{what}; set OLLAMA_HOST to the printed address; stop with Ctrl-C")
         Output(1, "standard output").write_text(f"{url}\n")
         while True:
-            wait_ready(None, 0)
+            wait_ready(None, 0, left_s=lambda: _SIGNAL_CHECK_S)
     except _Terminated as terminated:
         return -int(terminated.args[0])
 
