@@ -31,12 +31,7 @@ def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
         yield first
         yield from lines
         return
-    held, size = bytearray(b"".join(first)), 0
-    for more in lines:
-        held += b"".join([line for line in more if line.strip()])
-        size += sum(map(len, more))
-        if size > LINE_LIMIT:
-            break
+    held = _read(first, lines)
     # JSON allows a tab between tokens but, like a newline, not inside a string. With a space instead, a string that
     # continues on the next line would become valid JSON with another text.
     joined = b"\t".join(b"\t".join(map(bytes.strip, lines)) for lines in _split(held)) + b"\n"
@@ -51,13 +46,18 @@ def join_indented(lines: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
 
 def read_indented(first: list[bytes], rest: Iterator[list[bytes]]) -> list[bytes]:
     """Return all lines of a response as one line, up to LINE_LIMIT. `first` are the lines that have been read."""
+    return [bytes(_read(first, rest))]
+
+
+def _read(first: list[bytes], rest: Iterator[list[bytes]]) -> bytearray:
+    """Return `first` and the lines of `rest` that are not blank, up to LINE_LIMIT."""
     text, size = bytearray(b"".join(first)), 0
     for more in rest:
         text += b"".join([line for line in more if line.strip()])
         size += sum(map(len, more))
         if size > LINE_LIMIT:
             break
-    return [bytes(text)]
+    return text
 
 
 def _split(text: bytearray) -> Iterator[list[bytes]]:
